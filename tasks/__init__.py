@@ -1,0 +1,1 @@
+"""How it happens: one verb a file, each a thin Prefect task over an engine and the ledger."""

@@ -1,0 +1,1 @@
+"""One adapter a database, behind the narrow protocol of `tasks.engines.protocol`."""

@@ -1,0 +1,190 @@
+"""What a table looks like from outside: everything that a migration must carry, compare or restore.
+
+The records hold names and definitions, never object ids, so that the same table in another database, or
+the same table dropped and made again, has the same fingerprint.
+"""
+
+from typing import Literal
+
+from tasks.model.base import Record
+from tasks.model.digest import digest
+
+
+class Column(Record):
+    """A column, in the order of the catalogue."""
+
+    name: str
+    type: str
+    """With its modifier, as `format_type` prints it."""
+    nullable: bool
+    default: str | None = None
+    identity: Literal["", "always", "by default"] = ""
+    generated: str | None = None
+    """The expression of a generated column."""
+    collation: str | None = None
+    """Only where it differs from the collation of the type."""
+    storage: str = ""
+    compression: str = ""
+    statistics_target: int | None = None
+    options: tuple[str, ...] = ()
+    comment: str | None = None
+    grants: tuple[str, ...] = ()
+    """Access-control items on the column, sorted."""
+
+
+class Index(Record):
+    """An index, constraint-backed or not."""
+
+    name: str
+    definition: str
+    """As `pg_get_indexdef` prints it."""
+    columns: tuple[str, ...]
+    """Key and included columns that are plain columns, in order."""
+    referenced: tuple[str, ...]
+    """Every column that the index depends on, expressions and predicate included."""
+    unique: bool = False
+    primary: bool = False
+    valid: bool = True
+    immediate: bool = True
+    partial: bool = False
+    expressions: bool = False
+    constraint: str | None = None
+    """The constraint that owns it."""
+    replica_identity: bool = False
+    clustered: bool = False
+    comment: str | None = None
+
+
+class Constraint(Record):
+    """A constraint of the table itself (NOT NULL is a property of the column)."""
+
+    name: str
+    kind: Literal["check", "foreign key", "primary key", "unique", "exclusion", "trigger"]
+    definition: str
+    """As `pg_get_constraintdef` prints it."""
+    columns: tuple[str, ...]
+    validated: bool = True
+    deferrable: bool = False
+    deferred: bool = False
+    referenced_table: str | None = None
+    referenced_columns: tuple[str, ...] = ()
+    comment: str | None = None
+
+
+class InboundForeignKey(Record):
+    """A foreign key of another table that points here."""
+
+    table: str
+    name: str
+    definition: str
+    columns: tuple[str, ...]
+    """Columns of the other table."""
+    referenced_columns: tuple[str, ...]
+    """Columns of this table."""
+    validated: bool = True
+
+
+class Trigger(Record):
+    """A trigger that somebody else made."""
+
+    name: str
+    definition: str
+    enabled: Literal["origin", "always", "replica", "disabled"] = "origin"
+    timing: Literal["before", "after", "instead of"] = "after"
+    events: tuple[str, ...] = ()
+    """Of `insert`, `update`, `delete`, `truncate`."""
+    row: bool = True
+    update_columns: tuple[str, ...] = ()
+
+
+class Policy(Record):
+    """A row-level security policy."""
+
+    name: str
+    definition: str
+    """Command, permissive or restrictive, roles, USING and WITH CHECK, as one canonical text."""
+
+
+class OwnedSequence(Record):
+    """A sequence that belongs to a column: serial or identity."""
+
+    name: str
+    column: str
+    identity: bool
+    definition: str
+    """Type, start, increment, bounds, cache and cycle; never the position, which moves."""
+    grants: tuple[str, ...] = ()
+
+
+class Dependent(Record):
+    """Something outside the table that would notice a change of a column."""
+
+    kind: str
+    """`view`, `materialized view`, `rule`, `function`, `statistics`, `publication`, ..."""
+    name: str
+    columns: tuple[str, ...]
+    """Empty: it depends on the table as a whole."""
+    definition: str = ""
+
+
+class Table(Record):
+    """A table and all that is attached to it."""
+
+    schema_name: str
+    name: str
+    kind: Literal["table", "partitioned table", "view", "materialized view", "foreign table"] = "table"
+    persistence: Literal["permanent", "unlogged", "temporary"] = "permanent"
+    owner: str
+    comment: str | None = None
+    grants: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    tablespace: str = ""
+    replica_identity: Literal["default", "nothing", "full", "index"] = "default"
+    row_security: bool = False
+    force_row_security: bool = False
+    parents: tuple[str, ...] = ()
+    """What it inherits from or is a partition of."""
+    children: tuple[str, ...] = ()
+    columns: tuple[Column, ...]
+    indexes: tuple[Index, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    inbound: tuple[InboundForeignKey, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    sequences: tuple[OwnedSequence, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """`schema.name`, unquoted: the key of the table everywhere in Changeover."""
+        return f"{self.schema_name}.{self.name}"
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def index(self, name: str) -> Index | None:
+        """Return the index of this name, or None."""
+        return next((index for index in self.indexes if index.name == name), None)
+
+    def constraint(self, name: str) -> Constraint | None:
+        """Return the constraint of this name, or None."""
+        return next((constraint for constraint in self.constraints if constraint.name == name), None)
+
+
+class Catalogue(Record):
+    """The tables that a spec names, as they are at one moment (one snapshot)."""
+
+    engine: str
+    version: str
+    """Of the server, for example `18.1`; not part of the fingerprint."""
+    tables: tuple[Table, ...]
+
+    def table(self, name: str) -> Table | None:
+        """Return the table with this full name, or None."""
+        return next((table for table in self.tables if table.full_name == name), None)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything here but the server's version."""
+        return digest({"engine": self.engine, "tables": [t.model_dump(mode="json") for t in self.tables]})

@@ -1,0 +1,244 @@
+"""A plan: the one list of steps that `plan` explains and `run` executes.
+
+A plan is complete: it holds every statement that will be sent, forward and back. `contract` and `rollback`
+read it from the ledger, in another process, on another machine, and need nothing else.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.model.base import Record
+from tasks.model.catalogue import Catalogue
+from tasks.model.digest import digest as digest_of
+
+
+class Phase(StrEnum):
+    """The parts of a run, in order. Until APPROVE, no application meets a new restriction."""
+
+    EXPAND = "expand"
+    DUAL_WRITE = "dual_write"
+    BACKFILL = "backfill"
+    INDEX = "index"
+    CONSTRAIN = "constrain"
+    SWAP = "swap"
+    CONTRACT = "contract"
+
+
+class LockMode(StrEnum):
+    """Table locks of PostgreSQL, weakest first."""
+
+    ACCESS_SHARE = "ACCESS SHARE"
+    ROW_SHARE = "ROW SHARE"
+    ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+    SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+    SHARE = "SHARE"
+    SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+    EXCLUSIVE = "EXCLUSIVE"
+    ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+
+
+class Lock(Record):
+    """A table lock that a step takes."""
+
+    table: str
+    mode: LockMode
+
+
+class Risk(StrEnum):
+    """How much can go wrong."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class ShortTransaction(Record):
+    """Statements that run in one transaction under locks taken up front, each within the lock budget.
+
+    The ledger's entry commits in the same transaction. An empty `forward` or `inverse` does nothing in that
+    direction: some steps exist only to prepare or to finish a rollback.
+    """
+
+    kind: Literal["short_transaction"] = "short_transaction"
+    locks: tuple[Lock, ...] = ()
+    forward: tuple[str, ...] = ()
+    inverse: tuple[str, ...] = ()
+    inverse_locks: tuple[Lock, ...] | None = None
+    """Where they differ from `locks`."""
+    guard: bool = False
+    """Check before the statements, under the locks, that nothing was written that the gate did not see."""
+
+
+class Validation(Record):
+    """Statements that read a whole table under a lock that lets applications write.
+
+    No lock timeout short of the profile's patience: SHARE UPDATE EXCLUSIVE blocks no application statement.
+    """
+
+    kind: Literal["validation"] = "validation"
+    table: str
+    forward: tuple[str, ...] = ()
+    inverse: tuple[str, ...] = ()
+
+
+class ConcurrentIndex(Record):
+    """An index built, and dropped, without blocking writers; outside a transaction.
+
+    After a build `indisvalid` is read; an invalid index of this name is dropped and built again.
+    """
+
+    kind: Literal["concurrent_index"] = "concurrent_index"
+    table: str
+    schema_name: str
+    name: str
+    create: str
+    build_on: Literal["forward", "inverse"] = "forward"
+    """`inverse`: built when rolling back, and dropped when a rollback is itself resumed forward."""
+    consumed: bool = False
+    """A later step turns it into a constraint: it is not dropped on the way back when it no longer exists."""
+
+
+class Assignment(Record):
+    """A target column and the expression that fills it, in the names of the table before the swap."""
+
+    column: str
+    type: str
+    expression: str
+
+
+class Backfill(Record):
+    """Fill new columns of existing rows, in key ranges, a transaction a batch."""
+
+    kind: Literal["backfill"] = "backfill"
+    table: str
+    key: tuple[str, ...]
+    key_types: tuple[str, ...]
+    assignments: tuple[Assignment, ...]
+    bypass_triggers: bool = False
+    """The user's own triggers must not fire: run with session_replication_role = replica."""
+
+
+Action = Annotated[ShortTransaction | Validation | ConcurrentIndex | Backfill, Field(discriminator="kind")]
+
+
+class Step(Record):
+    """One entry of the plan, and of the ledger."""
+
+    key: str
+    """Unique in the plan and stable: `phase/table/what`."""
+    phase: Phase
+    title: str
+    """What it does, in the imperative, for people."""
+    undo: str = ""
+    """What rollback does about it, for people; empty: nothing is needed."""
+    action: Action
+
+
+class Comparison(Record):
+    """An equality that must hold for every row before the swap.
+
+    `expression` is evaluated over `source`, a FROM item that gives the columns the names the author used.
+    """
+
+    name: str
+    table: str
+    key: tuple[str, ...]
+    stored: str
+    """SQL of the stored side."""
+    computed: str
+    """SQL of the computed side."""
+    source: str
+    where: str = "true"
+    kind: Literal["up", "down"] = "up"
+    exact: bool = True
+    """Compare images; otherwise values."""
+
+
+class Requirement(Record):
+    """A condition that the new shape brings: rows that break it are counted by `violations`."""
+
+    name: str
+    table: str
+    kind: Literal["not null", "check", "unique", "references"]
+    constraint: str = ""
+    violations: str
+    """A query that returns one row for each violation, key columns first; empty when all is well."""
+
+
+class Finding(Record):
+    """Something that the preflight, or a rule, has to say."""
+
+    rule: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+    where: str = ""
+    hint: str = ""
+
+
+class TableEstimate(Record):
+    """Sizes, from the statistics of the database."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+class DumpTarget(Record):
+    """Columns, or a whole table, that `contract` will destroy."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Names before the swap; empty: the whole table."""
+    columns_after: tuple[str, ...] = ()
+    """The same columns by their names after the swap."""
+
+
+class Plan(Record):
+    """What a run will do, complete and frozen."""
+
+    migration: str
+    database: str
+    """The name in the profile, never a URL."""
+    strategy: str = "expand_contract"
+    spec: dict[str, object]
+    """The spec as read, for the record."""
+    spec_digest: str
+    catalogue: Catalogue
+    """Of the tables named by the spec, before anything was done."""
+    search_path: str
+    steps: tuple[Step, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    dumps: tuple[DumpTarget, ...] = ()
+    estimates: tuple[TableEstimate, ...] = ()
+    risk: Risk = Risk.LOW
+    risk_reasons: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Names exactly this change on exactly this catalogue.
+
+        Estimates and findings are left out: they move with the data, while what will be done does not.
+        """
+        return digest_of(
+            {
+                "spec": self.spec_digest,
+                "database": self.database,
+                "catalogue": self.catalogue.fingerprint,
+                "steps": [step.model_dump(mode="json") for step in self.steps],
+            }
+        )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Full names of the tables that the plan touches, sorted: the order in which they are locked."""
+        return tuple(sorted(table.full_name for table in self.catalogue.tables))
+
+    def phase(self, phase: Phase) -> tuple[Step, ...]:
+        """Return the steps of one phase, in order."""
+        return tuple(step for step in self.steps if step.phase is phase)

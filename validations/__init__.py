@@ -1,0 +1,1 @@
+"""Whether a migration may go on: gates, parity, Great Expectations suites."""

@@ -1,0 +1,1 @@
+"""Great Expectations suites that users bind to a gate by name."""
