@@ -1,22 +1,49 @@
 """The shape of a profile: where a migration runs, and under which limits."""
 
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.model.base import Record
 
 Milliseconds = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# The patterns keep a URL that was put in the wrong place out of every message that names the variable.
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+BlockName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+def _zone(value: str) -> str:
+    # `localtime` differs from machine to machine, and the zones of `right/` count leap seconds.
+    machine_made = value.split("/")[0] in {"localtime", "posix", "posixrules", "right", "Factory"}
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        machine_made = True
+    if machine_made:
+        near = get_close_matches(value, available_timezones(), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Name a zone such as 'Europe/Madrid'."
+        raise PydanticCustomError("zone", "it is not an IANA time zone", {"hint": hint})
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Database(Record):
     """Where to find the URL of a database. The URL itself, with its password, is never in a file."""
 
-    url_env: str | None = None
+    url_env: VariableName | None = None
     """Name of an environment variable that holds the URL."""
-    url_secret: str | None = None
-    """Name of a Prefect Secret block that holds the URL."""
+    url_secret: BlockName | None = None
+    """Name of a Prefect Secret block that holds the URL; read when the variable is not set."""
     search_path: str = "public"
     """Where unqualified names of a spec are looked up."""
     replicas: tuple[str, ...] = ()
@@ -43,11 +70,11 @@ class Limits(Record):
 class Throttle(Record):
     """When the backfill holds back. An unknown reading means: hold back."""
 
-    replica_lag_bytes: int | None = None
+    replica_lag_bytes: Annotated[int, Field(ge=0)] | None = None
     """The most WAL that a standby may be behind; None: not watched."""
     probe_latency: Milliseconds | None = None
     """The most that the probe statement may take; None: not watched."""
-    pause_ratio: Annotated[float, Field(ge=0)] = 0.0
+    pause_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Rest after each batch, as a multiple of the batch's own duration."""
     patience: Seconds = 3600.0
     """How long to hold back before the run stops as paused."""
@@ -56,22 +83,21 @@ class Throttle(Record):
 class Window(Record):
     """The hours in which a run may change anything; it stops at a batch boundary when they end."""
 
-    start: str
+    start: WallTime
     """`HH:MM`, wall time in `timezone`."""
-    end: str
+    end: WallTime
     """`HH:MM`; before `start` means the next day."""
-    timezone: str
+    timezone: Zone
     """An IANA zone, for example `Europe/Madrid`."""
-    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
-        "mon",
-        "tue",
-        "wed",
-        "thu",
-        "fri",
-        "sat",
-        "sun",
-    )
+    days: Annotated[tuple[Day, ...], Field(min_length=1)] = DAYS
     """Days on which a window may start."""
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Self:
+        if self.start == self.end:
+            hint = "Leave the window out to allow every hour, or give a different end."
+            raise PydanticCustomError("empty", "the window starts and ends at the same time", {"hint": hint})
+        return self
 
 
 class Runner(Record):
@@ -82,12 +108,19 @@ class Runner(Record):
     dask_address: str | None = None
     """Scheduler of an existing Dask cluster; None with `dask`: a local one for the run."""
 
+    @model_validator(mode="after")
+    def _address_needs_dask(self) -> Self:
+        if self.dask_address is not None and self.kind != "dask":
+            hint = 'Write kind = "dask", or remove dask_address.'
+            raise PydanticCustomError("unused", "dask_address has no effect on threads", {"hint": hint})
+        return self
+
 
 class Profile(Record):
     """One environment."""
 
-    name: str
-    databases: dict[str, Database]
+    name: Annotated[str, Field(min_length=1)]
+    databases: Annotated[dict[str, Database], Field(min_length=1)]
     limits: Limits = Limits()
     throttle: Throttle = Throttle()
     window: Window | None = None

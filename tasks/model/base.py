@@ -9,6 +9,4 @@ class Record(BaseModel):
     Unknown keys are refused, so that a misspelt option can never be silently ignored.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False, use_attribute_docstrings=True)

@@ -17,10 +17,13 @@ class Column(Record):
     type: str
     """With its modifier, as `format_type` prints it."""
     nullable: bool
+    """Whether NULLs may be there: a NOT NULL that is not validated (PostgreSQL 18) leaves it true."""
     default: str | None = None
     identity: Literal["", "always", "by default"] = ""
     generated: str | None = None
     """The expression of a generated column."""
+    virtual: bool = False
+    """A generated column that is computed when read, not stored."""
     collation: str | None = None
     """Only where it differs from the collation of the type."""
     storage: str = ""
@@ -29,7 +32,7 @@ class Column(Record):
     options: tuple[str, ...] = ()
     comment: str | None = None
     grants: tuple[str, ...] = ()
-    """Access-control items on the column, sorted."""
+    """Access-control items on the column, sorted, in addition to those of the table."""
 
 
 class Index(Record):
@@ -41,7 +44,7 @@ class Index(Record):
     columns: tuple[str, ...]
     """Key and included columns that are plain columns, in order."""
     referenced: tuple[str, ...]
-    """Every column that the index depends on, expressions and predicate included."""
+    """Every column that the index depends on, expressions and predicate included; a whole row is all of them."""
     unique: bool = False
     primary: bool = False
     valid: bool = True
@@ -52,36 +55,47 @@ class Index(Record):
     """The constraint that owns it."""
     replica_identity: bool = False
     clustered: bool = False
+    tablespace: str = ""
+    statistics_targets: tuple[str, ...] = ()
+    """`position=target` of the expressions that have one of their own."""
     comment: str | None = None
 
 
 class Constraint(Record):
-    """A constraint of the table itself (NOT NULL is a property of the column)."""
+    """A constraint of the table itself.
+
+    NOT NULL is a property of the column. PostgreSQL 18 makes it a constraint too, of the kind `not null`; it
+    stands here only where it says more than the column does: not validated, not inherited, with a comment,
+    or with a name that the server would not have chosen.
+    """
 
     name: str
-    kind: Literal["check", "foreign key", "primary key", "unique", "exclusion", "trigger"]
+    kind: Literal["check", "foreign key", "primary key", "unique", "exclusion", "trigger", "not null"]
     definition: str
     """As `pg_get_constraintdef` prints it."""
     columns: tuple[str, ...]
     validated: bool = True
     deferrable: bool = False
     deferred: bool = False
+    enabled: bool = True
+    """False where the triggers that enforce it were disabled, or made to fire elsewhere."""
     referenced_table: str | None = None
     referenced_columns: tuple[str, ...] = ()
     comment: str | None = None
 
 
 class InboundForeignKey(Record):
-    """A foreign key of another table that points here."""
+    """A foreign key that points here: of another table, or of the table itself (then it is a constraint too)."""
 
     table: str
     name: str
     definition: str
     columns: tuple[str, ...]
-    """Columns of the other table."""
+    """Columns of the table that has the key."""
     referenced_columns: tuple[str, ...]
     """Columns of this table."""
     validated: bool = True
+    comment: str | None = None
 
 
 class Trigger(Record):
@@ -95,6 +109,9 @@ class Trigger(Record):
     """Of `insert`, `update`, `delete`, `truncate`."""
     row: bool = True
     update_columns: tuple[str, ...] = ()
+    referenced: tuple[str, ...] = ()
+    """Every column that UPDATE OF and WHEN name; a whole row, as in `old.*`, names none."""
+    comment: str | None = None
 
 
 class Policy(Record):
@@ -103,28 +120,38 @@ class Policy(Record):
     name: str
     definition: str
     """Command, permissive or restrictive, roles, USING and WITH CHECK, as one canonical text."""
+    referenced: tuple[str, ...] = ()
+    """Every column that its expressions name."""
+    comment: str | None = None
 
 
 class OwnedSequence(Record):
     """A sequence that belongs to a column: serial or identity."""
 
     name: str
+    """`schema.name`, unquoted."""
     column: str
     identity: bool
     definition: str
     """Type, start, increment, bounds, cache and cycle; never the position, which moves."""
     grants: tuple[str, ...] = ()
+    comment: str | None = None
 
 
 class Dependent(Record):
     """Something outside the table that would notice a change of a column."""
 
     kind: str
-    """`view`, `materialized view`, `rule`, `function`, `statistics`, `publication`, ..."""
+    """`view`, `materialized view`, `rule`, `function`, `statistics`, `publication`, `subscription`,
+    `generated column` (of the same table), `default`, `column` (of the row's type), `policy`, `index`, ..."""
     name: str
+    """`schema.name`, unquoted; of a generated column, its name alone."""
     columns: tuple[str, ...]
-    """Empty: it depends on the table as a whole."""
+    """Those that it names; empty: it depends on the table, or on whole rows of it."""
     definition: str = ""
+    """The statement that makes it, where there is one."""
+    through: str = ""
+    """The view that stands between it and the table; empty: it depends on the table itself."""
 
 
 class Table(Record):
@@ -137,14 +164,24 @@ class Table(Record):
     owner: str
     comment: str | None = None
     grants: tuple[str, ...] = ()
+    """Access-control items in force, sorted; what the owner has by default is written out."""
     options: tuple[str, ...] = ()
+    """Storage parameters, sorted; those of the TOAST table start with `toast.`."""
     tablespace: str = ""
+    access_method: str = ""
+    """How rows are stored, for example `heap`."""
     replica_identity: Literal["default", "nothing", "full", "index"] = "default"
     row_security: bool = False
     force_row_security: bool = False
     parents: tuple[str, ...] = ()
     """What it inherits from or is a partition of."""
     children: tuple[str, ...] = ()
+    partition_key: str = ""
+    """How a partitioned table divides its rows."""
+    partition_bound: str = ""
+    """Which rows of its parent a partition takes."""
+    query: str = ""
+    """Of a view."""
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...] = ()
     constraints: tuple[Constraint, ...] = ()
@@ -179,6 +216,7 @@ class Catalogue(Record):
     version: str
     """Of the server, for example `18.1`; not part of the fingerprint."""
     tables: tuple[Table, ...]
+    """Sorted by schema and name."""
 
     def table(self, name: str) -> Table | None:
         """Return the table with this full name, or None."""

@@ -117,6 +117,8 @@ class Backfill(Record):
     key: tuple[str, ...]
     key_types: tuple[str, ...]
     assignments: tuple[Assignment, ...]
+    alias: str
+    """The bare name of the table, with which expressions may qualify columns."""
     bypass_triggers: bool = False
     """The user's own triggers must not fire: run with session_replication_role = replica."""
 
@@ -155,6 +157,7 @@ class Comparison(Record):
     kind: Literal["up", "down"] = "up"
     exact: bool = True
     """Compare images; otherwise values."""
+    gate: Literal["before_swap", "after_swap"] = "before_swap"
 
 
 class Requirement(Record):
@@ -162,10 +165,13 @@ class Requirement(Record):
 
     name: str
     table: str
-    kind: Literal["not null", "check", "unique", "references"]
+    kind: Literal["not null", "check", "unique", "references", "parity", "structure"]
     constraint: str = ""
+    gate: Literal["before_swap", "after_swap"] = "before_swap"
     violations: str
     """A query that returns one row for each violation, key columns first; empty when all is well."""
+    reads_new: bool = False
+    """It reads columns that exist only once the migration has begun."""
 
 
 class Finding(Record):

@@ -27,9 +27,7 @@ EDGES: dict[MigrationState, frozenset[MigrationState]] = {
     # Recorded, nothing done yet.
     _S.PLANNED: frozenset({_S.RUNNING, _S.ROLLING_BACK}),
     # Between the first step and the swap. RUNNING again: a later run took over after a crash.
-    _S.RUNNING: frozenset(
-        {_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED, _S.SWAPPED, _S.ROLLING_BACK}
-    ),
+    _S.RUNNING: frozenset({_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED, _S.SWAPPED, _S.ROLLING_BACK}),
     _S.PAUSED: frozenset({_S.RUNNING, _S.ROLLING_BACK}),
     _S.AWAITING_APPROVAL: frozenset({_S.RUNNING, _S.PAUSED, _S.ROLLING_BACK}),
     # A step or a gate failed and nothing was undone: correct the cause and run again, or roll back.

@@ -1,0 +1,1 @@
+"""Migrations to read and run."""

@@ -1,0 +1,29 @@
+"""Contract: drop the old shape, hours or weeks later, from the ledger alone."""
+
+from prefect import flow
+
+from tasks.contract import contract as drop_old_shape
+from tasks.contract import dump
+from tasks.migration import reopen_migration
+from tasks.model.status import MigrationState, Report
+from tasks.report import report
+from tasks.validate import validate
+from validations import gates
+
+
+@flow(name="contract", flow_run_name="contract {migration} on {profile}")
+def contract(migration: str, profile: str = "local", database: str = "main") -> Report:
+    """Destroy the old shape of a complete migration. There is no way back.
+
+    Args:
+        migration: Name of the migration in the ledger.
+        profile: Name or path of the profile it was run with.
+        database: Name of the database in the profile.
+    """
+    allowed = (MigrationState.COMPLETE, MigrationState.CONTRACTING)
+    with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
+        if not m.begun:
+            validate(m, gates.after_swap(m.plan))
+            dump(m)
+        drop_old_shape(m)
+    return report(m)

@@ -1,0 +1,43 @@
+"""Expand-contract: the new shape grows beside the old one, and takes its place when everything is proven."""
+
+from prefect import flow
+
+from tasks.approve import approve
+from tasks.backfill import backfill
+from tasks.constrain import constrain
+from tasks.dual_write import dual_write
+from tasks.expand import expand
+from tasks.index import index
+from tasks.migration import open_migration
+from tasks.model.status import Report
+from tasks.preflight import preflight
+from tasks.report import report
+from tasks.snapshot import snapshot
+from tasks.soak import soak
+from tasks.swap import swap
+from tasks.validate import validate
+from validations import gates
+
+
+@flow(name="expand-contract", flow_run_name="{migration} on {profile}")
+def expand_contract(migration: str, profile: str = "local") -> Report:
+    """Change the shape of live tables without their applications noticing.
+
+    Args:
+        migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
+        profile: Name or path of the profile: which database, under which limits.
+    """
+    with open_migration(migration, profile) as m:
+        preflight(m)
+        snapshot(m)
+        expand(m)
+        dual_write(m)
+        backfill(m)
+        index(m)
+        validate(m, gates.before_swap(m.plan))
+        approve(m)
+        constrain(m)
+        swap(m)
+        validate(m, gates.after_swap(m.plan))
+        soak(m)
+    return report(m)

@@ -1,0 +1,83 @@
+"""approve: the point at which people say that the applications are ready."""
+
+import time
+from datetime import UTC, datetime
+
+from tasks.boundary import Boundary
+from tasks.ledger.approvals import Approval, decisions, valid_approvals
+from tasks.ledger.state import summary
+from tasks.ledger.transitions import transition
+from tasks.model.errors import DataChanged, Paused, StateError
+from tasks.model.status import MigrationState
+from tasks.prefect_task import verb
+from tasks.run import Run, say
+
+LOOK_EVERY = 1.0
+
+
+class AwaitingApproval(Paused):
+    """The run stopped because people have to decide first."""
+
+    code = "APPROVAL"
+
+
+@verb("approve")
+def approve(run: Run) -> tuple[str, ...]:
+    """Wait until enough people have approved this very plan; return who did.
+
+    Neither the author nor whoever runs it counts. Raises StateError when somebody rejects, AwaitingApproval
+    when the profile's patience ends.
+    """
+    needed = run.settings.approvals
+    if needed == 0:
+        return ()
+    deadline = time.monotonic() + run.settings.approval_wait
+    told = False
+    with Boundary(run) as boundary:
+        while True:
+            approvers = _approvers(boundary, run)
+            if len(approvers) >= needed:
+                _go_on(boundary, run)
+                return approvers
+            if not told:
+                _await(boundary, run, f"{len(approvers)} of {needed} approvals")
+                told = True
+            if time.monotonic() >= deadline:
+                raise AwaitingApproval(
+                    f"waits for approval: {len(approvers)} of {needed}",
+                    where=run.migration,
+                    hint=f"changeover approve {run.migration}, then changeover resume {run.migration}.",
+                    changed=DataChanged.PARTIALLY,
+                )
+            time.sleep(LOOK_EVERY)
+            boundary.check()
+
+
+def _approvers(boundary: Boundary, run: Run) -> tuple[str, ...]:
+    digest = run.plan.digest
+    for decision in decisions(boundary.conn, run.migration, digest):
+        if decision.decision == "reject":
+            raise StateError(
+                f"{decision.approver} rejected the plan: {decision.reason or 'no reason given'}",
+                where=run.migration,
+                hint="Roll back, or have the decision changed.",
+            )
+    found = valid_approvals(boundary.conn, run.migration, digest, datetime.now(UTC))
+    author = summary(boundary.conn, run.migration).author
+    return tuple(a.approver for a in found if _independent(a, author, run.actor))
+
+
+def _independent(approval: Approval, author: str, executor: str) -> bool:
+    return approval.approver not in (author, executor)
+
+
+def _await(boundary: Boundary, run: Run, message: str) -> None:
+    say(f"waits for approval: {message}; changeover approve {run.migration}")
+    with boundary.conn.transaction():
+        transition(boundary.conn, run.migration, run.epoch, MigrationState.AWAITING_APPROVAL, message=message)
+
+
+def _go_on(boundary: Boundary, run: Run) -> None:
+    if summary(boundary.conn, run.migration).state is MigrationState.AWAITING_APPROVAL:
+        with boundary.conn.transaction():
+            transition(boundary.conn, run.migration, run.epoch, MigrationState.RUNNING, message="approved")

@@ -1,0 +1,73 @@
+"""Where a run may stop without harm: at the pause that somebody asked for, and when its window closes."""
+
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from profiles.window import closed_because, contains
+from tasks.ledger.controls import control
+from tasks.model.errors import DataChanged, Paused
+from tasks.run import Run
+
+EVERY = 0.5
+"""Seconds between two looks at the ledger: batches are shorter than that."""
+
+
+class Boundary:
+    """Watches the controls of a migration through a session of its own."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.profile = run.settings
+        self._conn: psycopg.Connection[Any] | None = None
+        self._looked = 0.0
+        self._rows: int | None = None
+
+    def __enter__(self) -> Self:
+        self._conn = self.run.engine.connect("boundary")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._conn is not None:
+            self._conn.close()
+
+    @property
+    def conn(self) -> psycopg.Connection[Any]:
+        """The session; a new one when the old one was lost."""
+        if self._conn is None or self._conn.closed:
+            self._conn = self.run.engine.connect("boundary")
+        return self._conn
+
+    def check(self) -> None:
+        """Raise Paused when the run has to stop here."""
+        if time.monotonic() - self._looked < EVERY:
+            return
+        self._looked = time.monotonic()
+        window = self.profile.window
+        now = datetime.now(UTC)
+        if window is not None and not contains(window, now):
+            raise Paused(
+                f"the window is closed: {closed_because(window, now)}",
+                where=self.run.migration,
+                hint=f"changeover run {self.run.migration} goes on in the next window.",
+                changed=DataChanged.PARTIALLY,
+            )
+        if control(self.conn, self.run.migration, "pause"):
+            raise Paused(
+                "paused on request",
+                where=self.run.migration,
+                hint=f"changeover resume {self.run.migration} goes on from here.",
+                changed=DataChanged.PARTIALLY,
+            )
+        rows = control(self.conn, self.run.migration, "batch_rows")
+        self._rows = int(rows) if isinstance(rows, int) and not isinstance(rows, bool) else None
+
+    @property
+    def batch_rows(self) -> int | None:
+        """The size of batch that somebody asked for while it runs."""
+        return self._rows

@@ -1,0 +1,180 @@
+"""Fill new columns of existing rows: a transaction a range, the cursor committed with its batch."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from profiles.model import Limits
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.key_ranges import Key, condition, end_of_batch
+from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
+from tasks.engines.postgresql.transient import is_transient
+from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
+from tasks.model.names import quote
+from tasks.model.plan import Backfill
+
+FIRST_ROWS = 1000
+GROWTH = 2.0
+PANIC = 5.0
+"""A batch that takes this many times its target divides the next by ten (spirit does the same)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A range, and how far it is done."""
+
+    position: Key | None
+    """The last key that is done, or the open lower end."""
+    high: Key
+    batch_rows: int = FIRST_ROWS
+
+
+Checkpoint = Callable[[Connection, Key, int, int], None]
+"""Called in the transaction of a batch: fence, then move the cursor. (connection, position, rows, next size)"""
+
+
+def prepare(conn: Connection, action: Backfill) -> None:
+    """Make a session one of the backfill: dual write leaves its rows alone.
+
+    A lost commit loses the batch and its cursor together, so commits need not wait for the disk.
+    """
+    conn.execute(f"set {BACKFILL_SETTING} = 'on'")
+    conn.execute("set synchronous_commit = off")
+    conn.execute("set jit = off")
+    # Rows hidden by a policy would silently stay empty: an error is better.
+    conn.execute("set row_security = off")
+    if action.bypass_triggers:
+        conn.execute("set session_replication_role = replica")
+
+
+def fill(
+    conn: Connection,
+    action: Backfill,
+    shard: Shard,
+    limits: Limits,
+    checkpoint: Checkpoint,
+    between: Callable[[int], int | None],
+) -> int:
+    """Work through a shard and return the rows filled.
+
+    Row locks are held for one batch, which the server cancels at the lock budget. `between` is called before
+    each batch with the size that it would have; it may wait, raise Paused, or return another size.
+    """
+    prepare(conn, action)
+    position, size, done, failures = shard.position, shard.batch_rows, 0, 0
+    row_wait = _row_lock_timeout(conn, limits)
+    blocked_since: float | None = None
+    while position != shard.high:
+        size = between(size) or size
+        end = end_of_batch(conn, action, position, shard.high, size)
+        try:
+            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, checkpoint, end)
+        except psycopg.errors.DataError as error:
+            raise _bad_row(action, error) from None
+        except psycopg.errors.QueryCanceled:
+            failures += 1
+            _give_up_at_one(action, size, failures, limits)
+            size = max(size // 10, 1)
+            continue
+        except psycopg.errors.LockNotAvailable:
+            blocked_since = blocked_since or time.monotonic()
+            _give_up_waiting(action, blocked_since, limits)
+            size = max(size // 2, 1)
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
+            continue
+        except psycopg.Error as error:
+            failures += 1
+            if conn.closed or not is_transient(error) or failures >= limits.attempts:
+                raise
+            size = max(size // 2, 1)
+            time.sleep(random.uniform(0.05, 0.2) * 2**failures)  # noqa: S311
+            continue
+        failures, blocked_since = 0, None
+        done += rows
+        position, size = end or shard.high, after
+    return done
+
+
+def _batch(
+    conn: Connection,
+    action: Backfill,
+    low: Sequence[str] | None,
+    high: Sequence[str],
+    limits: Limits,
+    row_wait: int,
+    size: int,
+    checkpoint: Checkpoint,
+    end: Key | None,
+) -> tuple[int, int]:
+    """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch."""
+    started = time.monotonic()
+    with conn.transaction():
+        conn.execute(f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget}")
+        cursor = conn.execute(update(action, low, high))
+        rows = cursor.rowcount
+        took = (time.monotonic() - started) * 1000
+        following = next_size(size, took, limits) if end is not None else size
+        checkpoint(conn, tuple(high), size if end is not None else rows, following)
+    return rows, following
+
+
+def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+    """The statement of one batch: only rows that nobody has filled yet.
+
+    A row that changes meanwhile is read again by the server (READ COMMITTED), so `up` sees its newest values.
+    """
+    assignments = ", ".join(f"{quote(a.column)} = ({a.expression}\n)" for a in action.assignments)
+    empty = " and ".join(f"{quote(a.column)} is null" for a in action.assignments)
+    return (
+        f"update {action.table} as {quote(action.alias)} set {assignments}"
+        f" where {condition(action, low, high)} and {empty}"
+    )
+
+
+def next_size(size: int, took_ms: float, limits: Limits) -> int:
+    """Aim at the target time; grow gently, shrink at once."""
+    if took_ms > PANIC * limits.batch_target:
+        wanted = size / 10
+    else:
+        wanted = min(size * limits.batch_target / max(took_ms, 1.0), size * GROWTH)
+    return max(1, min(int(wanted), limits.batch_rows))
+
+
+def _row_lock_timeout(conn: Connection, limits: Limits) -> int:
+    """Give way before the server looks for deadlocks, so that it never picks the application as the victim."""
+    row = conn.execute("select extract(epoch from current_setting('deadlock_timeout')::interval) * 1000").fetchone()
+    deadlock = int(row[0]) if row else 1000
+    return max(min(limits.lock_budget // 2, deadlock // 2), 1)
+
+
+def _give_up_waiting(action: Backfill, since: float, limits: Limits) -> None:
+    if time.monotonic() - since > limits.lock_patience:
+        raise LockTimeoutError(
+            f"rows of {action.table} are locked by another transaction for more than {limits.lock_patience:g} s",
+            where=action.table,
+            hint="End that transaction, then run again: the backfill goes on where it stopped.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _give_up_at_one(action: Backfill, size: int, failures: int, limits: Limits) -> None:
+    if size <= 1 and failures >= limits.attempts:
+        raise TransientError(
+            f"a single row of {action.table} cannot be filled within the lock budget of {limits.lock_budget} ms",
+            where=action.table,
+            hint="Make `up` faster, or raise limits.lock_budget in the profile.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _bad_row(action: Backfill, error: psycopg.Error) -> StepError:
+    columns = ", ".join(a.column for a in action.assignments)
+    return StepError(
+        f"`up` fails on a row that exists: {error.sqlstate} {type(error).__name__}",
+        where=f"{action.table} ({columns})",
+        hint="Correct `up`, or the row: select the key of rows for which the expression fails.",
+        changed=DataChanged.PARTIALLY,
+    )

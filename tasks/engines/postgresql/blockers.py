@@ -1,0 +1,103 @@
+"""Who stands in the way: sessions that hold what a step needs, named without their query texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from tasks.model.base import Record
+from tasks.model.plan import Lock, LockMode
+
+Connection = psycopg.Connection[Any]
+
+_M = LockMode
+CONFLICTS: dict[LockMode, frozenset[LockMode]] = {
+    _M.ACCESS_SHARE: frozenset({_M.ACCESS_EXCLUSIVE}),
+    _M.ROW_SHARE: frozenset({_M.EXCLUSIVE, _M.ACCESS_EXCLUSIVE}),
+    _M.ROW_EXCLUSIVE: frozenset({_M.SHARE, _M.SHARE_ROW_EXCLUSIVE, _M.EXCLUSIVE, _M.ACCESS_EXCLUSIVE}),
+    _M.SHARE_UPDATE_EXCLUSIVE: frozenset(set(_M) - {_M.ACCESS_SHARE, _M.ROW_SHARE, _M.ROW_EXCLUSIVE}),
+    _M.SHARE: frozenset(set(_M) - {_M.ACCESS_SHARE, _M.ROW_SHARE, _M.SHARE}),
+    _M.SHARE_ROW_EXCLUSIVE: frozenset(set(_M) - {_M.ACCESS_SHARE, _M.ROW_SHARE}),
+    _M.EXCLUSIVE: frozenset(set(_M) - {_M.ACCESS_SHARE}),
+    _M.ACCESS_EXCLUSIVE: frozenset(_M),
+}
+"""Which held modes keep a wanted mode waiting (PostgreSQL documentation, table 13.2)."""
+
+
+class Blocker(Record):
+    """A session, or a prepared transaction, that holds something."""
+
+    pid: int | None
+    who: str
+    """Role and application name, or the global id of a prepared transaction."""
+    state: str
+    seconds: float
+    """Age of its transaction."""
+    holds: str
+    autovacuum: bool = False
+
+    def __str__(self) -> str:
+        pid = f"pid {self.pid}" if self.pid is not None else "prepared transaction"
+        return f"{pid} ({self.who}, {self.state}, {self.seconds:.1f} s, {self.holds})"
+
+
+def holders(conn: Connection, locks: Sequence[Lock], older_than_ms: int = 0) -> tuple[Blocker, ...]:
+    """Return who holds a lock that conflicts with one of `locks`, in transactions older than that."""
+    found: list[Blocker] = []
+    for lock in locks:
+        modes = [mode.title().replace(" ", "") + "Lock" for mode in CONFLICTS[lock.mode]]
+        rows = conn.execute(
+            """
+            select a.pid, coalesce(a.usename || ' ' || nullif(a.application_name, ''), a.usename, a.backend_type,
+                                   x.owner || ' ' || x.gid, 'unknown'),
+                   coalesce(a.state, a.backend_type, 'prepared'),
+                   extract(epoch from clock_timestamp() - coalesce(a.xact_start, x.prepared))::float8,
+                   l.mode || ' on ' || l.relation::regclass, coalesce(a.query like 'autovacuum: %%'
+                   and a.query not like '%%(to prevent wraparound)' and a.backend_type = 'autovacuum worker', false)
+            from pg_catalog.pg_locks l
+            left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+            left join pg_catalog.pg_prepared_xacts x on l.virtualtransaction = '-1/' || x.transaction::text
+            where l.locktype = 'relation' and l.granted and l.mode = any(%s)
+              and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+              and l.relation = to_regclass(%s) and l.pid is distinct from pg_backend_pid()
+              and coalesce(a.xact_start, x.prepared, '-infinity')
+                  <= clock_timestamp() - make_interval(secs => %s::float8 / 1000)
+            """,
+            (modes, lock.table, older_than_ms),
+        ).fetchall()
+        found += [
+            Blocker(pid=r[0], who=r[1], state=r[2], seconds=r[3] or 0.0, holds=r[4], autovacuum=r[5]) for r in rows
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+def old_snapshots(conn: Connection, older_than_s: float = 0.0) -> tuple[Blocker, ...]:
+    """Return transactions, in this database, that a concurrent index build has to wait for."""
+    rows = conn.execute(
+        """
+        select pid, coalesce(usename || ' ' || nullif(application_name, ''), usename, backend_type), state,
+               extract(epoch from clock_timestamp() - xact_start)::float8
+        from pg_catalog.pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and backend_xmin is not null
+          and backend_type not in ('walsender') and query not like 'autovacuum: %%'
+          and xact_start <= clock_timestamp() - make_interval(secs => %s)
+        order by xact_start
+        """,
+        (older_than_s,),
+    ).fetchall()
+    prepared = conn.execute(
+        "select gid, owner::text, extract(epoch from clock_timestamp() - prepared)::float8"
+        " from pg_catalog.pg_prepared_xacts where database = current_database()"
+    ).fetchall()
+    return tuple(
+        [Blocker(pid=r[0], who=r[1], state=r[2] or "", seconds=r[3], holds="a snapshot") for r in rows]
+        + [
+            Blocker(pid=None, who=f"{r[1]} {r[0]}", state="prepared", seconds=r[2], holds="a snapshot")
+            for r in prepared
+        ]
+    )
+
+
+def named(blockers: Sequence[Blocker]) -> str:
+    """Return all of them in one line, for a log or an error."""
+    return "; ".join(str(blocker) for blocker in blockers[:5]) or "nobody that can be seen"

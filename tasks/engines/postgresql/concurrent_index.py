@@ -1,0 +1,144 @@
+"""Indexes built and dropped without blocking writers, and without leaving an invalid one behind."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from profiles.model import Limits
+from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
+from tasks.engines.postgresql.journal import Journal
+from tasks.model.errors import LockTimeoutError, StepError
+from tasks.model.names import quote
+from tasks.model.plan import ConcurrentIndex
+
+Connect = Callable[[], Connection]
+
+
+def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
+    """Build the index, or find that it is there and valid; then record.
+
+    An invalid index of this name is what an interrupted build left: it is dropped first. Locks: SHARE UPDATE
+    EXCLUSIVE, twice; waits for every older snapshot of the database, and says so.
+    """
+    with connect() as conn:
+        state = _state(conn, index)
+        if state is False:
+            _drop(conn, index)
+            state = None
+        if state is None:
+            _create(conn, connect, index, limits, journal)
+        with conn.transaction():
+            journal.begin(conn)
+            journal.finish(conn)
+
+
+def drop(connect: Connect, index: ConcurrentIndex, journal: Journal) -> None:
+    """Drop the index if it is there and belongs to no constraint; then record."""
+    with connect() as conn:
+        if _state(conn, index) is not None and not _owned(conn, index):
+            _drop(conn, index)
+        with conn.transaction():
+            journal.begin(conn)
+            journal.finish(conn)
+
+
+def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
+    conn.execute("set statement_timeout = 0")
+    conn.execute(f"set lock_timeout = '{limits.lock_patience * 1000:.0f}ms'")
+    watch = _Watch(connect, conn.info.backend_pid, limits.snapshot_age, journal)
+    with watch:
+        try:
+            conn.execute(index.create)
+        except psycopg.errors.UniqueViolation:
+            _drop(conn, index)
+            raise StepError(
+                f"{index.name} cannot be unique: the table has duplicates",
+                where=index.table,
+                hint="Remove the duplicates, then run again.",
+            ) from None
+        except psycopg.errors.QueryCanceled:
+            _drop(conn, index)
+            if watch.gave_up:
+                raise LockTimeoutError(
+                    f"the build of {index.name} waited {limits.snapshot_age:g} s for {watch.gave_up}",
+                    where=index.table,
+                    hint="End that transaction, or run again when it is done.",
+                ) from None
+            raise
+        except psycopg.Error:
+            # Whatever it was, an index that is not whole must not stay: it would slow down every write.
+            if not conn.closed:
+                _drop(conn, index)
+            raise
+    if _state(conn, index) is not True:
+        raise StepError(f"{index.name} was built but is not valid", where=index.table, hint="Run again.")
+
+
+def _state(conn: Connection, index: ConcurrentIndex) -> bool | None:
+    """Return whether the index is valid; None when there is no such index."""
+    row = conn.execute(
+        "select i.indisvalid and i.indisready from pg_catalog.pg_index i where i.indexrelid = to_regclass(%s)",
+        (_name(index),),
+    ).fetchone()
+    return bool(row[0]) if row else None
+
+
+def _owned(conn: Connection, index: ConcurrentIndex) -> bool:
+    row = conn.execute(
+        "select exists (select from pg_catalog.pg_constraint where conindid = to_regclass(%s)"
+        " and contype in ('p', 'u', 'x'))",
+        (_name(index),),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _drop(conn: Connection, index: ConcurrentIndex) -> None:
+    conn.execute("set statement_timeout = 0")
+    conn.execute(f"drop index concurrently if exists {_name(index)}")
+
+
+def _name(index: ConcurrentIndex) -> str:
+    return f"{quote(index.schema_name)}.{quote(index.name)}"
+
+
+class _Watch:
+    """Look, from another session, what a build waits for; say so, and end the wait when it is too long."""
+
+    def __init__(self, connect: Connect, pid: int, patience: float, journal: Journal) -> None:
+        self.connect = connect
+        self.pid = pid
+        self.patience = patience
+        self.journal = journal
+        self.gave_up = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="index watch", daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        waiting_since: float | None = None
+        if self._over.wait(1.0):
+            return
+        with self.connect() as conn:
+            while not self._over.wait(1.0):
+                row = conn.execute(
+                    "select phase from pg_catalog.pg_stat_progress_create_index where pid = %s", (self.pid,)
+                ).fetchone()
+                if row is None or not str(row[0]).startswith("waiting"):
+                    waiting_since = None
+                    continue
+                waiting_since = waiting_since or time.monotonic()
+                who = named([b for b in old_snapshots(conn) if b.pid != self.pid])
+                self.journal.waiting(f"the index build is {row[0]}: {who}")
+                if time.monotonic() - waiting_since > self.patience:
+                    self.gave_up = who
+                    conn.execute("select pg_cancel_backend(%s)", (self.pid,))
+                    return

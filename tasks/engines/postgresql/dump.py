@@ -1,0 +1,115 @@
+"""A copy of what `contract` will destroy, in a file, proven by restoring it.
+
+The file holds COPY BINARY, compressed; beside it stands a manifest with counts and digests, never with values.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.measure import digest
+from tasks.model.base import Record
+from tasks.model.errors import StepError
+from tasks.model.names import quote
+from tasks.model.plan import DumpTarget
+
+RESTORED = "_changeover_restored"
+
+
+class DumpRecord(Record):
+    """A finished, verified dump."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    digest: str
+    file: str
+    sha256: str
+
+
+def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:
+    """Write key and doomed columns of a table to a file, restore it through another session, and compare.
+
+    Memory stays flat. Lock: ACCESS SHARE. Raises StepError when what was restored is not what was dumped.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    select, relation = _selection(target, swapped)
+    file = folder / f"{target.table}-{'after' if swapped else 'before'}-swap.copy.gz"
+    with conn.transaction():
+        conn.execute("set transaction isolation level repeatable read read only")
+        conn.execute("set local statement_timeout = 0; set local row_security = off")
+        rows, total = digest(conn, f"(select {select} from {relation})", "t")
+        sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
+        types = _types(conn, select, relation)
+    record = DumpRecord(
+        table=target.table, columns=target.columns, rows=rows, digest=total, file=file.name, sha256=sha256
+    )
+    _verify(elsewhere, file, types, record)
+    manifest = record.model_dump(mode="json") | {"selection": select, "types": types}
+    file.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return record
+
+
+def _selection(target: DumpTarget, swapped: bool) -> tuple[str, str]:
+    schema, _, name = target.table.partition(".")
+    names = target.columns_after if swapped else target.columns
+    shown = [f"{quote(physical)} as {quote(name)}" for physical, name in zip(names, target.columns, strict=True)]
+    return ", ".join([*(quote(column) for column in target.key), *shown]), f"{quote(schema)}.{quote(name)}"
+
+
+def _types(conn: Connection, select: str, relation: str) -> list[str]:
+    """Types without modifiers: binary COPY carries values as they are."""
+    cursor = conn.execute(f"select {select} from {relation} limit 0")
+    oids = [column.type_code for column in cursor.description or ()]
+    rows = conn.execute(
+        "select format_type(o, -1) from unnest(%s::oid[]) with ordinality as t (o, n) order by n", (oids,)
+    )
+    return [str(row[0]) for row in rows]
+
+
+def _write(conn: Connection, statement: str, file: Path) -> str:
+    with (
+        _private(file) as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as packed,
+        conn.cursor().copy(statement) as copy,
+    ):
+        for block in copy:
+            packed.write(block)
+    with file.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
+@contextmanager
+def _private(file: Path) -> Iterator[BinaryIO]:
+    """The file holds row values: only its owner may read it; and it is on the disk before it counts."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as raw:
+        yield raw
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _verify(conn: Connection, file: Path, types: list[str], record: DumpRecord) -> None:
+    columns = ", ".join(f"c{i} {type_name}" for i, type_name in enumerate(types))
+    with conn.transaction(force_rollback=True):
+        conn.execute("set local statement_timeout = 0")
+        conn.execute(f"create temporary table {quote(RESTORED)} ({columns}) on commit drop")
+        with (
+            gzip.open(file, "rb") as packed,
+            conn.cursor().copy(f"copy {quote(RESTORED)} from stdin (format binary)") as copy,
+        ):
+            while block := packed.read(1 << 20):
+                copy.write(block)
+        rows, total = digest(conn, quote(RESTORED), "t")
+    if (rows, total) != (record.rows, record.digest):
+        raise StepError(
+            f"the dump of {record.table} does not restore to what it was taken from",
+            where=str(file),
+            hint="Check the disk of the evidence folder, then run again.",
+        )

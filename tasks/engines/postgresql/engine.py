@@ -1,0 +1,166 @@
+"""PostgreSQL behind the engine protocol: which module does what."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiles.model import Database, Limits
+from tasks.engines.postgresql import concurrent_index
+from tasks.engines.postgresql.backfill import Checkpoint, Shard, fill
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.connect import connect, require_direct, require_primary, require_version, require_writable
+from tasks.engines.postgresql.dump import DumpRecord, dump
+from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.journal import AlreadyRecorded, Journal
+from tasks.engines.postgresql.key_ranges import Range, shard
+from tasks.engines.postgresql.measure import Facts, measure
+from tasks.engines.postgresql.planning.planner import plan
+from tasks.engines.postgresql.preflight import preflight
+from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
+from tasks.engines.postgresql.sessions import end_orphans, hold_tables, session_name, tag
+from tasks.engines.postgresql.short_transaction import run_short, run_validation
+from tasks.engines.postgresql.transient import retrying
+from tasks.model.catalogue import Catalogue
+from tasks.model.plan import Backfill, ConcurrentIndex, DumpTarget, Finding, Plan, ShortTransaction, Step, Validation
+from tasks.model.spec import MigrationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresEngine:
+    """A PostgreSQL database and the limits under which it is changed."""
+
+    url: str
+    database: Database
+    limits: Limits
+    migration: str
+    run_id: str
+
+    def __repr__(self) -> str:
+        return f"PostgresEngine(migration={self.migration!r})"
+
+    @property
+    def tag(self) -> str:
+        """A short name of the migration, of small letters and digits."""
+        return tag(self.migration)
+
+    def connect(self, purpose: str) -> Connection:
+        """Open a session, named after the run and its purpose. It is autocommit; close it, or use `with`."""
+        return connect(
+            self.url,
+            application_name=session_name(self.migration, self.run_id, purpose),
+            search_path=self.database.search_path,
+            lock_timeout_ms=self.limits.lock_budget,
+        )
+
+    def check(self) -> None:
+        """Refuse a pooler, a standby, a read-only role and a version that is not known."""
+        with self.connect("check") as conn:
+            require_version(conn)
+            require_direct(conn)
+            require_primary(conn)
+            require_writable(conn)
+
+    def inspect(self, names: Sequence[str]) -> Catalogue:
+        """Read the catalogue of tables."""
+        with self.connect("inspect") as conn:
+            return inspect(conn, names, self.database.search_path)
+
+    def plan(self, spec: MigrationSpec) -> Plan:
+        """Draw up a plan; change nothing."""
+        with self.connect("plan") as conn:
+            return plan(conn, spec, self.database.search_path)
+
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:
+        """Say what stands in the way now; change nothing."""
+        with self.connect("preflight") as conn:
+            return preflight(conn, plan, self.limits)
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+        self._until_recorded(self._forward, step, journal)
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it; tolerates that it was never, or only half, done."""
+        self._until_recorded(self._inverse, step, journal)
+
+    def _until_recorded(self, act: Callable[[Step, Journal], None], step: Step, journal: Journal) -> None:
+        """Try again after a passing failure, the whole transaction, on a new session.
+
+        A commit that was cut off may have happened: then the ledger says so, and there is nothing to repeat.
+        """
+
+        def on_retry(error: BaseException, tries: int, _seconds: float) -> None:
+            journal.waiting(f"try {tries} of {self.limits.attempts} failed: {type(error).__name__}")
+
+        try:
+            retrying(self.limits, on_retry)(act, step, journal)
+        except AlreadyRecorded:
+            return
+
+    def _forward(self, step: Step, journal: Journal) -> None:
+        match step.action:
+            case ShortTransaction() as action:
+                with self.connect(step.phase) as conn:
+                    run_short(conn, action.forward, action.locks, self.limits, journal, guard=action.guard)
+            case Validation() as action:
+                with self.connect(step.phase) as conn:
+                    run_validation(conn, action.forward, self.limits, journal)
+            case ConcurrentIndex() as action:
+                concurrent_index.build(lambda: self.connect(step.phase), action, self.limits, journal)
+            case Backfill():
+                raise AssertionError("a backfill runs shard by shard")
+
+    def _inverse(self, step: Step, journal: Journal) -> None:
+        match step.action:
+            case ShortTransaction() as action:
+                locks = action.locks if action.inverse_locks is None else action.inverse_locks
+                with self.connect("rollback") as conn:
+                    run_short(conn, action.inverse, locks if action.inverse else (), self.limits, journal, guard=False)
+            case Validation() as action:
+                with self.connect("rollback") as conn:
+                    run_validation(conn, action.inverse, self.limits, journal)
+            case ConcurrentIndex(build_on="inverse") as action:
+                concurrent_index.build(lambda: self.connect("rollback"), action, self.limits, journal)
+            case ConcurrentIndex() as action:
+                concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
+            case Backfill():
+                # The columns that it filled are dropped by the steps before it.
+                with self.connect("rollback") as conn:
+                    run_short(conn, (), (), self.limits, journal, guard=False)
+
+    def shards(self, action: Backfill, count: int) -> list[Range]:
+        """Divide the keys that exist now."""
+        with self.connect("backfill") as conn:
+            return shard(conn, action, count)
+
+    def fill(self, action: Backfill, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]) -> int:
+        """Fill one shard, batch by batch."""
+        with self.connect("backfill") as conn:
+            return fill(conn, action, shard, self.limits, checkpoint, between)
+
+    def measure(self, tables: tuple[str, ...]) -> Facts:
+        """Count and digest whole tables."""
+        with self.connect("snapshot") as conn:
+            return measure(conn, tables)
+
+    def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:
+        """Write what will be destroyed to a file, and prove that it can be restored."""
+        with self.connect("dump") as conn, self.connect("restore") as elsewhere:
+            return dump(conn, elsewhere, target, folder, swapped=swapped)
+
+    @contextmanager
+    def hold(self, tables: tuple[str, ...]) -> Iterator[Connection]:
+        """Keep other runs away from the tables, and end what is left of dead ones."""
+        with self.connect("guard") as conn:
+            hold_tables(conn, tables)
+            end_orphans(conn, self.migration, self.run_id)
+            yield conn
+
+    def lag_bytes(self, conn: Connection) -> int | None:
+        """Return the lag of the slowest standby; None: unknown."""
+        return replica_lag_bytes(conn, self.database.replicas)
+
+    def probe_ms(self, conn: Connection, action: Backfill) -> float:
+        """Return the latency of a read by key."""
+        return probe_latency_ms(conn, action.table, action.key)

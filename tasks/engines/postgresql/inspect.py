@@ -1,0 +1,95 @@
+"""Read the catalogue of PostgreSQL: what the tables of a spec look like, and all that hangs on them."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tasks.engines.postgresql.catalogue import query
+from tasks.engines.postgresql.catalogue.estimate import estimates
+from tasks.engines.postgresql.catalogue.resolve import resolve
+from tasks.engines.postgresql.catalogue.session import reading
+from tasks.model.base import Record
+from tasks.model.catalogue import (
+    Catalogue,
+    Column,
+    Constraint,
+    Dependent,
+    InboundForeignKey,
+    Index,
+    OwnedSequence,
+    Policy,
+    Table,
+    Trigger,
+)
+from tasks.model.errors import TransientError
+
+__all__ = ["estimates", "inspect"]
+
+PARTS: tuple[tuple[str, str, type[Record]], ...] = (
+    ("columns", "columns", Column),
+    ("indexes", "indexes", Index),
+    ("constraints", "constraints", Constraint),
+    ("inbound", "inbound", InboundForeignKey),
+    ("triggers", "triggers", Trigger),
+    ("policies", "policies", Policy),
+    ("sequences", "sequences", OwnedSequence),
+    ("dependents", "dependents", Dependent),
+    ("publications", "dependents", Dependent),
+)
+"""Each query, the field of `Table` that it fills, and the record that one row makes."""
+
+PRINTED = ("definition", "query", "partition_key", "partition_bound")
+"""Fields that the server prints from the catalogue as it is now, not as the snapshot has it."""
+
+
+def inspect(conn: psycopg.Connection[Any], names: Sequence[str], search_path: str) -> Catalogue:
+    """Return the tables that `names` mean, sorted, and everything attached to them, of one moment.
+
+    An unqualified name is looked up along `search_path`, as the server would. The definitions do not depend
+    on any setting of the session, and no setting is changed by it. On an idle connection all is read in one
+    repeatable read, read only transaction; otherwise within the present one. Takes ACCESS SHARE for the
+    moment, on tables whose expressions and views are printed.
+
+    Left out, because they may hold secrets or belong to somebody else: options of foreign data wrappers,
+    security labels, bodies of trigger functions, and functions that name a table only in a string.
+
+    Raises `SpecError` when a name means no table, `ProfileError` when the search path cannot be read,
+    `TransientError` when something was dropped while it was being read.
+    """
+    with reading(conn, search_path) as path:
+        relations = resolve(conn, names, path)
+        try:
+            tables = _tables(conn, relations)
+        # "cache lookup failed", "could not open relation": something to be printed is no longer there.
+        except psycopg.errors.InternalError_ as error:
+            raise _moved(conn) from error
+    version = conn.info.server_version
+    return Catalogue(engine="postgresql", version=f"{version // 10000}.{version % 10000}", tables=tables)
+
+
+def _tables(conn: psycopg.Connection[Any], relations: list[int]) -> tuple[Table, ...]:
+    parts: dict[int, dict[str, list[Record]]] = {relation: defaultdict(list) for relation in relations}
+    for name, field, record in PARTS:
+        for row in _rows(conn, name, relations):
+            parts[row.pop("table_oid")][field].append(record(**row))
+    return tuple(Table(**parts[row.pop("table_oid")], **row) for row in _rows(conn, "tables", relations))
+
+
+def _rows(conn: psycopg.Connection[Any], name: str, relations: list[int]) -> Iterator[dict[str, Any]]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(query(name), {"tables": relations}):
+            # The server prints NULL for what is no longer there.
+            if row.pop("vanished", False) or any(row.get(field, "") is None for field in PRINTED):
+                raise _moved(conn)
+            yield row
+
+
+def _moved(conn: psycopg.Connection[Any]) -> TransientError:
+    return TransientError(
+        "the catalogue changed while it was being read",
+        where=f"database {conn.info.dbname}",
+        hint="Run it again when nobody is changing these tables.",
+    )

@@ -1,0 +1,39 @@
+"""How the engine tells the ledger what it does, inside its own transactions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import psycopg
+
+Connection = psycopg.Connection[Any]
+
+
+class AlreadyRecorded(Exception):  # noqa: N818 - not an error: the outcome of a commit that was cut off
+    """The ledger says that this very step is done: its commit arrived, only the answer did not."""
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """Two calls within a transaction, and some for whoever watches.
+
+    `begin` is called first: it fences, and raises AlreadyRecorded when there is nothing left to do. `finish`
+    is called last: it records. Neither commits.
+    """
+
+    begin: Callable[[Connection], None]
+    finish: Callable[[Connection], None]
+    guard: Callable[[Connection], None] = _nothing
+    """Called under the locks of a guarded step, before its statements; raises to refuse."""
+    waiting: Callable[[str], None] = _nothing
+    """Called with the reason whenever the engine waits."""
+    between: Callable[[], None] = _nothing
+    """Called where a step can stop without harm; raises Paused to stop it."""
+
+    def guarded(self, guard: Callable[[Connection], None]) -> Self:
+        """Return the same journal with a guard."""
+        return replace(self, guard=guard)

@@ -1,0 +1,88 @@
+"""Walking along a unique key in ranges: find the end of a range first, then work on `low < key <= high`.
+
+A CTE with LIMIT would be a sequential scan a batch (measured: 4.5 times the CPU of one UPDATE, against 1.07).
+Keys travel as text with pinned settings, so that any type survives the way through the ledger.
+"""
+
+from collections.abc import Sequence
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.model.names import quote
+from tasks.model.plan import Backfill
+
+Key = tuple[str, ...]
+Range = tuple[Key | None, Key | None]
+
+
+def tuple_of(action: Backfill) -> str:
+    """The key columns as a row."""
+    return "(" + ", ".join(quote(column) for column in action.key) + ")"
+
+
+def key_literal(action: Backfill, key: Sequence[str]) -> str:
+    """A key as SQL, each value cast to the type of its column."""
+    return "(" + ", ".join(f"{literal(v)}::{t}" for v, t in zip(key, action.key_types, strict=True)) + ")"
+
+
+def condition(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+    """`low < key <= high`, either end open when None."""
+    parts = []
+    if low is not None:
+        parts.append(f"{tuple_of(action)} > {key_literal(action, low)}")
+    if high is not None:
+        parts.append(f"{tuple_of(action)} <= {key_literal(action, high)}")
+    return " and ".join(parts) or "true"
+
+
+def last_key(conn: Connection, action: Backfill) -> Key | None:
+    """Return the greatest key; None when the table is empty.
+
+    Taken once, after dual write is committed: every row that it does not cover has met the trigger, so the
+    walk ends however fast applications insert.
+    """
+    order = ", ".join(f"{quote(column)} desc" for column in action.key)
+    return _key(conn, action, f"order by {order} limit 1")
+
+
+def end_of_batch(
+    conn: Connection, action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
+) -> Key | None:
+    """Return the key of the row `rows` further on; None when fewer are left before `high`."""
+    order = ", ".join(quote(column) for column in action.key)
+    return _key(conn, action, f"where {condition(action, low, high)} order by {order} offset {rows - 1} limit 1")
+
+
+def shard(conn: Connection, action: Backfill, shards: int) -> list[Range]:
+    """Return ranges of about the same size that cover every key up to the present greatest, each once."""
+    high = last_key(conn, action)
+    if high is None:
+        return []
+    bounds = _quantiles(conn, action, shards) if shards > 1 else []
+    ends: list[Key | None] = [*bounds, high]
+    return [(None if i == 0 else ends[i - 1], end) for i, end in enumerate(ends)]
+
+
+def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
+    """Choose the bounds from a sample of pages: any bounds are right, even ones only make it faster."""
+    listed = ", ".join(f"{quote(c)}::text" for c in action.key)
+    order = ", ".join(quote(c) for c in action.key)
+    rows = conn.execute(
+        f"""
+        with sample as (
+          select {order}, row_number() over (order by {order}) as n, count(*) over () as total
+          from (select {order} from {action.table} tablesample system (1) union
+                select {order} from (select {order} from {action.table} order by {order} limit 1) as one) as some
+        )
+        select {listed} from sample
+        where n in (select (total * i / {shards})::bigint from generate_series(1, {shards - 1}) i)
+        order by {order}
+        """
+    ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def _key(conn: Connection, action: Backfill, tail: str) -> Key | None:
+    listed = ", ".join(f"{quote(column)}::text" for column in action.key)
+    row = conn.execute(f"select {listed} from {action.table} {tail}").fetchone()
+    return tuple(row) if row else None

@@ -1,0 +1,59 @@
+"""Facts about tables at one moment: counts, digests, the position in the log."""
+
+import psycopg
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.model.base import Record
+from tasks.model.names import quote
+
+
+class TableFacts(Record):
+    """A table at one moment."""
+
+    table: str
+    rows: int
+    digest: str
+    """Sum of a 64-bit hash of every row, as a decimal; with the count it is a digest of the multiset of rows."""
+
+
+class Facts(Record):
+    """Tables at one moment, all of one snapshot."""
+
+    lsn: str
+    at: str
+    tables: tuple[TableFacts, ...]
+
+
+def measure(conn: Connection, tables: tuple[str, ...]) -> Facts:
+    """Return counts and digests of whole tables, in one snapshot. Lock: ACCESS SHARE while it reads."""
+    with conn.transaction():
+        conn.execute("set transaction isolation level repeatable read read only")
+        conn.execute("set local statement_timeout = 0; set local row_security = off")
+        row = conn.execute("select pg_current_wal_lsn()::text, clock_timestamp()::text").fetchone()
+        assert row is not None
+        found = tuple(_table(conn, table) for table in tables)
+    return Facts(lsn=row[0], at=row[1], tables=found)
+
+
+def _table(conn: Connection, table: str) -> TableFacts:
+    schema, _, name = table.partition(".")
+    rows, total = digest(conn, f"{quote(schema)}.{quote(name)}", "t")
+    return TableFacts(table=table, rows=rows, digest=total)
+
+
+def digest(conn: Connection, relation: str, row: str) -> tuple[int, str]:
+    """Return count and digest of `row`, an expression over `relation as t`.
+
+    Some types cannot be hashed (json, point, xml): their rows are digested as text.
+    """
+    for value in (f"hash_record_extended({row}, 0)", f"hashtextextended({row}::text, 0)"):
+        try:
+            with conn.transaction():
+                found = conn.execute(
+                    f"select count(*), coalesce(sum({value}), 0)::text from {relation} as t"
+                ).fetchone()
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.DatatypeMismatch):
+            continue
+        assert found is not None
+        return int(found[0]), str(found[1])
+    raise AssertionError("any row can be text")

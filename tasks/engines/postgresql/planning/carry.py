@@ -1,0 +1,406 @@
+"""What is attached to a column that gets a new physical column: it all has to arrive there, under its own name.
+
+The old column keeps its indexes and unique constraints, renamed, until `contract`, so that a rollback finds
+them. What could make an application's statement fail once `down` feeds the old column (NOT NULL, CHECK, FOREIGN
+KEY, and a primary key, of which there can be only one) is taken off at the swap and put back by a rollback.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.move import Restriction
+from tasks.model.catalogue import Constraint, InboundForeignKey, Index, OwnedSequence
+from tasks.model.errors import PreflightError
+from tasks.model.names import own_name, quote
+from tasks.model.plan import ConcurrentIndex, Lock, LockMode, Phase, Step
+
+
+def detach(draft: TableDraft) -> None:
+    """Plan what has to leave the old columns at the swap, before any column changes its name."""
+    for foreign_key in draft.table.inbound:
+        if set(foreign_key.referenced_columns) & draft.altered.keys():
+            _inbound(draft, foreign_key)
+    for name in draft.altered:
+        column = draft.table.column(name)
+        assert column is not None
+        draft.restore_not_null(column)
+        if draft.in_primary_key(name):
+            draft.swap(inverse=[_tidy_not_null(draft, name)])
+    for constraint in draft.table.constraints:
+        if constraint.kind in ("check", "foreign key") and set(constraint.columns) & _fed_by_down(draft):
+            _take_off(draft, constraint)
+    for index in draft.table.indexes:
+        if set(index.referenced) & draft.altered.keys():
+            _index(draft, index)
+        elif set(index.referenced) & draft.renamed.keys():
+            _copy_index(draft, index)
+    for foreign_key in draft.table.inbound:
+        if set(foreign_key.referenced_columns) & draft.altered.keys():
+            # Moves are undone last first: these foreign keys go before the index that they rest on.
+            _let_go(draft, foreign_key)
+
+
+def rename(draft: TableDraft) -> None:
+    """Plan the exchange of names, and what a column carries with itself."""
+    for name, before in draft.altered.items():
+        old = own_name("old", name)
+        column = draft.table.column(name)
+        assert column is not None
+        draft.swap(
+            forward=[
+                f"alter table {draft.real} rename column {quote(name)} to {quote(old)}",
+                f"alter table {draft.real} rename column {quote(before)} to {quote(name)}",
+            ],
+            inverse=[
+                f"alter table {draft.real} rename column {quote(name)} to {quote(before)}",
+                f"alter table {draft.real} rename column {quote(old)} to {quote(name)}",
+            ],
+        )
+        draft.contract.append(f"drop column if exists {quote(old)}")
+        draft.tidy.append(_tidy_not_null(draft, name))
+        _default(draft, name, old)
+        draft.relax(column, after=old)
+        if column.comment is not None and name not in draft.commented:
+            draft.comment(name, column.comment)
+        _grants(draft, name, column.grants)
+
+
+def attach(draft: TableDraft) -> None:
+    """Plan what the new columns get at the swap, and that a rollback lifts every new restriction at once."""
+    draft.moves += draft.after_rename
+    draft.after_rename = []
+    filled = {target.before for target in draft.shape.targets}
+    lifted = [draft.alter(f"alter column {quote(c)} drop not null") for c in draft.not_null if c not in filled]
+    lifted += [restriction.drop for restriction in draft.restrictions]
+    lifted += [statement for move in draft.attach for statement in move.inverse]
+    draft.swap(inverse=lifted)
+
+
+def _fed_by_down(draft: TableDraft) -> set[str]:
+    return set(draft.altered) | {r.name for r in draft.shape.retired if r.name not in draft.renamed}
+
+
+def _take_off(draft: TableDraft, constraint: Constraint) -> None:
+    definition = constraint.definition.removesuffix(" NOT VALID")
+    drop = draft.alter(f"drop constraint {quote(constraint.name)}")
+    back = draft.alter(f"add constraint {quote(constraint.name)} {definition} not valid")
+    locks = _parent_locks(constraint)
+    draft.swap(forward=[drop], inverse=[back])
+    draft.swap_locks += locks
+    if constraint.validated:
+        draft.restored.append(
+            Restriction(table=draft.real, full_name=draft.full_name, name=constraint.name, definition=definition)
+        )
+    moved = _moved_definition(draft, constraint, definition)
+    if moved is None:
+        return
+    name = own_name("new", constraint.name)
+    draft.restrict(name, moved, locks=locks, validated=constraint.validated)
+    draft.later(
+        forward=[draft.alter(f"rename constraint {quote(name)} to {quote(constraint.name)}")],
+        inverse=[draft.alter(f"drop constraint {quote(constraint.name)}")],
+    )
+
+
+def _parent_locks(constraint: Constraint) -> list[Lock]:
+    if constraint.kind != "foreign key" or constraint.referenced_table is None:
+        return []
+    return [Lock(table=quote_qualified(constraint.referenced_table), mode=LockMode.ACCESS_EXCLUSIVE)]
+
+
+def _moved_definition(draft: TableDraft, constraint: Constraint, definition: str) -> str | None:
+    """Return the constraint over the new columns, or None if one of its columns is being dropped."""
+    names = draft.shape.new(swapped=False)
+    if any(column in draft.shape.dropped - draft.altered.keys() for column in constraint.columns):
+        return None
+    if constraint.kind == "check":
+        return draft.rehearsal.check_definition(constraint.name, names)
+    _, separator, tail = definition.partition(") REFERENCES ")
+    listed = ", ".join(quote(names[column]) for column in constraint.columns)
+    return f"foreign key ({listed}{separator}{tail}"
+
+
+def _index(draft: TableDraft, index: Index) -> None:
+    """Build a twin of the index on the new columns; at the swap the twin gets the name."""
+    if set(index.referenced) & draft.renamed.keys():
+        raise PreflightError(
+            f"index {index.name} covers both a renamed and an altered column",
+            where=draft.full_name,
+            hint="Rename the column in one migration and alter the other in a second.",
+        )
+    constraint = draft.table.constraint(index.constraint) if index.constraint else None
+    if constraint is not None and constraint.kind == "exclusion":
+        raise PreflightError(
+            f"the exclusion constraint {constraint.name} cannot be built without blocking writers",
+            where=draft.full_name,
+            hint="Drop the exclusion constraint first, and add it again afterwards.",
+        )
+    new, old = own_name("new", index.name), own_name("old", index.name)
+    create = draft.rehearsal.index_definition(index.name, new, draft.shape.new(swapped=False))
+    if create is None:
+        return
+    step = draft.index_step(
+        new,
+        create,
+        unique=index.unique,
+        title=f"build the twin of {index.name}",
+        consumed=constraint is not None,
+    )
+    (draft.unique_indexes if index.unique else draft.indexes).append(step)
+    schema = quote(draft.table.schema_name)
+    if index.primary:
+        _primary_key(draft, index, new)
+    elif constraint is not None:
+        deferred = _deferrable(constraint)
+        draft.swap(
+            forward=[draft.alter(f"rename constraint {quote(index.name)} to {quote(old)}")],
+            inverse=[draft.alter(f"rename constraint {quote(old)} to {quote(index.name)}")],
+        )
+        draft.later(
+            forward=[draft.alter(f"add constraint {quote(index.name)} unique using index {quote(new)}{deferred}")],
+            inverse=[draft.alter(f"drop constraint {quote(index.name)}")],
+        )
+    else:
+        draft.swap(
+            forward=[f"alter index {schema}.{quote(index.name)} rename to {quote(old)}"],
+            inverse=[f"alter index {schema}.{quote(old)} rename to {quote(index.name)}"],
+        )
+        draft.later(
+            forward=[f"alter index {schema}.{quote(new)} rename to {quote(index.name)}"],
+            inverse=[f"drop index {schema}.{quote(index.name)}"],
+        )
+    if index.comment is not None:
+        draft.later(forward=[f"comment on index {schema}.{quote(index.name)} is {literal(index.comment)}"])
+
+
+def _deferrable(constraint: Constraint) -> str:
+    if not constraint.deferrable:
+        return ""
+    return " deferrable initially deferred" if constraint.deferred else " deferrable"
+
+
+def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
+    """There can be only one: a rollback builds the old one again, concurrently, before it swaps back."""
+    name = quote(index.constraint or index.name)
+    constraint = draft.table.constraint(index.constraint or index.name)
+    assert constraint is not None
+    deferred = _deferrable(constraint)
+    rebuilt = own_name("old", index.name)
+    draft.swap(
+        forward=[draft.alter(f"drop constraint {name}")],
+        inverse=[draft.alter(f"add constraint {name} primary key using index {quote(rebuilt)}{deferred}")],
+    )
+    draft.later(
+        forward=[draft.alter(f"add constraint {name} primary key using index {quote(new)}{deferred}")],
+        inverse=[draft.alter(f"drop constraint {name}")],
+    )
+    old_names = draft.shape.old(swapped=True)
+    columns = [quote(old_names[column]) for column in key_columns(draft.table, index)]
+    draft.before_rollback.append(
+        Step(
+            key=f"swap/{draft.full_name}/rebuild {index.name}",
+            phase=Phase.SWAP,
+            title=f"keep the means to build {index.name} again",
+            undo=f"build the index behind {index.name} again on the old column, concurrently",
+            action=ConcurrentIndex(
+                table=draft.real,
+                schema_name=draft.table.schema_name,
+                name=rebuilt,
+                create=f"create unique index concurrently {quote(rebuilt)} on {draft.real} ({', '.join(columns)})",
+                build_on="inverse",
+                consumed=True,
+            ),
+        )
+    )
+    for column in key_columns(draft.table, index):
+        if column in draft.altered:
+            draft.key_not_null.append(own_name("old", column))
+
+
+def _copy_index(draft: TableDraft, index: Index) -> None:
+    """A renamed column is searched by both names for a while; the copy's index goes with the copy."""
+    if index.constraint is not None and not index.unique:
+        return
+    name = own_name("copy", index.name)
+    create = draft.rehearsal.index_definition(index.name, name, draft.shape.new(swapped=False))
+    assert create is not None
+    if not index.immediate:
+        create = create.replace("CREATE UNIQUE INDEX", "CREATE INDEX", 1)
+    # Unique or not, it can reject nothing: the copy holds what the original holds.
+    draft.indexes.append(draft.index_step(name, create, unique=False, title=f"build the copy of {index.name}"))
+
+
+def _inbound(draft: TableDraft, key: InboundForeignKey) -> None:
+    """Let the foreign keys of other tables point at the new column, then let go of the old one."""
+    names = draft.shape.new(swapped=False)
+    child = quote_qualified(key.table)
+    name, new = quote(key.name), own_name("new", key.name)
+    definition = key.definition.removesuffix(" NOT VALID")
+    listed = ", ".join(quote(names[column]) for column in key.referenced_columns)
+    head, tail = _split_inbound(definition)
+    draft.inbound.append(
+        Restriction(
+            table=child,
+            full_name=key.table,
+            name=new,
+            definition=f"{head} REFERENCES {draft.real} ({listed}){tail}",
+            other_locks=(Lock(table=draft.real, mode=LockMode.SHARE_ROW_EXCLUSIVE),),
+            validated=key.validated,
+        )
+    )
+    draft.swap_locks.append(Lock(table=child, mode=LockMode.ACCESS_EXCLUSIVE))
+    draft.swap(
+        forward=[
+            f"alter table {child} drop constraint {name}",
+            f"alter table {child} rename constraint {quote(new)} to {name}",
+        ],
+        inverse=[f"alter table {child} add constraint {name} {definition} not valid"],
+    )
+    if key.validated:
+        draft.restored.append(Restriction(table=child, full_name=key.table, name=key.name, definition=definition))
+
+
+def _let_go(draft: TableDraft, key: InboundForeignKey) -> None:
+    child = quote_qualified(key.table)
+    draft.later(inverse=[f"alter table {child} drop constraint {quote(key.name)}"])
+
+
+def _split_inbound(definition: str) -> tuple[str, str]:
+    """Cut `FOREIGN KEY (a) REFERENCES s.t(b) ON DELETE ...` around the referenced table and columns."""
+    head, _, rest = definition.partition(" REFERENCES ")
+    return head, rest[rest.index(")") + 1 :]
+
+
+def _tidy_not_null(draft: TableDraft, name: str) -> str:
+    """PostgreSQL 18 names a NOT NULL after the column as it was called when it was set."""
+    return f"""\
+do $tidy$
+declare
+  old name;
+begin
+  select c.conname into old
+  from pg_catalog.pg_constraint c
+  join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+  where c.conrelid = {literal(draft.real)}::pg_catalog.regclass and c.contype = 'n'
+    and a.attname = {literal(name)} and c.conname like '%\\_changeover\\_%';
+  if old is not null then
+    execute format('alter table {draft.real.replace("%", "%%").replace("'", "''")} rename constraint %I to %I', old,
+      {literal(f"{draft.table.name}_{name}_not_null"[:63])});
+  end if;
+end
+$tidy$"""
+
+
+def _default(draft: TableDraft, name: str, old: str) -> None:
+    """The default, with the sequence or the identity behind it, moves to the new column."""
+    column = draft.table.column(name)
+    assert column is not None
+    _, default = draft.rehearsal.new_column(name)
+    if default is not None:
+        draft.swap(forward=[draft.alter(f"alter column {quote(name)} set default {default}")])
+    for sequence in draft.table.sequences:
+        if sequence.column != name:
+            continue
+        if sequence.identity:
+            _move_identity(draft, sequence, name, old)
+        else:
+            _move_sequence(draft, sequence, name, old)
+
+
+def _move_sequence(draft: TableDraft, sequence: OwnedSequence, name: str, old: str) -> None:
+    owned = quote_qualified(sequence.name)
+    draft.swap(
+        forward=[f"alter sequence {owned} owned by {draft.real}.{quote(name)}"],
+        inverse=[f"alter sequence {owned} owned by {draft.real}.{quote(old)}"],
+    )
+    before = sequence.definition.split(" ", 2)[1]
+    after = draft.rehearsal.new_column(name)[0]
+    if before != after and after in _TYPE_MAXIMUM:
+        draft.swap(forward=[f"alter sequence {owned} as {after}"], inverse=[f"alter sequence {owned} as {before}"])
+
+
+def _move_identity(draft: TableDraft, sequence: OwnedSequence, name: str, old: str) -> None:
+    """An identity cannot change its column: end it on one and begin it on the other, at the same position."""
+    column = draft.table.column(name)
+    assert column is not None
+    after = draft.rehearsal.new_column(name)[0]
+    if after not in _TYPE_MAXIMUM:
+        raise PreflightError(
+            f"{name} is an identity column, which cannot be of type {after}",
+            where=draft.full_name,
+            hint="Choose an integer type, or drop the identity first.",
+        )
+    draft.swap(
+        forward=[_identity(draft, sequence, column.identity, old, name, after)],
+        inverse=[_identity(draft, sequence, column.identity, name, old, column.type)],
+    )
+
+
+def _identity(draft: TableDraft, sequence: OwnedSequence, kind: str, giver: str, taker: str, type_name: str) -> str:
+    owned = quote_qualified(sequence.name)
+    _, own_type, options = sequence.definition.split(" ", 2)
+    if own_type != type_name:
+        # The bounds of the type itself; another type brings its own.
+        options = options.replace(f" maxvalue {_TYPE_MAXIMUM[own_type]}", "")
+    grants = " ".join(f"{statement};" for statement in _sequence_grants(owned, sequence.grants))
+    return f"""\
+do $identity$
+declare
+  position bigint;
+  called boolean;
+begin
+  select last_value, is_called into position, called from {owned};
+  alter table {draft.real} alter column {quote(giver)} drop identity;
+  alter table {draft.real} alter column {quote(taker)} add generated {kind} as identity
+    (sequence name {owned} {options});
+  perform pg_catalog.setval({literal(owned)}, position, called);
+  {grants}
+end
+$identity$"""
+
+
+_TYPE_MAXIMUM: Mapping[str, int] = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+
+_SEQUENCE_PRIVILEGES: Mapping[str, str] = {"r": "select", "w": "update", "U": "usage"}
+
+
+def _sequence_grants(owned: str, grants: tuple[str, ...]) -> list[str]:
+    return [
+        f"grant {_SEQUENCE_PRIVILEGES[letter]} on sequence {owned} to {role}{option}"
+        for role, letter, option in _privileges(grants)
+        if letter in _SEQUENCE_PRIVILEGES
+    ]
+
+
+def _privileges(grants: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Take `role=rw*/grantor` apart: role, privilege letter, grant option."""
+    for item in grants:
+        grantee, _, rest = item.rpartition("=")
+        letters = rest.partition("/")[0]
+        for position, letter in enumerate(letters):
+            if letter != "*":
+                option = " with grant option" if letters[position + 1 : position + 2] == "*" else ""
+                yield grantee or "public", letter, option
+
+
+def quote_qualified(name: str) -> str:
+    """Quote `schema.name`."""
+    schema, _, base = name.partition(".")
+    return f"{quote(schema)}.{quote(base)}"
+
+
+_PRIVILEGES: Mapping[str, str] = {"a": "insert", "r": "select", "w": "update", "x": "references"}
+
+
+def _grants(draft: TableDraft, name: str, grants: tuple[str, ...]) -> None:
+    """Column privileges belong to a column, so they have to be granted anew."""
+    draft.swap(
+        forward=[
+            f"grant {_PRIVILEGES[letter]} ({quote(name)}) on {draft.real} to {role}{option}"
+            for role, letter, option in _privileges(grants)
+            if letter in _PRIVILEGES
+        ]
+    )

@@ -1,0 +1,197 @@
+"""What the operations of a spec contribute to the plan of one table, before it becomes a list of steps."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tasks.engines.postgresql.planning.dual_write import DualWrite, literal
+from tasks.engines.postgresql.planning.move import Move, Restriction
+from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.shape import Shape
+from tasks.engines.postgresql.planning.spec_draft import SpecDraft
+from tasks.model.catalogue import Column, Table
+from tasks.model.names import own_name, quote
+from tasks.model.operations import CreateIndex
+from tasks.model.operations.column import ForeignKeyReference
+from tasks.model.plan import ConcurrentIndex, Finding, Lock, LockMode, Phase, Requirement, Step
+
+
+@dataclass(kw_only=True)
+class TableDraft:
+    """The plan of one table as it grows."""
+
+    table: Table
+    rehearsal: Rehearsal
+    spec: SpecDraft
+    shape: Shape
+    migration: str
+    search_path: str
+    key: tuple[str, ...] = ()
+    expand: list[Move] = field(default_factory=list)
+    indexes: list[Step] = field(default_factory=list)
+    unique_indexes: list[Step] = field(default_factory=list)
+    restrictions: list[Restriction] = field(default_factory=list)
+    not_null: list[str] = field(default_factory=list)
+    """Physical columns, by their name before the swap."""
+    moves: list[Move] = field(default_factory=list)
+    restored: list[Restriction] = field(default_factory=list)
+    """Constraints of the old shape that a rollback adds NOT VALID and validates afterwards."""
+    restored_not_null: list[str] = field(default_factory=list)
+    before_rollback: list[Step] = field(default_factory=list)
+    swap_locks: list[Lock] = field(default_factory=list)
+    contract: list[str] = field(default_factory=list)
+    tidy: list[str] = field(default_factory=list)
+    bypass_triggers: bool = False
+    requirements: list[Requirement] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    """Old columns that an operation replaces or removes."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    altered: dict[str, str] = field(default_factory=dict)
+    """Old columns that get a new physical column, and its name before the swap."""
+    late_checks: list[str] = field(default_factory=list)
+    late_uniques: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    late_references: list[tuple[str, ForeignKeyReference, str, str]] = field(default_factory=list)
+    late_indexes: list[tuple[CreateIndex, str]] = field(default_factory=list)
+    attach: list[Move] = field(default_factory=list)
+    """Indexes that become constraints, before the swap."""
+    inbound: list[Restriction] = field(default_factory=list)
+    """Foreign keys of other tables, towards the new column."""
+    key_not_null: list[str] = field(default_factory=list)
+    """Columns that have to be NOT NULL again before a rollback can make them a primary key."""
+    after_rename: list[Move] = field(default_factory=list)
+    """What the new columns get at the swap, once the names are free."""
+    commented: set[str] = field(default_factory=set)
+
+    @property
+    def real(self) -> str:
+        """The table, quoted and qualified."""
+        return f"{quote(self.table.schema_name)}.{quote(self.table.name)}"
+
+    @property
+    def full_name(self) -> str:
+        """The table's key in catalogue, ledger and reports."""
+        return self.table.full_name
+
+    @property
+    def dual(self) -> DualWrite:
+        """The trigger of this table."""
+        return DualWrite(
+            migration=self.migration,
+            table=self.real,
+            full_name=self.full_name,
+            alias=self.table.name,
+            search_path=self.search_path,
+            shape=self.shape,
+            key=self.key,
+        )
+
+    @property
+    def exclusive(self) -> Lock:
+        """The lock of nearly every ALTER TABLE."""
+        return Lock(table=self.real, mode=LockMode.ACCESS_EXCLUSIVE)
+
+    def alter(self, *actions: str) -> str:
+        """Return one ALTER TABLE of this table."""
+        return f"alter table {self.real} {', '.join(actions)}"
+
+    def swap(self, forward: Iterable[str] = (), inverse: Iterable[str] = ()) -> None:
+        """Add a move to the swap."""
+        self.moves.append(Move(forward=tuple(forward), inverse=tuple(inverse)))
+
+    def later(self, forward: Iterable[str] = (), inverse: Iterable[str] = ()) -> None:
+        """Add a move that comes after the exchange of names."""
+        self.after_rename.append(Move(forward=tuple(forward), inverse=tuple(inverse)))
+
+    def restrict(
+        self, name: str, definition: str, *, locks: Sequence[Lock] = (), validated: bool = True
+    ) -> Restriction:
+        """Add a constraint that meets applications only after approval."""
+        restriction = Restriction(
+            table=self.real,
+            full_name=self.full_name,
+            name=name,
+            definition=definition,
+            other_locks=tuple(locks),
+            validated=validated,
+        )
+        self.restrictions.append(restriction)
+        return restriction
+
+    def index_step(self, name: str, create: str, *, unique: bool, title: str, consumed: bool = False) -> Step:
+        """Return the step that builds an index without blocking writers."""
+        chosen = Phase.CONSTRAIN if unique else Phase.INDEX
+        return Step(
+            key=f"{chosen}/{self.full_name}/index {name}",
+            phase=chosen,
+            title=title,
+            undo=f"drop index {name} concurrently",
+            action=ConcurrentIndex(
+                table=self.real,
+                schema_name=self.table.schema_name,
+                name=name,
+                create=create,
+                consumed=consumed,
+            ),
+        )
+
+    def add_column(self, name: str, definition: str, *, like: Column | None = None) -> None:
+        """Add a physical column at once, with the storage settings of the column it stands for."""
+        column = quote(name)
+        collation = f" collate {like.collation}" if like and like.collation else ""
+        forward = [self.alter(f"add column {column} {definition}{collation}")]
+        if like and like.storage:
+            forward.append(self.alter(f"alter column {column} set storage {like.storage}"))
+        if like and like.compression:
+            forward.append(self.alter(f"alter column {column} set compression {like.compression}"))
+        if like and like.statistics_target is not None:
+            forward.append(self.alter(f"alter column {column} set statistics {like.statistics_target}"))
+        if like and like.options:
+            forward.append(self.alter(f"alter column {column} set ({', '.join(like.options)})"))
+        self.expand.append(Move(forward=tuple(forward), inverse=(self.alter(f"drop column if exists {column}"),)))
+
+    def comment(self, column: str, text: str | None) -> None:
+        """Set the comment of a column that did not exist before."""
+        value = literal(text) if text is not None else "null"
+        self.swap(forward=[f"comment on column {self.real}.{quote(column)} is {value}"])
+
+    def relax(self, column: Column, *, after: str) -> None:
+        """Let new applications leave a retired column alone: no NOT NULL, no default, until rolled back."""
+        name = quote(after)
+        if not column.nullable:
+            self.swap(forward=[self.alter(f"alter column {name} drop not null")])
+        if column.default is not None:
+            self.swap(
+                forward=[self.alter(f"alter column {name} drop default")],
+                inverse=[self.alter(f"alter column {name} set default {column.default}")],
+            )
+
+    def restore_not_null(self, column: Column) -> None:
+        """Let a rollback check again, not yet validated, what `relax` lets go; planned before any rename."""
+        if not column.nullable and not self.in_primary_key(column.name):
+            self.restored_not_null.append(column.name)
+            self.swap(inverse=[self.not_null_check(column.name).add])
+
+    def not_null_check(self, column: str) -> Restriction:
+        """Return the CHECK whose validation spares SET NOT NULL its scan."""
+        return Restriction(
+            table=self.real,
+            full_name=self.full_name,
+            name=own_name("not_null", column),
+            definition=f"check ({quote(column)} is not null)",
+        )
+
+    def remove_new_shape(self) -> tuple[str, ...]:
+        """Return the statements that end dual write and drop what it fed, in one transaction.
+
+        Apart, a new column that is NOT NULL would meet writes that nobody fills it for.
+        """
+        drops = [f"drop column if exists {quote(t.before)}" for t in self.shape.targets]
+        return (*self.dual.drop(), *((self.alter(*drops),) if drops else ()))
+
+    def in_primary_key(self, column: str) -> bool:
+        """Tell whether the column belongs to the primary key."""
+        return any(index.primary and column in index.columns for index in self.table.indexes)
+
+    def key_list(self) -> str:
+        """The key columns, quoted, for a select list."""
+        return ", ".join(quote(column) for column in self.key) or "1"

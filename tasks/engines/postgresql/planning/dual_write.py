@@ -1,0 +1,275 @@
+"""The trigger that keeps both shapes of a table in step.
+
+One function serves INSERT and UPDATE. Before the swap the old shape is the truth: `up` follows it, unless an
+application already writes the new columns. After the swap it is the other way round.
+
+The function never makes an application's statement fail: an expression that raises leaves its column NULL and
+a row in `changeover.rejections`, and the gate refuses. An exception block that writes nothing takes no
+transaction id, so it costs no subtransaction overflow.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.engines.postgresql.planning.shape import Group, Shape
+from tasks.model.names import quote
+
+PINNED = {"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1"}
+"""The settings of our own sessions, as `connect` makes them."""
+BACKFILL_SETTING = "changeover.backfill"
+ROW = "_changeover_row"
+BEFORE_ROW = "_changeover_before"
+
+
+def literal(value: str) -> str:
+    """Quote a string for SQL, whatever `standard_conforming_strings` says."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualWrite:
+    """The trigger function of one table in one migration."""
+
+    migration: str
+    table: str
+    """Quoted and qualified."""
+    full_name: str
+    alias: str
+    """The table's bare name: the author may qualify columns with it."""
+    search_path: str
+    shape: Shape
+    key: tuple[str, ...]
+
+    @property
+    def tag(self) -> str:
+        """A short name, the same in every process, for the objects of this table in this migration."""
+        return hashlib.sha256(f"{self.migration}\0{self.full_name}".encode()).hexdigest()[:12]
+
+    @property
+    def function_name(self) -> str:
+        """Qualified name of the trigger function."""
+        return f'changeover."dual_write_{self.tag}"'
+
+    @property
+    def trigger_names(self) -> tuple[str, str]:
+        """Names of the INSERT and the UPDATE trigger; triggers fire by name, and these must come last."""
+        return (f"zzz_changeover_{self.tag}_insert", f"zzz_changeover_{self.tag}_update")
+
+    def create(self) -> tuple[str, ...]:
+        """Return the statements that install the function and its triggers."""
+        insert, update = self.trigger_names
+        return (
+            self.function(swapped=False),
+            f"create trigger {quote(insert)} before insert on {self.table} "
+            f"for each row execute function {self.function_name}()",
+            f"create trigger {quote(update)} before update on {self.table} "
+            f"for each row when ({self._condition()}) execute function {self.function_name}()",
+            f"alter table {self.table} enable always trigger {quote(insert)}, enable always trigger {quote(update)}",
+        )
+
+    def drop(self) -> tuple[str, ...]:
+        """Return the statements that remove them."""
+        insert, update = self.trigger_names
+        return (
+            f"drop trigger if exists {quote(insert)} on {self.table}",
+            f"drop trigger if exists {quote(update)} on {self.table}",
+            f"drop function if exists {self.function_name}()",
+        )
+
+    def _condition(self) -> str:
+        """Wake up only for rows whose columns matter, and never for the backfill."""
+        changed = _differs("old", "new", self._watched())
+        return f"current_setting('{BACKFILL_SETTING}', true) is distinct from 'on' and {changed}"
+
+    def _watched(self) -> tuple[str, ...]:
+        old, new = self.shape.old(swapped=False), self.shape.new(swapped=False)
+        columns = [
+            *(t.before for t in self.shape.targets),
+            *(r.before for r in self.shape.retired),
+            *(old[s] for t in self.shape.targets for s in t.sources),
+            *(new[s] for r in self.shape.retired for s in r.sources),
+            *self.key,
+        ]
+        return tuple(dict.fromkeys(columns))
+
+    def _settings(self) -> str:
+        """Names mean the same in every session; and values too, where they depend on settings."""
+        path = f"set search_path = {self.search_path}, pg_temp"
+        pinned = [f"set {name} = {literal(value)}" for name, value in PINNED.items()] if self.shape.pinned else []
+        return " ".join([path, *pinned])
+
+    def function(self, *, swapped: bool, strict: bool = False) -> str:
+        """Return CREATE OR REPLACE FUNCTION for before or after the swap.
+
+        `strict` lets errors out: the rehearsal wants to see them.
+        """
+        side = _After(self, strict) if swapped else _Before(self, strict)
+        body = "\n".join(side.group(group) for group in self.shape.groups())
+        return f"""\
+create or replace function {self.function_name}() returns trigger
+language plpgsql security definer {self._settings()} as $co_{self.tag}$
+#variable_conflict use_column
+declare
+  {ROW} record;
+  {BEFORE_ROW} record;
+  _changeover_insert constant boolean := tg_op = 'INSERT';
+begin
+  {ROW} := new;
+  if tg_op = 'UPDATE' then {BEFORE_ROW} := old; end if;
+{body}
+  return {ROW};
+end
+$co_{self.tag}$"""
+
+
+def _differs(left: str, right: str, columns: Sequence[str]) -> str:
+    """Compare images, not values: 1.0 and 1.00, or two spellings of a citext, are a change."""
+    if not columns:
+        return "false"
+    a = ", ".join(f"{left}.{quote(c)}" for c in columns)
+    b = ", ".join(f"{right}.{quote(c)}" for c in columns)
+    return f"(row({a})::record operator(pg_catalog.*<>) row({b})::record)"
+
+
+def _all_null(columns: Sequence[str]) -> str:
+    return " and ".join(f"{ROW}.{quote(c)} is null" for c in columns) or "false"
+
+
+class _Side:
+    """Renders the body of the function for one side of the swap."""
+
+    swapped: bool
+
+    def __init__(self, dual: DualWrite, strict: bool) -> None:
+        self.dual = dual
+        self.strict = strict
+        self.old = dual.shape.old(swapped=self.swapped)
+        self.new = dual.shape.new(swapped=self.swapped)
+
+    def assign(self, names: Mapping[str, str], wanted: Sequence[tuple[str, str, Sequence[str]]], direction: str) -> str:
+        """Render `column := expression` for (physical column, expression, names it reads)."""
+        read = dict.fromkeys(name for _, _, sources in wanted for name in sources)
+        declared = "\n".join(
+            f"        {quote(name)} constant {self._type(names[name])} := {ROW}.{quote(names[name])};"
+            for name in read
+        )
+        # The line break keeps a trailing comment of the author from swallowing the parenthesis.
+        assignments = "\n".join(f"        {ROW}.{quote(c)} := ({e}\n);" for c, e, _ in wanted)
+        return f"""\
+      <<{quote(self.dual.alias)}>>
+      declare
+{declared}
+      begin
+{assignments}
+{self._rescue([c for c, _, _ in wanted], direction)}      end;"""
+
+    def _type(self, physical: str) -> str:
+        """Types are recorded under the names of before the swap."""
+        if not self.swapped:
+            return self.dual.shape.type_of(physical)
+        before = {t.after: t.before for t in self.dual.shape.targets}
+        before |= {r.after: r.before for r in self.dual.shape.retired}
+        return self.dual.shape.type_of(before.get(physical, physical))
+
+    def _rescue(self, columns: Sequence[str], direction: str) -> str:
+        if self.strict:
+            return ""
+        nulls = "\n".join(f"        {ROW}.{quote(c)} := null;" for c in columns)
+        return f"""\
+      exception
+        when serialization_failure or deadlock_detected then raise;
+        when others then
+{nulls}
+        insert into changeover.rejections (migration, table_name, direction, sqlstate)
+        values ({literal(self.dual.migration)}, {literal(self.dual.full_name)}, '{direction}', sqlstate);
+"""
+
+    def up(self, group: Group) -> str:
+        wanted = [(self.new[t.name], t.up, t.sources) for t in group.targets]
+        return self.assign(self.old, wanted, "up")
+
+    def down(self, group: Group) -> str:
+        wanted = [(self.old[r.name], r.down, r.sources) for r in group.retired]
+        return self.assign(self.new, wanted, "down") if wanted else "      null;"
+
+    def changed(self, columns: Sequence[str]) -> str:
+        return _differs(BEFORE_ROW, ROW, tuple(dict.fromkeys(columns)))
+
+    def sources_of_up(self, group: Group) -> list[str]:
+        return [self.old[s] for t in group.targets for s in t.sources]
+
+    def sources_of_down(self, group: Group) -> list[str]:
+        return [self.new[s] for r in group.retired for s in r.sources]
+
+
+class _Before(_Side):
+    swapped = False
+
+    def group(self, group: Group) -> str:
+        if not group.targets:
+            return self._only_retired(group)
+        targets = [t.before for t in group.targets]
+        fill = [
+            f"      if {ROW}.{quote(t.before)} is null and {BEFORE_ROW}.{quote(t.before)} is null then\n"
+            f"{self.assign(self.old, [(t.before, t.up, t.sources)], 'up')}\n      end if;"
+            for t in group.targets
+            if len(group.targets) > 1 and group.retired
+        ]
+        filled = "\n".join(fill)
+        return f"""\
+  if _changeover_insert then
+    if {_all_null(targets)} then
+{self.up(group)}
+    else
+{self.down(group)}
+    end if;
+  elsif {self.changed(self.sources_of_up(group))} then
+{self.up(group)}
+  elsif {self.changed(targets)} then
+{filled}
+{self.down(group)}
+  elsif {_all_null(targets)} then
+{self.up(group)}
+  end if;"""
+
+    def _only_retired(self, group: Group) -> str:
+        return f"""\
+  if _changeover_insert and {_all_null([r.before for r in group.retired])} then
+{self.down(group)}
+  end if;"""
+
+
+class _After(_Side):
+    swapped = True
+
+    def group(self, group: Group) -> str:
+        if not group.retired:
+            return self._only_targets(group)
+        public = [r.after for r in group.retired if not r.hidden]
+        straggler_inserts = " or ".join(f"{ROW}.{quote(c)} is not null" for c in public) or "false"
+        up = self.up(group) if group.targets else "      null;"
+        return f"""\
+  if _changeover_insert then
+    if {straggler_inserts} then
+{up}
+    else
+{self.down(group)}
+    end if;
+  elsif {self.changed(self.sources_of_down(group))} then
+{self.down(group)}
+  elsif {self.changed(public)} then
+{up}
+  end if;"""
+
+    def _only_targets(self, group: Group) -> str:
+        """An old application does not know the column; where NULL is refused, it gets what `up` says."""
+        needed = [t for t in group.targets if t.not_null]
+        if not needed:
+            return "  -- the new columns are the application's own now"
+        wanted = [(t.after, t.up, t.sources) for t in needed]
+        return f"""\
+  if _changeover_insert and {_all_null([t.after for t in needed])} then
+{self.assign(self.old, wanted, "up")}
+  end if;"""

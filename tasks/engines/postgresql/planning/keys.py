@@ -1,0 +1,52 @@
+"""Which unique key a backfill walks along."""
+
+from collections.abc import Sequence
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.model.catalogue import Index, Table
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Finding
+
+
+def choose_key(draft: TableDraft, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns to walk along: the primary key, or another unique key without NULLs."""
+    candidates = [index for index in draft.table.indexes if _walkable(draft.table, index)]
+    if wanted is not None:
+        if not any(key_columns(draft.table, index) == tuple(wanted) for index in candidates):
+            raise PreflightError(
+                f"no valid unique index on ({', '.join(wanted)}) without NULLs, conditions or expressions",
+                where=draft.full_name,
+                hint="Name the columns of such an index under backfill.key, or build one.",
+            )
+        return tuple(wanted)
+    for index in sorted(candidates, key=lambda i: (not i.primary, len(i.columns), i.name)):
+        if not index.primary:
+            draft.findings.append(
+                Finding(
+                    rule="SAF-11",
+                    severity="note",
+                    message=f"without a primary key, the backfill walks along {index.name}",
+                    where=draft.full_name,
+                )
+            )
+        return key_columns(draft.table, index)
+    raise PreflightError(
+        f"{draft.full_name} has no key to walk along",
+        where=draft.full_name,
+        hint="Build a unique index concurrently on columns that are NOT NULL, then run again.",
+    )
+
+
+def key_columns(table: Table, index: Index) -> tuple[str, ...]:
+    """Return the key columns of a unique index, without those that are only included; empty if unknown."""
+    constraint = table.constraint(index.constraint) if index.constraint else None
+    if constraint is not None:
+        return constraint.columns
+    return () if " INCLUDE (" in index.definition else index.columns
+
+
+def _walkable(table: Table, index: Index) -> bool:
+    if not (index.unique and index.valid) or index.partial or index.expressions:
+        return False
+    columns = [table.column(name) for name in key_columns(table, index)]
+    return bool(columns) and all(column is not None and not column.nullable for column in columns)

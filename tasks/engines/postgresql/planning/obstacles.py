@@ -1,0 +1,122 @@
+"""What stands in the way of changing a table in place: named, with the remedy, before anything is done."""
+
+from collections.abc import Iterator
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.model.catalogue import Table
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Finding
+
+
+def of_table(table: Table) -> None:
+    """Refuse what is not an ordinary table."""
+    where = table.full_name
+    if table.kind != "table":
+        raise PreflightError(f"{where} is a {table.kind}", where=where, hint="Only ordinary tables can be changed.")
+    if table.persistence == "temporary":
+        raise PreflightError(f"{where} is temporary", where=where, hint="Name the permanent table.")
+    if table.parents or table.children:
+        raise PreflightError(
+            f"{where} is part of a partitioned table or of an inheritance tree",
+            where=where,
+            hint="Expand-contract changes ordinary tables only so far.",
+        )
+
+
+def of_columns(draft: TableDraft) -> None:
+    """Refuse to replace or drop a column that something outside the table reads."""
+    replaced = draft.touched - draft.renamed.keys()
+    for dependent in draft.table.dependents:
+        used = set(dependent.columns) & replaced
+        if used:
+            raise PreflightError(
+                f"the {dependent.kind} {dependent.name} reads {', '.join(sorted(used))}",
+                where=draft.full_name,
+                hint=f"Drop the {dependent.kind} before the migration and create it again afterwards.",
+            )
+    for foreign_key in draft.table.inbound:
+        dropped = set(foreign_key.referenced_columns) & (replaced - draft.altered.keys())
+        if dropped:
+            raise PreflightError(
+                f"the foreign key {foreign_key.name} of {foreign_key.table} refers to {', '.join(sorted(dropped))}",
+                where=draft.full_name,
+                hint="Drop the foreign key first.",
+            )
+        if foreign_key.table == draft.full_name and set(foreign_key.columns) & draft.altered.keys():
+            raise PreflightError(
+                f"the foreign key {foreign_key.name} of the table on itself has both sides altered",
+                where=draft.full_name,
+                hint="Drop the foreign key, migrate, and add it again in a second migration.",
+            )
+    _policies(draft, replaced)
+    _triggers(draft, replaced)
+    _replica_identity(draft, replaced)
+
+
+def _policies(draft: TableDraft, replaced: set[str]) -> None:
+    """A policy reads columns by number: after the swap it would guard the retired one."""
+    for policy in draft.table.policies:
+        used = set(policy.referenced) & replaced
+        if used:
+            raise PreflightError(
+                f"the policy {policy.name} reads {', '.join(sorted(used))}",
+                where=draft.full_name,
+                hint="Drop the policy before the migration and create it again afterwards.",
+            )
+
+
+def _triggers(draft: TableDraft, replaced: set[str]) -> None:
+    for trigger in draft.table.triggers:
+        used = set(trigger.referenced) & replaced
+        if used:
+            raise PreflightError(
+                f"the trigger {trigger.name} depends on {', '.join(sorted(used))}",
+                where=draft.full_name,
+                hint="Drop the trigger before the migration and create it again afterwards.",
+            )
+        ours = draft.dual.trigger_names
+        if trigger.timing == "before" and trigger.row and any(trigger.name.encode() > name.encode() for name in ours):
+            raise PreflightError(
+                f"the trigger {trigger.name} would fire after those of dual write and could undo their work",
+                where=draft.full_name,
+                hint=f"Rename it so that it sorts before {ours[0]!r}.",
+            )
+
+
+def _replica_identity(draft: TableDraft, replaced: set[str]) -> None:
+    for index in draft.table.indexes:
+        if index.replica_identity and set(index.columns) & replaced:
+            raise PreflightError(
+                f"{index.name} is the replica identity and covers a column that is replaced",
+                where=draft.full_name,
+                hint="Set REPLICA IDENTITY to DEFAULT or FULL for the time of the migration.",
+            )
+
+
+def user_triggers(draft: TableDraft, choice: str, may_bypass: bool) -> Iterator[Finding]:
+    """Decide what happens to triggers of others that an UPDATE of the backfill would fire."""
+    firing = [
+        t for t in draft.table.triggers
+        if "update" in t.events and t.enabled in ("origin", "always") and not t.update_columns
+    ]  # fmt: skip
+    if not firing or not draft.shape.targets:
+        return
+    names = ", ".join(t.name for t in firing)
+    if choice == "refuse":
+        raise PreflightError(
+            f"the backfill would fire the triggers {names}",
+            where=draft.full_name,
+            hint="Write `backfill: {user_triggers: bypass}` to keep them quiet, or `fire` if they may run.",
+        )
+    if choice == "fire":
+        yield Finding(rule="SAF-10", severity="warning", message=f"the backfill fires {names}", where=draft.full_name)
+        return
+    always = [t.name for t in firing if t.enabled == "always"]
+    if always or not may_bypass:
+        raise PreflightError(
+            f"the triggers {names} cannot be kept quiet: "
+            + ("ENABLE ALWAYS fires in any case" if always else "the role may not set session_replication_role"),
+            where=draft.full_name,
+            hint="grant set on parameter session_replication_role to the role, or write `user_triggers: fire`.",
+        )
+    draft.bypass_triggers = True

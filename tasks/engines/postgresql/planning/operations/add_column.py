@@ -1,0 +1,79 @@
+"""add_column: public from the start, filled by `up`, restricted only after approval."""
+
+from tasks.engines.postgresql.planning.constraints import (
+    add_check,
+    add_references,
+    add_unique,
+    require_not_null,
+)
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.require import free_column
+from tasks.engines.postgresql.planning.shape import Target
+from tasks.model.names import own_name, quote
+from tasks.model.operations import AddColumn
+
+
+def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
+    """Add the column without a rewrite, whatever its default."""
+    new = op.column
+    free_column(draft, new.name, where)
+    name = quote(new.name)
+    default = f" default {new.default}" if new.default is not None else ""
+    draft.rehearsal.try_on_new(f"alter table {{table}} add column {name} {new.type}{default}", f"{where}.column")
+    type_name, _ = draft.rehearsal.new_column(new.name)
+    constant = new.default is None or draft.rehearsal.default_is_constant(new.name)
+    if op.up is None and constant:
+        _add_at_once(op, draft, type_name)
+    else:
+        _add_and_fill(op, draft, type_name)
+    if not new.nullable:
+        draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} set not null", where)
+    if new.comment is not None:
+        draft.comment(new.name, new.comment)
+    if new.check:
+        add_check(draft, new.check, f"{where}.column.check")
+    if new.unique:
+        add_unique(draft, own_unique_name(draft, new.name), (new.name,), f"{where}.column.unique")
+    if new.references:
+        add_references(draft, new.name, new.references, f"{where}.column.references")
+
+
+def own_unique_name(draft: TableDraft, column: str) -> str:
+    """Return the name that PostgreSQL itself would give to the constraint."""
+    name = f"{draft.table.name}_{column}_key"
+    return name if len(name.encode()) <= 63 else own_name("key", name).lstrip("_")
+
+
+def _add_at_once(op: AddColumn, draft: TableDraft, type_name: str) -> None:
+    """Every row, old or new, has the default at once: nothing to fill."""
+    new = op.column
+    default = f" default {new.default}" if new.default is not None else ""
+    not_null = "" if new.nullable else " not null"
+    draft.add_column(new.name, f"{new.type}{default}{not_null}")
+    draft.shape.plain_new[new.name] = type_name
+
+
+def _add_and_fill(op: AddColumn, draft: TableDraft, type_name: str) -> None:
+    new = op.column
+    assert op.up is not None or new.default is not None
+    up = op.up if op.up is not None else str(new.default)
+    draft.add_column(new.name, type_name)
+    draft.shape.targets.append(
+        Target(
+            name=new.name,
+            before=new.name,
+            after=new.name,
+            type=type_name,
+            up=up,
+            sources=(),
+            not_null=not new.nullable,
+        )
+    )
+    if not new.nullable:
+        require_not_null(draft, new.name, new.name)
+    if new.default is not None:
+        name = quote(new.name)
+        draft.swap(
+            forward=[draft.alter(f"alter column {name} set default {new.default}")],
+            inverse=[draft.alter(f"alter column {name} drop default")],
+        )

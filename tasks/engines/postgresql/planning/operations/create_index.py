@@ -1,0 +1,62 @@
+"""create_index: concurrently, on the columns of the new shape."""
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.require import free_relation
+from tasks.model.errors import SpecError
+from tasks.model.names import quote
+from tasks.model.operations import CreateIndex
+from tasks.model.operations.create_index import IndexField
+from tasks.model.plan import Requirement
+
+
+def draft_create_index(op: CreateIndex, draft: TableDraft, where: str) -> None:
+    """Note it; it is tried and written down once the new shape is complete."""
+    free_relation(draft, op.name, where)
+    draft.late_indexes.append((op, where))
+
+
+def _definition(op: CreateIndex) -> str:
+    unique = "unique " if op.unique else ""
+    columns = ", ".join(_field(field) for field in op.columns)
+    parameters = f" with ({op.storage_parameters})" if op.storage_parameters else ""
+    predicate = f" where {op.predicate}" if op.predicate else ""
+    return f"create {unique}index {quote(op.name)} on {{table}} using {op.method} ({columns}){parameters}{predicate}"
+
+
+def _field(field: IndexField) -> str:
+    parts = [quote(field.column)]
+    if field.collate:
+        parts.append(f"collate {quote(field.collate)}")
+    if field.opclass:
+        parameters = f" ({', '.join(field.opclass.params)})" if field.opclass.params else ""
+        parts.append(f"{field.opclass.name}{parameters}")
+    if field.sort:
+        parts.append(field.sort)
+    if field.nulls:
+        parts.append(f"nulls {field.nulls}")
+    return " ".join(parts)
+
+
+def resolve_index(draft: TableDraft, op: CreateIndex, where: str) -> None:
+    """Plan the build: after the backfill, and after approval if it can reject what applications write."""
+    draft.rehearsal.try_on_new(_definition(op), where)
+    names = draft.shape.new(swapped=False)
+    create = draft.rehearsal.index_definition(op.name, op.name, names)
+    if create is None:
+        raise SpecError(f"index {op.name} uses a column that another operation drops", where=where)
+    kind = "unique index" if op.unique else "index"
+    step = draft.index_step(op.name, create, unique=op.unique, title=f"build {kind} {op.name}")
+    if not op.unique:
+        draft.indexes.append(step)
+        return
+    draft.unique_indexes.append(step)
+    draft.swap(inverse=[f"drop index if exists {quote(draft.table.schema_name)}.{quote(op.name)}"])
+    draft.requirements.append(
+        Requirement(
+            name=f"{draft.full_name} is unique by {op.name}",
+            table=draft.full_name,
+            kind="unique",
+            constraint=op.name,
+            violations=draft.rehearsal.duplicates_query(op.name, names),
+        )
+    )

@@ -1,0 +1,103 @@
+"""create_table: at once, empty, seen by nobody until an application uses it."""
+
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.spec_draft import SpecDraft
+from tasks.model.errors import SpecError
+from tasks.model.names import quote
+from tasks.model.operations import CreateTable
+from tasks.model.operations.column import ColumnDefinition, ForeignKeyReference
+from tasks.model.operations.create_table import TableConstraint, TableForeignKeyReference
+from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
+
+
+def draft_create_table(op: CreateTable, draft: SpecDraft, where: str) -> None:
+    """Try it as a temporary table, without the foreign keys that would lock others; then plan it."""
+    schema, name = draft.split_name(op.name)
+    if draft.relation_exists(schema, name):
+        raise SpecError(f"{schema}.{name} exists already", where=where, hint="Choose another name.")
+    table = f"{quote(schema)}.{quote(name)}"
+    draft.created[op.name] = draft.created[f"{schema}.{name}"] = table
+    parents = tuple(draft.resolve_table(parent, where) for parent in op.referenced)
+    draft.tried(f"create temporary table {quote(name)} ({_body(op, draft, foreign=False)})", where)
+    statements = [f"create table {table} ({_body(op, draft, foreign=True)})"]
+    statements += _comments(op, table)
+    locks = tuple(Lock(table=parent, mode=LockMode.SHARE_ROW_EXCLUSIVE) for parent in sorted({*parents} - {table}))
+    draft.steps.append(
+        Step(
+            key=f"expand/{schema}.{name}/create",
+            phase=Phase.EXPAND,
+            title=f"create table {schema}.{name}",
+            undo="drop it, with the rows that applications wrote into it",
+            action=ShortTransaction(locks=locks, forward=tuple(statements), inverse=(f"drop table if exists {table}",)),
+        )
+    )
+
+
+def _body(op: CreateTable, draft: SpecDraft, *, foreign: bool) -> str:
+    parts = [_column(column, draft, foreign) for column in op.columns]
+    keys = [quote(column.name) for column in op.columns if column.pk]
+    if keys:
+        parts.append(f"primary key ({', '.join(keys)})")
+    parts += [_constraint(one, draft) for one in op.constraints if foreign or one.type != "foreign_key"]
+    return ", ".join(parts)
+
+
+def _column(column: ColumnDefinition, draft: SpecDraft, foreign: bool) -> str:
+    parts = [quote(column.name), column.type]
+    if column.default is not None:
+        parts.append(f"default {column.default}")
+    if not column.nullable:
+        parts.append("not null")
+    if column.unique:
+        parts.append("unique")
+    if column.check:
+        parts.append(f"constraint {quote(column.check.name)} check ({column.check.constraint}\n)")
+    if column.references and foreign:
+        parent = draft.resolve_table(column.references.table, column.name)
+        parts.append(f"constraint {quote(column.references.name)} {references(column.references, parent)}")
+    return " ".join(parts)
+
+
+def references(reference: ForeignKeyReference, parent: str) -> str:
+    """Return the REFERENCES clause of a single column."""
+    return (
+        f"references {parent} ({quote(reference.column)}) match {reference.match_type}"
+        f" on delete {reference.on_delete} on update {reference.on_update}"
+        + _deferral(reference.deferrable, reference.initially_deferred)
+    )
+
+
+def _constraint(one: TableConstraint, draft: SpecDraft) -> str:
+    name = f"constraint {quote(one.name)}"
+    deferral = _deferral(one.deferrable, one.initially_deferred)
+    if one.type == "check":
+        return f"{name} check ({one.check}\n)"
+    columns = ", ".join(quote(column) for column in one.columns or ())
+    if one.references is None:
+        kind = "unique" if one.type == "unique" else "primary key"
+        return f"{name} {kind} ({columns}){deferral}"
+    return f"{name} foreign key ({columns}) {_table_references(one.references, draft)}{deferral}"
+
+
+def _table_references(reference: TableForeignKeyReference, draft: SpecDraft) -> str:
+    parent = draft.resolve_table(reference.table, reference.table)
+    columns = ", ".join(quote(column) for column in reference.columns)
+    return (
+        f"references {parent} ({columns}) match {reference.match_type}"
+        f" on delete {reference.on_delete} on update {reference.on_update}"
+    )
+
+
+def _deferral(deferrable: bool, initially_deferred: bool) -> str:
+    if not deferrable:
+        return ""
+    return " deferrable initially deferred" if initially_deferred else " deferrable"
+
+
+def _comments(op: CreateTable, table: str) -> list[str]:
+    found = [f"comment on table {table} is {literal(op.comment)}"] if op.comment else []
+    return found + [
+        f"comment on column {table}.{quote(column.name)} is {literal(column.comment)}"
+        for column in op.columns
+        if column.comment
+    ]

@@ -1,0 +1,193 @@
+"""Draw up the plan of an expand-contract migration. Nothing is changed: what is tried is rolled back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from tasks.engines.postgresql.inspect import estimates, inspect
+from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.keys import choose_key
+from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
+from tasks.engines.postgresql.planning.operations.alter_column import draft_alter_column
+from tasks.engines.postgresql.planning.operations.create_index import draft_create_index
+from tasks.engines.postgresql.planning.operations.create_table import draft_create_table
+from tasks.engines.postgresql.planning.operations.drop_column import draft_drop_column
+from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
+from tasks.engines.postgresql.planning.operations.sql import draft_sql
+from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.resolve import resolve
+from tasks.engines.postgresql.planning.risk import risk
+from tasks.engines.postgresql.planning.shape import Shape
+from tasks.engines.postgresql.planning.spec_draft import SpecDraft
+from tasks.model.catalogue import Catalogue, Table
+from tasks.model.errors import SpecError
+from tasks.model.operations import (
+    AddColumn,
+    AlterColumn,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    RenameColumn,
+    Sql,
+)
+from tasks.model.plan import DumpTarget, Plan
+from tasks.model.spec import MigrationSpec
+
+Connection = psycopg.Connection[Any]
+
+
+def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
+    """Return the complete plan of a spec on the catalogue as it is now.
+
+    Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the tables.
+    """
+    created = {op.name for op in spec.operations if isinstance(op, CreateTable)}
+    names = sorted({name for op in spec.operations for name in op.tables} - created)
+    catalogue = inspect(conn, names, search_path)
+    sizes = estimates(conn, catalogue.tables)
+    with _rolled_back(conn, search_path):
+        whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
+        drafts = _draft(whole, spec, catalogue)
+        findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
+        steps = assemble.steps(drafts, whole.steps)
+        comparisons = tuple(c for draft in drafts for c in gates.comparisons(draft))
+        requirements = tuple(
+            [r for draft in drafts for r in gates.requirements(draft)]
+            + [r for draft in drafts for r in gates.filled(draft)]
+            + [r for draft in drafts for r in gates.parity_after_swap(draft)]
+            + [gates.structure_after_swap(draft) for draft in drafts]
+        )
+        dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
+    level, reasons = risk(spec, steps, sizes, findings)
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path=search_path,
+        steps=steps,
+        comparisons=comparisons,
+        requirements=requirements,
+        dumps=dumps,
+        estimates=sizes,
+        risk=level,
+        risk_reasons=reasons,
+        findings=findings,
+    )
+
+
+@contextmanager
+def _rolled_back(conn: Connection, search_path: str) -> Iterator[None]:
+    with conn.transaction(force_rollback=True):
+        conn.execute("select set_config('search_path', %s, true)", (search_path,))
+        yield
+
+
+def _draft(whole: SpecDraft, spec: MigrationSpec, catalogue: Catalogue) -> list[TableDraft]:
+    drafts: dict[str, TableDraft] = {}
+    for number, table in enumerate(catalogue.tables):
+        obstacles.of_table(table)
+        drafts[table.full_name] = _table_draft(whole, spec, table, number)
+    places: dict[tuple[str, str, str], str] = {}
+    for number, op in enumerate(spec.operations):
+        where = f"operations[{number}].{op.kind}"
+        if isinstance(op, CreateTable):
+            draft_create_table(op, whole, where)
+        elif isinstance(op, Sql):
+            draft_sql(op, whole, where)
+        else:
+            draft = drafts[_full_name(whole, op.table, where)]
+            _contribute(op, draft, where, places)
+    for draft in drafts.values():
+        _finish(draft, spec, places)
+    return list(drafts.values())
+
+
+def _full_name(whole: SpecDraft, name: str, where: str) -> str:
+    if name in whole.created:
+        raise SpecError(
+            f"{name} is created by this spec",
+            where=where,
+            hint="Write it into create_table, or use a second spec.",
+        )
+    quoted = whole.resolve_table(name, where)
+    return next(t.full_name for t in whole.catalogue.tables if quoted == f'"{t.schema_name}"."{t.name}"')
+
+
+def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: int) -> TableDraft:
+    return TableDraft(
+        table=table,
+        rehearsal=Rehearsal(whole.conn, table, number),
+        spec=whole,
+        shape=Shape(
+            columns=tuple(column.name for column in table.columns),
+            types={column.name: column.type for column in table.columns},
+        ),
+        migration=spec.migration,
+        search_path=whole.search_path,
+    )
+
+
+def _contribute(
+    op: AddColumn | AlterColumn | CreateIndex | DropColumn | RenameColumn,
+    draft: TableDraft,
+    where: str,
+    places: dict[tuple[str, str, str], str],
+) -> None:
+    match op:
+        case AddColumn():
+            draft_add_column(op, draft, where)
+            places[draft.full_name, "up", op.column.name] = f"{where}.up"
+        case AlterColumn():
+            draft_alter_column(op, draft, where)
+            places[draft.full_name, "up", op.column] = f"{where}.up"
+            places[draft.full_name, "down", op.column] = f"{where}.down"
+        case DropColumn():
+            draft_drop_column(op, draft, where)
+            places[draft.full_name, "down", op.column] = f"{where}.down"
+        case RenameColumn():
+            draft_rename_column(op, draft, where)
+        case CreateIndex():
+            draft_create_index(op, draft, where)
+
+
+def _finish(draft: TableDraft, spec: MigrationSpec, places: dict[tuple[str, str, str], str]) -> None:
+    """Settle what needs to know all operations on the table. The order of the moves is that of the swap."""
+    options = spec.backfill
+    if draft.shape.targets:
+        wanted = options.key.get(draft.full_name) or options.key.get(draft.table.name)
+        draft.key = choose_key(draft, wanted)
+    here = {(direction, column): where for (t, direction, column), where in places.items() if t == draft.full_name}
+    resolve(draft, here)
+    obstacles.of_columns(draft)
+    draft.findings += obstacles.user_triggers(draft, options.user_triggers, _may_bypass(draft))
+    by_operations, draft.moves = draft.moves, []
+    if draft.shape.targets or draft.shape.retired:
+        draft.swap(forward=[draft.dual.function(swapped=True)], inverse=draft.remove_new_shape())
+    carry.detach(draft)
+    carry.rename(draft)
+    draft.moves += by_operations
+    carry.attach(draft)
+
+
+def _may_bypass(draft: TableDraft) -> bool:
+    row = draft.rehearsal.conn.execute(
+        "select current_setting('is_superuser') = 'on' or has_parameter_privilege('session_replication_role', 'set')"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _dumps(draft: TableDraft) -> Iterator[DumpTarget]:
+    old = draft.shape.old(swapped=True)
+    lost = sorted({*draft.touched})
+    if lost:
+        yield DumpTarget(
+            table=draft.full_name,
+            key=tuple(c for c in draft.key if c not in lost),
+            columns=tuple(lost),
+            columns_after=tuple(old[name] for name in lost),
+        )

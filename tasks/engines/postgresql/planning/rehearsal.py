@@ -1,0 +1,300 @@
+"""Two empty temporary twins of a table, on which a change is tried before it is planned.
+
+`old` has the shape of today; `new` gets the shape that the spec asks for, by the plain ALTER TABLE statements
+that could never be run on the real table. PostgreSQL itself then tells whether expressions parse and
+type-check, which columns they read, and what every index, default and constraint will look like. All of it
+happens in a transaction that is rolled back. Locks: ACCESS SHARE on the real table.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from tasks.engines.postgresql.planning.dual_write import DualWrite
+from tasks.engines.postgresql.planning.move import Move
+from tasks.model.catalogue import Index, Table
+from tasks.model.errors import SpecError
+from tasks.model.names import quote
+
+Connection = psycopg.Connection[Any]
+
+
+class Rehearsal:
+    """The twins of one table. Use it inside `rehearse`, which rolls everything back."""
+
+    def __init__(self, conn: Connection, table: Table, number: int) -> None:
+        self.conn = conn
+        self.number = number
+        self.table = table
+        self.real = f"{quote(table.schema_name)}.{quote(table.name)}"
+        self.old_name = f"_changeover_twin_old_{number}"
+        self.new_name = f"_changeover_twin_new_{number}"
+        self.old = f"pg_temp.{quote(self.old_name)}"
+        self.new = f"pg_temp.{quote(self.new_name)}"
+        for twin in (self.old, self.new):
+            conn.execute(
+                f"create temporary table {twin.removeprefix('pg_temp.')} (like {self.real} including defaults"
+                " including constraints including generated including storage including compression)"
+            )
+        for index in table.indexes:
+            self.conn.execute(self._on(self.new, index))
+
+    def _on(self, twin: str, index: Index) -> str:
+        """Turn the definition of an index of the real table into one on a twin; names do not clash there."""
+        row = self.conn.execute(
+            "select format(' ON %%I.%%I ', %s::text, %s::text), format(' ON ONLY %%I.%%I ', %s::text, %s::text)",
+            (self.table.schema_name, self.table.name) * 2,
+        ).fetchone()
+        assert row is not None
+        for place in row:
+            if place in index.definition:
+                return index.definition.replace(place, f" ON {twin} ", 1)
+        raise AssertionError(f"index definition without its table: {index.name}")
+
+    @contextmanager
+    def blaming(self, where: str, hint: str = "") -> Iterator[None]:
+        """Turn an error of the database into a SpecError that says which part of the spec it is about."""
+        try:
+            with self.conn.transaction():
+                yield
+        except psycopg.Error as error:
+            message = error.diag.message_primary or type(error).__name__
+            raise SpecError(
+                _plain(message),
+                where=where,
+                hint=hint or error.diag.message_hint or "Correct the expression.",
+            ) from None
+
+    def try_on_new(self, statement: str, where: str, hint: str = "") -> None:
+        """Run a statement on the twin of the new shape; `{table}` stands for its name."""
+        with self.blaming(where, hint):
+            self.conn.execute(statement.replace("{table}", self.new))
+
+    def reads(self, twin: str, expression: str, where: str) -> tuple[str, ...]:
+        """Return the columns of the twin that an expression reads, after checking that it is one expression."""
+        view = quote("_changeover_expression")
+        with self.blaming(where):
+            self.conn.execute(
+                f"create temporary view {view} as select ({expression}\n) as value"
+                f" from {twin} as {quote(self.table.name)}"
+            )
+        rows = self.conn.execute(
+            """
+            select distinct a.attname
+            from pg_catalog.pg_rewrite r
+            join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
+            join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+            where r.ev_class = 'pg_temp._changeover_expression'::regclass
+              and d.refclassid = 'pg_catalog.pg_class'::regclass
+              and d.refobjid = %s::regclass and d.refobjsubid > 0
+            order by 1
+            """,
+            (twin,),
+        ).fetchall()
+        whole = self.conn.execute(
+            """
+            select exists (
+              select from pg_catalog.pg_rewrite r
+              join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
+              where r.ev_class = 'pg_temp._changeover_expression'::regclass
+                and d.refobjid = %s::regtype)
+            """,
+            (twin,),
+        ).fetchone()
+        self.conn.execute(f"drop view {view}")
+        if whole and whole[0]:
+            raise SpecError("an expression cannot read the row as a whole", where=where, hint="Name the columns.")
+        return tuple(row[0] for row in rows)
+
+    def assigns(self, source: str, target: str, column: str, expression: str, where: str) -> None:
+        """Check that the value of an expression over one twin can be stored in a column of the other."""
+        with self.blaming(where, "Cast the expression to the type of the column."):
+            self.conn.execute(
+                f"explain insert into {target} ({quote(column)}) overriding system value"
+                f" select ({expression}\n) from {source} as {quote(self.table.name)}"
+            )
+
+    def collation(self, column: str) -> str | None:
+        """Return the collation of a column of the new shape, where it is not that of its type."""
+        row = self.conn.execute(
+            """
+            select format('%%I.%%I', n.nspname, c.collname)
+            from pg_catalog.pg_attribute a
+            join pg_catalog.pg_type t on t.oid = a.atttypid
+            join pg_catalog.pg_collation c on c.oid = a.attcollation
+            join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+            where a.attrelid = %s::regclass and a.attname = %s and a.attcollation <> t.typcollation
+            """,
+            (self.new, column),
+        ).fetchone()
+        return row[0] if row else None
+
+    def is_volatile(self, twin: str, expression: str) -> bool:
+        """Tell whether two evaluations can differ: then PostgreSQL does not pull the expression up."""
+        rows = self.conn.execute(
+            f"explain select value from (select ({expression}\n) as value from {twin} as {quote(self.table.name)})"
+            " as once where value is not null"
+        ).fetchall()
+        return any("Subquery Scan" in row[0] for row in rows)
+
+    def is_immutable(self, twin: str, expression: str) -> bool:
+        """Tell whether no setting of a session, time zone for example, changes the value."""
+        try:
+            with self.conn.transaction(force_rollback=True):
+                self.conn.execute(f"create index on {twin} using brin (({expression}\n))")
+        except psycopg.errors.InvalidObjectDefinition:
+            return False
+        except psycopg.Error:
+            # Subqueries, types without an operator class: it may or may not be.
+            return False
+        return True
+
+    def has_equality(self, type_name: str) -> bool:
+        """Tell whether values of the type can be compared: json, point and xml cannot."""
+        try:
+            with self.conn.transaction():
+                self.conn.execute(f"select null::{type_name} is distinct from null::{type_name}")
+        except psycopg.errors.UndefinedFunction:
+            return False
+        return True
+
+    def duplicates_query(self, index: str, names: Mapping[str, str]) -> str:
+        """Return the query that lists what a unique index of the new shape would refuse."""
+        with self._renamed(names):
+            rows = self.conn.execute(
+                """
+                select pg_catalog.pg_get_indexdef(i.indexrelid, k, true),
+                       pg_catalog.pg_get_expr(i.indpred, i.indrelid),
+                       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+                from pg_catalog.pg_index i
+                join pg_catalog.pg_class c on c.oid = i.indexrelid
+                cross join generate_series(1, i.indnkeyatts) k
+                where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
+                order by k
+                """,
+                (index,),
+            ).fetchall()
+        listed = ", ".join(f"({row[0]})" for row in rows)
+        conditions = [f"({rows[0][1]})"] if rows[0][1] else []
+        if not rows[0][2]:
+            conditions += [f"({row[0]}) is not null" for row in rows]
+        return (
+            f"select {listed} from {self.real} where {' and '.join(conditions) or 'true'}"
+            f" group by {listed} having count(*) > 1"
+        )
+
+    def try_trigger(self, dual: DualWrite, expand: Sequence[Move]) -> None:
+        """Let the dual-write function meet a row of NULLs on a twin that has the columns of both shapes.
+
+        Only errors of syntax and naming count; what an expression makes of NULL is its own affair.
+        """
+        both = f"_changeover_twin_both_{self.number}"
+        with self.conn.transaction(force_rollback=True):
+            self.conn.execute(f"create temporary table {both} (like {self.real})")
+            for move in expand:
+                for statement in move.forward:
+                    self.conn.execute(statement.replace(self.real, f"pg_temp.{both}"))
+            self._drop_not_nulls(both)
+            for swapped in (False, True):
+                self._fire(dual, both, swapped)
+
+    def _drop_not_nulls(self, twin: str) -> None:
+        rows = self.conn.execute(
+            "select attname from pg_catalog.pg_attribute"
+            " where attrelid = %s::regclass and attnum > 0 and attnotnull and not attisdropped",
+            (f"pg_temp.{twin}",),
+        ).fetchall()
+        for (column,) in rows:
+            self.conn.execute(f"alter table pg_temp.{twin} alter column {quote(column)} drop not null")
+
+    def _fire(self, dual: DualWrite, both: str, swapped: bool) -> None:
+        function = dual.function(swapped=swapped, strict=True).replace(dual.function_name, "pg_temp.dual_write")
+        with self.blaming(self.table.full_name), self.conn.transaction(force_rollback=True):
+            if swapped:
+                for name, physical in dual.shape.moves():
+                    self.conn.execute(f"alter table pg_temp.{both} rename column {quote(name)} to {quote(physical)}")
+            self.conn.execute(function)
+            self.conn.execute(
+                f"create trigger fire before insert on pg_temp.{both} for each row"
+                " execute function pg_temp.dual_write()"
+            )
+            try:
+                with self.conn.transaction():
+                    self.conn.execute(f"insert into pg_temp.{both} default values")
+            except psycopg.errors.SyntaxErrorOrAccessRuleViolation:
+                raise
+            except psycopg.DatabaseError:
+                return
+
+    def new_column(self, column: str) -> tuple[str, str | None]:
+        """Return type and default that a column of the new shape has."""
+        row = self.conn.execute(
+            """
+            select pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+            from pg_catalog.pg_attribute a
+            left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+            where a.attrelid = %s::regclass and a.attname = %s and not a.attisdropped
+            """,
+            (self.new, column),
+        ).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def default_is_constant(self, column: str) -> bool:
+        """Tell whether PostgreSQL can add the column without rewriting the table."""
+        row = self.conn.execute(
+            "select atthasmissing from pg_catalog.pg_attribute where attrelid = %s::regclass and attname = %s",
+            (self.new, column),
+        ).fetchone()
+        return bool(row and row[0])
+
+    def index_definition(self, name: str, new_name: str, names: Mapping[str, str]) -> str | None:
+        """Return CREATE INDEX CONCURRENTLY for the real table, as an index of the new shape looks.
+
+        `names` maps columns of the new shape to the physical columns that hold them before the swap. None if
+        the index did not survive the change.
+        """
+        with self._renamed(names):
+            row = self.conn.execute(
+                """
+                select pg_catalog.pg_get_indexdef(c.oid), pg_catalog.quote_ident(c.relname)
+                from pg_catalog.pg_class c
+                where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
+                """,
+                (name,),
+            ).fetchone()
+            if row is None:
+                return None
+            definition, quoted = row
+            head, tail = re.match(
+                r"(CREATE (?:UNIQUE )?INDEX )" + re.escape(quoted) + r" ON \S+ (USING .*)",
+                definition,
+                re.DOTALL,
+            ).groups()  # type: ignore[union-attr]
+            return f"{head}CONCURRENTLY {quote(new_name)} ON {self.real} {tail}"
+
+    def check_definition(self, name: str, names: Mapping[str, str]) -> str | None:
+        """Return a CHECK of the new shape in the physical names of before the swap; None if it is gone."""
+        with self._renamed(names):
+            row = self.conn.execute(
+                "select pg_catalog.pg_get_constraintdef(oid) from pg_catalog.pg_constraint"
+                " where conrelid = %s::regclass and conname = %s",
+                (self.new, name),
+            ).fetchone()
+        return row[0] if row else None
+
+    @contextmanager
+    def _renamed(self, names: Mapping[str, str]) -> Iterator[None]:
+        moved = [(a, b) for a, b in names.items() if a != b]
+        for visible, physical in moved:
+            self.conn.execute(f"alter table {self.new} rename column {quote(visible)} to {quote(physical)}")
+        yield
+        for visible, physical in moved:
+            self.conn.execute(f"alter table {self.new} rename column {quote(physical)} to {quote(visible)}")
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message

@@ -1,0 +1,68 @@
+"""The second pass over a draft: all operations are known, so expressions and definitions can be settled."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tasks.engines.postgresql.planning.constraints import resolve_check, resolve_references, resolve_unique
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.operations.create_index import resolve_index
+from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.shape import Retired, Target
+from tasks.model.errors import SpecError
+from tasks.model.names import quote
+
+
+def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
+    """Type-check `up` and `down`, note what they read, and write down constraints and indexes.
+
+    `places` tells where in the spec an expression stands, by direction and column.
+    """
+    shape, twin = draft.shape, draft.rehearsal
+    shape.targets = [_target(t, twin, places.get(("up", t.name), draft.full_name)) for t in shape.targets]
+    shape.retired = [_retired(r, twin, places.get(("down", r.name), draft.full_name)) for r in shape.retired]
+    shape.pinned = not all(
+        [twin.is_immutable(twin.old, t.up) for t in shape.targets]
+        + [twin.is_immutable(twin.new, r.down) for r in shape.retired]
+    )
+    _check_trigger(draft)
+    for name in draft.late_checks:
+        resolve_check(draft, name)
+    for name, columns in draft.late_uniques:
+        resolve_unique(draft, name, columns)
+    for column, reference, parent, where in draft.late_references:
+        resolve_references(draft, column, reference, parent, where)
+    for index, where in draft.late_indexes:
+        resolve_index(draft, index, where)
+
+
+def _target(target: Target, twin: Rehearsal, where: str) -> Target:
+    up = target.up or _conversion(twin, twin.old, twin.new, target.name, target.type, where)
+    sources = twin.reads(twin.old, up, where)
+    twin.assigns(twin.old, twin.new, target.name, up, where)
+    return replace(target, up=up, sources=sources, volatile=twin.is_volatile(twin.old, up))
+
+
+def _retired(retired: Retired, twin: Rehearsal, where: str) -> Retired:
+    down = retired.down or _conversion(twin, twin.new, twin.old, retired.name, retired.type, where)
+    sources = twin.reads(twin.new, down, where)
+    twin.assigns(twin.new, twin.old, retired.name, down, where)
+    return replace(retired, down=down, sources=sources)
+
+
+def _conversion(twin: Rehearsal, source: str, target: str, name: str, type_name: str, where: str) -> str:
+    """Convert without an expression of the author's: by assignment, which refuses what does not fit.
+
+    A cast would cut a text that is too long without a word; it is taken only where nothing else exists.
+    """
+    try:
+        twin.assigns(source, target, name, quote(name), where)
+    except SpecError:
+        return f"{quote(name)}::{type_name}"
+    return quote(name)
+
+
+def _check_trigger(draft: TableDraft) -> None:
+    """Let the trigger function run once on the twin: PL/pgSQL resolves names only when it executes."""
+    if not draft.shape.targets and not draft.shape.retired:
+        return
+    draft.rehearsal.try_trigger(draft.dual, draft.expand)

@@ -1,0 +1,130 @@
+"""The two shapes of a table, and the columns that stand for each other in them.
+
+Each shape maps the column names that an author writes to the physical columns that hold them. Names move at
+the swap, so each mapping exists twice: before it and after it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tasks.model.names import quote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A column of the new shape, filled from the old shape by `up`."""
+
+    name: str
+    before: str
+    after: str
+    type: str
+    up: str
+    sources: tuple[str, ...]
+    """Columns of the old shape that `up` reads."""
+    not_null: bool = False
+    volatile: bool = False
+    """Two evaluations differ: the value can be filled in, but not compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retired:
+    """A column of the old shape that `contract` drops, kept in step by `down` until then."""
+
+    name: str
+    before: str
+    after: str
+    type: str
+    down: str
+    sources: tuple[str, ...]
+    """Columns of the new shape that `down` reads."""
+    lossy: bool = False
+    held: str | None = None
+    """A condition over the old value; rows that break it are being cleansed and need not come back."""
+
+    @property
+    def hidden(self) -> bool:
+        """True when applications cannot name it after the swap."""
+        return self.after != self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Targets and retired columns that depend on each other."""
+
+    targets: tuple[Target, ...]
+    retired: tuple[Retired, ...]
+
+
+@dataclass(kw_only=True)
+class Shape:
+    """What is known of a table's two shapes while its plan is being drawn up."""
+
+    columns: tuple[str, ...]
+    types: Mapping[str, str]
+    """Of the old columns."""
+    targets: list[Target] = field(default_factory=list)
+    retired: list[Retired] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    """Old names that the new shape does not have."""
+    pinned: bool = False
+    """Some expression depends on settings of the session: dual write evaluates it under those of the backfill."""
+    plain_new: dict[str, str] = field(default_factory=dict)
+    """Columns of the new shape that need no expression, with their types."""
+
+    def type_of(self, physical: str) -> str:
+        """Return the type of a physical column, by its name before the swap."""
+        new = {t.before: t.type for t in self.targets} | self.plain_new
+        return new.get(physical) or self.types[physical]
+
+    def old(self, *, swapped: bool) -> dict[str, str]:
+        """Map the names of the old shape to physical columns."""
+        moved = {r.name: r.after if swapped else r.before for r in self.retired}
+        return {name: moved.get(name, name) for name in self.columns}
+
+    def new(self, *, swapped: bool) -> dict[str, str]:
+        """Map the names of the new shape to physical columns."""
+        kept = {name: name for name in (*self.columns, *self.plain_new) if name not in self.dropped}
+        return kept | {t.name: t.after if swapped else t.before for t in self.targets}
+
+    def moves(self) -> tuple[tuple[str, str], ...]:
+        """Return the renames of the swap, in order, for columns whose name changes."""
+        away = [(r.before, r.after) for r in self.retired if r.before != r.after]
+        return (*away, *((t.before, t.after) for t in self.targets if t.before != t.after))
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return the connected sets of targets and retired columns, in a stable order."""
+        nodes = [("new", t.name) for t in self.targets] + [("old", r.name) for r in self.retired]
+        links = [(("new", t.name), ("old", s)) for t in self.targets for s in t.sources]
+        links += [(("old", r.name), ("new", s)) for r in self.retired for s in r.sources]
+        sets = _components(nodes, [(a, b) for a, b in links if a in nodes and b in nodes])
+        return tuple(
+            Group(
+                targets=tuple(t for t in self.targets if ("new", t.name) in members),
+                retired=tuple(r for r in self.retired if ("old", r.name) in members),
+            )
+            for members in sets
+        )
+
+
+Node = tuple[str, str]
+
+
+def _components(nodes: Sequence[Node], links: Iterable[tuple[Node, Node]]) -> list[set[Node]]:
+    sets: list[set[Node]] = [{node} for node in nodes]
+    for a, b in links:
+        first = next(s for s in sets if a in s)
+        second = next(s for s in sets if b in s)
+        if first is not second:
+            first |= second
+            sets.remove(second)
+    return sets
+
+
+def projection(columns: Mapping[str, str], relation: str, alias: str, extra: Mapping[str, str] | None = None) -> str:
+    """Return a FROM item that shows physical columns of `relation` under other names.
+
+    `extra` maps further output names to SQL over the physical columns.
+    """
+    shown = [f"{quote(physical)} as {quote(name)}" for name, physical in columns.items()]
+    shown += [f"{sql} as {quote(name)}" for name, sql in (extra or {}).items()]
+    return f"(select {', '.join(shown)} from {relation}) as {quote(alias)}"

@@ -1,0 +1,101 @@
+"""Our own sessions: how they are named, found again, and ended when their run is dead."""
+
+import hashlib
+import time
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.model.errors import ConcurrentRunError, PreflightError
+from tasks.model.names import quote
+
+
+def tag(migration: str) -> str:
+    """Return a short name of the migration, for application_name (63 bytes at most)."""
+    return hashlib.sha256(migration.encode()).hexdigest()[:10]
+
+
+def session_name(migration: str, run_id: str, purpose: str) -> str:
+    """Return the application_name of a session of a run."""
+    return f"changeover {tag(migration)} {run_id[:12]} {purpose}"[:63]
+
+
+def hold_tables(conn: Connection, tables: tuple[str, ...], patience: float = 5.0) -> None:
+    """Take the advisory lock of every table for the life of the session.
+
+    Raises ConcurrentRunError, naming the holder, when another run has one of them. The lock of a killed run
+    goes with its session, within a second or so: that is what the patience is for.
+    """
+    deadline = time.monotonic() + patience
+    for table in tables:
+        while not _try(conn, table):
+            if time.monotonic() >= deadline:
+                raise ConcurrentRunError(
+                    f"another run holds {table}: {_holder(conn, table)}",
+                    where=conn.info.dbname,
+                    hint="Wait for it, pause it, or end its session.",
+                )
+            time.sleep(0.2)
+
+
+def _try(conn: Connection, table: str) -> bool:
+    row = conn.execute(
+        "select pg_try_advisory_lock(hashtextextended('changeover table ' || %s, 0))", (table,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _holder(conn: Connection, table: str) -> str:
+    row = conn.execute(
+        """
+        with wanted as (select hashtextextended('changeover table ' || %s, 0) as k)
+        select 'pid ' || a.pid || ' ' || a.application_name
+        from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a using (pid), wanted
+        where l.locktype = 'advisory' and l.granted
+          and (l.classid::bigint << 32) | l.objid::bigint = wanted.k
+        """,
+        (table,),
+    ).fetchone()
+    return str(row[0]) if row else "a session that has just ended"
+
+
+def end_orphans(conn: Connection, migration: str, run_id: str, patience: float = 30.0) -> int:
+    """End the sessions of earlier runs of this migration and wait until they are gone; return how many.
+
+    To be called while holding the tables: whoever still works on this migration then belongs to a dead run.
+    """
+    mine = session_name(migration, run_id, "")
+    others = f"changeover {tag(migration)} %"
+    deadline = time.monotonic() + patience
+    ended: set[int] = set()
+    while True:
+        rows = conn.execute(
+            "select pid, pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+            " where application_name like %s and application_name not like %s and pid <> pg_backend_pid()",
+            (others, mine.rstrip() + "%"),
+        ).fetchall()
+        if not rows:
+            return len(ended)
+        ended |= {row[0] for row in rows}
+        if time.monotonic() >= deadline:
+            raise PreflightError(
+                f"sessions of an earlier run do not end: {sorted(ended)}",
+                where=conn.info.dbname,
+                hint="End them with pg_terminate_backend, then run again.",
+            )
+        time.sleep(0.1)
+
+
+def require_privileges(conn: Connection, tables: tuple[str, ...]) -> None:
+    """Refuse a role that cannot alter the tables or make the ledger, before anything is done."""
+    for table in tables:
+        schema, _, name = table.partition(".")
+        row = conn.execute(
+            "select pg_has_role(current_user, relowner, 'usage'), pg_get_userbyid(relowner), current_user"
+            " from pg_catalog.pg_class where oid = to_regclass(%s)",
+            (f"{quote(schema)}.{quote(name)}",),
+        ).fetchone()
+        if row is not None and not row[0]:
+            raise PreflightError(
+                f"the role {row[2]} does not own {table}",
+                where=conn.info.dbname,
+                hint=f"Connect as {row[1]}, or as a member of that role.",
+            )

@@ -1,0 +1,101 @@
+"""DDL within the lock budget.
+
+A statement that waits for a lock makes everyone behind it wait. So: look who holds the table before queueing;
+wait at most the budget for all locks together; then go away, let the queue drain, and come back.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+
+import psycopg
+
+from profiles.model import Limits
+from tasks.engines.postgresql.blockers import Blocker, Connection, holders, named
+from tasks.engines.postgresql.journal import Journal
+from tasks.model.errors import LockTimeoutError
+from tasks.model.plan import Lock
+
+SHORT = 10
+"""A short transaction may take this many lock budgets before it is cancelled: it should take a fraction of one."""
+
+
+def run_short(
+    conn: Connection, statements: Sequence[str], locks: Sequence[Lock], limits: Limits, journal: Journal, *, guard: bool
+) -> None:
+    """Run statements in one transaction, with all locks taken first, within budget and patience.
+
+    No statement of an application waits for us longer than the budget and this transaction. Raises
+    LockTimeoutError, with who blocks, when patience runs out; nothing has changed then.
+    """
+    deadline = time.monotonic() + limits.lock_patience
+    attempt = 0
+    while True:
+        attempt += 1
+        reason = _try_once(conn, statements, locks, limits, journal, guard)
+        if reason is None:
+            return
+        if time.monotonic() >= deadline:
+            raise LockTimeoutError(
+                f"no lock on {', '.join(lock.table for lock in locks)} within {limits.lock_patience:g} s: {reason}",
+                where=conn.info.dbname,
+                hint="End the session that blocks, or run again when it is done.",
+            )
+        journal.waiting(reason)
+        journal.between()
+        time.sleep(random.uniform(0.5, 1.5) * min(0.25 * 1.5 ** min(attempt, 6), 2.0))  # noqa: S311
+
+
+def _try_once(
+    conn: Connection, statements: Sequence[str], locks: Sequence[Lock], limits: Limits, journal: Journal, guard: bool
+) -> str | None:
+    """Return None when it is done, otherwise why it has to wait."""
+    in_the_way = holders(conn, locks, older_than_ms=limits.lock_budget)
+    if in_the_way:
+        _cancel_autovacuum(conn, in_the_way)
+        return f"blocked by {named(in_the_way)}"
+    try:
+        with conn.transaction():
+            journal.begin(conn)
+            _take(conn, locks, limits.lock_budget)
+            if guard:
+                journal.guard(conn)
+            for statement in statements:
+                conn.execute(statement)
+            journal.finish(conn)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        return f"blocked by {named(holders(conn, locks))}"
+    return None
+
+
+def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:
+    """Take all locks up front; together they wait no longer than the budget."""
+    started = time.monotonic()
+    conn.execute(f"set local statement_timeout = {SHORT * budget_ms if locks else 0}")
+    for lock in locks:
+        left = max(budget_ms - int((time.monotonic() - started) * 1000), 1)
+        conn.execute(f"set local lock_timeout = {left}")
+        conn.execute(f"lock table {lock.table} in {lock.mode} mode")
+    # What the statements lock beyond that (sequences, indexes) has to fit into the budget, too.
+    conn.execute(f"set local lock_timeout = {budget_ms}")
+
+
+def _cancel_autovacuum(conn: Connection, blockers: Sequence[Blocker]) -> None:
+    """Do what the server does by itself after deadlock_timeout, which is longer than our budget."""
+    for blocker in blockers:
+        if blocker.autovacuum and blocker.pid is not None:
+            try:
+                conn.execute("select pg_cancel_backend(%s)", (blocker.pid,))
+            except psycopg.errors.InsufficientPrivilege:
+                return
+
+
+def run_validation(conn: Connection, statements: Sequence[str], limits: Limits, journal: Journal) -> None:
+    """Run statements that scan a table under a lock that lets applications write; may take hours."""
+    with conn.transaction():
+        journal.begin(conn)
+        conn.execute("set local statement_timeout = 0")
+        conn.execute(f"set local lock_timeout = '{limits.lock_patience * 1000:.0f}ms'")
+        for statement in statements:
+            conn.execute(statement)
+        journal.finish(conn)

@@ -1,0 +1,95 @@
+"""What the gates found, and what the dual-write triggers could not write."""
+
+from psycopg.types.json import Json
+
+from tasks.ledger import audit
+from tasks.ledger._session import Connection, Instant, atomic, one_row
+from tasks.ledger.fencing import fence
+from tasks.model.base import Record
+from tasks.model.status import GateResult
+
+
+class GateRecord(Record):
+    """A gate as it was evaluated once."""
+
+    gate: str
+    plan_digest: str
+    passed: bool
+    result: GateResult
+    rejections: int
+    """How many rejections there were when it was evaluated."""
+    epoch: int
+    at: Instant
+
+
+def record_gate(conn: Connection, migration: str, epoch: int, result: GateResult, rejections: int) -> None:
+    """Record the result of a gate. Audits the names of the checks that failed, never what they found.
+
+    `rejections` is what `count_rejections` said before the checks began. Raises FencedError.
+    """
+    with atomic(conn):
+        executor = fence(conn, migration, epoch)
+        row = one_row(
+            conn,
+            """
+            insert into changeover.gates (migration, gate, plan_digest, passed, result, rejections, epoch)
+            select m.id, %(gate)s, m.plan_digest, %(passed)s, %(result)s, %(rejections)s, m.epoch
+              from changeover.migrations m where m.id = %(id)s
+            returning plan_digest
+            """,
+            {
+                "id": migration,
+                "gate": result.gate,
+                "passed": result.passed,
+                "result": Json(result.model_dump(mode="json")),
+                "rejections": rejections,
+            },
+        )
+        assert row is not None
+        failed = [check.name for check in result.checks if not (check.passed and check.evaluated)]
+        detail: audit.Detail = {
+            "epoch": epoch,
+            "checks": len(result.checks),
+            "failed": ", ".join(failed),
+            "rejections": rejections,
+        }
+        outcome = "passed" if result.passed else "failed"
+        subject = f"{migration}: {result.gate}"
+        audit.append(conn, executor, "gate", subject, outcome, str(row["plan_digest"]), detail)
+
+
+def last_gate(conn: Connection, migration: str, gate: str) -> GateRecord | None:
+    """Return the newest result of a gate in the present attempt on the present plan, or None.
+
+    A gate that passed before a rollback, or for another plan, never counts.
+    """
+    row = one_row(
+        conn,
+        """
+        select g.gate, g.plan_digest, g.passed, g.result, g.rejections, g.epoch, g.at
+          from changeover.gates g join changeover.migrations m on m.id = g.migration
+         where g.migration = %s and g.gate = %s
+           and g.plan_digest = m.plan_digest and g.epoch >= m.attempt_epoch
+         order by g.id desc limit 1
+        """,
+        (migration, gate),
+    )
+    return None if row is None else GateRecord.model_validate(row)
+
+
+def count_rejections(
+    conn: Connection, migration: str, *, direction: str | None = None, table: str | None = None
+) -> int:
+    """Count the values that the dual-write triggers could not write in the present attempt."""
+    row = one_row(
+        conn,
+        """
+        select count(*) as rejections
+          from changeover.rejections r join changeover.migrations m on m.id = r.migration
+         where r.migration = %(id)s and r.id > m.attempt_rejection
+           and (%(direction)s::text is null or r.direction = %(direction)s::text)
+           and (%(table)s::text is null or r.table_name = %(table)s::text)
+        """,
+        {"id": migration, "direction": direction, "table": table},
+    )
+    return 0 if row is None else int(row["rejections"])

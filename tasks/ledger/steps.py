@@ -1,0 +1,105 @@
+"""The steps of a migration: which are done, and what they left to know."""
+
+from collections.abc import Mapping
+from typing import LiteralString
+
+from psycopg.types.json import Jsonb
+
+from tasks.ledger import audit
+from tasks.ledger._session import Connection, all_rows, atomic, one_row, write
+from tasks.ledger.fencing import fence
+from tasks.model.errors import StateError
+from tasks.model.status import StepRecord, StepState
+
+_COUNTS = ("rows", "batches", "attempts")
+_COLUMNS: LiteralString = "key, state, attempts, started_at, finished_at, detail"
+
+
+def begin_step(conn: Connection, migration: str, epoch: int, key: str) -> StepRecord:
+    """Say that a step is being worked on, forward or back, and return it as it is then.
+
+    Takes no audit lock, so that a step may begin in the very transaction that waits for its table locks.
+    Raises FencedError, or StateError when the plan has no such step.
+    """
+    with atomic(conn):
+        fence(conn, migration, epoch)
+        row = one_row(
+            conn,
+            f"""
+            update changeover.steps
+               set state = %(state)s, attempts = attempts + 1, started_at = clock_timestamp(),
+                   finished_at = null
+             where migration = %(id)s and key = %(key)s
+            returning {_COLUMNS}
+            """,
+            {"id": migration, "key": key, "state": StepState.RUNNING.value},
+        )
+        if row is None:
+            raise _no_step(migration, key)
+        return StepRecord.model_validate(row)
+
+
+def finish_step(
+    conn: Connection,
+    migration: str,
+    epoch: int,
+    key: str,
+    state: StepState,
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    """Say that a step is DONE or UNDONE, in the transaction that did it, as its last act. Audits.
+
+    `detail` is JSON, added to what the step's detail holds; of it only counts (rows, batches, attempts) are
+    audited. UNDONE forgets the cursors of the step, which describe what is no longer there, and its detail.
+    Locks the audit log. Raises FencedError, or StateError when the plan has no such step.
+    """
+    if state not in (StepState.DONE, StepState.UNDONE):
+        raise ValueError(f"a step is finished as done or undone, not as {state.value}")
+    facts = dict(detail or {})
+    with atomic(conn):
+        executor = fence(conn, migration, epoch)
+        if state is StepState.UNDONE:
+            write(conn, "delete from changeover.cursors where migration = %s and step = %s", (migration, key))
+        digest = _finish(conn, migration, key, state, facts)
+        counts = {name: value for name in _COUNTS if isinstance(value := facts.get(name), int)}
+        audit.append(conn, executor, "step", f"{migration}: {key}", state.value, digest, {"epoch": epoch} | counts)
+
+
+def step_records(conn: Connection, migration: str) -> dict[str, StepRecord]:
+    """Return the steps of a migration by key, in the order of the plan."""
+    rows = all_rows(
+        conn, f"select {_COLUMNS} from changeover.steps where migration = %s order by position", (migration,)
+    )
+    return {row["key"]: StepRecord.model_validate(row) for row in rows}
+
+
+def _finish(conn: Connection, migration: str, key: str, state: StepState, facts: dict[str, object]) -> str:
+    row = one_row(
+        conn,
+        """
+        update changeover.steps s
+           set state = %(state)s, finished_at = clock_timestamp(),
+               detail = case when %(undone)s then '{}'::jsonb else s.detail end || %(facts)s
+          from changeover.migrations m
+         where s.migration = %(id)s and s.key = %(key)s and m.id = s.migration
+        returning m.plan_digest
+        """,
+        {
+            "id": migration,
+            "key": key,
+            "state": state.value,
+            "undone": state is StepState.UNDONE,
+            "facts": Jsonb(facts),
+        },
+    )
+    if row is None:
+        raise _no_step(migration, key)
+    return str(row["plan_digest"])
+
+
+def _no_step(migration: str, key: str) -> StateError:
+    return StateError(
+        f"the plan in the ledger has no step {key!r}",
+        where=migration,
+        hint="Load the migration again: its plan was replaced.",
+    )

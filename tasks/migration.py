@@ -1,0 +1,204 @@
+"""open_migration: what every strategy begins and ends with.
+
+Plan, ledger, lock, fence, audit on the way in; on the way out, whatever happened is recorded, and what the
+profile wants undone is undone. A flow of one's own inherits all of it by one `with`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tasks.approve import AwaitingApproval
+from tasks.engines.postgresql.preflight import refuse_drift
+from tasks.ledger import install, state
+from tasks.ledger.fencing import take_over
+from tasks.ledger.transitions import transition
+from tasks.model.errors import ChangeoverError, DataChanged, Paused, Refused, SpecError, StateError
+from tasks.model.source import parse
+from tasks.model.spec import MigrationSpec
+from tasks.model.status import MigrationState
+from tasks.report import plan_artifact
+from tasks.rollback import rollback
+from tasks.run import Run, actor, new_run_id, say
+
+Connection = psycopg.Connection[Any]
+_S = MigrationState
+FRESH = (_S.PLANNED, _S.ROLLED_BACK)
+FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
+
+
+
+def read_spec(path: str) -> MigrationSpec:
+    """Read a spec from a file. Raises SpecError with file, line and reason."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"the spec cannot be read: {type(error).__name__}", where=path, hint="Check the path and the encoding."
+        ) from None
+    return parse(text, path)
+
+
+@contextmanager
+def open_migration(migration: str | MigrationSpec, profile: str = "local", *, database: str = "main") -> Iterator[Run]:
+    """Begin a migration, or go on with it, and yield the run that the tasks take.
+
+    `migration` is the path of a spec, a spec, or the name of a migration that the ledger knows. One run at a
+    time holds a table. On a failure before the swap the profile decides: roll back, or keep what was built.
+    """
+    spec = _spec(migration)
+    name = spec.migration if spec is not None else str(migration)
+    run = Run(
+        migration=name,
+        profile=profile,
+        database=spec.database if spec is not None else database,
+        run_id=new_run_id(),
+        actor=actor(),
+    )
+    with _held(run, spec) as held, _outcome(held):
+        yield held
+
+
+@contextmanager
+def reopen_migration(
+    migration: str, profile: str = "local", *, database: str = "main", allowed: Sequence[MigrationState]
+) -> Iterator[Run]:
+    """Take over a migration from the ledger, as it stands, and yield the run that the tasks take.
+
+    Raises StateError unless its state is one of `allowed`. Nothing is undone when something fails: contract
+    and rollback are finished by running them again.
+    """
+    run = Run(migration=migration, profile=profile, database=database, run_id=new_run_id(), actor=actor())
+    run.engine.check()
+    with run.ledger() as conn:
+        record = state.load(conn, migration)
+    with run.engine.hold((*record.plan.tables, f"migration {migration}")), run.ledger() as conn:
+        epoch = take_over(conn, migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
+        now = state.summary(conn, migration).state
+        if now not in allowed:
+            raise StateError(
+                f"the migration is {now}",
+                where=migration,
+                hint="This needs one of: " + ", ".join(allowed) + ".",
+            )
+        held = run.model_copy(update={"epoch": epoch, "begun": now is _S.CONTRACTING})
+        try:
+            yield held
+        finally:
+            held.anchor()
+
+
+def _spec(migration: str | MigrationSpec) -> MigrationSpec | None:
+    if isinstance(migration, MigrationSpec):
+        return migration
+    return read_spec(migration) if "/" in migration or migration.endswith((".yaml", ".yml", ".json")) else None
+
+
+@contextmanager
+def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
+    """Plan if there is nothing in the ledger, hold the tables, take over, and say that it runs."""
+    run.engine.check()
+    with run.ledger("install") as conn:
+        install.install(conn, actor=run.actor)
+    if spec is not None:
+        record_plan(run, spec)
+    with run.ledger() as conn:
+        tables = state.load(conn, run.migration).plan.tables
+    with run.engine.hold((*tables, f"migration {run.migration}")), run.ledger() as conn:
+        fresh = state.summary(conn, run.migration).state in FRESH
+        if fresh:
+            refuse_drift(conn, state.load(conn, run.migration).plan)
+        epoch = take_over(conn, run.migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
+        held = run.model_copy(update={"epoch": epoch})
+        now = state.summary(conn, run.migration).state
+        if now in (*FRESH, *FORWARD):
+            with conn.transaction():
+                transition(conn, run.migration, epoch, _S.RUNNING)
+        elif now not in (_S.SWAPPED, _S.COMPLETE):
+            raise StateError(
+                f"the migration is {now}", where=run.migration, hint=f"changeover rollback {run.migration}"
+                if now is _S.ROLLING_BACK else f"changeover contract {run.migration}",
+            )  # fmt: skip
+        plan_artifact(held, held.plan)
+        yield held
+
+
+def record_plan(run: Run, spec: MigrationSpec) -> None:
+    """Put the plan into the ledger; a migration that has begun keeps the plan that it began with."""
+    with run.ledger("plan") as conn:
+        known = {m.id: m for m in state.listing(conn)}.get(spec.migration)
+        if known is not None and known.state not in FRESH:
+            if known.spec_digest != spec.spec_digest:
+                raise StateError(
+                    f"the spec differs from the one that {spec.migration} was started with",
+                    where=spec.migration,
+                    hint="Roll back first, restore the spec, or give the new spec another name.",
+                )
+            return
+        plan = run.engine.plan(spec)
+        with conn.transaction():
+            if known is None:
+                state.create(conn, plan, run.profile, run.actor)
+            else:
+                state.replace_plan(conn, plan, run.profile, run.actor)
+
+
+@contextmanager
+def _outcome(run: Run) -> Iterator[None]:
+    """Record how it ended. The ledger has to be right even when the flow is not."""
+    try:
+        yield
+    except AwaitingApproval:
+        run.anchor()
+        raise
+    except Paused as error:
+        _note(run, _S.PAUSED, error.what)
+        raise
+    except KeyboardInterrupt:
+        _note(run, _S.PAUSED, "interrupted")
+        raise
+    except BaseException as error:
+        _failed(run, error)
+        raise
+    else:
+        with run.ledger() as conn:
+            unfinished = state.summary(conn, run.migration).state is _S.RUNNING
+        if unfinished:
+            _note(run, _S.PAUSED, "the flow ended before the swap")
+        run.anchor()
+
+
+def _failed(run: Run, error: BaseException) -> None:
+    with run.ledger() as conn:
+        now = state.summary(conn, run.migration).state
+    retryable = isinstance(error, ChangeoverError) and error.retryable
+    undo = run.settings.on_failure == "rollback" and not retryable and now in (_S.RUNNING, _S.SWAPPED)
+    if isinstance(error, ChangeoverError) and error.code == "FENCED":
+        return
+    if not undo:
+        _note(run, _S.FAILED, str(error) if isinstance(error, ChangeoverError) else type(error).__name__)
+        return
+    say(f"rolls back: {type(error).__name__}")
+    rollback(run)
+    run.anchor()
+    if isinstance(error, ChangeoverError):
+        error.changed = DataChanged.NO if isinstance(error, Refused) else DataChanged.ROLLED_BACK
+
+
+def _note(run: Run, to: MigrationState, message: str) -> None:
+    """Move to a state if that is possible; after the swap, stopping changes nothing."""
+    with run.ledger() as conn:
+        now = state.summary(conn, run.migration).state
+        if now in (_S.RUNNING, _S.AWAITING_APPROVAL):
+            with conn.transaction():
+                transition(conn, run.migration, run.epoch, to, message=message)
+    run.anchor()
+
+
+def _flow_run_id() -> str | None:
+    from prefect.runtime import flow_run  # noqa: PLC0415 - only within a flow is there anything to read
+
+    return flow_run.get_id()

@@ -1,0 +1,139 @@
+"""alter_column: another type, other values, or other rules for a column."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pydantic import Field, JsonValue, StrictBool
+
+from tasks.model.names import Identifier, TableName
+from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, Operation
+from tasks.model.operations.column import (
+    CheckConstraint,
+    ForeignKeyReference,
+    UniqueConstraint,
+    constraint_names,
+    not_null,
+)
+from tasks.model.operations.text import ColumnType, Expression, Text, is_null, is_serial
+
+_OR_NULL: dict[str, JsonValue] = {"type": ["string", "null"]}
+
+
+class AlterColumn(Operation):
+    """Alter a column.
+
+    With `up` its values are converted into a new column that takes its place at the swap; otherwise it is
+    altered where it is.
+    """
+
+    kind: ClassVar[str] = "alter_column"
+    null_is_a_value: ClassVar[frozenset[str]] = frozenset({"default", "comment"})
+
+    table: TableName
+    column: Identifier
+    type: ColumnType | None = None
+    nullable: StrictBool | None = None
+    default: Expression | None = Field(None, json_schema_extra=_OR_NULL)
+    """The new default; null drops it."""
+    check: CheckConstraint | None = None
+    """A constraint to add."""
+    unique: UniqueConstraint | None = None
+    """A constraint to add."""
+    references: ForeignKeyReference | None = None
+    """A foreign key to add."""
+    comment: Text | None = Field(None, json_schema_extra=_OR_NULL)
+    """The new comment; null drops it."""
+    up: Expression | None = None
+    """The new value, from the old values of the row."""
+    down: Expression | None = None
+    """The old value, from the new values of the row."""
+    lossy: StrictBool = False
+    """`down` need not bring the old value back exactly."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Return the table of the column."""
+        return (self.table,)
+
+    @property
+    def referenced(self) -> tuple[str, ...]:
+        """Return the table that the column shall point to, if it shall."""
+        return (self.references.table,) if self.references else ()
+
+    @property
+    def sets_default(self) -> bool:
+        """True when there is a new default."""
+        return self.default is not None
+
+    @property
+    def drops_default(self) -> bool:
+        """True when the default was given as null."""
+        return self.default is None and "default" in self.model_fields_set
+
+    @property
+    def sets_comment(self) -> bool:
+        """True when there is a new comment, or null to drop it."""
+        return self.comment is not None or "comment" in self.model_fields_set
+
+    @property
+    def converts(self) -> bool:
+        """True when the values move to a new column; False when the column is altered where it is."""
+        return self.up is not None
+
+    @property
+    def _changes(self) -> bool:
+        added = (self.type, self.nullable, self.check, self.unique, self.references, self.up)
+        return any(one is not None for one in added) or bool(self.null_is_a_value & self.model_fields_set)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a change of nothing, a conversion without a way back, and NULL where there can be none."""
+        if not self._changes and self.down is None:
+            yield Contradiction(
+                at=(),
+                reason="nothing is to be altered",
+                hint="Give one of type, nullable, default, check, unique, references, comment, up.",
+            )
+        yield from self._conversion()
+        yield from not_null(nullable=self.nullable, default=self.default, references=self.references)
+        if self.nullable is False and is_null(self.up):
+            yield Contradiction(
+                at=("up",),
+                reason="up gives NULL to a column that is not to be nullable",
+                hint="Choose another value, or remove nullable: false.",
+            )
+
+    def _conversion(self) -> Iterator[Contradiction]:
+        if self.type is not None and is_serial(self.type):
+            yield Contradiction(
+                at=("type",),
+                reason=f"{self.type} is not a type to change to",
+                hint="Write integer or bigint.",
+            )
+        if self.up is None and (self.type is not None or self.down is not None):
+            example = f"cast({self.column} as {self.type})" if self.type is not None else self.column
+            yield Contradiction(
+                at=("type",) if self.type is not None else ("down",),
+                reason="nothing says how the new value comes from the old one",
+                hint=f"Give up, for example {example!r}.",
+            )
+        if self.down is None and (self.type is not None or self.up is not None):
+            yield Contradiction(
+                at=("up",) if self.up is not None else ("type",),
+                reason="nothing says how the old value comes from the new one: there would be no way back",
+                hint="Give down; add lossy: true if it cannot bring back every old value exactly.",
+            )
+        if self.lossy and self.down is None:
+            yield Contradiction(
+                at=("lossy",),
+                reason="lossy says something about down, which is not given",
+                hint="Remove lossy, or give down.",
+            )
+
+    def claims(self) -> Iterator[Claim]:
+        """Change the column, or restrict it where it is."""
+        manner = Manner.CHANGES if self.converts else Manner.RESTRICTS
+        yield Claim(table=self.table, column=self.column, manner=manner, at=("column",))
+
+    def new_names(self) -> Iterator[NewName]:
+        """Name the constraints to add."""
+        yield from constraint_names(self.table, (), check=self.check, references=self.references, unique=self.unique)

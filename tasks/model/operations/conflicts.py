@@ -1,0 +1,125 @@
+"""Which operations can stand together in one spec."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from tasks.model.operations.base import Claim, Contradiction, Location, Manner, NewName, Operation
+from tasks.model.operations.create_table import CreateTable
+
+_TOGETHER = {
+    # An index on a column that was made just before.
+    (Manner.MAKES, Manner.READS),
+    # Two indexes on one column.
+    (Manner.READS, Manner.READS),
+    # A column that stays in place and an index on it do not meet, whichever comes first.
+    (Manner.READS, Manner.RESTRICTS),
+    (Manner.RESTRICTS, Manner.READS),
+}
+
+
+def conflicts(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    """Yield what two operations of a spec cannot both mean; locations start at `operations`."""
+    yield from _one_spelling_a_table(operations)
+    yield from _one_operation_a_column(operations)
+    yield from _one_thing_a_name(operations)
+    yield from _new_tables(operations)
+
+
+def _root(number: int, operation: Operation) -> Location:
+    return ("operations", number, operation.kind)
+
+
+def _one_spelling_a_table(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    """Without a database nobody can tell whether `users` and `public.users` are one table."""
+    seen: dict[str, set[str]] = {}
+    for number, operation in enumerate(operations):
+        for name in dict.fromkeys((*operation.tables, *operation.referenced)):
+            schema, _, bare = name.rpartition(".")
+            others = seen.setdefault(bare, set())
+            if any(bool(schema) != ("." in other) for other in others):
+                yield Contradiction(
+                    at=_root(number, operation),
+                    reason=f"{name!r} may be the same table as {min(others)!r}",
+                    hint="Write both with their schema, or both without.",
+                )
+            others.add(name)
+
+
+def _one_operation_a_column(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    seen: dict[tuple[str, str], list[tuple[int, Claim]]] = {}
+    for number, operation in enumerate(operations):
+        for claim in operation.claims():
+            earlier = seen.setdefault((claim.table, claim.column), [])
+            for other, before in earlier:
+                if (before.manner, claim.manner) not in _TOGETHER:
+                    yield _clash(operations, other, before, number, claim)
+                    break
+            earlier.append((number, claim))
+
+
+def _clash(operations: Sequence[Operation], first: int, before: Claim, second: int, claim: Claim) -> Contradiction:
+    at = (*_root(second, operations[second]), *claim.at)
+    column = f"{claim.table}.{claim.column}"
+    if (before.manner, claim.manner) == (Manner.READS, Manner.MAKES):
+        return Contradiction(
+            at=at,
+            reason=f"operations[{first}] uses the column {column} before it is there",
+            hint=f"Put {operations[second].kind} before {operations[first].kind}.",
+        )
+    return Contradiction(
+        at=at,
+        reason=f"operations[{first}].{operations[first].kind} already concerns the column {column}; "
+        "one operation a column for now",
+        hint="Say it in one operation, or put the second one into a migration of its own.",
+    )
+
+
+def _one_thing_a_name(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    seen: dict[tuple[str, str], int] = {}
+    for number, operation in enumerate(operations):
+        for new in dict.fromkeys(operation.new_names()):
+            if (new.space, new.name) in seen:
+                yield _taken(_root(number, operation), new, seen[new.space, new.name])
+            seen.setdefault((new.space, new.name), number)
+
+
+def _taken(root: Location, new: NewName, first: int) -> Contradiction:
+    return Contradiction(
+        at=(*root, *new.at),
+        reason=f"operations[{first}] already gives the name {new.name!r}, unique among {new.space}",
+        hint="Choose another name, or remove one of the two.",
+    )
+
+
+def _new_tables(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    """Nothing but an index can follow on a table that the same spec makes, and nothing can come before it."""
+    made: dict[str, tuple[int, CreateTable]] = {}
+    for number, operation in enumerate(operations):
+        if isinstance(operation, CreateTable):
+            made.setdefault(operation.name, (number, operation))
+    for number, operation in enumerate(operations):
+        creates = isinstance(operation, CreateTable)
+        for name in operation.referenced if creates else (*operation.tables, *operation.referenced):
+            if name in made and made[name][0] > number:
+                yield Contradiction(
+                    at=_root(number, operation),
+                    reason=f"it needs the table {name!r}, which operations[{made[name][0]}] makes only later",
+                    hint=f"Put the create_table of {name!r} first.",
+                )
+        for claim in () if creates else operation.claims():
+            if claim.table in made and made[claim.table][0] < number:
+                at = (*_root(number, operation), *claim.at)
+                yield from _unknown_column(made[claim.table][1], at, claim)
+
+
+def _unknown_column(table: CreateTable, at: Location, claim: Claim) -> Iterator[Contradiction]:
+    names = [column.name for column in table.columns]
+    if claim.column in names:
+        return
+    close = get_close_matches(claim.column, names, n=1)
+    reads = claim.manner is Manner.READS
+    yield Contradiction(
+        at=at,
+        reason=f"the table {table.name!r}, made by this spec, has no column {claim.column!r}",
+        hint=f"Did you mean {close[0]!r}?" if close and reads else "Write the column into its create_table.",
+    )

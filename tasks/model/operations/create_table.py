@@ -1,0 +1,163 @@
+"""create_table: a table that does not exist yet."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StrictBool
+
+from tasks.model.names import Identifier, TableName
+from tasks.model.operations.base import (
+    Claim,
+    Contradiction,
+    Manner,
+    NewName,
+    Operation,
+    Part,
+    constraint,
+    relation,
+)
+from tasks.model.operations.column import ColumnDefinition, ForeignKeyAction, MatchType, deferral
+from tasks.model.operations.text import Expression, Text
+
+Columns = Annotated[tuple[Identifier, ...], Field(min_length=1)]
+
+
+class TableForeignKeyReference(Part):
+    """Columns of another table that columns point to."""
+
+    table: TableName
+    columns: Columns
+    on_delete: ForeignKeyAction = "NO ACTION"
+    on_update: ForeignKeyAction = "NO ACTION"
+    match_type: MatchType = "SIMPLE"
+
+
+class TableConstraint(Part):
+    """A constraint over one or more columns of the table."""
+
+    name: Identifier
+    type: Literal["unique", "check", "primary_key", "foreign_key"]
+    columns: Columns | None = None
+    """Not for `check`, whose expression names its columns."""
+    check: Expression | None = None
+    """The condition, without the word CHECK."""
+    references: TableForeignKeyReference | None = None
+    deferrable: StrictBool = False
+    initially_deferred: StrictBool = False
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse what its type lacks or does not know, and keys of different lengths."""
+        yield from self._keys()
+        yield from deferral(deferrable=self.deferrable, initially_deferred=self.initially_deferred)
+        if self.type == "check" and self.deferrable:
+            yield Contradiction(
+                at=("deferrable",), reason="a check constraint cannot be deferred", hint="Remove deferrable."
+            )
+        if self.columns and self.references and len(self.columns) != len(self.references.columns):
+            yield Contradiction(
+                at=("references", "columns"),
+                reason=f"{len(self.columns)} columns cannot point to {len(self.references.columns)}",
+                hint="Name as many columns on both sides.",
+            )
+
+    def _keys(self) -> Iterator[Contradiction]:
+        wanted = {"check": {"check"}, "foreign_key": {"columns", "references"}}.get(self.type, {"columns"})
+        for key in ("columns", "check", "references"):
+            given = getattr(self, key) is not None
+            if given and key not in wanted:
+                yield Contradiction(
+                    at=(key,), reason=f"a constraint of type {self.type} has no {key}", hint=f"Remove {key}."
+                )
+            elif not given and key in wanted:
+                yield Contradiction(
+                    at=(key,), reason=f"a constraint of type {self.type} needs {key}", hint=f"Add {key}."
+                )
+
+
+class CreateTable(Operation):
+    """Create a table."""
+
+    kind: ClassVar[str] = "create_table"
+
+    name: TableName
+    columns: Annotated[tuple[ColumnDefinition, ...], Field(min_length=1)]
+    constraints: tuple[TableConstraint, ...] = ()
+    comment: Text | None = None
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Return the table itself."""
+        return (self.name,)
+
+    @property
+    def referenced(self) -> tuple[str, ...]:
+        """Return the tables that its foreign keys point to; it may be one of them."""
+        of_columns = [column.references.table for column in self.columns if column.references]
+        of_table = [one.references.table for one in self.constraints if one.references]
+        return tuple(dict.fromkeys(of_columns + of_table))
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a column named twice, a constraint on an unknown column, and two primary keys."""
+        seen: set[str] = set()
+        for number, column in enumerate(self.columns):
+            if column.name in seen:
+                yield Contradiction(
+                    at=("columns", number, "name"),
+                    reason=f"the column {column.name!r} is defined twice",
+                    hint="Remove one of the two, or name it otherwise.",
+                )
+            seen.add(column.name)
+        for number, one in enumerate(self.constraints):
+            yield from self._constrained_columns(number, one)
+        yield from self._primary_key()
+
+    def _constrained_columns(self, number: int, one: TableConstraint) -> Iterator[Contradiction]:
+        columns = {column.name: column for column in self.columns}
+        counts = Counter(one.columns or ())
+        for position, name in enumerate(one.columns or ()):
+            at = ("constraints", number, "columns", position)
+            if name not in columns:
+                yield Contradiction(
+                    at=at,
+                    reason=f"the table has no column {name!r}",
+                    hint=f"Name one of {', '.join(columns)}.",
+                )
+            elif counts[name] > 1:
+                yield Contradiction(at=at, reason=f"the column {name!r} is named twice", hint="Remove one of the two.")
+            elif one.type == "primary_key" and columns[name].nullable:
+                yield Contradiction(
+                    at=at,
+                    reason=f"the column {name!r} is nullable; a column of the primary key is never NULL",
+                    hint=f"Remove nullable: true from {name!r}.",
+                )
+
+    def _primary_key(self) -> Iterator[Contradiction]:
+        numbers = [number for number, one in enumerate(self.constraints) if one.type == "primary_key"]
+        if numbers and any(column.pk for column in self.columns):
+            yield Contradiction(
+                at=("constraints", numbers[0]),
+                reason="the primary key is defined twice, by pk and by a constraint",
+                hint="Remove pk: true from the columns, or remove this constraint.",
+            )
+        for number in numbers[1:]:
+            yield Contradiction(
+                at=("constraints", number), reason="the primary key is defined twice", hint="Remove one."
+            )
+
+    def claims(self) -> Iterator[Claim]:
+        """Make every column."""
+        for number, column in enumerate(self.columns):
+            at = ("columns", number, "name")
+            yield Claim(table=self.name, column=column.name, manner=Manner.MAKES, at=at)
+
+    def new_names(self) -> Iterator[NewName]:
+        """Name the table, its constraints, and the indexes behind them."""
+        yield relation(self.name, self.name.rpartition(".")[2], ("name",))
+        for number, column in enumerate(self.columns):
+            yield from column.new_names(self.name, ("columns", number))
+        for number, one in enumerate(self.constraints):
+            at = ("constraints", number, "name")
+            yield constraint(self.name, one.name, at)
+            if one.type in ("unique", "primary_key"):
+                yield relation(self.name, one.name, at)

@@ -1,0 +1,60 @@
+"""Texts that a spec holds besides names: SQL, types, remarks."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from tasks.model.operations.base import refusal
+
+_SERIAL = re.compile(r"(small|big)?serial[248]?", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
+_CLAUSE = re.compile(
+    r"\b(not\s+null|null|default|primary\s+key|unique|check|references|constraint|generated\s+(always|by))\b",
+    re.IGNORECASE,
+)
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise refusal("the text is empty", "Write it, or remove the key.")
+    if "\x00" in value:
+        raise refusal("the text contains the character U+0000", "Remove that character.")
+    return value
+
+
+def _expression(value: str) -> str:
+    if value.rstrip().endswith(";"):
+        raise refusal("an expression does not end with a semicolon", "Remove the semicolon.")
+    return value
+
+
+def _type(value: str) -> str:
+    clause = _CLAUSE.search(_QUOTED.sub('""', value))
+    if clause is None:
+        return value
+    found = " ".join(clause.group().lower().split())
+    raise refusal(
+        f"a type is only a type; this one goes on with {found!r}",
+        "Use the operation sql for an identity or a generated column."
+        if found.startswith("generated")
+        else "Use the keys nullable, default, unique, pk, check and references for the rest.",
+    )
+
+
+Text = Annotated[str, AfterValidator(_text)]
+"""Anything but blank."""
+Expression = Annotated[Text, AfterValidator(_expression)]
+"""A SQL expression, as it could stand in a select list. A string literal needs its own single quotes."""
+ColumnType = Annotated[Text, AfterValidator(_type)]
+"""A type of the database, with its modifier: `numeric(12, 2)`."""
+
+
+def is_serial(column_type: str) -> bool:
+    """Tell whether this is `serial`, `bigserial` or a synonym: a shorthand of PostgreSQL, not a type."""
+    return _SERIAL.fullmatch(column_type.strip()) is not None
+
+
+def is_null(expression: str | None) -> bool:
+    """Tell whether an expression is the literal NULL."""
+    return expression is not None and expression.strip().lower() == "null"

@@ -1,0 +1,117 @@
+"""A migration spec: what an author asks for, checked as far as that is possible without a database."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonSchemaMode
+
+from tasks.model.digest import digest
+from tasks.model.json_schema import SpecJsonSchema
+from tasks.model.names import Identifier, TableName
+from tasks.model.operations import CreateTable
+from tasks.model.operations.base import Contradiction, Part, refusal
+from tasks.model.operations.conflicts import conflicts
+from tasks.model.operations.mapping import SpecOperation
+from tasks.model.operations.text import Text
+
+_MIGRATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SUITE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*|[^\0]+\.json", re.ASCII)
+
+
+def _migration(value: str) -> str:
+    if not _MIGRATION.fullmatch(value):
+        raise refusal(
+            f"{value[:80]!r} is no name of a migration",
+            "Use at most 63 small letters, digits, _ and -, the first a letter or a digit.",
+        )
+    return value
+
+
+def _suite(value: str) -> str:
+    if not _SUITE.fullmatch(value):
+        raise refusal(
+            f"{value!r} names no suite",
+            "Write package.module:function for a factory, or the path of a suite that ends with .json.",
+        )
+    return value
+
+
+MigrationName = Annotated[
+    str, AfterValidator(_migration), Field(json_schema_extra={"pattern": f"^{_MIGRATION.pattern}$"})
+]
+Suite = Annotated[str, AfterValidator(_suite)]
+"""`package.module:function`, a factory of a Great Expectations suite; or the path of a suite in JSON."""
+
+
+Key = Annotated[tuple[Identifier, ...], Field(min_length=1)]
+
+
+class Gates(Part):
+    """Suites of the author's own, beside the checks that every gate has."""
+
+    before_swap: tuple[Suite, ...] = ()
+    after_swap: tuple[Suite, ...] = ()
+
+
+class BackfillOptions(Part):
+    """How existing rows are filled."""
+
+    key: Mapping[TableName, Key] = Field(default_factory=dict)
+    """For each table, the columns of the unique key to walk along; the primary key unless given."""
+    user_triggers: Literal["refuse", "bypass", "fire"] = "refuse"
+    """What to do about triggers that an UPDATE of the backfill would fire."""
+
+
+class MigrationSpec(Part):
+    """Ask for a change of a database.
+
+    Python code may pass operations as objects; in YAML each is a mapping with its kind as the single key.
+    """
+
+    migration: MigrationName
+    """The name of the migration: the same name is the same migration."""
+    strategy: Literal["expand_contract"] = "expand_contract"
+    database: Text = "main"
+    """Which database of the profile."""
+    description: Text | None = None
+    owner: Text | None = None
+    ticket: Text | None = None
+    operations: Annotated[tuple[SpecOperation, ...], Field(min_length=1)]
+    gates: Gates = Gates()
+    backfill: BackfillOptions = BackfillOptions()
+    soak: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Seconds to watch after the swap, instead of those of the profile."""
+
+    @property
+    def spec_digest(self) -> str:
+        """Names exactly this request, however it is laid out and whichever defaults are written out."""
+        return digest(self.model_dump(mode="json", exclude_defaults=True))
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse operations that cannot stand together, and a key for a table that is not backfilled."""
+        yield from conflicts(self.operations)
+        created = {one.name for one in self.operations if isinstance(one, CreateTable)}
+        touched = {name for one in self.operations for name in one.tables} - created
+        for name in self.backfill.key:
+            if name not in touched:
+                close = get_close_matches(name, sorted(touched), n=1)
+                yield Contradiction(
+                    at=("backfill", "key", name),
+                    reason=f"no operation changes a table {name!r} that exists",
+                    hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
+                )
+
+    @classmethod
+    def model_json_schema(
+        cls,
+        by_alias: bool | None = True,
+        ref_template: str = DEFAULT_REF_TEMPLATE,
+        schema_generator: type[GenerateJsonSchema] = SpecJsonSchema,
+        mode: JsonSchemaMode = "validation",
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Return the JSON Schema of a spec as it is written in YAML or JSON."""
+        return super().model_json_schema(by_alias is not False, ref_template, schema_generator, mode, **kwargs)

@@ -1,0 +1,56 @@
+"""What a run did, for the command line, for the flow's result, and as artifacts."""
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.ledger.cursors import progress
+from tasks.ledger.gates import last_gate
+from tasks.ledger.state import summary
+from tasks.model.plan import Plan
+from tasks.model.status import GateResult, Report
+from tasks.run import Run
+
+
+def report(run: Run) -> Report:
+    """Return what the ledger says about the migration now."""
+    with run.ledger("report") as conn:
+        now = summary(conn, run.migration)
+        totals = progress(conn, run.migration).values()
+        gates = [last_gate(conn, run.migration, name) for name in ("before_swap", "after_swap")]
+    seconds = sum((t.updated_at - t.started_at).total_seconds() for t in totals if t.started_at is not None)
+    return Report(
+        migration=run.migration,
+        strategy=now.strategy,
+        state=now.state,
+        plan_digest=now.plan_digest,
+        rows=sum(t.rows for t in totals),
+        seconds=seconds,
+        gates=tuple(gate.result for gate in gates if gate is not None),
+        message=now.message,
+    )
+
+
+def plan_artifact(run: Run, plan: Plan) -> None:
+    """Show the plan on the run's page."""
+    lines = [f"# {plan.migration}", "", f"Risk **{plan.risk}**, digest `{plan.digest[:16]}`", ""]
+    lines += [f"- {reason}" for reason in plan.risk_reasons]
+    lines += ["", "| phase | step | rollback |", "|---|---|---|"]
+    lines += [f"| {s.phase} | {s.title} | {s.undo or 'nothing needed'} |" for s in plan.steps]
+    create_markdown_artifact("\n".join(lines), key=f"plan-{run.engine.tag}", description=plan.migration)
+
+
+def gate_artifact(run: Run, result: GateResult) -> None:
+    """Show a gate on the run's page, check by check."""
+    rows = [
+        {
+            "check": check.name,
+            "result": "passed" if check.passed and check.evaluated else "FAILED",
+            "unexpected": check.unexpected,
+            "message": check.message,
+            "seconds": round(check.seconds, 3),
+        }
+        for check in result.checks
+    ]
+    verdict = "passed" if result.passed else "FAILED"
+    create_table_artifact(
+        rows, key=f"gate-{result.gate.replace('_', '-')}-{run.engine.tag}", description=f"{result.gate}: {verdict}"
+    )

@@ -1,0 +1,63 @@
+"""rollback: back to what was, from the ledger alone."""
+
+from tasks.ledger.gates import count_rejections
+from tasks.ledger.steps import step_records
+from tasks.ledger.transitions import transition
+from tasks.model.catalogue_difference import compare
+from tasks.model.errors import DataChanged, StateError, StepError
+from tasks.model.plan import Step
+from tasks.model.status import MigrationState, StepState
+from tasks.prefect_task import verb
+from tasks.run import Run
+from tasks.steps import only_for_rollback, revert_step
+
+BEGUN = (StepState.DONE, StepState.RUNNING)
+
+
+@verb("roll back")
+def rollback(run: Run, accept_loss: bool = False) -> int:
+    """Undo every step that was begun, last first, and check that the catalogue is the one before.
+
+    What applications wrote since the swap stays, by way of `down`. Raises StateError when some of it cannot be
+    expressed in the old shape, unless the loss is accepted. Locks: as the steps, within the lock budget.
+    """
+    with run.ledger() as conn:
+        lost = count_rejections(conn, run.migration, direction="down")
+        records = step_records(conn, run.migration)
+    if lost and not accept_loss:
+        raise StateError(
+            f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
+            where=run.migration,
+            hint="Correct those rows, or accept the loss with --accept-loss.",
+        )
+    with run.ledger() as conn, conn.transaction():
+        transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
+    swapped = records["swap/all"].state is not StepState.PENDING
+    undone = 0
+    for step in reversed(run.plan.steps):
+        state = records[step.key].state
+        if state in BEGUN or (swapped and only_for_rollback(step) and state is not StepState.UNDONE):
+            revert_step(run, step)
+            undone += 1
+    _check(run)
+    with run.ledger() as conn, conn.transaction():
+        transition(conn, run.migration, run.epoch, MigrationState.ROLLED_BACK)
+    return undone
+
+
+def _check(run: Run) -> None:
+    """Refuse to call it rolled back while anything is left; the author's own SQL is the author's affair."""
+    if not run.plan.tables or any(_is_sql(step) for step in run.plan.steps):
+        return
+    differences = compare(run.plan.catalogue, run.engine.inspect(run.plan.tables))
+    if differences:
+        raise StepError(
+            "the catalogue is not the one before: " + "; ".join(differences[:10]),
+            where=run.migration,
+            hint="Somebody changed it during the migration: undo that, then roll back again.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _is_sql(step: Step) -> bool:
+    return step.key.split("/")[1] == "sql"

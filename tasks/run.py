@@ -1,0 +1,119 @@
+"""A run: the small value that tasks pass to each other, and what they open from it."""
+
+import getpass
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from profiles.loader import load as load_profile
+from profiles.loader import resolve_url
+from profiles.model import Profile
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.ledger.anchor import anchor_head
+from tasks.ledger.state import load
+from tasks.model.base import Record
+from tasks.model.errors import ProfileError
+from tasks.model.plan import Plan
+
+
+class Run(Record):
+    """One execution of a migration, by value: it can go to a thread, or to another machine."""
+
+    migration: str
+    profile: str
+    """Name or path."""
+    database: str
+    """The name in the profile."""
+    run_id: str
+    actor: str
+    epoch: int = 0
+    begun: bool = False
+    """The contraction had begun when this run took over."""
+
+    @property
+    def settings(self) -> Profile:
+        """The profile of the run."""
+        return load_profile(self.profile)
+
+    @property
+    def engine(self) -> PostgresEngine:
+        """The database of the run."""
+        return engine_of(self.profile, self.database, self.migration, self.run_id)
+
+    @property
+    def evidence(self) -> Path:
+        """Where anchors, dumps and reports go."""
+        return Path(self.settings.evidence)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, as the ledger holds it."""
+        return _plan(self)
+
+    @contextmanager
+    def ledger(self, purpose: str = "ledger") -> Iterator[psycopg.Connection[Any]]:
+        """Open a session for the ledger."""
+        with self.engine.connect(purpose) as conn:
+            yield conn
+
+    def anchor(self) -> None:
+        """Anchor the head of the audit log outside the database."""
+        with self.ledger("anchor") as conn:
+            anchor_head(conn, self.evidence)
+
+
+@lru_cache(maxsize=32)
+def _plan(run: Run) -> Plan:
+    # Safe to keep: while this epoch lasts, nobody may replace the plan.
+    with run.ledger("plan") as conn:
+        return load(conn, run.migration).plan
+
+
+def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> PostgresEngine:
+    """Return the engine of a database of a profile. Raises ProfileError when there is none."""
+    profile = load_profile(profile_name)
+    url = resolve_url(profile, database).get_secret_value()
+    if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        raise ProfileError(
+            "only PostgreSQL is supported so far",
+            where=f"profile {profile.name}, databases.{database}",
+            hint="Use a URL that starts with postgresql://.",
+        )
+    return PostgresEngine(
+        url=url, database=profile.databases[database], limits=profile.limits, migration=migration, run_id=run_id
+    )
+
+
+def new_run_id() -> str:
+    """Return a name for a run, short enough for application_name and never used before."""
+    return f"{int(time.time()):x}{uuid.uuid4().hex[:4]}"
+
+
+def actor() -> str:
+    """Return who acts: CHANGEOVER_ACTOR, or the login name."""
+    named = os.environ.get("CHANGEOVER_ACTOR", "").strip()
+    if named:
+        return named
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def say(message: str) -> None:
+    """Log for people: in the run's log of Prefect when there is one."""
+    from prefect.exceptions import MissingContextError  # noqa: PLC0415 - the command line starts without Prefect
+    from prefect.logging import get_run_logger  # noqa: PLC0415
+
+    try:
+        get_run_logger().info(message)
+    except MissingContextError:
+        logging.getLogger("changeover").info(message)

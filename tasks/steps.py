@@ -1,0 +1,76 @@
+"""Carry out the steps of a phase, forward or back, each recorded in the transaction that does it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from tasks.boundary import Boundary
+from tasks.engines.postgresql.journal import AlreadyRecorded, Journal
+from tasks.ledger.fencing import fence
+from tasks.ledger.steps import begin_step, finish_step, step_records
+from tasks.model.plan import Backfill, ConcurrentIndex, Phase, Step
+from tasks.model.status import StepRecord, StepState
+from tasks.run import Run, say
+
+Connection = psycopg.Connection[Any]
+
+
+def run_phase(run: Run, phase: Phase) -> int:
+    """Carry out what is left of a phase; return how many steps were done now."""
+    done = 0
+    for step in run.plan.phase(phase):
+        done += run_step(run, step)
+    return done
+
+
+def run_step(run: Run, step: Step, guard: Callable[[Connection], None] | None = None) -> bool:
+    """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries."""
+    if only_for_rollback(step) or record_of(run, step).state is StepState.DONE:
+        return False
+    with Boundary(run) as boundary:
+        boundary.check()
+        say(step.title)
+        journal = journal_of(run, step, StepState.DONE, boundary)
+        run.engine.apply(step, journal if guard is None else journal.guarded(guard))
+    return True
+
+
+def revert_step(run: Run, step: Step) -> None:
+    """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody."""
+    say(f"roll back: {step.undo or step.title}")
+    run.engine.revert(step, journal_of(run, step, StepState.UNDONE, None))
+
+
+def only_for_rollback(step: Step) -> bool:
+    """Tell whether a step does nothing going forward: it prepares or finishes a rollback."""
+    action = step.action
+    if isinstance(action, ConcurrentIndex):
+        return action.build_on == "inverse"
+    return not isinstance(action, Backfill) and not action.forward and step.key != "swap/all"
+
+
+def record_of(run: Run, step: Step) -> StepRecord:
+    """Return what the ledger says of a step."""
+    with run.ledger() as conn:
+        return step_records(conn, run.migration)[step.key]
+
+
+def journal_of(run: Run, step: Step, goal: StepState, boundary: Boundary | None) -> Journal:
+    """Return the journal that fences with the run's epoch and brings the step into the state `goal`."""
+
+    def begin(conn: Connection) -> None:
+        fence(conn, run.migration, run.epoch)
+        if step_records(conn, run.migration)[step.key].state is goal:
+            raise AlreadyRecorded
+        begin_step(conn, run.migration, run.epoch, step.key)
+
+    def finish(conn: Connection) -> None:
+        finish_step(conn, run.migration, run.epoch, step.key, goal)
+
+    return Journal(
+        begin=begin,
+        finish=finish,
+        waiting=lambda reason: say(f"waits: {reason}"),
+        between=boundary.check if boundary is not None else lambda: None,
+    )

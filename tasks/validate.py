@@ -1,0 +1,53 @@
+"""validate: no gate, no swap."""
+
+from typing import Protocol
+
+from tasks.ledger.gates import count_rejections, record_gate
+from tasks.model.errors import DataChanged, GateError
+from tasks.model.status import GateResult
+from tasks.prefect_task import verb
+from tasks.report import gate_artifact
+from tasks.run import Run, say
+
+
+class Gate(Protocol):
+    """Something that can be evaluated on a database, and says what came of it."""
+
+    @property
+    def name(self) -> str:
+        """`before_swap` or `after_swap`."""
+
+    def evaluate(self, url: str, *, values_in_reports: bool, search_path: str) -> GateResult:
+        """Evaluate everything; raise nothing: what cannot be evaluated has failed."""
+
+
+@verb("validate")
+def validate(run: Run, gate: Gate) -> GateResult:
+    """Evaluate a gate, record it, and raise GateError unless it passed.
+
+    Recorded with it is how many writes dual write could not carry at that moment: the swap refuses if there are
+    more by then. Locks: ACCESS SHARE.
+    """
+    with run.ledger() as conn:
+        # Before the evaluation: a write that fails while it runs has to count as unseen.
+        rejections = count_rejections(conn, run.migration)
+    result = gate.evaluate(
+        run.engine.url,
+        values_in_reports=run.settings.values_in_reports,
+        search_path=run.plan.search_path,
+    )
+    with run.ledger() as conn, conn.transaction():
+        record_gate(conn, run.migration, run.epoch, result, rejections)
+    gate_artifact(run, result)
+    for check in result.checks:
+        say(f"{'passed' if check.passed else 'FAILED'}: {check.name} {check.message}".rstrip())
+    failed = [check for check in result.checks if not (check.passed and check.evaluated)]
+    if not result.passed:
+        reasons = "; ".join(f"{c.name}: {c.message}" for c in failed[:5]) or "there was nothing to check"
+        raise GateError(
+            f"the gate {result.gate} did not pass: {reasons}",
+            where=run.migration,
+            hint="Correct the rows or the expressions, then run again.",
+            changed=DataChanged.PARTIALLY,
+        )
+    return result

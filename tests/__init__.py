@@ -1,0 +1,1 @@
+"""Changeover, tested on real servers."""

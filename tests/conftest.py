@@ -1,0 +1,81 @@
+"""Fixtures: real servers for the session, a database for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers.pgbouncer import running_pgbouncer
+from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
+
+_PREFECT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Prefect, which reads the environment on import, a home of this process's own."""
+    home = tempfile.mkdtemp(prefix="changeover-prefect-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ.update(_PREFECT, PREFECT_HOME=home)
+
+
+def pytest_report_header() -> str:
+    """Say which PostgreSQL the tests use."""
+    return f"postgresql: {OWN_SERVER}" if os.environ.get(OWN_SERVER) else "postgresql: embedded 18, 16"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """PostgreSQL 18, or the server that CHANGEOVER_TEST_POSTGRES_URL names; one per xdist worker."""
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[PostgresServer]:
+    """PostgreSQL 16."""
+    with server(16) as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """URL of a fresh database."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def database16(postgres16: PostgresServer) -> Iterator[str]:
+    """URL of a fresh database on PostgreSQL 16."""
+    with fresh_database(postgres16) as url:
+        yield url
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
+    """Make fresh databases, as many as a test asks for; gives their URLs."""
+    with ExitStack() as made:
+        yield lambda: made.enter_context(fresh_database(postgres))
+
+
+@pytest.fixture
+def pooled(database: str) -> Iterator[str]:
+    """URL of `database` through PgBouncer in transaction mode."""
+    with running_pgbouncer(database) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Run flows against a Prefect server of this session (8 s to start, 1 s a flow)."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield

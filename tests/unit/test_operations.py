@@ -1,0 +1,601 @@
+"""Each operation: what it accepts, what it tells about itself, and every contradiction it refuses, at its place."""
+
+from textwrap import dedent, indent
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.model.operations import (
+    AddColumn,
+    AlterColumn,
+    AnyOperation,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    Operation,
+    RenameColumn,
+    Sql,
+)
+from tasks.model.operations.base import Manner
+from tasks.model.operations.column import CheckConstraint, ColumnDefinition, ForeignKeyReference
+from tasks.model.operations.create_index import IndexField
+from tasks.model.source import InvalidSpecError, parse
+
+HERE = "▸"
+
+
+def one_operation(body: str) -> str:
+    return "migration: m\noperations:\n" + indent("- " + indent(dedent(body).strip(), "  ").lstrip(), "  ") + "\n"
+
+
+def accept(body: str) -> AnyOperation:
+    (operation,) = parse(one_operation(body), "m.yaml").operations
+    return operation
+
+
+def refuse(body: str, path: str, reason: str, hint: str) -> None:
+    """The one problem stands at the mark, under this path below `operations[0]`."""
+    text = one_operation(body)
+    before, _, after = text.partition(HERE)
+    with pytest.raises(InvalidSpecError) as caught:
+        parse(before + after, "m.yaml")
+    (problem,) = caught.value.problems
+    assert (problem.reason, problem.hint) == (reason, hint)
+    assert problem.path == f"operations[0].{path}"
+    assert problem.line == before.count("\n") + 1
+    assert problem.column == len(before) - before.rfind("\n")
+
+
+def test_minimal_forms() -> None:
+    assert accept("create_table: {name: t, columns: [{name: id, type: bigint, pk: true}]}") == CreateTable(
+        name="t", columns=(ColumnDefinition(name="id", type="bigint", pk=True),)
+    )
+    assert accept("add_column: {table: t, column: {name: c, type: int, nullable: true}}") == AddColumn(
+        table="t", column=ColumnDefinition(name="c", type="int", nullable=True)
+    )
+    assert accept("rename_column: {table: t, from: a, to: b}") == RenameColumn(table="t", from_="a", to="b")
+    assert accept("alter_column: {table: t, column: c, nullable: true}") == AlterColumn(
+        table="t", column="c", nullable=True
+    )
+    assert accept("drop_column: {table: t, column: c}") == DropColumn(table="t", column="c")
+    assert accept("create_index: {name: i, table: t, columns: [c]}") == CreateIndex(
+        name="i", table="t", columns=(IndexField(column="c"),)
+    )
+    assert accept("sql: {up: select 1;}") == Sql(up="select 1;")
+
+
+def test_defaults_are_those_of_pgroll() -> None:
+    column = ColumnDefinition(name="c", type="int")
+    assert (column.nullable, column.unique, column.pk, column.default) == (False, False, False, None)
+    reference = ForeignKeyReference(name="f", table="t", column="c")
+    assert (reference.on_delete, reference.on_update, reference.match_type) == ("NO ACTION",) * 2 + ("SIMPLE",)
+    index = CreateIndex(name="i", table="t", columns=("c",))
+    assert (index.method, index.unique, index.predicate) == ("btree", False, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "drops", "sets"),
+    [("nullable: true", False, False), ("default: null", True, False), ("default: '0'", False, True)],
+)
+def test_alter_column_tells_a_dropped_default_from_none_given(written: str, drops: bool, sets: bool) -> None:
+    operation = accept(f"alter_column: {{table: t, column: c, {written}}}")
+    assert isinstance(operation, AlterColumn)
+    assert (operation.drops_default, operation.sets_default) == (drops, sets)
+    again = AlterColumn.model_validate(operation.model_dump(mode="json"))
+    assert (again.drops_default, again.sets_default) == (drops, sets)
+
+
+@pytest.mark.parametrize(
+    ("written", "sets"), [("nullable: true", False), ("comment: null", True), ("comment: hello", True)]
+)
+def test_alter_column_tells_a_dropped_comment_from_none_given(written: str, sets: bool) -> None:
+    operation = accept(f"alter_column: {{table: t, column: c, {written}}}")
+    assert isinstance(operation, AlterColumn)
+    assert operation.sets_comment is sets
+
+
+def test_alter_column_converts_only_with_up() -> None:
+    in_place = accept("alter_column: {table: t, column: c, nullable: false, unique: {name: u}}")
+    converted = accept("alter_column: {table: t, column: c, nullable: false, up: 'coalesce(c, 0)', down: c}")
+    values = accept("alter_column: {table: t, column: c, up: lower(c), down: c, lossy: true}")
+    assert [one.converts for one in (in_place, converted, values) if isinstance(one, AlterColumn)] == [
+        False,
+        True,
+        True,
+    ]
+    assert [claim.manner for one in (in_place, converted) for claim in one.claims()] == [
+        Manner.RESTRICTS,
+        Manner.CHANGES,
+    ]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "[a, {column: b, sort: DESC}]",
+        "[{column: a}, {column: b, sort: DESC}]",
+        "{a: , b: {sort: DESC}}",
+        "{a: {}, b: {sort: DESC}}",
+    ],
+)
+def test_create_index_takes_columns_in_three_forms(columns: str) -> None:
+    operation = accept(f"create_index: {{name: i, table: t, columns: {columns}}}")
+    assert isinstance(operation, CreateIndex)
+    assert operation.columns == (IndexField(column="a"), IndexField(column="b", sort="DESC"))
+
+
+@pytest.mark.parametrize("key", ["on_complete", "onComplete"])
+def test_sql_takes_both_spellings(key: str) -> None:
+    operation = accept(f"sql: {{up: select 1, {key}: true}}")
+    assert isinstance(operation, Sql)
+    assert operation.on_complete
+    assert operation.model_dump() == {"up": "select 1", "on_complete": True}
+
+
+def test_rename_column_is_dumped_as_it_is_written() -> None:
+    assert RenameColumn(table="t", from_="a", to="b").model_dump() == {"table": "t", "from": "a", "to": "b"}
+
+
+def test_tables_and_the_tables_they_reference() -> None:
+    reference = ForeignKeyReference(name="f", table="app.other", column="id")
+    column = ColumnDefinition(name="c", type="int", nullable=True, references=reference)
+    table = {"name": "fk", "type": "foreign_key", "columns": ["c"], "references": {"table": "x", "columns": ["y"]}}
+    operations: list[tuple[Operation, tuple[str, ...], tuple[str, ...]]] = [
+        (CreateTable(name="n", columns=(column,), constraints=(table,)), ("n",), ("app.other", "x")),
+        (AddColumn(table="t", column=column), ("t",), ("app.other",)),
+        (AlterColumn(table="t", column="c", references=reference), ("t",), ("app.other",)),
+        (AlterColumn(table="t", column="c", nullable=True), ("t",), ()),
+        (RenameColumn(table="t", from_="a", to="b"), ("t",), ()),
+        (DropColumn(table="t", column="c"), ("t",), ()),
+        (CreateIndex(name="i", table="t", columns=("c",)), ("t",), ()),
+        (Sql(up="select 1"), (), ()),
+    ]
+    for operation, tables, referenced in operations:
+        assert (operation.tables, operation.referenced) == (tables, referenced), operation.kind
+
+
+def test_operations_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        DropColumn(table="t", column="c").table = "u"  # type: ignore[misc]
+
+
+def test_contradictions_reach_python_code_too() -> None:
+    with pytest.raises(ValidationError) as caught:
+        AddColumn(table="t", column=ColumnDefinition(name="c", type="serial", pk=True))
+    assert [error["loc"] for error in caught.value.errors()] == [("column", "pk"), ("column", "type")]
+    assert "rewrites it while nobody can use it. Write integer or bigint" in str(caught.value)
+
+
+# add_column
+
+
+def test_add_column_needs_a_value_for_existing_rows() -> None:
+    reason = "rows that exist would have no value for 'c', which is not nullable"
+    hint = "Give up or default, or set nullable: true."
+    refuse("""
+        add_column:
+          table: t
+          ▸column: {name: c, type: int}
+        """, "add_column.column.nullable", reason, hint)  # fmt: skip
+    refuse("""
+        add_column:
+          table: t
+          column: {name: c, type: int, nullable: ▸false}
+        """, "add_column.column.nullable", reason, hint)  # fmt: skip
+    for enough in ("column: {name: c, type: int, default: '0'}", "column: {name: c, type: int}, up: a + 1"):
+        accept(f"add_column: {{table: t, {enough}}}")
+
+
+def test_add_column_has_no_primary_key() -> None:
+    refuse("""
+        add_column:
+          table: t
+          column: {name: c, type: int, pk: ▸true}
+          up: a
+        """, "add_column.column.pk", "a table that exists gets no primary key by a new column",
+        "Write unique: true, and let a later migration exchange the primary key.")  # fmt: skip
+
+
+@pytest.mark.parametrize("serial", ["serial", "BIGSERIAL", "smallserial", "serial8"])
+def test_add_column_has_no_serial(serial: str) -> None:
+    refuse(f"""
+        add_column:
+          table: t
+          column: {{name: c, type: ▸{serial}}}
+        """, "add_column.column.type",
+        f"{serial} on a table that exists rewrites it while nobody can use it",
+        "Write integer or bigint, and a sequence of your own in default and up.")  # fmt: skip
+
+
+def test_add_column_up_is_not_null() -> None:
+    refuse("""
+        add_column:
+          table: t
+          column: {name: c, type: int}
+          up: ▸"NULL"
+        """, "add_column.up", "up gives NULL to 'c', which is not nullable",
+        "Choose another value, or set nullable: true.")  # fmt: skip
+
+
+# column definitions
+
+
+def column(body: str) -> str:
+    return f"create_table: {{name: t, columns: [{{name: c, {body}}}]}}"
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason", "hint"),
+    [
+        (
+            "type: int, default: ▸'null'",
+            "default",
+            "the default is NULL and the column is not nullable",
+            "Choose another default, or set nullable: true.",
+        ),
+        (
+            "type: int, pk: true, nullable: ▸true",
+            "nullable",
+            "a column of the primary key is never NULL",
+            "Remove nullable: true.",
+        ),
+        (
+            "type: bigserial, default: ▸'1'",
+            "default",
+            "bigserial brings its own default",
+            "Remove the default, or write integer or bigint as the type.",
+        ),
+        (
+            "type: serial, nullable: ▸true",
+            "nullable",
+            "serial is never NULL",
+            "Remove nullable: true, or write integer or bigint as the type.",
+        ),
+        (
+            "type: int, references: {name: f, table: u, column: d, on_delete: ▸SET NULL}",
+            "references.on_delete",
+            "on_delete would set a column to NULL that is not nullable",
+            "Set nullable: true, or choose another action.",
+        ),
+        (
+            "type: int, references: {name: f, table: u, column: d, on_update: ▸SET NULL}",
+            "references.on_update",
+            "on_update would set a column to NULL that is not nullable",
+            "Set nullable: true, or choose another action.",
+        ),
+        (
+            "type: int, references: {name: f, table: u, column: d, initially_deferred: ▸true}",
+            "references.initially_deferred",
+            "a constraint that is initially deferred has to be deferrable",
+            "Add deferrable: true.",
+        ),
+        (
+            "type: ▸bigint not  NULL default 0",
+            "type",
+            "a type is only a type; this one goes on with 'not null'",
+            "Use the keys nullable, default, unique, pk, check and references for the rest.",
+        ),
+        (
+            "type: ▸bigint generated always as identity",
+            "type",
+            "a type is only a type; this one goes on with 'generated always'",
+            "Use the operation sql for an identity or a generated column.",
+        ),
+        ("type: ▸' '", "type", "the text is empty", "Write it, or remove the key."),
+        (
+            "type: int, default: ▸now();",
+            "default",
+            "an expression does not end with a semicolon",
+            "Remove the semicolon.",
+        ),
+        (
+            'type: int, default: ▸"a\\0b"',
+            "default",
+            "the text contains the character U+0000",
+            "Remove that character.",
+        ),
+        (
+            "type: int, check: {name: ▸_changeover_x, constraint: c > 0}",
+            "check.name",
+            "names that start with '_changeover_' are kept for Changeover",
+            "Choose another.",
+        ),
+    ],
+)
+def test_column_definition_refuses(body: str, path: str, reason: str, hint: str) -> None:
+    refuse(column(body), f"create_table.columns[0].{path}", reason, hint)
+
+
+@pytest.mark.parametrize(
+    "kind", ["numeric(12, 2)", "timestamp(3) with time zone", '"not null"', 'app."Mood"[]', "bit varying(5)"]
+)
+def test_types_of_every_form(kind: str) -> None:
+    assert ColumnDefinition(name="c", type=kind).type == kind
+
+
+def test_a_nullable_column_may_be_set_to_null() -> None:
+    accept(column("type: int, nullable: true, default: 'null', references: {name: f, table: u, column: d, on_delete: SET NULL}"))  # noqa: E501 # fmt: skip
+
+
+# alter_column
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason", "hint"),
+    [
+        (
+            "type: int, up: a, down: b, nullable: false, default: ▸'NULL'",
+            ".default",
+            "the default is NULL and the column is not nullable",
+            "Choose another default, or set nullable: true.",
+        ),
+        (
+            "nullable: false, references: {name: f, table: u, column: d, on_delete: ▸SET NULL}",
+            ".references.on_delete",
+            "on_delete would set a column to NULL that is not nullable",
+            "Set nullable: true, or choose another action.",
+        ),
+        (
+            "nullable: false, up: ▸'null', down: c",
+            ".up",
+            "up gives NULL to a column that is not to be nullable",
+            "Choose another value, or remove nullable: false.",
+        ),
+        (
+            "type: ▸serial, up: a, down: b",
+            ".type",
+            "serial is not a type to change to",
+            "Write integer or bigint.",
+        ),
+        (
+            "type: ▸bigint, down: c",
+            ".type",
+            "nothing says how the new value comes from the old one",
+            "Give up, for example 'cast(c as bigint)'.",
+        ),
+        (
+            "down: ▸c",
+            ".down",
+            "nothing says how the new value comes from the old one",
+            "Give up, for example 'c'.",
+        ),
+        (
+            "type: bigint, up: ▸c",
+            ".up",
+            "nothing says how the old value comes from the new one: there would be no way back",
+            "Give down; add lossy: true if it cannot bring back every old value exactly.",
+        ),
+        (
+            "nullable: true, lossy: ▸true",
+            ".lossy",
+            "lossy says something about down, which is not given",
+            "Remove lossy, or give down.",
+        ),
+    ],
+)
+def test_alter_column_refuses(body: str, path: str, reason: str, hint: str) -> None:
+    refuse(f"alter_column: {{table: t, column: c, {body}}}", f"alter_column{path}", reason, hint)
+
+
+def test_alter_column_alters_something() -> None:
+    refuse("▸alter_column: {table: t, column: c}", "alter_column", "nothing is to be altered",
+           "Give one of type, nullable, default, check, unique, references, comment, up.")  # fmt: skip
+
+
+def test_a_type_alone_lacks_both_directions() -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        accept("alter_column: {table: t, column: c, type: bigint}")
+    assert [problem.reason for problem in caught.value.problems] == [
+        "nothing says how the new value comes from the old one",
+        "nothing says how the old value comes from the new one: there would be no way back",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "nullable: false",
+        "default: null",
+        "comment: null",
+        "check: {name: k, constraint: c > 0}",
+        "unique: {name: k}",
+        "references: {name: k, table: u, column: d}",
+        "up: lower(c), down: c, lossy: true",
+    ],
+)
+def test_each_change_alone_is_enough(change: str) -> None:
+    accept(f"alter_column: {{table: t, column: c, {change}}}")
+
+
+# the others
+
+
+def test_rename_column_to_itself() -> None:
+    refuse("rename_column: {table: t, from: a, to: ▸a}", "rename_column.to",
+           "both names are the same", "Choose another name.")  # fmt: skip
+
+
+def test_drop_column_lossy_without_down() -> None:
+    refuse("drop_column: {table: t, column: a, lossy: ▸true}", "drop_column.lossy",
+           "lossy says something about down, which is not given", "Remove lossy, or give down.")  # fmt: skip
+    accept("drop_column: {table: t, column: a, lossy: true, down: b}")
+
+
+def test_sql_on_complete_with_down() -> None:
+    refuse("sql: {up: a, onComplete: true, down: ▸b}", "sql.down",
+           "what runs at contract is never taken back", "Remove down, or remove on_complete.")  # fmt: skip
+    accept("sql: {up: a, on_complete: false, down: b}")
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason", "hint"),
+    [
+        (
+            "columns: [c], method: gin, unique: ▸true",
+            "unique",
+            "an index of method gin cannot be unique",
+            "Remove unique, or use method: btree.",
+        ),
+        (
+            "columns: {c: {sort: ▸DESC}}, method: brin",
+            "columns.c.sort",
+            "an index of method brin has no order",
+            "Remove sort, or use method: btree.",
+        ),
+        (
+            "columns: [{column: c, nulls: ▸LAST}], method: gist",
+            "columns[0].nulls",
+            "an index of method gist has no order",
+            "Remove nulls, or use method: btree.",
+        ),
+        (
+            "▸columns: [c, d], method: hash",
+            "columns",
+            "an index of method hash has one column",
+            "Name one column, or use method: btree.",
+        ),
+        ("▸columns: []", "columns", "there is nothing in it", "Write at least one item."),
+        ("▸columns: {}", "columns", "there is nothing in it", "Write at least one item."),
+        (
+            "▸columns: {c: DESC}",
+            "columns",
+            "the settings of the column 'c' are a mapping",
+            "Write for example {sort: DESC} or {}.",
+        ),
+        (
+            "▸columns: {c: {column: d}}",
+            "columns",
+            "the column 'c' is named a second time by its settings",
+            "Remove column.",
+        ),
+        (
+            "columns: ▸c",
+            "columns",
+            "expected a list, found the text 'c'",
+            "Write a list: [a, b], or one item a line after a dash.",
+        ),
+        (
+            "columns: {c: {sort: ▸down}}",
+            "columns.c.sort",
+            "the text 'down' is not a value of sort",
+            "Write one of ASC, DESC.",
+        ),
+        (
+            "columns: {c: {▸collation: C}}",
+            "columns.c.collation",
+            "unknown key 'collation'",
+            "Did you mean 'collate'?",
+        ),
+    ],
+)
+def test_create_index_refuses(body: str, path: str, reason: str, hint: str) -> None:
+    refuse(f"create_index: {{name: i, table: t, {body}}}", f"create_index.{path}", reason, hint)
+
+
+TABLE = "create_table: {name: t, columns: [{name: a, type: int}, {name: b, type: int, nullable: true}], %s}"
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason", "hint"),
+    [
+        (
+            "{name: k, type: unique, columns: [a, ▸z]}",
+            ".columns[1]",
+            "the table has no column 'z'",
+            "Name one of a, b.",
+        ),
+        (
+            "{name: k, type: primary_key, columns: [▸b]}",
+            ".columns[0]",
+            "the column 'b' is nullable; a column of the primary key is never NULL",
+            "Remove nullable: true from 'b'.",
+        ),
+        ("▸{name: k, type: unique}", ".columns", "a constraint of type unique needs columns", "Add columns."),
+        ("▸{name: k, type: check}", ".check", "a constraint of type check needs check", "Add check."),
+        (
+            "{name: k, type: check, check: a > 0, ▸columns: [a]}",
+            ".columns",
+            "a constraint of type check has no columns",
+            "Remove columns.",
+        ),
+        (
+            "{name: k, type: unique, columns: [a], check: ▸a > 0}",
+            ".check",
+            "a constraint of type unique has no check",
+            "Remove check.",
+        ),
+        (
+            "▸{name: k, type: foreign_key, columns: [a]}",
+            ".references",
+            "a constraint of type foreign_key needs references",
+            "Add references.",
+        ),
+        (
+            "{name: k, type: primary_key, columns: [a], ▸references: {table: u, columns: [a]}}",
+            ".references",
+            "a constraint of type primary_key has no references",
+            "Remove references.",
+        ),
+        (
+            "{name: k, type: foreign_key, columns: [a, b], references: {table: u, ▸columns: [a]}}",
+            ".references.columns",
+            "2 columns cannot point to 1",
+            "Name as many columns on both sides.",
+        ),
+        (
+            "{name: k, type: check, check: a > 0, deferrable: ▸true}",
+            ".deferrable",
+            "a check constraint cannot be deferred",
+            "Remove deferrable.",
+        ),
+        (
+            "{name: k, type: unique, columns: [a], initially_deferred: ▸true}",
+            ".initially_deferred",
+            "a constraint that is initially deferred has to be deferrable",
+            "Add deferrable: true.",
+        ),
+        (
+            "{name: k, type: ▸exclude}",
+            ".type",
+            "the text 'exclude' is not a value of type",
+            "Write one of check, foreign_key, primary_key, unique.",
+        ),
+    ],
+)
+def test_table_constraint_refuses(body: str, path: str, reason: str, hint: str) -> None:
+    refuse(TABLE % f"constraints: [{body}]", f"create_table.constraints[0]{path}", reason, hint)
+
+
+def test_create_table_refuses_a_column_in_a_constraint_twice() -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        accept(TABLE % "constraints: [{name: k, type: unique, columns: [a, a]}]")
+    assert [problem.reason for problem in caught.value.problems] == ["the column 'a' is named twice"] * 2
+
+
+def test_create_table_refuses_columns_and_primary_keys_twice() -> None:
+    refuse("""
+        create_table:
+          name: t
+          columns: [{name: a, type: int}, {name: ▸a, type: text}]
+        """, "create_table.columns[1].name", "the column 'a' is defined twice",
+        "Remove one of the two, or name it otherwise.")  # fmt: skip
+    refuse("""
+        create_table:
+          name: t
+          columns: [{name: a, type: int, pk: true}]
+          constraints: [▸{name: k, type: primary_key, columns: [a]}]
+        """, "create_table.constraints[0]", "the primary key is defined twice, by pk and by a constraint",
+        "Remove pk: true from the columns, or remove this constraint.")  # fmt: skip
+    refuse(TABLE % "constraints: [{name: k, type: primary_key, columns: [a]},"
+           " ▸{name: l, type: primary_key, columns: [a]}]",
+           "create_table.constraints[1]", "the primary key is defined twice", "Remove one.")  # fmt: skip
+    refuse("create_table: {name: t, ▸columns: []}", "create_table.columns",
+           "there is nothing in it", "Write at least one item.")  # fmt: skip
+
+
+def test_a_check_and_a_reference_on_one_column() -> None:
+    operation = accept("add_column: {table: t, up: a, column: {name: c, type: int, check: {name: k, constraint: c > 0}, references: {name: f, table: u, column: d, on_delete: CASCADE}, comment: hi}}")  # noqa: E501 # fmt: skip
+    assert isinstance(operation, AddColumn)
+    assert operation.column.check == CheckConstraint(name="k", constraint="c > 0")
+    assert operation.column.references == ForeignKeyReference(name="f", table="u", column="d", on_delete="CASCADE")
+    assert operation.column.comment == "hi"

@@ -1,0 +1,477 @@
+"""The spec as a whole: what can stand together, its digest, its JSON Schema, and how it round-trips."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from pydantic import ValidationError
+
+from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, RenameColumn, Sql
+from tasks.model.operations.column import ColumnDefinition
+from tasks.model.spec import MigrationSpec
+
+SCHEMA = Draft202012Validator(MigrationSpec.model_json_schema())
+
+
+def add(name: str, table: str = "t", **more: Any) -> dict[str, Any]:
+    return {"add_column": {"table": table, "column": {"name": name, "type": "int", "nullable": True, **more}}}
+
+
+def alter(column: str, table: str = "t", **more: Any) -> dict[str, Any]:
+    return {"alter_column": {"table": table, "column": column, **(more or {"nullable": True})}}
+
+
+def convert(column: str, table: str = "t") -> dict[str, Any]:
+    return alter(column, table, type="text", up="a", down="b")
+
+
+def rename(from_: str, to: str, table: str = "t") -> dict[str, Any]:
+    return {"rename_column": {"table": table, "from": from_, "to": to}}
+
+
+def drop(column: str, table: str = "t") -> dict[str, Any]:
+    return {"drop_column": {"table": table, "column": column}}
+
+
+def index(name: str, *columns: str, table: str = "t") -> dict[str, Any]:
+    return {"create_index": {"name": name, "table": table, "columns": list(columns)}}
+
+
+def create(name: str, *columns: str, **more: Any) -> dict[str, Any]:
+    return {"create_table": {"name": name, "columns": [{"name": c, "type": "int"} for c in columns], **more}}
+
+
+def foreign_key(table: str) -> dict[str, Any]:
+    return {"references": {"name": "f", "table": table, "column": "id"}}
+
+
+def spec(*operations: Any, **more: Any) -> MigrationSpec:
+    return MigrationSpec.model_validate({"migration": "m", "operations": list(operations), **more})
+
+
+def refused(*operations: Any, **more: Any) -> list[tuple[str, str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        spec(*operations, **more)
+    return [
+        (".".join(map(str, error["loc"])), error["ctx"]["reason"], error["ctx"]["hint"])
+        for error in caught.value.errors()
+    ]
+
+
+# One operation a column.
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        (alter("c"), alter("c"), "alter_column.column"),
+        (convert("c"), alter("c", nullable=False), "alter_column.column"),
+        (rename("c", "d"), alter("c"), "alter_column.column"),
+        (rename("c", "d"), convert("d"), "alter_column.column"),
+        (alter("c"), rename("c", "d"), "rename_column.from"),
+        (alter("d"), rename("c", "d"), "rename_column.to"),
+        (drop("c"), alter("c"), "alter_column.column"),
+        (drop("c"), drop("c"), "drop_column.column"),
+        (drop("c"), add("c"), "add_column.column.name"),
+        (drop("c"), rename("b", "c"), "rename_column.to"),
+        (rename("a", "b"), add("b"), "add_column.column.name"),
+        (rename("a", "b"), rename("b", "c"), "rename_column.from"),
+        (add("c"), add("c"), "add_column.column.name"),
+        (add("c"), alter("c", unique={"name": "u"}), "alter_column.column"),
+        (add("c"), drop("c"), "drop_column.column"),
+        (index("i", "c"), drop("c"), "drop_column.column"),
+        (convert("c"), index("i", "a", "c"), "create_index.columns.1.column"),
+        (rename("a", "b"), index("i", "b"), "create_index.columns.0.column"),
+        (rename("a", "b"), index("i", "a"), "create_index.columns.0.column"),
+    ],
+)
+def test_two_operations_on_one_column_are_refused(first: dict[str, Any], second: dict[str, Any], where: str) -> None:
+    ((at, reason, hint),) = refused(first, second)
+    (kind,) = first
+    assert at == f"operations.1.{where}"
+    assert reason.startswith(f"operations[0].{kind} already concerns the column t.")
+    assert reason.endswith("; one operation a column for now")
+    assert hint == "Say it in one operation, or put the second one into a migration of its own."
+
+
+def test_an_index_comes_after_its_column() -> None:
+    assert refused(index("i", "c"), add("c")) == [
+        (
+            "operations.1.add_column.column.name",
+            "operations[0] uses the column t.c before it is there",
+            "Put add_column before create_index.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        (add("c"), index("i", "c")),
+        (add("c"), index("i", "c"), index("j", "c", "d")),
+        (alter("c", nullable=False), index("i", "c")),
+        (index("i", "c"), alter("c", default=None)),
+        (add("c"), add("d"), drop("e"), rename("f", "g"), convert("h")),
+        (add("c", "t"), add("c", "u")),
+        (add("c", "app.t"), add("c", "public.t")),
+        (create("n", "id"), index("i", "id", table="n")),
+        (create("n", "id"), create("o", "id"), add("n_id", **foreign_key("n"))),
+        (create("n", "id", constraints=[{"name": "f", "type": "foreign_key", "columns": ["id"],
+                                         "references": {"table": "n", "columns": ["id"]}}]),),
+    ],
+)  # fmt: skip
+def test_operations_that_can_stand_together(operations: tuple[dict[str, Any], ...]) -> None:
+    assert len(spec(*operations).operations) == len(operations)
+
+
+@pytest.mark.parametrize("together", [(add("c", "t"), add("d", "public.t")), (add("c", "app.t"), drop("d", "t"))])
+def test_a_table_is_spelt_one_way(together: tuple[dict[str, Any], ...]) -> None:
+    ((at, reason, hint),) = refused(*together)
+    assert at in ("operations.1.add_column", "operations.1.drop_column")
+    assert "may be the same table as" in reason
+    assert hint == "Write both with their schema, or both without."
+
+
+def test_a_referenced_table_is_spelt_the_same_way() -> None:
+    ((at, reason, _),) = refused(drop("c", "public.u"), add("d", "t", **foreign_key("u")))
+    assert (at, reason) == ("operations.1.add_column", "'u' may be the same table as 'public.u'")
+
+
+# New tables and names.
+
+
+def test_a_table_is_created_once() -> None:
+    assert refused(create("n", "a"), create("n", "b")) == [
+        (
+            "operations.1.create_table.name",
+            "operations[0] already gives the name 'n', unique among tables and indexes",
+            "Choose another name, or remove one of the two.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "at", "space"),
+    [
+        (index("i", "a"), index("i", "b"), "create_index.name", "tables and indexes"),
+        (index("i", "a", table="t"), index("i", "a", table="u"), "create_index.name", "tables and indexes"),
+        (
+            index("i", "a", table="s.t"),
+            index("i", "a", table="s.u"),
+            "create_index.name",
+            "tables and indexes of schema s",
+        ),
+        (create("n", "a"), index("n", "a", table="t"), "create_index.name", "tables and indexes"),
+        (
+            index("k", "a", table="u"),
+            alter("c", unique={"name": "k"}),
+            "alter_column.unique.name",
+            "tables and indexes",
+        ),
+        (
+            alter("b", check={"name": "k", "constraint": "b > 0"}),
+            add("c", check={"name": "k", "constraint": "c > 0"}),
+            "add_column.column.check.name",
+            "constraints of t",
+        ),
+        (
+            add("c", references={"name": "k", "table": "u", "column": "d"}),
+            alter("b", check={"name": "k", "constraint": "b > 0"}),
+            "alter_column.check.name",
+            "constraints of t",
+        ),
+    ],
+)
+def test_a_name_is_given_once(first: dict[str, Any], second: dict[str, Any], at: str, space: str) -> None:
+    ((where, reason, _),) = refused(first, second)
+    assert where == f"operations.1.{at}"
+    assert reason.startswith("operations[0] already gives the name ")
+    assert reason.endswith(f", unique among {space}")
+
+
+def test_names_within_one_new_table() -> None:
+    constraints = [{"name": "k", "type": "unique", "columns": ["a"]}, {"name": "k", "type": "check", "check": "a"}]
+    assert [at for at, _, _ in refused(create("n", "a", constraints=constraints))] == [
+        "operations.0.create_table.constraints.1.name"
+    ]
+
+
+def test_the_same_names_in_different_spaces() -> None:
+    check = {"name": "k", "constraint": "c > 0"}
+    spec(add("c", "t", check=check), add("c", "u", check=check))
+    spec(index("i", "a", table="r.t"), index("i", "a", table="s.t"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "at", "hint"),
+    [
+        (add("b", "n"), "add_column.column.name", "Write the column into its create_table."),
+        (drop("b", "n"), "drop_column.column", "Write the column into its create_table."),
+        (index("i", "amont", table="n"), "create_index.columns.0.column", "Did you mean 'amount'?"),
+    ],
+)
+def test_a_new_table_is_complete(operation: dict[str, Any], at: str, hint: str) -> None:
+    ((where, reason, remedy),) = refused(create("n", "amount"), operation)
+    assert (where, remedy) == (f"operations.1.{at}", hint)
+    assert reason.startswith("the table 'n', made by this spec, has no column ")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        index("i", "x", table="n"),
+        add("c", "t", **foreign_key("n")),
+        {"create_table": {"name": "o", "columns": [{"name": "n_id", "type": "int", **foreign_key("n")}]}},
+    ],
+)
+def test_a_new_table_comes_first(operation: dict[str, Any]) -> None:
+    (kind,) = operation
+    assert refused(operation, create("n", "id")) == [
+        (
+            f"operations.0.{kind}",
+            "it needs the table 'n', which operations[1] makes only later",
+            "Put the create_table of 'n' first.",
+        )
+    ]
+
+
+def test_every_conflict_is_told_at_once() -> None:
+    problems = refused(drop("c"), drop("c"), drop("c"), rename("c", "d"), rename("e", "d"))
+    assert [at for at, _, _ in problems] == [
+        "operations.1.drop_column.column",
+        "operations.2.drop_column.column",
+        "operations.3.rename_column.from",
+        "operations.4.rename_column.to",
+    ]
+
+
+# The rest of the spec.
+
+
+@pytest.mark.parametrize("name", ["a", "0", "2024-01-01_widen-ids", "a" * 63])
+def test_names_of_migrations(name: str) -> None:
+    assert MigrationSpec(migration=name, operations=(Sql(up="select 1"),)).migration == name
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "_a", "a.b", "a b", "a" * 64, "a\n", "é"])
+def test_names_that_are_none(name: str) -> None:
+    ((at, reason, hint),) = refused(drop("c"), migration=name)
+    assert at == "migration"
+    assert reason == f"{name!r} is no name of a migration"
+    assert hint == "Use at most 63 small letters, digits, _ and -, the first a letter or a digit."
+
+
+@pytest.mark.parametrize("suite", ["suites:users", "app.suites.users:strict_1", "suites/users.json", "/a b.json"])
+def test_suites(suite: str) -> None:
+    assert spec(drop("c"), gates={"before_swap": [suite]}).gates.before_swap == (suite,)
+
+
+@pytest.mark.parametrize("suite", ["suites", "app.suites", "app:users:x", "a b:c", "1a:b", ".json", ":f", "a.:f"])
+def test_suites_that_are_none(suite: str) -> None:
+    ((at, reason, _),) = refused(drop("c"), gates={"after_swap": [suite]})
+    assert (at, reason) == ("gates.after_swap.0", f"{suite!r} names no suite")
+
+
+def test_backfill_key() -> None:
+    assert spec(drop("c", "app.t"), backfill={"key": {"app.t": ["a", "b"]}}).backfill.key == {"app.t": ("a", "b")}
+    assert refused(drop("c", "users"), backfill={"key": {"user": ["a"]}}) == [
+        ("backfill.key.user", "no operation changes a table 'user' that exists", "Did you mean 'users'?")
+    ]
+    assert refused(create("n", "a"), backfill={"key": {"n": ["a"]}}) == [
+        ("backfill.key.n", "no operation changes a table 'n' that exists", "Remove it.")
+    ]
+
+
+def test_what_is_not_given() -> None:
+    plain = spec(drop("c"))
+    assert (plain.strategy, plain.database, plain.soak) == ("expand_contract", "main", None)
+    assert (plain.gates.before_swap, plain.gates.after_swap) == ((), ())
+    assert plain.backfill.user_triggers == "refuse"
+
+
+@pytest.mark.parametrize("soak", [-1, float("inf"), float("nan"), "60", True])
+def test_soak_is_a_number_of_seconds(soak: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        spec(drop("c"), soak=soak)
+    assert [error["loc"] for error in caught.value.errors()] == [("soak",)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        ("drop_column", "an operation is a mapping"),
+        (None, "an operation is a mapping"),
+        ({}, "an operation has one key, its kind; here there are: none"),
+        ({**add("c"), **drop("d")}, "an operation has one key, its kind; here there are: 'add_column', 'drop_column'"),
+        ({"drop_colum": {}}, "unknown operation 'drop_colum'"),
+        ({"drop_table": {}}, "the operation 'drop_table' is not known yet"),
+    ],
+)  # fmt: skip
+def test_what_is_no_operation(operation: Any, reason: str) -> None:
+    assert ("operations.0", reason) in [(at, why) for at, why, _ in _with_context(operation)]
+
+
+def _with_context(operation: Any) -> list[tuple[str, str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        spec(operation)
+    return [
+        (".".join(map(str, e["loc"])), e["ctx"]["reason"], e["ctx"]["hint"])
+        for e in caught.value.errors()
+        if e["type"] == "refused"
+    ]
+
+
+# Python, dumps and digest.
+
+FULL = {
+    "migration": "everything",
+    "description": "d",
+    "owner": "o",
+    "ticket": "T-1",
+    "database": "other",
+    "soak": 1.5,
+    "gates": {"before_swap": ["a.b:c"], "after_swap": ["x.json"]},
+    "backfill": {"key": {"t": ["a"]}, "user_triggers": "bypass"},
+    "operations": [
+        create("n", "id", comment="c", constraints=[{"name": "p", "type": "primary_key", "columns": ["id"]}]),
+        add("c", default="1", references={"name": "f", "table": "n", "column": "id", "on_delete": "SET NULL"}),
+        rename("d", "e"),
+        alter("g", default=None, comment=None, unique={"name": "u"}),
+        convert("h"),
+        {"drop_column": {"table": "t", "column": "i", "down": "1", "lossy": True}},
+        {"create_index": {"name": "x", "table": "t", "columns": {"c": None, "z": {"sort": "DESC", "nulls": "LAST",
+         "collate": "C", "opclass": {"name": "text_ops", "params": ["a=1"]}}}, "predicate": "c > 0"}},
+        {"sql": {"up": "select 1; select 2;", "onComplete": True}},
+    ],
+}  # fmt: skip
+
+
+def test_python_code_passes_operations_as_they_are() -> None:
+    operations = (
+        AddColumn(table="t", column=ColumnDefinition(name="c", type="int", default="0")),
+        RenameColumn(table="t", from_="a", to="b"),
+        Sql(up="select 1", on_complete=True),
+    )
+    assert MigrationSpec(migration="m", operations=operations).operations == operations
+    assert spec(operations[0], rename("a", "b"), operations[2]).operations == operations
+
+
+def test_dumps_parse_to_the_same_spec() -> None:
+    full = MigrationSpec.model_validate(FULL)
+    dumps: list[Any] = [
+        full.model_dump(),
+        full.model_dump(mode="json"),
+        full.model_dump(by_alias=True),
+        full.model_dump(by_alias=False),
+        full.model_dump(exclude_defaults=True),
+        full.model_dump(exclude_unset=True),
+    ]
+    for dump in dumps:
+        again = MigrationSpec.model_validate(dump)
+        assert (again, again.spec_digest) == (full, full.spec_digest)
+    for copied in (MigrationSpec.model_validate_json(full.model_dump_json()), copy.deepcopy(full)):
+        assert (copied, copied.spec_digest) == (full, full.spec_digest)
+    assert pickle.loads(pickle.dumps(full)).spec_digest == full.spec_digest
+
+
+def test_a_dump_is_the_document() -> None:
+    dump = spec(alter("c", default=None)).model_dump(mode="json", exclude_defaults=True)
+    assert dump == {"migration": "m", "operations": [{"alter_column": {"table": "t", "column": "c", "default": None}}]}
+
+
+def test_the_digest_is_of_the_meaning() -> None:
+    plain = spec(add("c"), {"create_index": {"name": "i", "table": "t", "columns": ["a"]}})
+    written_out = spec(
+        add("c", unique=False, pk=False),
+        {"create_index": {"columns": {"a": {}}, "table": "t", "name": "i", "method": "btree"}},
+        strategy="expand_contract",
+        gates={},
+        backfill={"user_triggers": "refuse"},
+    )
+    assert plain.spec_digest == written_out.spec_digest
+    assert len(plain.spec_digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (alter("c", nullable=True), alter("c", nullable=True, default=None)),
+        (alter("c", nullable=True), alter("c", nullable=True, comment=None)),
+        (alter("c", nullable=True), alter("c", nullable=False)),
+        (add("c"), add("c", default="0")),
+        (index("i", "a", "b"), index("i", "b", "a")),
+    ],
+)
+def test_another_meaning_has_another_digest(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert spec(one).spec_digest != spec(other).spec_digest
+
+
+def test_the_order_of_operations_is_part_of_the_digest() -> None:
+    assert spec(add("a"), add("b")).spec_digest != spec(add("b"), add("a")).spec_digest
+    assert spec(add("a")).spec_digest != spec(add("a"), migration="n").spec_digest
+
+
+# JSON Schema.
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(MigrationSpec.model_json_schema())
+
+
+@pytest.mark.parametrize("document", [FULL, MigrationSpec.model_validate(FULL).model_dump(mode="json")])
+def test_the_schema_takes_what_the_model_takes(document: dict[str, Any]) -> None:
+    assert [error.message for error in SCHEMA.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {},
+        {"drop_table": {"name": "t"}},
+        {**add("c"), **drop("d")},
+        {"rename_column": {"table": "t", "from_": "a", "to": "b"}},
+        {"drop_column": {"table": "t", "column": "c", "down": None}},
+        {"drop_column": {"table": "t", "colum": "c"}},
+        {"sql": {"up": "a", "on_complete": True, "onComplete": True}},
+        alter("c", nullable="yes"),
+        alter("c", unique=None),
+        add("c", default=0),
+        {"create_index": {"name": "i", "table": "t", "columns": {"a": {"column": "a"}}}},
+        {"create_index": {"name": "i", "table": "t", "columns": []}},
+    ],
+)
+def test_the_schema_refuses_what_an_author_may_not_write(operation: dict[str, Any]) -> None:
+    assert not SCHEMA.is_valid({"migration": "m", "operations": [operation]})
+
+
+def test_the_schema_describes_every_operation_under_its_key() -> None:
+    choices = MigrationSpec.model_json_schema()["properties"]["operations"]["items"]["oneOf"]
+    names = {kind: body["$ref"] for choice in choices for kind, body in choice["properties"].items()}
+    assert names == {
+        "create_table": "#/$defs/CreateTable",
+        "add_column": "#/$defs/AddColumn",
+        "rename_column": "#/$defs/RenameColumn",
+        "alter_column": "#/$defs/AlterColumn",
+        "drop_column": "#/$defs/DropColumn",
+        "create_index": "#/$defs/CreateIndex",
+        "sql": "#/$defs/Sql",
+    }
+
+
+def test_null_is_a_value_only_where_it_says_something() -> None:
+    definitions = MigrationSpec.model_json_schema()["$defs"]
+    with_null = {
+        (name, key)
+        for name, definition in definitions.items()
+        for key, value in definition["properties"].items()
+        if "null" in value.get("type", ())
+    }
+    assert with_null == {("AlterColumn", "default"), ("AlterColumn", "comment")}
+
+
+def test_equal_operations_are_hashable_and_equal() -> None:
+    one, other = (CreateIndex(name="i", table="t", columns=("a",)) for _ in range(2))
+    assert len({one, other}) == 1
+    assert AlterColumn(table="t", column="c", nullable=True) != AlterColumn(table="t", column="c", nullable=False)

@@ -1,0 +1,74 @@
+"""What a gate holds: checks, as values that are made without a database and evaluated against one."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.model.base import Record
+from tasks.model.names import quote
+
+
+class RowCheck(Record):
+    """An equality that must hold in every row of `source` that `where` selects.
+
+    Passes only if rows were compared, or if `table` itself holds no row at that moment.
+    """
+
+    kind: Literal["rows"] = "rows"
+    name: str
+    table: str
+    key: tuple[str, ...]
+    """Columns of `source` that name a row in reports."""
+    stored: str
+    """SQL of the stored side; a list of expressions is compared as a row."""
+    computed: str
+    source: str
+    """A FROM item."""
+    where: str = "true"
+    exact: bool = True
+    """Compare binary images, so that 1.0 differs from 1.00; otherwise values."""
+
+    @property
+    def differs(self) -> str:
+        """SQL that is true, never null, in a row that breaks the equality."""
+        stored, computed = f"row(\n{self.stored}\n)", f"row(\n{self.computed}\n)"
+        if self.exact:
+            # The casts change nothing but the parser's mind: between two bare rows it takes the operator for
+            # one between their fields.
+            record = "pg_catalog.record"
+            return f"{stored}::{record} operator(pg_catalog.*<>) {computed}::{record}"
+        return f"{stored} is distinct from {computed}"
+
+    @property
+    def relation(self) -> str:
+        """`table`, quoted."""
+        schema, _, name = self.table.rpartition(".")
+        return f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+
+
+class QueryCheck(Record):
+    """A query that must return no row."""
+
+    kind: Literal["query"] = "query"
+    name: str
+    table: str
+    violations: str
+    """A query with a row for each violation, its key first."""
+    key_width: Annotated[int, Field(ge=1)] = 1
+    """How many columns, from the left, name a violation."""
+    structural: bool = False
+    """The first column names objects of the catalogue, not rows: it may appear in every report."""
+
+
+Check = Annotated[RowCheck | QueryCheck, Field(discriminator="kind")]
+
+
+class Gate(Record):
+    """What must hold at one point of a migration. A gate without checks never passes."""
+
+    name: str
+    migration: str
+    checks: tuple[Check, ...] = ()
+    suites: tuple[str, ...] = ()
+    """Great Expectations suites of the user, each `package.module:function@schema.table` or
+    `path/to/suite.json@schema.table`."""

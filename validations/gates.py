@@ -1,0 +1,82 @@
+"""Gates: what must hold before a migration may go on.
+
+Building a gate is pure; only `evaluate` meets a database. A check that cannot be evaluated has failed, and so
+has a gate without checks.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tasks.model.plan import Comparison, Plan, Requirement
+from tasks.model.status import GateResult
+from validations.checks import Gate, QueryCheck, RowCheck
+from validations.evaluation import evaluate_checks
+from validations.session import Session
+from validations.suite_sources import names_table
+from validations.user_suites import evaluate_suite
+
+
+def before_swap(plan: Plan) -> Gate:
+    """Return the gate that the new shape must pass before it becomes the truth."""
+    return _gate("before_swap", plan)
+
+
+def after_swap(plan: Plan) -> Gate:
+    """Return the gate that the new shape must pass once it is the truth."""
+    return _gate("after_swap", plan)
+
+
+def _gate(name: Literal["before_swap", "after_swap"], plan: Plan) -> Gate:
+    rows = [_row_check(comparison) for comparison in plan.comparisons if comparison.gate == name]
+    queries = [_query_check(item, plan) for item in plan.requirements if item.gate == name]
+    return Gate(name=name, migration=plan.migration, checks=(*rows, *queries), suites=_suites(name, plan))
+
+
+def _suites(gate: str, plan: Plan) -> tuple[str, ...]:
+    """Return the suites that the spec names, each with its table if there can be but one."""
+    gates = plan.spec.get("gates")
+    named = gates.get(gate) if isinstance(gates, Mapping) else None
+    suites = tuple(map(str, named)) if isinstance(named, list | tuple) else ()
+    if len(plan.tables) != 1:
+        return suites
+    return tuple(suite if names_table(suite) else f"{suite}@{plan.tables[0]}" for suite in suites)
+
+
+def _row_check(comparison: Comparison) -> RowCheck:
+    return RowCheck(
+        name=comparison.name,
+        table=comparison.table,
+        key=comparison.key,
+        stored=comparison.stored,
+        computed=comparison.computed,
+        source=comparison.source,
+        where=comparison.where,
+        exact=comparison.exact,
+    )
+
+
+def _query_check(requirement: Requirement, plan: Plan) -> QueryCheck:
+    table = plan.catalogue.table(requirement.table)
+    primary = [index for index in table.indexes if index.primary] if table else []
+    return QueryCheck(
+        name=requirement.name,
+        table=requirement.table,
+        violations=requirement.violations,
+        key_width=max((len(index.columns) for index in primary), default=1),
+        structural=requirement.kind == "structure",
+    )
+
+
+def evaluate(gate: Gate, url: str, *, values_in_reports: bool = False, search_path: str = "public") -> GateResult:
+    """Evaluate a gate with Great Expectations, and return a result for every check and expectation.
+
+    Sessions are read-only and named `changeover <migration> gate`. Each statement is one snapshot; a gate of
+    several is not one. Locks: ACCESS SHARE. Nothing that goes wrong is raised: it is a failed check. Neither
+    the result nor the log holds a secret, or, without `values_in_reports`, a value of a row. The time of a
+    statement is shared out evenly among the checks that it served. One gate at a time in a process.
+    """
+    session = Session(url=url, migration=gate.migration, search_path=search_path)
+    results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
+    for reference in gate.suites:
+        results += evaluate_suite(reference, session, values_in_reports=values_in_reports)
+    return GateResult(gate=gate.name, checks=tuple(results))

@@ -1,0 +1,141 @@
+"""Evaluate the user's own Great Expectations suites.
+
+A gate names a suite as `SOURCE@TABLE`:
+
+- SOURCE is `package.module:function`, a function without arguments that returns an `ExpectationSuite`, or the
+  path, ending in `.json` and relative to the working directory, of a suite as
+  `json.dumps(suite.to_json_dict())` writes it;
+- TABLE is `schema.table` or `table`, as the catalogue holds it, without quotes.
+
+Great Expectations calls an empty suite, and any suite on an empty table, a success. Here both have failed, as
+has a suite of which an expectation was lost or could not be evaluated. The `severity` of an expectation does
+not matter: one that fails fails the gate.
+"""
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tasks.model.names import quote
+from tasks.model.status import CheckResult
+from validations.context import context, datasource
+from validations.evaluation import why_not
+from validations.session import Session
+from validations.suite_findings import configuration, exception_messages, finding, reason, title
+from validations.suite_sources import Reference, SuiteError, load, parse
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult as Validated
+    from great_expectations.datasource.fluent.interfaces import Batch
+    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+
+_EXAMPLES = 10
+
+
+def evaluate_suite(reference: str, session: Session, *, values_in_reports: bool) -> tuple[CheckResult, ...]:
+    """Evaluate one suite, and return a result for each of its expectations.
+
+    When the suite as a whole cannot be evaluated there is one failed result, named like the reference. Locks:
+    ACCESS SHARE. The expectations do not share a snapshot.
+    """
+    try:
+        named = parse(reference)
+        searching = session.searching(_schema(named, session))
+        return _Evaluation(named, searching, values_in_reports).results()
+    except SuiteError as error:
+        cause = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
+        cause = why_not(error)
+    message = f"could not be evaluated: {cause}"
+    return (CheckResult(name=reference, passed=False, evaluated=False, message=message),)
+
+
+def _schema(named: Reference, session: Session) -> str:
+    """Return the schema of the table; refuse a table that is missing or hidden by one of pg_catalog."""
+    relation = f"{quote(named.schema)}.{quote(named.table)}" if named.schema else quote(named.table)
+    with session.connect() as connection:
+        row = connection.execute(
+            """
+            select n.nspname
+            from pg_catalog.pg_class c
+            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+            where c.oid = pg_catalog.to_regclass(%s)
+            """,
+            (relation,),
+        ).fetchone()
+        hidden = connection.execute("select pg_catalog.to_regclass(%s)", (f"pg_catalog.{quote(named.table)}",))
+        if row is None:
+            raise SuiteError("the table does not exist")
+        if hidden.fetchone() != (None,):
+            raise SuiteError("the table has the name of one in pg_catalog, which hides it")
+    schema: str = row[0]
+    return schema
+
+
+class _Evaluation:
+    """One suite on one table."""
+
+    def __init__(self, named: Reference, session: Session, values_in_reports: bool) -> None:
+        self.named = named
+        self.session = session
+        self.values_in_reports = values_in_reports
+        self.errors: list[psycopg.Error] = []
+
+    def results(self) -> tuple[CheckResult, ...]:
+        started = perf_counter()
+        with context() as current:
+            # Only now: a suite can be built only while a context is current.
+            suite = load(self.named)
+            with datasource(current, self.session, self.errors) as source:
+                batch = self._batch(source)
+                rows = self._rows(batch)
+                validated = batch.validate(suite, result_format="BOOLEAN_ONLY")
+                checked = [self._checked(batch, suite.name, one, rows) for one in validated.results]
+        evaluated, expected = validated.statistics["evaluated_expectations"], len(suite.expectations)
+        if not evaluated == len(checked) == expected:
+            raise SuiteError(f"{evaluated} of {expected} expectations were evaluated")
+        seconds = (perf_counter() - started) / expected
+        return tuple(result.model_copy(update={"seconds": seconds}) for result in checked)
+
+    def _batch(self, source: "PostgresDatasource") -> "Batch":
+        from sqlalchemy.sql import quoted_name  # noqa: PLC0415 - with Great Expectations, which takes seconds
+
+        asset = source.add_table_asset("table", quoted_name(self.named.table, quote=True))
+        return asset.add_batch_definition_whole_table("whole").get_batch()
+
+    def _rows(self, batch: "Batch") -> int:
+        from great_expectations.expectations.core.expect_table_row_count_to_be_between import (  # noqa: PLC0415
+            ExpectTableRowCountToBeBetween,
+        )
+
+        counted = batch.validate(ExpectTableRowCountToBeBetween(min_value=1), result_format="BASIC")
+        if messages := exception_messages(counted):
+            raise SuiteError(self._reason(counted, messages))
+        rows: int = counted.result["observed_value"]
+        if rows == 0:
+            raise SuiteError("the table is empty, so the suite proves nothing")
+        return rows
+
+    def _checked(self, batch: "Batch", suite: str, validated: "Validated", rows: int) -> CheckResult:
+        name = f"{suite}: {title(validated)}"
+        if messages := exception_messages(validated):
+            message = f"could not be evaluated: {self._reason(validated, messages)}"
+            return CheckResult(name=name, passed=False, evaluated=False, message=message)
+        if validated.success:
+            message = f"holds in a table of {rows:,} rows"
+            return CheckResult(name=name, passed=True, evaluated=True, message=message)
+        # Once more, for the numbers: most suites pass, and they are spared the work.
+        again = batch.validate(
+            configuration(validated).to_domain_obj(),
+            result_format={
+                "result_format": "BASIC",
+                "partial_unexpected_count": _EXAMPLES if self.values_in_reports else 0,
+            },
+        )
+        unexpected, message = finding(validated, again.result or {}, values_in_reports=self.values_in_reports)
+        return CheckResult(name=name, passed=False, evaluated=True, unexpected=unexpected, message=message)
+
+    def _reason(self, validated: "Validated", messages: Iterable[str]) -> str:
+        return reason(validated, messages, self.errors, values_in_reports=self.values_in_reports)
