@@ -9,9 +9,7 @@ from tasks.rollback import rollback as undo
 
 
 @flow(name="rollback", flow_run_name="roll back {migration} on {profile}")
-def rollback(
-    migration: str, profile: str = "local", database: str = "main", accept_loss: bool = False
-) -> Report:
+def rollback(migration: str, profile: str = "local", database: str = "main", accept_loss: bool = False) -> Report:
     """Undo a migration: catalogue and data as before, with what applications wrote since.
 
     Args:

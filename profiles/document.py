@@ -44,9 +44,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(found - {PREFECTS_OWN}))
 
 
-def find(
-    name_or_path: str | Path, beside: Path | None = None, not_again: tuple[Path, ...] = ()
-) -> Path | Problem:
+def find(name_or_path: str | Path, beside: Path | None = None, not_again: tuple[Path, ...] = ()) -> Path | Problem:
     """Find the file of a bare name, or of a path, which is relative to `beside` when given.
 
     A bare name skips the files of `not_again`, so that a profile may extend the shipped one of its own name.
@@ -56,9 +54,7 @@ def find(
         path = (beside or Path()) / Path(text).expanduser()
         if path.is_file():
             return path.resolve()
-        return Problem(
-            file=text, key="", reason="there is no such file", hint="Give the path of a TOML file."
-        )
+        return Problem(file=text, key="", reason="there is no such file", hint="Give the path of a TOML file.")
     places = ([beside] if beside else []) + list(folders())
     candidates = [place / f"{text}.toml" for place in places if text != PREFECTS_OWN]
     for candidate in candidates:
@@ -89,9 +85,7 @@ def read(path: Path) -> Document:
         return _broken(path, *_leaks(file, secrets), wrong)
     leaves = list(_leaves(data))
     # Escapes can hide a password from a search by line, but not from one by value.
-    hidden = (
-        [] if secrets else [key for key, value in leaves if _holds_password(value) or _holds_password(key)]
-    )
+    hidden = [] if secrets else [key for key, value in leaves if _holds_password(value) or _holds_password(key)]
     times = [_unquoted(file, key) for key, value in leaves if isinstance(value, date | time)]
     return Document(path=path, data=data, problems=(*_leaks(file, secrets or hidden), *times))
 

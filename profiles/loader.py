@@ -91,9 +91,7 @@ def _chain(name_or_path: str | Path) -> tuple[list[Document], list[Problem]]:
         seen = tuple(document.path for document in chain)
         at = Problem(file=str(seen[-1]), key="extends", reason="", hint="") if seen else None
         if not isinstance(wanted, str) or not wanted:
-            problems.append(
-                _moved(at, "it should be the name or the path of a profile", "Write it in quotes.")
-            )
+            problems.append(_moved(at, "it should be the name or the path of a profile", "Write it in quotes."))
             break
         path = find(wanted, seen[-1].parent if seen else None, seen)
         if isinstance(path, Problem):

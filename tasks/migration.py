@@ -30,7 +30,6 @@ FRESH = (_S.PLANNED, _S.ROLLED_BACK)
 FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
 
 
-
 def read_spec(path: str) -> MigrationSpec:
     """Read a spec from a file. Raises SpecError with file, line and reason."""
     try:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tasks.model.base import Record
 from tasks.model.names import quote
+from tasks.model.status import GateResult
 
 
 class RowCheck(Record):
@@ -72,3 +73,9 @@ class Gate(Record):
     suites: tuple[str, ...] = ()
     """Great Expectations suites of the user, each `package.module:function@schema.table` or
     `path/to/suite.json@schema.table`."""
+
+    def evaluate(self, url: str, *, values_in_reports: bool = False, search_path: str = "public") -> GateResult:
+        """Evaluate the gate on a database; see `validations.gates.evaluate`."""
+        from validations.gates import evaluate  # noqa: PLC0415 - a record knows its evaluation only by name
+
+        return evaluate(self, url, values_in_reports=values_in_reports, search_path=search_path)

@@ -39,7 +39,7 @@ def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_repo
     except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
         return tuple(_not_evaluated(check, why_not(error)) for check in checks)
     if values_in_reports:
-        results = _with_keys(results, session)
+        results = _with_examples(results, session)
     return tuple(results[check] for check in checks)
 
 
@@ -127,7 +127,7 @@ def _violations(unexpected: int, named: Sequence[object]) -> str:
     return f"{counted}: {', '.join(map(str, named))}{more}" if named else counted
 
 
-def _with_keys(results: dict[Check, CheckResult], session: Session) -> dict[Check, CheckResult]:
+def _with_examples(results: dict[Check, CheckResult], session: Session) -> dict[Check, CheckResult]:
     failed = [c for c, result in results.items() if result.unexpected and not _is_structural(c)]
     if not failed:
         return results
@@ -149,4 +149,4 @@ def _keyed(check: Check, result: CheckResult, connection: psycopg.Connection[Any
     except (psycopg.Error, UnicodeError):
         return result
     keys = tuple(", ".join("null" if v is None else v[:_LONGEST_KEY] for v in row) for row in rows)
-    return result.model_copy(update={"keys": keys})
+    return result.model_copy(update={"examples": keys})

@@ -55,7 +55,7 @@ def anchor_path(evidence: Path, database: str) -> Path:
 
 
 def anchor_head(conn: Connection, evidence: Path) -> Anchor | None:
-    """Anchor what the log ends with now; return None when there is no log, or nothing new in it.
+    """Anchor what the log ends with now; return None when there is no log.
 
     Call it after the commit: StepError within a transaction that has written something, which could still be
     rolled back and leave an anchor that accuses the log.

@@ -1,8 +1,10 @@
 """The steps of a migration: which are done, and what they left to know."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from typing import LiteralString
 
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from tasks.ledger import audit
@@ -36,7 +38,7 @@ def begin_step(conn: Connection, migration: str, epoch: int, key: str) -> StepRe
         )
         if row is None:
             raise _no_step(migration, key)
-        return StepRecord.model_validate(row)
+        return _record(row)
 
 
 def finish_step(
@@ -70,7 +72,12 @@ def step_records(conn: Connection, migration: str) -> dict[str, StepRecord]:
     rows = all_rows(
         conn, f"select {_COLUMNS} from changeover.steps where migration = %s order by position", (migration,)
     )
-    return {row["key"]: StepRecord.model_validate(row) for row in rows}
+    return {row["key"]: _record(row) for row in rows}
+
+
+def _record(row: DictRow) -> StepRecord:
+    moments = {name: row[name] and row[name].astimezone(UTC) for name in ("started_at", "finished_at")}
+    return StepRecord.model_validate(row | moments)
 
 
 def _finish(conn: Connection, migration: str, key: str, state: StepState, facts: dict[str, object]) -> str:

@@ -94,7 +94,7 @@ class CheckResult(Record):
     evaluated: bool
     unexpected: int = 0
     message: str = ""
-    keys: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     """Keys of example rows, where the profile allows values in reports."""
     seconds: float = 0.0
 

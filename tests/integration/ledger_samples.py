@@ -47,14 +47,13 @@ def at_once(*jobs: Callable[[], object]) -> list[BaseException]:
 
 
 def wait_for_a_waiter(conn: psycopg.Connection) -> None:
-    """Return as soon as some session of this database waits for an advisory lock."""
+    """Return as soon as some session of this database waits for a lock."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         waits = conn.execute(
             """
-            select 1 from pg_locks
-             where locktype = 'advisory' and not granted
-               and database = (select oid from pg_database where datname = current_database())
+            select 1 from pg_locks l join pg_stat_activity a using (pid)
+             where not l.granted and a.datname = current_database()
             """
         )
         if waits.fetchone():

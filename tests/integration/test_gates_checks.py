@@ -69,7 +69,7 @@ def test_one_row_that_differs_is_found_wherever_it_is(
     assert check.evaluated
     assert check.unexpected == 1
     assert check.message == "1 of 1,000 rows compared differ"
-    assert check.keys == (str(place),)
+    assert check.examples == (str(place),)
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -95,15 +95,15 @@ def test_all_differences_are_counted_and_ten_are_named(database: str, orders: ps
     orders.execute("update orders set number = 0")
     shown, (hidden,) = run(database, rows(), values=True)[0], run(database, rows())
     assert shown.unexpected == hidden.unexpected == 1000
-    assert len(shown.keys) == 10
-    assert hidden.keys == ()
+    assert len(shown.examples) == 10
+    assert hidden.examples == ()
 
 
 def test_a_composite_key_is_shown_whole(database: str, connection: psycopg.Connection[Any]) -> None:
     connection.execute("create table orders (a int, b text, number int, code text)")
     connection.execute("insert into orders values (1, 'x', 1, '2'), (2, null, 1, '1'), (3, null, 1, '2')")
     (check,) = run(database, rows(key=("a", "b")), values=True)
-    assert sorted(check.keys) == ["1, x", "3, null"]
+    assert sorted(check.examples) == ["1, x", "3, null"]
 
 
 def test_an_expression_that_fails_on_one_row_fails_the_gate_and_hides_nothing(
@@ -164,7 +164,7 @@ def test_where_keeps_the_expression_from_other_rows(database: str, orders: psyco
     orders.execute("update orders set number = 0 where id = 4")
     (check,) = run(database, rows(where="code <> 'x' -- and so on"), values=True)
     assert check.message == "1 of 999 rows compared differ"
-    assert check.keys == ("4",)
+    assert check.examples == ("4",)
 
 
 def test_violations_are_counted_and_named(database: str, orders: psycopg.Connection[Any]) -> None:
@@ -177,7 +177,7 @@ def test_violations_are_counted_and_named(database: str, orders: psycopg.Connect
     assert none.message == "no violations"
     assert (some.passed, some.evaluated, some.unexpected) == (False, True, 2)
     assert some.message == "2 violations"
-    assert some.keys == ("5", "6")
+    assert some.examples == ("5", "6")
 
 
 def test_what_is_wrong_with_the_structure_is_named_in_every_report(

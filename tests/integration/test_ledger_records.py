@@ -52,7 +52,7 @@ def reject(conn: psycopg.Connection, direction: str = "up", table: str = "public
 
 def gate(*passed: bool) -> GateResult:
     checks = tuple(
-        CheckResult(name=f"check {n}", passed=ok, evaluated=True, message="id 4711", keys=("4711",))
+        CheckResult(name=f"check {n}", passed=ok, evaluated=True, message="id 4711", examples=("4711",))
         for n, ok in enumerate(passed)
     )
     return GateResult(gate="before_swap", checks=checks)

@@ -1,5 +1,6 @@
 """Migrations in the ledger: recorded exactly, moved only along the edges, planned anew only before a run."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC
 from functools import partial
@@ -19,7 +20,7 @@ from tasks.ledger.transitions import transition
 from tasks.ledger.verify import verify
 from tasks.model.errors import AuditError, FencedError, StateError
 from tasks.model.status import EDGES, MigrationState, StepState
-from tests.integration.ledger_samples import a_plan, at_once
+from tests.integration.ledger_samples import a_plan, at_once, wait_for_a_waiter
 from tests.servers.postgres import PostgresServer, fresh_database
 
 S = MigrationState
@@ -134,12 +135,22 @@ def test_two_transitions_at_once_do_not_both_start_from_the_same_state(conn: psy
     put(conn, S.RUNNING)
     epoch = take_over(conn, "widen_ids", "run", executor="ana")
 
-    def work(to: MigrationState) -> None:
-        with psycopg.connect(database, autocommit=True) as own:
-            transition(own, "widen_ids", epoch, to)
+    errors: list[BaseException] = []
 
-    errors = at_once(partial(work, S.FAILED), partial(work, S.SWAPPED))
-    assert [type(error) for error in errors] == [StateError]
+    def second() -> None:
+        with psycopg.connect(database, autocommit=True) as own:
+            errors.extend(at_once(partial(transition, own, "widen_ids", epoch, S.FAILED)))
+
+    with psycopg.connect(database) as first:
+        transition(first, "widen_ids", epoch, S.SWAPPED)
+        thread = threading.Thread(target=second)
+        thread.start()
+        wait_for_a_waiter(conn)
+        first.commit()
+        thread.join()
+    assert [str(error).splitlines()[0] for error in errors] == [
+        "[STATE] a migration that is swapped cannot become failed"
+    ]
 
 
 def test_a_state_and_its_audit_record_are_one(conn: psycopg.Connection) -> None:

@@ -60,9 +60,7 @@ def test_production_is_the_most_careful() -> None:
     assert not production.values_in_reports
     assert production.window is not None
     assert (production.window.start, production.window.end) == ("02:00", "06:00")
-    assert production.limits == staging.limits.model_copy(
-        update={"lock_patience": production.limits.lock_patience}
-    )
+    assert production.limits == staging.limits.model_copy(update={"lock_patience": production.limits.lock_patience})
     assert production.limits.lock_budget <= local.limits.lock_budget
     lag = production.throttle.replica_lag_bytes
     assert lag is not None
@@ -318,9 +316,7 @@ def test_an_unknown_database_names_the_nearest() -> None:
 
 
 def test_loading_does_not_import_prefect() -> None:
-    code = (
-        "import sys; from profiles.loader import load; load('production'); sys.exit('prefect' in sys.modules)"
-    )
+    code = "import sys; from profiles.loader import load; load('production'); sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -371,12 +367,8 @@ def test_a_secret_block_gives_the_url_on_the_server_of_our_own_prefect_profile(t
     assert SECRET not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("profile", "ephemeral"), [("local", True), ("staging", False), ("production", False)]
-)
-def test_only_the_local_prefect_profile_starts_a_server(
-    tmp_path: Path, profile: str, ephemeral: bool
-) -> None:
+@pytest.mark.parametrize(("profile", "ephemeral"), [("local", True), ("staging", False), ("production", False)])
+def test_only_the_local_prefect_profile_starts_a_server(tmp_path: Path, profile: str, ephemeral: bool) -> None:
     code = (
         "from prefect.settings import get_current_settings as s;"
         "print(s().server.ephemeral.enabled, s().api.url, s().server.analytics_enabled)"

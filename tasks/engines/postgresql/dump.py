@@ -57,7 +57,7 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
 
 
 def _selection(target: DumpTarget, swapped: bool) -> tuple[str, str]:
-    schema, _, name = target.table.partition(".")
+    schema, _, name = target.table.rpartition(".")
     names = target.columns_after if swapped else target.columns
     shown = [f"{quote(physical)} as {quote(name)}" for physical, name in zip(names, target.columns, strict=True)]
     return ", ".join([*(quote(column) for column in target.key), *shown]), f"{quote(schema)}.{quote(name)}"

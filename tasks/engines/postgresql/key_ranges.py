@@ -41,7 +41,7 @@ def last_key(conn: Connection, action: Backfill) -> Key | None:
     Taken once, after dual write is committed: every row that it does not cover has met the trigger, so the
     walk ends however fast applications insert.
     """
-    order = ", ".join(f"{quote(column)} desc" for column in action.key)
+    order = ", ".join(f"t.{quote(column)} desc" for column in action.key)
     return _key(conn, action, f"order by {order} limit 1")
 
 
@@ -49,7 +49,7 @@ def end_of_batch(
     conn: Connection, action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
 ) -> Key | None:
     """Return the key of the row `rows` further on; None when fewer are left before `high`."""
-    order = ", ".join(quote(column) for column in action.key)
+    order = ", ".join(f"t.{quote(column)}" for column in action.key)
     return _key(conn, action, f"where {condition(action, low, high)} order by {order} offset {rows - 1} limit 1")
 
 
@@ -65,17 +65,22 @@ def shard(conn: Connection, action: Backfill, shards: int) -> list[Range]:
 
 def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
     """Choose the bounds from a sample of pages: any bounds are right, even ones only make it faster."""
-    listed = ", ".join(f"{quote(c)}::text" for c in action.key)
-    order = ", ".join(quote(c) for c in action.key)
+    names = ", ".join(quote(c) for c in action.key)
+    listed = ", ".join(f"t.{quote(c)}::text" for c in action.key)
+    order = ", ".join(f"t.{quote(c)}" for c in action.key)
     rows = conn.execute(
         f"""
         with sample as (
-          select {order}, row_number() over (order by {order}) as n, count(*) over () as total
-          from (select {order} from {action.table} tablesample system (1) union
-                select {order} from (select {order} from {action.table} order by {order} limit 1) as one) as some
+          select {names} from {action.table} tablesample system (1)
+          union
+          (select {names} from {action.table} order by {names} limit 1)
+        ), numbered as (
+          select {names}, row_number() over (order by {names}) as changeover_n, count(*) over () as changeover_total
+          from sample
         )
-        select {listed} from sample
-        where n in (select (total * i / {shards})::bigint from generate_series(1, {shards - 1}) i)
+        select {listed} from numbered as t
+        where t.changeover_n in (
+          select (t.changeover_total * i / {shards})::bigint from generate_series(1, {shards - 1}) as i)
         order by {order}
         """
     ).fetchall()
@@ -83,6 +88,7 @@ def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
 
 
 def _key(conn: Connection, action: Backfill, tail: str) -> Key | None:
-    listed = ", ".join(f"{quote(column)}::text" for column in action.key)
-    row = conn.execute(f"select {listed} from {action.table} {tail}").fetchone()
+    # Qualified throughout: `order by "id"` would sort by the text that the select list makes of it.
+    listed = ", ".join(f"t.{quote(column)}::text" for column in action.key)
+    row = conn.execute(f"select {listed} from {action.table} as t {tail}").fetchone()
     return tuple(row) if row else None

@@ -36,7 +36,7 @@ def measure(conn: Connection, tables: tuple[str, ...]) -> Facts:
 
 
 def _table(conn: Connection, table: str) -> TableFacts:
-    schema, _, name = table.partition(".")
+    schema, _, name = table.rpartition(".")
     rows, total = digest(conn, f"{quote(schema)}.{quote(name)}", "t")
     return TableFacts(table=table, rows=rows, digest=total)
 

@@ -87,7 +87,7 @@ def end_orphans(conn: Connection, migration: str, run_id: str, patience: float =
 def require_privileges(conn: Connection, tables: tuple[str, ...]) -> None:
     """Refuse a role that cannot alter the tables or make the ledger, before anything is done."""
     for table in tables:
-        schema, _, name = table.partition(".")
+        schema, _, name = table.rpartition(".")
         row = conn.execute(
             "select pg_has_role(current_user, relowner, 'usage'), pg_get_userbyid(relowner), current_user"
             " from pg_catalog.pg_class where oid = to_regclass(%s)",

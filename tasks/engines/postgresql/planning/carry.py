@@ -388,7 +388,7 @@ def _privileges(grants: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
 
 def quote_qualified(name: str) -> str:
     """Quote `schema.name`."""
-    schema, _, base = name.partition(".")
+    schema, _, base = name.rpartition(".")
     return f"{quote(schema)}.{quote(base)}"
 
 

@@ -152,8 +152,7 @@ class _Side:
         """Render `column := expression` for (physical column, expression, names it reads)."""
         read = dict.fromkeys(name for _, _, sources in wanted for name in sources)
         declared = "\n".join(
-            f"        {quote(name)} constant {self._type(names[name])} := {ROW}.{quote(names[name])};"
-            for name in read
+            f"        {quote(name)} constant {self._type(names[name])} := {ROW}.{quote(names[name])};" for name in read
         )
         # The line break keeps a trailing comment of the author from swallowing the parenthesis.
         assignments = "\n".join(f"        {ROW}.{quote(c)} := ({e}\n);" for c, e, _ in wanted)
