@@ -16,7 +16,7 @@ from tasks.engines.postgresql.preflight import refuse_drift
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition
-from tasks.model.errors import ChangeoverError, DataChanged, Paused, Refused, SpecError, StateError
+from tasks.model.errors import ChangeoverError, ConcurrentRunError, DataChanged, Paused, Refused, SpecError, StateError
 from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState
@@ -107,12 +107,17 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
     with run.ledger() as conn:
         tables = state.load(conn, run.migration).plan.tables
     with run.engine.hold((*tables, f"migration {run.migration}")), run.ledger() as conn:
-        fresh = state.summary(conn, run.migration).state in FRESH
-        if fresh:
-            refuse_drift(conn, state.load(conn, run.migration).plan)
         epoch = take_over(conn, run.migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
+        # Only now can nobody replace the plan any more.
+        record = state.load(conn, run.migration)
+        if record.plan.tables != tables:
+            raise ConcurrentRunError(
+                "the plan was replaced while this run began", where=run.migration, hint="Run again."
+            )
+        if record.state in FRESH:
+            refuse_drift(conn, record.plan)
         held = run.model_copy(update={"epoch": epoch})
-        now = state.summary(conn, run.migration).state
+        now = record.state
         if now in (*FRESH, *FORWARD):
             with conn.transaction():
                 transition(conn, run.migration, epoch, _S.RUNNING)
@@ -151,7 +156,7 @@ def _outcome(run: Run) -> Iterator[None]:
     try:
         yield
     except AwaitingApproval:
-        run.anchor()
+        _anchor(run)
         raise
     except Paused as error:
         _note(run, _S.PAUSED, error.what)
@@ -182,7 +187,7 @@ def _failed(run: Run, error: BaseException) -> None:
         return
     say(f"rolls back: {type(error).__name__}")
     rollback(run)
-    run.anchor()
+    _anchor(run)
     if isinstance(error, ChangeoverError):
         error.changed = DataChanged.NO if isinstance(error, Refused) else DataChanged.ROLLED_BACK
 
@@ -194,7 +199,15 @@ def _note(run: Run, to: MigrationState, message: str) -> None:
         if now in (_S.RUNNING, _S.AWAITING_APPROVAL):
             with conn.transaction():
                 transition(conn, run.migration, run.epoch, to, message=message)
-    run.anchor()
+    _anchor(run)
+
+
+def _anchor(run: Run) -> None:
+    """Anchor the audit log on the way out; a folder that cannot be written must not hide why the run ended."""
+    try:
+        run.anchor()
+    except ChangeoverError as error:
+        say(f"the audit log is not anchored: {error.what}")
 
 
 def _flow_run_id() -> str | None:

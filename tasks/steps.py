@@ -24,14 +24,23 @@ def run_phase(run: Run, phase: Phase) -> int:
     return done
 
 
-def run_step(run: Run, step: Step, guard: Callable[[Connection], None] | None = None) -> bool:
-    """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries."""
+def run_step(
+    run: Run,
+    step: Step,
+    *,
+    guard: Callable[[Connection], None] | None = None,
+    afterwards: Callable[[Connection], None] | None = None,
+) -> bool:
+    """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries.
+
+    `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction.
+    """
     if only_for_rollback(step) or record_of(run, step).state is StepState.DONE:
         return False
     with Boundary(run) as boundary:
         boundary.check()
         say(step.title)
-        journal = journal_of(run, step, StepState.DONE, boundary)
+        journal = journal_of(run, step, StepState.DONE, boundary, afterwards)
         run.engine.apply(step, journal if guard is None else journal.guarded(guard))
     return True
 
@@ -56,7 +65,13 @@ def record_of(run: Run, step: Step) -> StepRecord:
         return step_records(conn, run.migration)[step.key]
 
 
-def journal_of(run: Run, step: Step, goal: StepState, boundary: Boundary | None) -> Journal:
+def journal_of(
+    run: Run,
+    step: Step,
+    goal: StepState,
+    boundary: Boundary | None,
+    afterwards: Callable[[Connection], None] | None = None,
+) -> Journal:
     """Return the journal that fences with the run's epoch and brings the step into the state `goal`."""
 
     def begin(conn: Connection) -> None:
@@ -67,6 +82,8 @@ def journal_of(run: Run, step: Step, goal: StepState, boundary: Boundary | None)
 
     def finish(conn: Connection) -> None:
         finish_step(conn, run.migration, run.epoch, step.key, goal)
+        if afterwards is not None:
+            afterwards(conn)
 
     return Journal(
         begin=begin,

@@ -5,7 +5,6 @@ from typing import Any
 import psycopg
 
 from tasks.ledger.gates import count_rejections, last_gate
-from tasks.ledger.state import summary
 from tasks.ledger.transitions import transition
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.plan import Phase
@@ -25,14 +24,12 @@ def swap(run: Run) -> None:
     since that it has not seen. Locks: ACCESS EXCLUSIVE on every table of the plan, within the lock budget; one
     transaction with the ledger's entry. Raises GateError, LockTimeoutError.
     """
-    with run.ledger() as conn:
-        swapped = summary(conn, run.migration).state is not MigrationState.RUNNING
-    if swapped:
-        return
     for step in run.plan.phase(Phase.SWAP):
-        run_step(run, step, guard=lambda conn: _guard(conn, run))
-    with run.ledger() as conn, conn.transaction():
-        transition(conn, run.migration, run.epoch, MigrationState.SWAPPED)
+        run_step(run, step, guard=lambda conn: _guard(conn, run), afterwards=lambda conn: _swapped(conn, run))
+
+
+def _swapped(conn: Connection, run: Run) -> None:
+    transition(conn, run.migration, run.epoch, MigrationState.SWAPPED)
 
 
 def _guard(conn: Connection, run: Run) -> None:

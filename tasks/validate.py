@@ -3,8 +3,9 @@
 from typing import Protocol
 
 from tasks.ledger.gates import count_rejections, record_gate
+from tasks.ledger.state import summary
 from tasks.model.errors import DataChanged, GateError
-from tasks.model.status import GateResult
+from tasks.model.status import GateResult, MigrationState
 from tasks.prefect_task import verb
 from tasks.report import gate_artifact
 from tasks.run import Run, say
@@ -22,13 +23,16 @@ class Gate(Protocol):
 
 
 @verb("validate")
-def validate(run: Run, gate: Gate) -> GateResult:
+def validate(run: Run, gate: Gate) -> GateResult | None:
     """Evaluate a gate, record it, and raise GateError unless it passed.
 
-    Recorded with it is how many writes dual write could not carry at that moment: the swap refuses if there are
+    A run that goes on after the swap has the gate before it behind itself: None then. Recorded with the result is
+    how many writes dual write could not carry at that moment: the swap refuses if there are
     more by then. Locks: ACCESS SHARE.
     """
     with run.ledger() as conn:
+        if gate.name == "before_swap" and summary(conn, run.migration).state is not MigrationState.RUNNING:
+            return None
         # Before the evaluation: a write that fails while it runs has to count as unseen.
         rejections = count_rejections(conn, run.migration)
     result = gate.evaluate(

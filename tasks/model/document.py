@@ -72,6 +72,7 @@ class Document:
         self.nulls: list[Location] = []
         """Paths of values that were left empty, or written as null."""
         self._values = 0
+        self._entries: dict[int, dict[str | int, tuple[str, Node, Node]]] = {}
         self.root = self._compose(text)
         self.value = self._construct(self.root, ())
 
@@ -166,7 +167,7 @@ class Document:
         node, mark = self.root, self.root.start_mark
         path: Location = ()
         for done, part in enumerate(location):
-            child = _child(node, part)
+            child = self._child(node, part)
             if child is None:
                 # Beyond a scalar there is nothing that an author could have left out.
                 path = path if isinstance(node, ScalarNode) else (*path, *location[done:])
@@ -176,6 +177,27 @@ class Document:
             own = isinstance(node, ScalarNode) and node.value != "" and not at_key
             mark = node.start_mark if own or key_node is None else key_node.start_mark
         return Spot(path=path, node=node, line=mark.line + 1, column=mark.column + 1)
+
+    def _child(self, node: Node, part: str | int) -> tuple[str | int, Node | None, Node] | None:
+        """Return the key as it is in the text, its node if it has one, and the value."""
+        if isinstance(node, MappingNode):
+            if id(node) not in self._entries:
+                self._entries[id(node)] = _entries(node)
+            return self._entries[id(node)].get(part)
+        if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            return part, None, node.value[part]
+        return None
+
+
+def _entries(node: MappingNode) -> dict[str | int, tuple[str, Node, Node]]:
+    """Return what a mapping holds by its keys, and by their numbers: some mappings are lists to the model."""
+    entries: dict[str | int, tuple[str, Node, Node]] = {}
+    for number, (key, value) in enumerate(node.value):
+        name = _joined(key.value) if isinstance(key, ScalarNode) else None
+        if name is not None:
+            entries[number] = (name, key, value)
+            entries.setdefault(name, (name, key, value))
+    return entries
 
 
 def show(path: Location) -> str:
@@ -197,19 +219,6 @@ def _joined(value: str) -> str | None:
         return value.encode("utf-16", errors="surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
         return None
-
-
-def _child(node: Node, part: str | int) -> tuple[str | int, Node | None, Node] | None:
-    """Return the key as it is in the text, its node if it has one, and the value."""
-    if isinstance(node, MappingNode):
-        pairs = [(_joined(key.value), key, value) for key, value in node.value if isinstance(key, ScalarNode)]
-        for number, (name, key, value) in enumerate(pairs):
-            # A number counts the keys: some mappings are lists to the model.
-            if name is not None and part in (name, number):
-                return name, key, value
-    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return part, None, node.value[part]
-    return None
 
 
 def _syntax(error: MarkedYAMLError) -> str:

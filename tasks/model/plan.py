@@ -227,18 +227,12 @@ class Plan(Record):
 
     @property
     def digest(self) -> str:
-        """Names exactly this change on exactly this catalogue.
+        """Names exactly this change on exactly this catalogue, with the gates that it has to pass.
 
         Estimates and findings are left out: they move with the data, while what will be done does not.
         """
-        return digest_of(
-            {
-                "spec": self.spec_digest,
-                "database": self.database,
-                "catalogue": self.catalogue.fingerprint,
-                "steps": [step.model_dump(mode="json") for step in self.steps],
-            }
-        )
+        moving = {"catalogue", "estimates", "findings", "risk", "risk_reasons"}
+        return digest_of(self.model_dump(mode="json", exclude=moving) | {"catalogue": self.catalogue.fingerprint})
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from tasks.model.operations.mapping import SpecOperation
 from tasks.model.operations.text import Text
 
 _MIGRATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_SUITE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*|[^\0]+\.json", re.ASCII)
+_SUITE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[^\0]+)?|[^\0]+\.json(@[^\0]+)?", re.ASCII)
 
 
 def _migration(value: str) -> str:

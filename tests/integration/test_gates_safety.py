@@ -78,7 +78,7 @@ def test_no_secret_and_no_value_gets_out(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     orders.execute("update orders set code = 'classified' where id = 3")
-    orders.execute("update orders set code = '77' where id = 4")
+    orders.execute("update orders set code = '770000077' where id = 4")
     orders.execute(
         "create function whole(code text) returns int immutable language plpgsql as $$ begin return code; end $$"
     )
@@ -97,7 +97,7 @@ def test_no_secret_and_no_value_gets_out(
     unreachable = evaluate(gate(*checks, suites=(suite,)), broken)
     out, err = capfd.readouterr()
     everything = [repr(result), result.model_dump_json(), repr(unreachable), caplog.text, out, err]
-    for secret in (PASSWORD, PASSWORD[:6], urlsplit(url).password or "", "classified", "77"):
+    for secret in (PASSWORD, PASSWORD[:6], urlsplit(url).password or "", "classified", "770000077"):
         assert not any(secret in text for text in everything)
     assert (out, err) == ("", "")
 

@@ -6,7 +6,6 @@ Python takes no settings, and leaves servers behind when it is killed.
 Anybody on this machine may connect as superuser: for demonstrations and tests, not for data worth keeping.
 """
 
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -160,14 +159,11 @@ class EmbeddedPostgres:
         # Stopped first, so that no backend is born while we look for them.
         process.send_signal(signal.SIGSTOP)
         backends = _children(process.pid)
-        segment = self._shared_memory()
         for pid in (*backends, process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
         _until_gone(backends)
-        if segment is not None:
-            ctypes.CDLL(None).shmctl(segment, 0, None)  # 0 is IPC_RMID
 
     def restart(self) -> None:
         """Stop the server if it runs, ending its sessions, and start it on the same port and data."""
@@ -240,11 +236,6 @@ class EmbeddedPostgres:
             return [line.strip() for line in text.splitlines()]
         return []
 
-    def _shared_memory(self) -> int | None:
-        """Find the System V segment that a killed server would leave behind."""
-        words = " ".join(self._lock_file()[6:7]).split()
-        return int(words[1]) if len(words) == 2 else None
-
     def _halt(self, first: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -286,9 +277,11 @@ def _prepare(data_dir: Path | None, *, version: int, settings: Mapping[str, str]
         home = watchdog.folder(
             account.temporary_folder(in_memory=not durable), prefix="changeover-postgresql-", mode=0o711
         )
+        place = account.own(data_dir.absolute() if data_dir else home / "data")
+        watchdog.cluster(place)
         return EmbeddedPostgres(
             version=version,
-            data_dir=account.own(data_dir.absolute() if data_dir else home / "data"),
+            data_dir=place,
             durable=durable,
             temporary=data_dir is None,
             settings={**_SETTINGS, **({} if durable else _VOLATILE), **settings},

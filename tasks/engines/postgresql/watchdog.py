@@ -4,6 +4,7 @@ Imported, this file gives `Watchdog`. Run as a script it is the child that watch
 library only, so that it starts in milliseconds and needs no environment.
 """
 
+import ctypes
 import json
 import os
 import secrets
@@ -50,6 +51,10 @@ class Watchdog:
         path.mkdir(mode=0o700)
         path.chmod(mode)
         return path
+
+    def cluster(self, data_dir: Path) -> None:
+        """Free the shared memory of this data directory too, if its server ends without doing so."""
+        self._tell({"cluster": str(data_dir)})
 
     def spawn(
         self,
@@ -111,16 +116,24 @@ class _Guarded:
                 self.handle = None  # an old kernel, or a sandbox without the call: the pid has to do
 
     def end(self) -> None:
+        if self._ended(0.0):
+            return  # long ago perhaps: the number of its group may be another's by now
         for number in (self.ending, signal.SIGKILL):
-            if self._ended(0.0):
-                return
-            try:
-                os.killpg(self.pid, number)
-                os.killpg(self.pid, signal.SIGCONT)
-            except ProcessLookupError:
-                return
+            self._signal(number)
+            self._signal(signal.SIGCONT)
             if self._ended(_GRACE):
-                return
+                break
+        # The leader's own children may take a moment longer; zombies count, so the moment is bounded.
+        deadline = time.monotonic() + 1.0
+        while self._signal(signal.SIGKILL) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _signal(self, number: int) -> bool:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _ended(self, seconds: float) -> bool:
         if self.gone:
@@ -138,38 +151,73 @@ class _Guarded:
             time.sleep(0.05)
 
 
-def _watch(parent: int) -> tuple[list[_Guarded], list[str]]:
-    """Collect what to guard until the parent is gone or lets us go."""
-    guarded: list[_Guarded] = []
-    folders: list[str] = []
+class _Charge:
+    """What the parent has put into our care."""
+
+    def __init__(self) -> None:
+        self._groups: list[_Guarded] = []
+        self._folders: list[str] = []
+        self._clusters: list[str] = []
+
+    def take(self, message: dict[str, Any]) -> None:
+        if "folder" in message:
+            self._folders.append(message["folder"])
+        elif "cluster" in message:
+            self._clusters.append(message["cluster"])
+        else:
+            self._groups.append(_Guarded(message["pid"], message["ending"]))
+
+    def end(self) -> None:
+        for group in self._groups:
+            group.end()
+        for cluster in self._clusters:
+            _free_shared_memory(cluster)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_shared_memory(data_dir: str) -> None:
+    """Remove the System V segment that a server killed by SIGKILL leaves; the system has only so many."""
+    try:
+        with open(os.path.join(data_dir, "postmaster.pid"), encoding="utf-8") as lock:
+            key, segment = lock.read().splitlines()[6].split()
+        with open("/proc/sysvipc/shm", encoding="ascii") as listed:
+            rows = [line.split() for line in listed]
+    except (OSError, IndexError, ValueError):
+        return  # it ended cleanly, or never came so far, or this is not Linux
+    # The number alone may belong to another server by now.
+    if any(row[:2] == [str(_signed(int(key))), segment] and row[6] == "0" for row in rows):
+        ctypes.CDLL(None).shmctl(int(segment), 0, None)  # 0 is IPC_RMID
+
+
+def _signed(key: int) -> int:
+    return key - (1 << 32) if key >= 1 << 31 else key
+
+
+def _watch(parent: int, charge: _Charge) -> None:
+    """Take what the parent gives, until it is gone or lets us go."""
     pending = b""
     while True:
         if not select.select([0], [], [], 0.5)[0]:
             # A fork of the parent may hold the pipe open, so that its end alone does not tell.
             if os.getppid() != parent:
-                return guarded, folders
+                return
             continue
         data = os.read(0, 65536)
         if not data:
-            return guarded, folders
+            return
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            message = json.loads(line)
-            if "folder" in message:
-                folders.append(message["folder"])
-            else:
-                guarded.append(_Guarded(message["pid"], message["ending"]))
+            charge.take(json.loads(line))
 
 
 def main() -> None:
     """Watch, then clean up; signals that end everybody else do not end this."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    guarded, folders = _watch(int(sys.argv[1]))
-    for group in guarded:
-        group.end()
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    charge = _Charge()
+    _watch(int(sys.argv[1]), charge)
+    charge.end()
 
 
 if __name__ == "__main__":

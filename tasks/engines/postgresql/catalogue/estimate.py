@@ -35,6 +35,7 @@ class Extent:
 
     @property
     def analysed(self) -> bool:
+        """True when the statistics say how many rows there were."""
         # A table that was vacuumed while it was empty has statistics that say nothing about it.
         return self.rows >= 0 and self.pages_then > 0
 

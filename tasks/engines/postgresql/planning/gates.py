@@ -1,33 +1,33 @@
 """What has to hold before the swap and after it, as queries that the gates evaluate."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shape import Group, Retired, Target, projection
-from tasks.model.names import quote
+from tasks.model.names import own_name, quote
 from tasks.model.plan import Comparison, Requirement
-
-STORED = "_changeover_stored"
-HELD = "_changeover_held"
 
 
 def requirements(draft: TableDraft) -> Iterator[Requirement]:
     """The restrictions that the change brings; those on columns that exist can be checked before it begins."""
-    new = {quote(t.before) for t in draft.shape.targets} | {quote(name) for name in draft.shape.plain_new}
     for requirement in draft.requirements:
-        reads_new = any(name in requirement.violations for name in new)
-        yield requirement.model_copy(update={"reads_new": reads_new})
+        can_run = draft.rehearsal.can_run(requirement.violations)
+        yield requirement.model_copy(update={"reads_new": not can_run})
 
 
 def comparisons(draft: TableDraft) -> Iterator[Comparison]:
-    """Every row equals `up` of its source, and `down` brings the source back."""
+    """Every row equals `up` of its source, and `down` brings the source back.
+
+    All comparisons of one direction read the same FROM item, so that a gate can make them in one pass.
+    """
     for group in draft.shape.groups():
+        comparable = not any(target.volatile for target in group.targets)
         for target in group.targets:
             if not target.volatile:
                 yield _up(draft, target)
         for retired in group.retired:
-            if group.targets and not any(target.volatile for target in group.targets):
+            if group.targets and comparable:
                 yield _weak_down(draft, group, retired) if retired.lossy else _down(draft, retired)
 
 
@@ -36,30 +36,39 @@ def _keys(draft: TableDraft) -> dict[str, str]:
     return {f"_changeover_key_{i}": quote(column) for i, column in enumerate(draft.key)}
 
 
+def _stored(column: Target | Retired) -> str:
+    return own_name("stored", column.before)
+
+
+def _held(retired: Retired) -> str:
+    return own_name("held", retired.before)
+
+
 def _up(draft: TableDraft, target: Target) -> Comparison:
-    extra = {STORED: quote(target.before), **_keys(draft)}
+    stored = {_stored(t): quote(t.before) for t in draft.shape.targets}
     return Comparison(
         name=f"{draft.full_name}.{target.name} equals up",
         table=draft.full_name,
         key=tuple(_keys(draft)),
-        stored=quote(STORED),
+        stored=quote(_stored(target)),
         computed=f"({target.up}\n)::{target.type}",
-        source=projection(draft.shape.old(swapped=False), draft.real, draft.table.name, extra),
+        source=projection(draft.shape.old(swapped=False), draft.real, draft.table.name, stored | _keys(draft)),
     )
 
 
 def _down(draft: TableDraft, retired: Retired) -> Comparison:
     """The old value comes back; but not for rows that break a restriction the change itself introduces."""
-    extra = {STORED: quote(retired.before), **_keys(draft)}
+    stored = {_stored(r): quote(r.before) for r in draft.shape.retired}
+    held = {_held(r): f"({r.held}\n)" for r in draft.shape.retired if r.held is not None}
     down = f"({retired.down}\n)::{retired.type}"
     if retired.held is not None:
-        extra[HELD] = f"({retired.held}\n)"
-        down = f"case when {quote(HELD)} then {down} else {quote(STORED)} end"
+        down = f"case when {quote(_held(retired))} then {down} else {quote(_stored(retired))} end"
+    extra = stored | held | _keys(draft)
     return Comparison(
         name=f"{draft.full_name}.{retired.name} comes back by down",
         table=draft.full_name,
         key=tuple(_keys(draft)),
-        stored=quote(STORED),
+        stored=quote(_stored(retired)),
         computed=down,
         source=projection(draft.shape.new(swapped=False), draft.real, draft.table.name, extra),
         kind="down",
@@ -73,14 +82,14 @@ def _weak_down(draft: TableDraft, group: Group, retired: Retired) -> Comparison:
     alias = quote(draft.table.name)
     back = {r.name: f"_changeover_down_{i}" for i, r in enumerate(group.retired)}
     downs = ", ".join(f"({r.down}\n)::{r.type} as {quote(back[r.name])}" for r in group.retired)
-    extra = {STORED: quote(target.before), **_keys(draft)}
+    extra = {_stored(target): quote(target.before), **_keys(draft)}
     new = projection(draft.shape.new(swapped=False), draft.real, draft.table.name, extra)
     kept = {name: quote(name) for name in extra}
     return Comparison(
         name=f"{draft.full_name}.{retired.name} comes back by down, as far as up can tell",
         table=draft.full_name,
         key=tuple(_keys(draft)),
-        stored=quote(STORED),
+        stored=quote(_stored(target)),
         computed=f"({target.up}\n)::{target.type}",
         source=projection(
             {name: back.get(name, name) for name in target.sources},
@@ -144,6 +153,23 @@ def filled(draft: TableDraft) -> Iterator[Requirement]:
                 table=draft.full_name,
                 kind="not null",
                 violations=f"select {draft.key_list()} from {draft.real} where {quote(target.before)} is null",
+                reads_new=True,
+            )
+
+
+def never_empty(migration: str, found: Sequence[Comparison | Requirement]) -> Iterator[Requirement]:
+    """Give every gate something to evaluate, also where nothing but a table or an index is made."""
+    for gate in ("before_swap", "after_swap"):
+        if not any(item.gate == gate for item in found):
+            yield Requirement(
+                name="the ledger knows the migration as running",
+                table="changeover.migrations",
+                kind="structure",
+                gate=gate,
+                violations=(
+                    f"select {literal(migration)} as problem where not exists (select from changeover.migrations"
+                    f" where id = {literal(migration)} and state in ('running', 'swapped', 'complete'))"
+                ),
             )
 
 

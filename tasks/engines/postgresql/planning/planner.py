@@ -60,6 +60,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [r for draft in drafts for r in gates.parity_after_swap(draft)]
             + [gates.structure_after_swap(draft) for draft in drafts]
         )
+        requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
     level, reasons = risk(spec, steps, sizes, findings)
     return Plan(

@@ -132,6 +132,15 @@ class Rehearsal:
         ).fetchone()
         return row[0] if row else None
 
+    def can_run(self, query: str) -> bool:
+        """Tell whether a query makes sense on the real table as it is now; it is not run."""
+        try:
+            with self.conn.transaction(force_rollback=True):
+                self.conn.execute(f"explain {query}")
+        except psycopg.errors.UndefinedColumn:
+            return False
+        return True
+
     def is_volatile(self, twin: str, expression: str) -> bool:
         """Tell whether two evaluations can differ: then PostgreSQL does not pull the expression up."""
         rows = self.conn.execute(

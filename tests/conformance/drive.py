@@ -1,0 +1,173 @@
+"""Drive a migration step by step on a real server: the engine and the ledger, without Prefect around them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from profiles.model import Database, Limits
+from tasks.engines.postgresql.backfill import Shard
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.postgresql.journal import Journal
+from tasks.engines.postgresql.key_ranges import Key
+from tasks.ledger import state
+from tasks.ledger.fencing import fence, take_over
+from tasks.ledger.steps import begin_step, finish_step, step_records
+from tasks.ledger.transitions import transition
+from tasks.model.catalogue_difference import compare
+from tasks.model.plan import Backfill, Phase, Plan, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.status import MigrationState, StepState
+from tasks.steps import only_for_rollback
+from validations import gates
+from validations.checks import Gate
+from validations.scans import scans
+from validations.session import Session
+
+Connection = psycopg.Connection[Any]
+Operations = Sequence[Mapping[str, Any]]
+BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.CONSTRAIN)
+
+
+class Migration:
+    """One migration of one database."""
+
+    def __init__(
+        self,
+        url: str,
+        operations: Operations,
+        *,
+        name: str = "m",
+        batch_rows: int = 7,
+        backfill: Mapping[str, Any] | None = None,
+        search_path: str = "public",
+    ) -> None:
+        self.spec = MigrationSpec.model_validate(
+            {"migration": name, "operations": list(operations), "backfill": dict(backfill or {})}
+        )
+        self.engine = PostgresEngine(
+            url=url,
+            database=Database(url_env="UNUSED", search_path=search_path),
+            limits=Limits(batch_rows=batch_rows, lock_patience=20.0, snapshot_age=20.0),
+            migration=name,
+            run_id="t",
+        )
+        self.plan: Plan | None = None
+        self.epoch = 0
+        self.batch_rows = batch_rows
+
+    @property
+    def name(self) -> str:
+        """The name of the migration."""
+        return self.spec.migration
+
+    def begin(self) -> None:
+        """Plan, record, take over."""
+        self.plan = self.engine.plan(self.spec)
+        with self.engine.connect("ledger") as conn:
+            if any(known.id == self.name for known in state.listing(conn)):
+                state.replace_plan(conn, self.plan, "test", "test")
+            else:
+                state.create(conn, self.plan, "test", "test")
+            self.epoch = take_over(conn, self.name, "t", executor="test")
+        self._move(MigrationState.RUNNING)
+
+    def run(self, *phases: Phase) -> None:
+        """Carry out phases."""
+        for phase in phases:
+            for step in self._plan.phase(phase):
+                self._forward(step)
+
+    def before_swap(self) -> None:
+        """Carry out everything before the swap; the gate stands where it stands in the flow."""
+        self.run(*BEFORE_SWAP[:-1])
+        self.pass_gate("before_swap")
+        self.run(BEFORE_SWAP[-1])
+
+    def swap(self) -> None:
+        """Make the new shape the truth, and check it."""
+        self.run(Phase.SWAP)
+        self._move(MigrationState.SWAPPED)
+        self.pass_gate("after_swap")
+
+    def contract(self) -> None:
+        """Destroy the old shape."""
+        self.pass_gate("after_swap")
+        self._move(MigrationState.COMPLETE)
+        self._move(MigrationState.CONTRACTING)
+        self.run(Phase.CONTRACT)
+        self._move(MigrationState.CONTRACTED)
+
+    def roll_back(self, *, sql: bool = False) -> None:
+        """Undo what was begun, last first, and compare the catalogue with the one before."""
+        self._move(MigrationState.ROLLING_BACK)
+        records = self._records()
+        swapped = records["swap/all"] is not StepState.PENDING
+        for step in reversed(self._plan.steps):
+            now = records[step.key]
+            begun = now in (StepState.DONE, StepState.RUNNING)
+            if begun or (swapped and only_for_rollback(step) and now is not StepState.UNDONE):
+                self.engine.revert(step, self._journal(step, StepState.UNDONE))
+        if not sql:
+            assert compare(self._plan.catalogue, self.engine.inspect(self._plan.tables)) == ()
+        self._move(MigrationState.ROLLED_BACK)
+
+    def pass_gate(self, name: str) -> None:
+        """Evaluate a gate by the statements that Great Expectations would send; fail unless it passes."""
+        assert self.failures(name) == []
+
+    def failures(self, name: str) -> list[str]:
+        """Return the checks of a gate that fail, and how many writes could not be carried."""
+        gate: Gate = {"before_swap": gates.before_swap, "after_swap": gates.after_swap}[name](self._plan)
+        session = Session(url=self.engine.url, migration=self.name, search_path=self._plan.search_path)
+        failed: list[str] = []
+        with session.connect() as conn:
+            for scan in scans(gate.checks):
+                cursor = conn.execute(scan.statement.encode())
+                assert cursor.description is not None
+                row = dict(zip([c.name for c in cursor.description], cursor.fetchone() or (), strict=True))
+                empty = "compared" in row and not row["compared"] and row["populated"]
+                failed += [f"{check.name}: {row[c]}" for c, check in scan.columns.items() if row[c] or empty]
+        return failed
+
+    @property
+    def _plan(self) -> Plan:
+        assert self.plan is not None
+        return self.plan
+
+    def _records(self) -> dict[str, StepState]:
+        with self.engine.connect("ledger") as conn:
+            return {key: record.state for key, record in step_records(conn, self.name).items()}
+
+    def _move(self, to: MigrationState) -> None:
+        with self.engine.connect("ledger") as conn, conn.transaction():
+            transition(conn, self.name, self.epoch, to)
+
+    def _forward(self, step: Step) -> None:
+        if only_for_rollback(step) or self._records()[step.key] is StepState.DONE:
+            return
+        if isinstance(step.action, Backfill):
+            self._fill(step, step.action)
+        else:
+            self.engine.apply(step, self._journal(step, StepState.DONE))
+
+    def _fill(self, step: Step, action: Backfill) -> None:
+        def checkpoint(conn: Connection, _position: Key, _rows: int, _size: int) -> None:
+            fence(conn, self.name, self.epoch)
+
+        for span in self.engine.shards(action, 1):
+            if span.high is not None:
+                shard = Shard(position=span.low, high=span.high, batch_rows=self.batch_rows)
+                self.engine.fill(action, shard, checkpoint, lambda size: size)
+        with self.engine.connect("ledger") as conn, conn.transaction():
+            finish_step(conn, self.name, self.epoch, step.key, StepState.DONE)
+
+    def _journal(self, step: Step, goal: StepState) -> Journal:
+        def begin(conn: Connection) -> None:
+            fence(conn, self.name, self.epoch)
+            begin_step(conn, self.name, self.epoch, step.key)
+
+        def finish(conn: Connection) -> None:
+            finish_step(conn, self.name, self.epoch, step.key, goal)
+
+        return Journal(begin=begin, finish=finish)
