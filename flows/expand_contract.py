@@ -20,14 +20,15 @@ from validations import gates
 
 
 @flow(name="expand-contract", flow_run_name="{migration} on {profile}")
-def expand_contract(migration: str, profile: str = "local") -> Report:
+def expand_contract(migration: str, profile: str = "local", database: str = "main") -> Report:
     """Change the shape of live tables without their applications noticing.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
         profile: Name or path of the profile: which database, under which limits.
+        database: Name of the database in the profile, where `migration` is a name; a spec names its own.
     """
-    with open_migration(migration, profile) as m:
+    with open_migration(migration, profile, database=database) as m:
         preflight(m)
         snapshot(m)
         expand(m)

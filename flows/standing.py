@@ -123,8 +123,9 @@ def _sessions(conn: Connection, migration: str) -> tuple[bool, str]:
         rows = conn.execute(
             """
             select a.wait_event_type = 'Lock',
-                   (select string_agg(format('pid %%s (%%s)', b.pid, coalesce(nullif(b.application_name, ''), 'unnamed')),
-                                      ', ')
+                   (select string_agg(
+                               format('pid %%s (%%s)', b.pid, coalesce(nullif(b.application_name, ''), 'unnamed')), ', '
+                           )
                       from pg_catalog.pg_stat_activity b where b.pid = any (pg_catalog.pg_blocking_pids(a.pid)))
               from pg_catalog.pg_stat_activity a
              where a.application_name like %s and a.datname = current_database()

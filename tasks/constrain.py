@@ -1,16 +1,26 @@
 """constrain: let the rules of the new shape hold."""
 
+from tasks.engines.postgresql.drift import refuse_drift_since
+from tasks.ledger.steps import step_records
 from tasks.model.plan import Phase
+from tasks.model.status import StepState
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_phase
+
+LATER = (Phase.CONSTRAIN, Phase.SWAP)
 
 
 @verb("constrain")
 def constrain(run: Run) -> int:
     """Add the restrictions of the new shape and validate them, now that applications are ready.
 
-    Comes after approval: from here on the database refuses what the new shape refuses. Locks: ACCESS EXCLUSIVE
-    within the lock budget to add, SHARE UPDATE EXCLUSIVE to validate. Returns how many steps were done now.
+    Comes after approval: from here on the database refuses what the new shape refuses. Looks first whether
+    somebody else has changed the tables, and raises DriftError then. Locks: ACCESS EXCLUSIVE within the lock
+    budget to add, SHARE UPDATE EXCLUSIVE to validate. Returns how many steps were done now.
     """
+    with run.ledger("drift") as conn:
+        records = step_records(conn, run.migration)
+        if all(records[step.key].state is StepState.PENDING for step in run.plan.steps if step.phase in LATER):
+            refuse_drift_since(conn, run.plan)
     return run_phase(run, Phase.CONSTRAIN)

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from tasks.approve import AwaitingApproval
-from tasks.engines.postgresql.preflight import refuse_drift
+from tasks.engines.postgresql.drift import refuse_drift
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition

@@ -41,6 +41,16 @@ def _guard(conn: Connection, run: Run) -> None:
             hint="Call validate with the gate before_swap first.",
             changed=DataChanged.PARTIALLY,
         )
+    for requirement in run.plan.requirements:
+        if requirement.kind == "structure":
+            wrong = conn.execute(requirement.violations).fetchall()
+            if wrong:
+                raise GateError(
+                    f"{requirement.name}: not so: {', '.join(str(row[0]) for row in wrong)}",
+                    where=run.migration,
+                    hint="Somebody changed the table: undo that, or roll back.",
+                    changed=DataChanged.PARTIALLY,
+                )
     unseen = count_rejections(conn, run.migration) - gate.rejections
     if unseen:
         raise GateError(

@@ -7,7 +7,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +56,11 @@ class Surroundings:
 
 
 @contextmanager
-def surroundings() -> Iterator[Surroundings]:
-    """Start PostgreSQL and begin to start Prefect; leave no process and no file, even after SIGKILL.
+def surroundings() -> Iterator[tuple[Surroundings, Callable[[], None]]]:
+    """Start PostgreSQL, begin to start Prefect, and yield the place and what waits until Prefect answers.
 
-    Sets environment variables that Prefect reads when it is first imported, and restores them at the end.
+    Leaves no process and no file, even after SIGKILL. Sets environment variables that Prefect reads when it is
+    first imported, and restores them at the end. Raises PreflightError.
     """
     watchdog = Watchdog()
     try:
@@ -76,8 +77,7 @@ def surroundings() -> Iterator[Surroundings]:
             place.profile.write_text(_PROFILE.format(evidence=_quoted(place.evidence)), encoding="utf-8")
             with _environment(place):
                 server = _start_prefect(watchdog, folder, port)
-                _await_prefect(server, place)
-                yield place
+                yield place, lambda: _await_prefect(server, place)
     finally:
         watchdog.release()
 

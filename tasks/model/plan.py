@@ -203,6 +203,13 @@ class DumpTarget(Record):
     """The same columns by their names after the swap."""
 
 
+class Addition(Record):
+    """Columns that the migration adds to a table, by their names before the swap."""
+
+    table: str
+    columns: tuple[str, ...]
+
+
 class Plan(Record):
     """What a run will do, complete and frozen."""
 
@@ -220,6 +227,7 @@ class Plan(Record):
     comparisons: tuple[Comparison, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     dumps: tuple[DumpTarget, ...] = ()
+    additions: tuple[Addition, ...] = ()
     estimates: tuple[TableEstimate, ...] = ()
     risk: Risk = Risk.LOW
     risk_reasons: tuple[str, ...] = ()

@@ -18,6 +18,9 @@ from tasks.model.spec import MigrationSpec
 
 Schema = Mapping[str, Any]
 
+_SHOWN = 60
+"""Characters of a value in a message."""
+
 
 class InvalidSpecError(SpecError):
     """The text of a spec is wrong; `problems` tells each place, by line."""
@@ -145,12 +148,16 @@ def _shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    return f"the text {value!r}" if isinstance(value, str) else f"the value {value}"
+    return f"the text {_short(value)!r}" if isinstance(value, str) else f"the value {_short(str(value))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _quoted(node: Node) -> str:
     if isinstance(node.value, str) and node.value:
-        return f'Put it in quotes: "{node.value}".'
+        return f'Put it in quotes: "{_short(node.value)}".'
     return "Write a text."
 
 

@@ -18,6 +18,7 @@ from tasks.model.operations.mapping import SpecOperation
 from tasks.model.operations.text import Text
 
 _MIGRATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SUITE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[^\0]+)?|[^\0]+\.json(@[^\0]+)?", re.ASCII)
 
 
@@ -26,6 +27,16 @@ def _migration(value: str) -> str:
         raise refusal(
             f"{value[:80]!r} is no name of a migration",
             "Use at most 63 small letters, digits, _ and -, the first a letter or a digit.",
+        )
+    return value
+
+
+def _database(value: str) -> str:
+    if not _DATABASE.fullmatch(value):
+        # The value is not shown: it may be a URL, with its password.
+        raise refusal(
+            "database is a name that the profile knows, made of letters, digits, _, . and -",
+            "Put the URL where the profile says, and write its name here.",
         )
     return value
 
@@ -42,6 +53,7 @@ def _suite(value: str) -> str:
 MigrationName = Annotated[
     str, AfterValidator(_migration), Field(json_schema_extra={"pattern": f"^{_MIGRATION.pattern}$"})
 ]
+DatabaseName = Annotated[str, AfterValidator(_database), Field(json_schema_extra={"pattern": f"^{_DATABASE.pattern}$"})]
 Suite = Annotated[str, AfterValidator(_suite)]
 """`package.module:function`, a factory of a Great Expectations suite; or the path of a suite in JSON."""
 
@@ -74,7 +86,7 @@ class MigrationSpec(Part):
     migration: MigrationName
     """The name of the migration: the same name is the same migration."""
     strategy: Literal["expand_contract"] = "expand_contract"
-    database: Text = "main"
+    database: DatabaseName = "main"
     """Which database of the profile."""
     description: Text | None = None
     owner: Text | None = None

@@ -155,9 +155,9 @@ class Migration:
         def checkpoint(conn: Connection, _position: Key, _rows: int, _size: int) -> None:
             fence(conn, self.name, self.epoch)
 
-        for span in self.engine.shards(action, 1):
-            if span.high is not None:
-                shard = Shard(position=span.low, high=span.high, batch_rows=self.batch_rows)
+        for low, high in self.engine.shards(action, 2):
+            if high is not None:
+                shard = Shard(position=low, high=high, batch_rows=self.batch_rows)
                 self.engine.fill(action, shard, checkpoint, lambda size: size)
         with self.engine.connect("ledger") as conn, conn.transaction():
             finish_step(conn, self.name, self.epoch, step.key, StepState.DONE)

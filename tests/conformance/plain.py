@@ -67,14 +67,17 @@ def _conversions(spec: MigrationSpec) -> Iterator[str]:
             changes.setdefault(op.table, []).append(f"alter column {column} type {kind} using ({op.up}\n)")
             if op.drops_default or op.sets_default:
                 yield f"alter table {_table(op.table)} alter column {column} drop default"
+    for op in spec.operations:
+        if isinstance(op, AlterColumn) and op.nullable is True:
+            yield f"alter table {_table(op.table)} alter column {quote(op.column)} drop not null"
     for table, actions in changes.items():
         yield f"alter table {_table(table)} {', '.join(actions)}"
     for op in spec.operations:
         if not isinstance(op, AlterColumn):
             continue
         alter = f"alter table {_table(op.table)} alter column {quote(op.column)}"
-        if op.nullable is not None:
-            yield f"{alter} {'drop' if op.nullable else 'set'} not null"
+        if op.nullable is False:
+            yield f"{alter} set not null"
         if op.drops_default or op.sets_default:
             yield f"{alter} set default {op.default}" if op.default else f"{alter} drop default"
         if op.sets_comment:

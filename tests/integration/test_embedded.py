@@ -20,7 +20,7 @@ import pytest
 
 from tasks.engines.postgresql.embedded import bin_folder, free_port, start
 from tasks.model.errors import PreflightError
-from tests.servers.remains import alive, family, is_empty, mentioning, soon
+from tests.servers.remains import alive, family, is_empty, mentioning, shared_memory_of, soon
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,16 +107,13 @@ def test_a_killed_durable_server_recovers_what_was_committed() -> None:
         assert one(server.url, "select v from t") == 1
 
 
-def test_a_kill_leaves_no_shared_memory() -> None:
-    def segments() -> set[str]:
-        return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
-
+def test_a_killed_server_leaves_no_shared_memory() -> None:
     with start() as server:
-        segment = (server.data_dir / "postmaster.pid").read_text().splitlines()[6].split()[1]
-        assert segment in segments()
+        pids = {server.pid}
+        assert shared_memory_of(pids)
         assert "/dev/shm/PostgreSQL" not in Path(f"/proc/{server.pid}/maps").read_text()
         server.kill()
-        assert segment not in segments()
+    assert not shared_memory_of(pids)
 
 
 def test_restart_ends_sessions_as_an_administrator_does() -> None:
@@ -253,6 +250,7 @@ def test_nothing_is_left_when_python_is_killed_while_it_starts(
             mentioning(public_folder),
             os.listdir(public_folder),
         )
+        assert not shared_memory_of(children)
 
 
 def test_a_fork_that_lives_on_does_not_keep_the_server(public_folder: Path) -> None:

@@ -28,10 +28,10 @@ def alive(pids: Iterable[int]) -> set[int]:
     return {pid for pid in pids if psutil.pid_exists(pid) and _runs(pid)}
 
 
-def orphaned_memory() -> set[str]:
-    """Give the System V segments of PostgreSQL's size that no process uses."""
+def shared_memory_of(pids: set[int]) -> set[str]:
+    """Give the System V segments that these processes made."""
     rows = (line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:])
-    return {row[1] for row in rows if row[3] == "56" and row[6] == "0"}
+    return {row[1] for row in rows if int(row[4]) in pids}
 
 
 def soon(question: Callable[[], bool], *, seconds: float = 15.0) -> bool:

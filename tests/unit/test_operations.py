@@ -171,7 +171,7 @@ def test_contradictions_reach_python_code_too() -> None:
 
 def test_add_column_needs_a_value_for_existing_rows() -> None:
     reason = "rows that exist would have no value for 'c', which is not nullable"
-    hint = "Give up or default, or set nullable: true."
+    hint = "Add up or default, or set nullable: true."
     refuse("""
         add_column:
           table: t
@@ -351,25 +351,25 @@ def test_a_nullable_column_may_be_set_to_null() -> None:
             "type: ▸bigint, down: c",
             ".type",
             "nothing says how the new value comes from the old one",
-            "Give up, for example 'cast(c as bigint)'.",
+            'Add up, for example: cast("c" as bigint).',
         ),
         (
             "down: ▸c",
             ".down",
             "nothing says how the new value comes from the old one",
-            "Give up, for example 'c'.",
+            'Add up, for example: "c".',
         ),
         (
             "type: bigint, up: ▸c",
             ".up",
             "nothing says how the old value comes from the new one: there would be no way back",
-            "Give down; add lossy: true if it cannot bring back every old value exactly.",
+            "Add down; and lossy: true if it cannot bring back every old value exactly.",
         ),
         (
             "nullable: true, lossy: ▸true",
             ".lossy",
             "lossy says something about down, which is not given",
-            "Remove lossy, or give down.",
+            "Remove lossy, or add down.",
         ),
     ],
 )
@@ -379,7 +379,7 @@ def test_alter_column_refuses(body: str, path: str, reason: str, hint: str) -> N
 
 def test_alter_column_alters_something() -> None:
     refuse("▸alter_column: {table: t, column: c}", "alter_column", "nothing is to be altered",
-           "Give one of type, nullable, default, check, unique, references, comment, up.")  # fmt: skip
+           "Add one of type, nullable, default, check, unique, references, comment, up.")  # fmt: skip
 
 
 def test_a_type_alone_lacks_both_directions() -> None:
@@ -417,7 +417,7 @@ def test_rename_column_to_itself() -> None:
 
 def test_drop_column_lossy_without_down() -> None:
     refuse("drop_column: {table: t, column: a, lossy: ▸true}", "drop_column.lossy",
-           "lossy says something about down, which is not given", "Remove lossy, or give down.")  # fmt: skip
+           "lossy says something about down, which is not given", "Remove lossy, or add down.")  # fmt: skip
     accept("drop_column: {table: t, column: a, lossy: true, down: b}")
 
 

@@ -263,6 +263,13 @@ def test_names_that_are_none(name: str) -> None:
     assert hint == "Use at most 63 small letters, digits, _ and -, the first a letter or a digit."
 
 
+@pytest.mark.parametrize("database", ["postgresql://bob:hunter2@db/app", "a b", "", "-a", "x" * 64])
+def test_a_database_is_a_name_and_never_shown_when_it_is_none(database: str) -> None:
+    ((at, reason, hint),) = refused(drop("c"), database=database)
+    assert (at, hint) == ("database", "Put the URL where the profile says, and write its name here.")
+    assert reason == "database is a name that the profile knows, made of letters, digits, _, . and -"
+
+
 @pytest.mark.parametrize("suite", ["suites:users", "app.suites.users:strict_1", "suites/users.json", "/a b.json"])
 def test_suites(suite: str) -> None:
     assert spec(drop("c"), gates={"before_swap": [suite]}).gates.before_swap == (suite,)

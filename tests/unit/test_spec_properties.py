@@ -130,7 +130,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             description=TEXTS,
             owner=TEXTS,
             ticket=TEXTS,
-            database=TEXTS,
+            database=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True),
             strategy=st.just("expand_contract"),
             gates=mapping({}, before_swap=suites, after_swap=suites),
             backfill=mapping({}, user_triggers=st.sampled_from(["refuse", "bypass", "fire"])),
@@ -143,6 +143,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 def yaml(value: Any) -> str:
     stream = io.StringIO()
     writer = YAML(typ="safe", pure=True)
+    # In flow style it writes a plain ?0, which it does not read.
+    writer.default_flow_style = False
     # It forgets a backslash when it breaks a quoted text.
     writer.width = 10**6
     # The order of the columns of an index says something.

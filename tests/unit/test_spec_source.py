@@ -170,6 +170,11 @@ def test_contradictions_in_one_operation_do_not_hide_errors_in_another() -> None
     ]
 
 
+def test_long_values_are_cut_short() -> None:
+    refuse(f"migration: m\nsoak: {HERE}{'x' * 61}" + REST, "soak",
+           f"expected a number, found the text '{'x' * 60}...'", "Write a number, without quotes.")  # fmt: skip
+
+
 def test_the_error_travels_between_processes() -> None:
     with pytest.raises(InvalidSpecError) as caught:
         parse("a: [", "m.yaml")

@@ -4,10 +4,7 @@ from collections.abc import Iterator
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
-from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.sessions import require_privileges
-from tasks.model.catalogue_difference import compare
-from tasks.model.errors import DriftError
 from tasks.model.plan import ConcurrentIndex, Finding, Plan
 
 
@@ -15,20 +12,6 @@ def preflight(conn: Connection, plan: Plan, limits: Limits) -> tuple[Finding, ..
     """Return what stands in the way; raise what cannot be overcome by waiting. Changes nothing."""
     require_privileges(conn, plan.tables)
     return (*_old_transactions(conn, plan, limits), *_restrictions(conn, plan))
-
-
-def refuse_drift(conn: Connection, plan: Plan) -> None:
-    """Raise DriftError when the tables are not what the plan was made for."""
-    if not plan.tables:
-        return
-    now = inspect(conn, list(plan.tables), plan.search_path)
-    if now.fingerprint != plan.catalogue.fingerprint:
-        changes = compare(plan.catalogue, now)
-        raise DriftError(
-            "the catalogue has changed since the plan was made: " + "; ".join(changes[:10]),
-            where=conn.info.dbname,
-            hint="Plan again, look at the new plan, and run that.",
-        )
 
 
 def _old_transactions(conn: Connection, plan: Plan, limits: Limits) -> Iterator[Finding]:

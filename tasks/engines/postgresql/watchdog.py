@@ -124,7 +124,7 @@ class _Guarded:
             if self._ended(_GRACE):
                 break
         # The leader's own children may take a moment longer; zombies count, so the moment is bounded.
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + 0.25
         while self._signal(signal.SIGKILL) and time.monotonic() < deadline:
             time.sleep(0.01)
 
@@ -181,13 +181,24 @@ def _free_shared_memory(data_dir: str) -> None:
     try:
         with open(os.path.join(data_dir, "postmaster.pid"), encoding="utf-8") as lock:
             key, segment = lock.read().splitlines()[6].split()
-        with open("/proc/sysvipc/shm", encoding="ascii") as listed:
-            rows = [line.split() for line in listed]
+        # A process that was killed holds it until its memory is gone.
+        deadline = time.monotonic() + 3.0
+        while (users := _users_of(_signed(int(key)), int(segment))) and time.monotonic() < deadline:
+            time.sleep(0.02)
     except (OSError, IndexError, ValueError):
         return  # it ended cleanly, or never came so far, or this is not Linux
-    # The number alone may belong to another server by now.
-    if any(row[:2] == [str(_signed(int(key))), segment] and row[6] == "0" for row in rows):
+    if users == 0:
         ctypes.CDLL(None).shmctl(int(segment), 0, None)  # 0 is IPC_RMID
+
+
+def _users_of(key: int, segment: int) -> int | None:
+    """Count who is attached to a segment; None: it is gone, and its number may belong to another server."""
+    with open("/proc/sysvipc/shm", encoding="ascii") as listed:
+        next(listed)
+        for row in map(str.split, listed):
+            if int(row[0]) == key and int(row[1]) == segment:
+                return int(row[6])
+    return None
 
 
 def _signed(key: int) -> int:

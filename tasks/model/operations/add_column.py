@@ -48,7 +48,7 @@ class AddColumn(Operation):
             yield Contradiction(
                 at=("column", "nullable"),
                 reason=f"rows that exist would have no value for {column.name!r}, which is not nullable",
-                hint="Give up or default, or set nullable: true.",
+                hint="Add up or default, or set nullable: true.",
             )
         if not column.nullable and is_null(self.up):
             yield Contradiction(

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue, StrictBool
 
-from tasks.model.names import Identifier, TableName
+from tasks.model.names import Identifier, TableName, quote
 from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, Operation
 from tasks.model.operations.column import (
     CheckConstraint,
@@ -91,7 +91,7 @@ class AlterColumn(Operation):
             yield Contradiction(
                 at=(),
                 reason="nothing is to be altered",
-                hint="Give one of type, nullable, default, check, unique, references, comment, up.",
+                hint="Add one of type, nullable, default, check, unique, references, comment, up.",
             )
         yield from self._conversion()
         yield from not_null(nullable=self.nullable, default=self.default, references=self.references)
@@ -110,23 +110,24 @@ class AlterColumn(Operation):
                 hint="Write integer or bigint.",
             )
         if self.up is None and (self.type is not None or self.down is not None):
-            example = f"cast({self.column} as {self.type})" if self.type is not None else self.column
+            column = quote(self.column)
+            example = f"cast({column} as {self.type})" if self.type is not None else column
             yield Contradiction(
                 at=("type",) if self.type is not None else ("down",),
                 reason="nothing says how the new value comes from the old one",
-                hint=f"Give up, for example {example!r}.",
+                hint=f"Add up, for example: {example}.",
             )
         if self.down is None and (self.type is not None or self.up is not None):
             yield Contradiction(
                 at=("up",) if self.up is not None else ("type",),
                 reason="nothing says how the old value comes from the new one: there would be no way back",
-                hint="Give down; add lossy: true if it cannot bring back every old value exactly.",
+                hint="Add down; and lossy: true if it cannot bring back every old value exactly.",
             )
         if self.lossy and self.down is None:
             yield Contradiction(
                 at=("lossy",),
                 reason="lossy says something about down, which is not given",
-                hint="Remove lossy, or give down.",
+                hint="Remove lossy, or add down.",
             )
 
     def claims(self) -> Iterator[Claim]:

@@ -33,7 +33,7 @@ class DropColumn(Operation):
             yield Contradiction(
                 at=("lossy",),
                 reason="lossy says something about down, which is not given",
-                hint="Remove lossy, or give down.",
+                hint="Remove lossy, or add down.",
             )
 
     def claims(self) -> Iterator[Claim]:

@@ -11,6 +11,7 @@ from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.move import Restriction
+from tasks.engines.postgresql.planning.tidy import tidy_index_columns, tidy_not_null
 from tasks.model.catalogue import Constraint, InboundForeignKey, Index, OwnedSequence
 from tasks.model.errors import PreflightError
 from tasks.model.names import own_name, quote
@@ -27,7 +28,7 @@ def detach(draft: TableDraft) -> None:
         assert column is not None
         draft.restore_not_null(column)
         if draft.in_primary_key(name):
-            draft.swap(inverse=[_tidy_not_null(draft, name)])
+            draft.swap(inverse=[tidy_not_null(draft, name), tidy_index_columns(draft)])
     for constraint in draft.table.constraints:
         if constraint.kind in ("check", "foreign key") and set(constraint.columns) & _fed_by_down(draft):
             _take_off(draft, constraint)
@@ -59,7 +60,7 @@ def rename(draft: TableDraft) -> None:
             ],
         )
         draft.contract.append(f"drop column if exists {quote(old)}")
-        draft.tidy.append(_tidy_not_null(draft, name))
+        draft.tidy.append(tidy_not_null(draft, name))
         _default(draft, name, old)
         draft.relax(column, after=old)
         if column.comment is not None and name not in draft.commented:
@@ -71,6 +72,8 @@ def attach(draft: TableDraft) -> None:
     """Plan what the new columns get at the swap, and that a rollback lifts every new restriction at once."""
     draft.moves += draft.after_rename
     draft.after_rename = []
+    if draft.altered:
+        draft.tidy.append(tidy_index_columns(draft))
     filled = {target.before for target in draft.shape.targets}
     lifted = [draft.alter(f"alter column {quote(c)} drop not null") for c in draft.not_null if c not in filled]
     lifted += [restriction.drop for restriction in draft.restrictions]
@@ -271,26 +274,6 @@ def _split_inbound(definition: str) -> tuple[str, str]:
     """Cut `FOREIGN KEY (a) REFERENCES s.t(b) ON DELETE ...` around the referenced table and columns."""
     head, _, rest = definition.partition(" REFERENCES ")
     return head, rest[rest.index(")") + 1 :]
-
-
-def _tidy_not_null(draft: TableDraft, name: str) -> str:
-    """PostgreSQL 18 names a NOT NULL after the column as it was called when it was set."""
-    return f"""\
-do $tidy$
-declare
-  old name;
-begin
-  select c.conname into old
-  from pg_catalog.pg_constraint c
-  join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
-  where c.conrelid = {literal(draft.real)}::pg_catalog.regclass and c.contype = 'n'
-    and a.attname = {literal(name)} and c.conname like '%\\_changeover\\_%';
-  if old is not null then
-    execute format('alter table {draft.real.replace("%", "%%").replace("'", "''")} rename constraint %I to %I', old,
-      {literal(f"{draft.table.name}_{name}_not_null"[:63])});
-  end if;
-end
-$tidy$"""
 
 
 def _default(draft: TableDraft, name: str, old: str) -> None:

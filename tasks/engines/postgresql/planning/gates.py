@@ -175,7 +175,9 @@ def never_empty(migration: str, found: Sequence[Comparison | Requirement]) -> It
 
 def structure_after_swap(draft: TableDraft) -> Requirement:
     """No constraint is left unvalidated, no index invalid, and dual write is on."""
-    known = ", ".join(literal(name) for name in ["", *(c.name for c in draft.table.constraints if not c.validated)])
+    invalid = [c.name for c in draft.table.constraints if not c.validated]
+    invalid += [index.name for index in draft.table.indexes if not index.valid]
+    known = ", ".join(literal(name) for name in ["", *invalid])
     table = f"{literal(draft.real)}::pg_catalog.regclass"
     triggers = draft.dual.trigger_names if draft.shape.targets or draft.shape.retired else ()
     names = ", ".join(literal(name) for name in ["", *triggers])
@@ -189,7 +191,7 @@ select conname::text as problem from pg_catalog.pg_constraint
 where conrelid = {table} and not convalidated and conname::text not in ({known})
 union all
 select c.relname::text from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-where i.indrelid = {table} and not i.indisvalid
+where i.indrelid = {table} and not i.indisvalid and c.relname::text not in ({known})
 union all
 select 'dual write' where {len(triggers)} <> (
   select count(*) from pg_catalog.pg_trigger

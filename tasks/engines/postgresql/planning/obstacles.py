@@ -15,6 +15,12 @@ def of_table(table: Table) -> None:
         raise PreflightError(f"{where} is a {table.kind}", where=where, hint="Only ordinary tables can be changed.")
     if table.persistence == "temporary":
         raise PreflightError(f"{where} is temporary", where=where, hint="Name the permanent table.")
+    if any(trigger.name.startswith("zzz_changeover_") for trigger in table.triggers):
+        raise PreflightError(
+            f"another migration of {where} is not contracted yet",
+            where=where,
+            hint="See `changeover status`; contract that migration, or roll it back, first.",
+        )
     if table.parents or table.children:
         raise PreflightError(
             f"{where} is part of a partitioned table or of an inheritance tree",

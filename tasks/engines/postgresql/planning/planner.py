@@ -33,7 +33,7 @@ from tasks.model.operations import (
     RenameColumn,
     Sql,
 )
-from tasks.model.plan import DumpTarget, Plan
+from tasks.model.plan import Addition, DumpTarget, Plan
 from tasks.model.spec import MigrationSpec
 
 Connection = psycopg.Connection[Any]
@@ -74,6 +74,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         comparisons=comparisons,
         requirements=requirements,
         dumps=dumps,
+        additions=tuple(_addition(draft) for draft in drafts),
         estimates=sizes,
         risk=level,
         risk_reasons=reasons,
@@ -180,6 +181,11 @@ def _may_bypass(draft: TableDraft) -> bool:
         "select current_setting('is_superuser') = 'on' or has_parameter_privilege('session_replication_role', 'set')"
     ).fetchone()
     return bool(row and row[0])
+
+
+def _addition(draft: TableDraft) -> Addition:
+    columns = (*draft.shape.plain_new, *(target.before for target in draft.shape.targets))
+    return Addition(table=draft.full_name, columns=columns)
 
 
 def _dumps(draft: TableDraft) -> Iterator[DumpTarget]:

@@ -20,6 +20,7 @@ def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
     shape, twin = draft.shape, draft.rehearsal
     shape.targets = [_target(t, twin, places.get(("up", t.name), draft.full_name)) for t in shape.targets]
     shape.retired = [_retired(r, twin, places.get(("down", r.name), draft.full_name)) for r in shape.retired]
+    _refuse_generated(draft)
     shape.pinned = not all(
         [twin.is_immutable(twin.old, t.up) for t in shape.targets]
         + [twin.is_immutable(twin.new, r.down) for r in shape.retired]
@@ -47,6 +48,20 @@ def _retired(retired: Retired, twin: Rehearsal, where: str) -> Retired:
     sources = twin.reads(twin.new, down, where)
     twin.assigns(twin.new, twin.old, retired.name, down, where)
     return replace(retired, down=down, sources=sources)
+
+
+def _refuse_generated(draft: TableDraft) -> None:
+    """A BEFORE trigger meets generated columns before they are computed."""
+    generated = {c.name for c in draft.table.columns if c.generated is not None}
+    read_by = {t.name: t.sources for t in draft.shape.targets} | {r.name: r.sources for r in draft.shape.retired}
+    for name, sources in read_by.items():
+        read = generated & set(sources)
+        if read:
+            raise SpecError(
+                f"the expression of {name} reads the generated column {', '.join(sorted(read))}",
+                where=draft.full_name,
+                hint="Write the expression of the generated column in its place.",
+            )
 
 
 def _conversion(twin: Rehearsal, source: str, target: str, name: str, type_name: str, where: str) -> str:

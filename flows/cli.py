@@ -1,0 +1,255 @@
+"""The `changeover` command: what each command is called, takes and says; what it does is in `flows.commands`.
+
+Every command imports what it needs when it runs, so that `--help`, `plan` and `status` start fast.
+"""
+
+# ruff: noqa: PLC0415
+
+from typing import Annotated, Literal
+
+import typer
+
+from flows.commands.options import (
+    AsJson,
+    DatabaseName,
+    Name,
+    Person,
+    ProfileName,
+    Reason,
+    Target,
+    Verbose,
+    Yes,
+)
+
+CHANGE, DECIDE, LOOK = "Change", "Decide", "Look"
+
+app = typer.Typer(
+    name="changeover",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Change live databases while their applications keep writing.\n\n"
+    "First look: **changeover plan SPEC**. Then **run** it; until **contract**, "
+    "**rollback** brings everything back.",
+    epilog="Exit codes: 0 done, 1 failed, 2 refused, 3 paused. A command that fails ends with what became of "
+    "the data: nothing changed, rolled back, partially applied, or outcome unknown.",
+)
+audit = typer.Typer(no_args_is_help=True, help="Look into the record of everything that was done.")
+app.add_typer(audit, name="audit", rich_help_panel=LOOK)
+
+
+@app.command(rich_help_panel=LOOK)
+def plan(
+    target: Target,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    sql: Annotated[bool, typer.Option("--sql", help="Show every statement, forward and back.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what `run` would do, step by step, and what applications will notice.
+
+    Changes nothing: the change is tried on empty temporary copies and rolled back. Shows locks, rows, rough
+    durations, and what rollback would do; steps that are done already are shown as SKIP.
+    """
+    from flows.commands import looking
+
+    looking.plan(target, profile, database, sql=sql, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=CHANGE)
+def run(
+    target: Target,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    yes: Yes = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Carry out a migration, up to and with the swap; or go on with one that stopped.
+
+    Everything can be undone afterwards. Runs as a Prefect flow in this process: against the server that
+    PREFECT_API_URL names, or against one of its own. Interrupt it, kill it: run it again, and it goes on.
+    """
+    from flows.commands import running
+
+    running.run(target, profile, database, yes=yes, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=LOOK)
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of a migration; all unless given.")] = None,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show where a migration stands: phase, rows, rate, time left, gates, approvals, and what to do next."""
+    from flows.commands import standings
+
+    standings.status(name, profile, database, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=DECIDE)
+def approve(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    person: Person = "",
+    reason: Reason = "",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Approve the present plan of a migration, so that it may constrain and swap.
+
+    Counts for exactly this plan. Neither its author nor whoever runs it can approve.
+    """
+    from flows.commands import deciding
+
+    deciding.decide(
+        name, profile, database, decision="approve", person=person, reason=reason, as_json=as_json, verbose=verbose
+    )
+
+
+@app.command(rich_help_panel=DECIDE)
+def reject(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    person: Person = "",
+    reason: Reason = "",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Reject the present plan of a migration: it will not be swapped until the same person approves it."""
+    from flows.commands import deciding
+
+    deciding.decide(
+        name, profile, database, decision="reject", person=person, reason=reason, as_json=as_json, verbose=verbose
+    )
+
+
+@app.command(rich_help_panel=DECIDE)
+def pause(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a run to stop at its next boundary: between two batches, or between two steps."""
+    from flows.commands import deciding
+
+    deciding.pause(name, profile, database, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=CHANGE)
+def resume(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    yes: Yes = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take back the pause and go on from where the migration stopped."""
+    from flows.commands import running
+
+    running.resume(name, profile, database, yes=yes, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=CHANGE)
+def contract(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    yes: Yes = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Drop the old shape of a complete migration. **There is no way back.**
+
+    What it destroys is dumped to the evidence folder first, and the dump is proven to restore.
+    """
+    from flows.commands import running
+
+    running.contract(name, profile, database, yes=yes, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=CHANGE)
+def rollback(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on even if some writes cannot be expressed in the old shape.")
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Undo a migration: the old shape is the truth again, with what applications wrote since.
+
+    Possible until `contract`. Works from the ledger alone, after any crash.
+    """
+    from flows.commands import running
+
+    running.rollback(name, profile, database, accept_loss=accept_loss, yes=yes, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=LOOK)
+def validate(
+    target: Target,
+    gate: Annotated[Literal["before_swap", "after_swap"], typer.Option("--gate", help="Which gate to evaluate.")],
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Evaluate a gate on the database as it is now. Records nothing: only a run's own gates count."""
+    from flows.commands import checking
+
+    checking.validate(target, profile, database, gate=gate, as_json=as_json, verbose=verbose)
+
+
+@audit.command("verify")
+def audit_verify(
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Recompute the audit log from its first record, and hold it against the anchors in the evidence folder."""
+    from flows.commands import checking
+
+    checking.audit_verify(profile, database, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=LOOK)
+def doctor(profile: ProfileName = "local", database: DatabaseName = "main", as_json: AsJson = False) -> None:
+    """Check machine, profile, database and Prefect; say what to do about what is missing."""
+    from flows.commands import diagnosis
+
+    diagnosis.doctor(profile, database, as_json=as_json)
+
+
+@app.command(rich_help_panel=LOOK)
+def demo() -> None:
+    """Watch a migration and its rollback under a live application, on a PostgreSQL of its own."""
+    from flows.commands import showing
+
+    showing.demo()
+
+
+@app.command(rich_help_panel=LOOK)
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors and other tools."""
+    from flows.commands import looking
+
+    looking.schema()
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="changeover")

@@ -1,0 +1,93 @@
+"""approve, reject, pause: what people say to a migration, through the ledger; no Prefect is needed."""
+
+from datetime import UTC, datetime
+
+from flows.commands.outcome import reported
+from flows.commands.subject import engine_for
+from flows.terminal import out, print_json
+from profiles.loader import load as load_profile
+from tasks.ledger import approvals
+from tasks.ledger.approvals import Decision
+from tasks.ledger.controls import set_control
+from tasks.ledger.state import MigrationSummary, load
+from tasks.model.errors import StateError
+from tasks.model.status import MigrationState
+from tasks.run import actor
+
+_S = MigrationState
+_DECIDED = (_S.SWAPPED, _S.COMPLETE, _S.CONTRACTING, _S.CONTRACTED, _S.ROLLING_BACK)
+_PAUSABLE = (_S.PLANNED, _S.RUNNING, _S.AWAITING_APPROVAL, _S.PAUSED)
+
+
+def decide(
+    name: str,
+    profile: str,
+    database: str,
+    *,
+    decision: Decision,
+    person: str,
+    reason: str,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Record that somebody approves or rejects the present plan."""
+    with reported(as_json=as_json, verbose=verbose):
+        needed = load_profile(profile).approvals
+        who = person.strip() or actor()
+        with engine_for(profile, database).connect("approval") as conn:
+            record = load(conn, name)
+            _refuse_decision(record, who, decision)
+            approvals.approve(conn, name, record.plan_digest, who, decision=decision, reason=reason)
+            valid = approvals.valid_approvals(conn, name, record.plan_digest, datetime.now(UTC))
+        if as_json:
+            print_json(
+                {
+                    "migration": name,
+                    "decision": decision,
+                    "approver": who,
+                    "digest": record.plan_digest,
+                    "approvals": [one.approver for one in valid],
+                    "needed": needed,
+                }
+            )
+            return
+        past = "approved" if decision == "approve" else "rejected"
+        out().print(f"{who} {past} the plan {record.plan_digest[:16]} of {name}: {len(valid)} of {needed} approvals")
+        if decision == "approve" and len(valid) >= needed and record.state in (_S.AWAITING_APPROVAL, _S.PAUSED):
+            out().print(f"next: a run that waits goes on; otherwise changeover resume {name}")
+
+
+def _refuse_decision(record: MigrationSummary, who: str, decision: Decision) -> None:
+    if record.state in _DECIDED:
+        raise StateError(
+            f"the migration is {record.state}: there is nothing to decide any more",
+            where=record.id,
+            hint=f"Look at it with changeover status {record.id}.",
+        )
+    if decision == "reject":
+        return
+    for role, person in (("recorded the plan", record.author), ("runs it", record.executor or "")):
+        if who.casefold() == person.strip().casefold():
+            raise StateError(
+                f"{who} {role}, and cannot approve it as well (CHG-02)",
+                where=record.id,
+                hint="Ask somebody else to approve, each under their own name: --as NAME.",
+            )
+
+
+def pause(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
+    """Ask a run to stop at its next boundary."""
+    with reported(as_json=as_json, verbose=verbose):
+        with engine_for(profile, database).connect("control") as conn:
+            record = load(conn, name)
+            if record.state not in _PAUSABLE:
+                raise StateError(
+                    f"the migration is {record.state}: there is nothing to pause",
+                    where=name,
+                    hint=f"Look at it with changeover status {name}.",
+                )
+            set_control(conn, name, "pause", True, actor())
+        if as_json:
+            print_json({"migration": name, "pause": True, "state": record.state.value})
+            return
+        out().print(f"{name} stops at its next boundary; changeover resume {name} goes on from there")

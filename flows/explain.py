@@ -1,0 +1,208 @@
+"""Explain a plan: the sibling of the executor, which walks the very same steps and does nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+from rich.tree import Tree
+
+from flows.notices import notices
+from profiles.model import Limits
+from tasks.model.plan import (
+    Backfill,
+    ConcurrentIndex,
+    Lock,
+    LockMode,
+    Phase,
+    Plan,
+    ShortTransaction,
+    Step,
+    Validation,
+)
+from tasks.model.status import StepRecord, StepState
+from tasks.steps import only_for_rollback
+
+ROWS_PER_SECOND = 300_000
+"""A rough figure of one pass over a table; only to tell seconds from hours."""
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def locks_of(step: Step) -> tuple[Lock, ...]:
+    """Return the table locks that a step takes on the way forward."""
+    match step.action:
+        case ShortTransaction() as action:
+            return action.locks
+        case Validation() as action:
+            return (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+        case ConcurrentIndex() as action:
+            return (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+        case Backfill() as action:
+            return (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
+
+
+def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the statements of a step, forward and back."""
+    match step.action:
+        case ShortTransaction() | Validation() as action:
+            return action.forward, action.inverse
+        case ConcurrentIndex() as action:
+            drop = f'drop index concurrently if exists "{action.schema_name}"."{action.name}"'
+            return ((), (action.create,)) if action.build_on == "inverse" else ((action.create,), (drop,))
+        case Backfill() as action:
+            filled = ", ".join(f"{a.column} = {a.expression}" for a in action.assignments)
+            return (f"update {action.table} set {filled}  -- in ranges of {', '.join(action.key)}",), ()
+
+
+def rows_of(step: Step, plan: Plan) -> int | None:
+    """Return how many rows a step reads, by the statistics; None for a step that reads none."""
+    if isinstance(step.action, ShortTransaction):
+        return None
+    table = step.action.table.replace('"', "")
+    return next((size.rows for size in plan.estimates if size.table == table), None)
+
+
+def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
+    """Say roughly how long a step takes."""
+    if isinstance(step.action, ShortTransaction):
+        return f"short, waits for locks < {limits.lock_budget} ms"
+    rows = rows_of(step, plan)
+    return "" if rows is None else f"about {rows:,} rows, about {span(max(rows / ROWS_PER_SECOND, 1))}"
+
+
+def span(seconds: float) -> str:
+    """Write a length of time the way people do."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def tree(plan: Plan, records: Mapping[str, StepRecord], limits: Limits, *, sql: bool = False) -> Tree:
+    """Draw the steps by phase, in the order in which `run` carries them out, done ones as SKIP."""
+    root = Tree(Text(f"{plan.migration}: {len(plan.steps)} steps", style="bold"))
+    for phase in Phase:
+        steps = [step for step in plan.phase(phase) if not only_for_rollback(step)]
+        if phase is Phase.CONSTRAIN:
+            root.add(_gate(plan, "before_swap"))
+        branch = root.add(Text(_title(phase, plan), style="bold")) if steps else None
+        for step in steps:
+            assert branch is not None
+            _add(branch, step, plan, records, limits, sql=sql)
+        if phase is Phase.SWAP:
+            root.add(_gate(plan, "after_swap"))
+    _only_back(root, plan, sql=sql)
+    return root
+
+
+def _title(phase: Phase, plan: Plan) -> str:
+    if phase is Phase.CONTRACT:
+        return f"contract (later, by itself: changeover contract {plan.migration})"
+    return phase.value
+
+
+def _checks(plan: Plan, gate: str) -> list[str]:
+    compared = [one.name for one in plan.comparisons if one.gate == gate]
+    return compared + [one.name for one in plan.requirements if one.gate == gate]
+
+
+def _gate(plan: Plan, gate: str) -> Text:
+    checks = len(_checks(plan, gate))
+    text = Text("validate", style="bold")
+    return text.append(f": gate {gate}, {checks} check{'s' if checks != 1 else ''}", style="not bold")
+
+
+def _add(branch: Tree, step: Step, plan: Plan, records: Mapping[str, StepRecord], limits: Limits, *, sql: bool) -> None:
+    record = records.get(step.key)
+    if record is not None and record.state is StepState.DONE:
+        branch.add(Text("SKIP ", style="green").append(f"{step.title} (done)", style="dim"))
+        return
+    node = branch.add(Text(step.title))
+    about = "; ".join(part for part in (_locks(step), duration_of(step, plan, limits)) if part)
+    if about:
+        node.add(Text(about, style="cyan"))
+    if step.phase is not Phase.CONTRACT:
+        node.add(Text(f"rollback: {step.undo or 'nothing needed'}", style="dim"))
+    elif step.undo:
+        node.add(Text(step.undo, style="red"))
+    if sql:
+        forward, back = statements_of(step)
+        _sql(node, forward, "")
+        _sql(node, back, "rollback: ")
+
+
+def _locks(step: Step) -> str:
+    return ", ".join(f"{lock.mode} on {lock.table.replace(chr(34), '')}" for lock in locks_of(step))
+
+
+def _sql(node: Tree, statements: Sequence[str], prefix: str) -> None:
+    for statement in statements:
+        node.add(Text(f"{prefix}{statement};", style="dim" if prefix else "green"))
+
+
+def _only_back(root: Tree, plan: Plan, *, sql: bool) -> None:
+    steps = [step for step in reversed(plan.steps) if only_for_rollback(step)]
+    if not steps:
+        return
+    branch = root.add(Text("only in a rollback after the swap", style="bold"))
+    for step in steps:
+        node = branch.add(Text(f"{step.undo or step.title}", style="dim"))
+        if sql:
+            _sql(node, statements_of(step)[1], "rollback: ")
+
+
+def findings(plan: Plan) -> Iterator[Text]:
+    """Yield what the plan has to say, each with place, rule and remedy, and the totals."""
+    for one in plan.findings:
+        line = Text.assemble((one.severity, _STYLES[one.severity]), f" {one.rule}: {one.message}")
+        if one.where:
+            line.append(f"\n  where: {one.where}")
+        if one.hint:
+            line.append(f"\n  hint:  {one.hint}")
+        yield line
+    counts = {kind: sum(one.severity == kind for one in plan.findings) for kind in _STYLES}
+    yield Text(", ".join(f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items()), style="dim")
+
+
+def explanation(plan: Plan, records: Mapping[str, StepRecord], limits: Limits, *, sql: bool = False) -> Group:
+    """Return everything that `plan` shows beneath its header."""
+    parts: list[Any] = [tree(plan, records, limits, sql=sql), Text()]
+    told = notices(plan)
+    if told:
+        parts += [Text("What applications will notice", style="bold"), *(Text(f"  {line}") for line in told), Text()]
+    parts += [Text("Findings", style="bold"), *findings(plan)]
+    return Group(*parts)
+
+
+def as_data(plan: Plan, records: Mapping[str, StepRecord], limits: Limits) -> dict[str, Any]:
+    """Return the same as plain values, with keys that stay."""
+    return {
+        "steps": [_step_data(step, plan, records) for step in plan.steps],
+        "gates": {gate: _checks(plan, gate) for gate in ("before_swap", "after_swap")},
+        "notices": list(notices(plan)),
+        "findings": [one.model_dump(mode="json") for one in plan.findings],
+        "estimates": [one.model_dump(mode="json") for one in plan.estimates],
+        "lock_budget_ms": limits.lock_budget,
+    }
+
+
+def _step_data(step: Step, plan: Plan, records: Mapping[str, StepRecord]) -> dict[str, Any]:
+    forward, back = statements_of(step)
+    rows = rows_of(step, plan)
+    record = records.get(step.key)
+    return {
+        "key": step.key,
+        "phase": step.phase.value,
+        "title": step.title,
+        "undo": step.undo,
+        "kind": step.action.kind,
+        "state": record.state.value if record is not None else StepState.PENDING.value,
+        "rollback_only": only_for_rollback(step),
+        "locks": [lock.model_dump(mode="json") for lock in locks_of(step)],
+        "rows": rows,
+        "seconds": None if rows is None else round(rows / ROWS_PER_SECOND, 1),
+        "forward": list(forward),
+        "inverse": list(back),
+    }

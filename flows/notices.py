@@ -1,0 +1,65 @@
+"""What applications will notice of a plan, in sentences."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.model.plan import Plan
+
+_CACHED = (
+    "a prepared statement that {reads} fails once with 'cached plan must not change result type': prepare it again"
+)
+
+
+def notices(plan: Plan) -> tuple[str, ...]:
+    """Return what applications may notice, in the order in which it happens."""
+    found = [*_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
+    return tuple(dict.fromkeys(found))
+
+
+def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    listed = plan.spec.get("operations")
+    for operation in listed if isinstance(listed, list | tuple) else ():
+        yield from operation.items()
+
+
+def _table(plan: Plan, name: str) -> str:
+    return next((full for full in plan.tables if name in (full, full.rpartition(".")[2])), name)
+
+
+def _new_columns(plan: Plan) -> Iterator[str]:
+    widened = {
+        _table(plan, operation["table"])
+        for kind, operation in _operations(plan)
+        if kind in ("add_column", "rename_column") or (kind == "alter_column" and "up" in operation)
+    }
+    for table in sorted(widened):
+        yield (
+            f"from expand on, select * from {table} returns additional columns, until contract; "
+            + _CACHED.format(reads="selects *")
+        )
+
+
+def _restrictions(plan: Plan) -> Iterator[str]:
+    for one in plan.requirements:
+        if one.gate == "before_swap" and one.kind in ("not null", "check", "unique", "references"):
+            yield f"from constrain on, {one.table} refuses rows that break: {one.name}"
+
+
+def _swapped(plan: Plan) -> Iterator[str]:
+    for kind, operation in _operations(plan):
+        if kind == "alter_column" and operation.get("type"):
+            column = f"{_table(plan, operation['table'])}.{operation['column']}"
+            yield f"at the swap, {column} becomes {operation['type']}; " + _CACHED.format(reads=f"returns {column}")
+        elif kind == "alter_column" and "up" in operation:
+            column = f"{_table(plan, operation['table'])}.{operation['column']}"
+            yield f"at the swap, {column} shows its new values"
+        elif kind == "rename_column":
+            table = _table(plan, operation["table"])
+            yield f"{table} has both {operation['from']} and {operation['to']}, in step, from dual write until contract"
+
+
+def _contracted(plan: Plan) -> Iterator[str]:
+    for kind, operation in _operations(plan):
+        gone = operation.get("column") if kind == "drop_column" else operation.get("from")
+        if kind in ("drop_column", "rename_column"):
+            yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"

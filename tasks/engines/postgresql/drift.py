@@ -1,0 +1,75 @@
+"""Has somebody else changed the tables? Before a run, and once more before the rules of the new shape hold."""
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.inspect import inspect
+from tasks.model.catalogue import Catalogue, Table
+from tasks.model.catalogue_difference import compare
+from tasks.model.errors import DataChanged, DriftError
+from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
+
+OWN_TRIGGERS = "zzz_changeover_"
+
+
+def refuse_drift(conn: Connection, plan: Plan) -> None:
+    """Raise DriftError when the tables are not what the plan was made for."""
+    if plan.tables:
+        _refuse(plan, inspect(conn, list(plan.tables), plan.search_path), DataChanged.NO)
+
+
+def refuse_drift_since(conn: Connection, plan: Plan) -> None:
+    """Raise DriftError when more has changed than the plan has done up to the gate.
+
+    An index or a constraint that somebody added meanwhile would stay behind on a column that is replaced. The
+    author's own SQL may change anything, so a plan with some is not looked at.
+    """
+    if plan.tables and not any(step.key.split("/")[1] == "sql" for step in plan.steps):
+        now = inspect(conn, list(plan.tables), plan.search_path)
+        stripped = now.model_copy(update={"tables": tuple(_without_ours(table, plan) for table in now.tables)})
+        _refuse(plan, stripped, DataChanged.PARTIALLY)
+
+
+def _refuse(plan: Plan, now: Catalogue, changed: DataChanged) -> None:
+    differences = compare(plan.catalogue, now)
+    if differences:
+        raise DriftError(
+            "the catalogue has changed since the plan was made: " + "; ".join(differences[:10]),
+            where=", ".join(plan.tables),
+            hint="Undo that change, or roll back and plan again."
+            if changed is DataChanged.PARTIALLY
+            else "Plan again, look at the new plan, and run that.",
+            changed=changed,
+        )
+
+
+def _without_ours(table: Table, plan: Plan) -> Table:
+    """Leave out what the phases before CONSTRAIN have added."""
+    new = {column for addition in plan.additions if addition.table == table.full_name for column in addition.columns}
+    built = {
+        step.action.name
+        for step in plan.phase(Phase.INDEX)
+        if isinstance(step.action, ConcurrentIndex) and step.key.split("/")[1] == table.full_name
+    }
+    return table.model_copy(
+        update={
+            "columns": tuple(c for c in table.columns if c.name not in new),
+            "indexes": tuple(i for i in table.indexes if i.name not in built),
+            "triggers": tuple(t for t in table.triggers if not t.name.startswith(OWN_TRIGGERS)),
+            "constraints": tuple(c for c in table.constraints if not _on_new(c.columns, new)),
+            "inbound": tuple(k for k in table.inbound if not _made(k.name, plan)),
+        }
+    )
+
+
+def _on_new(columns: tuple[str, ...], new: set[str]) -> bool:
+    return bool(columns) and set(columns) <= new
+
+
+def _made(constraint: str, plan: Plan) -> bool:
+    """Tell whether a table that the plan creates has this foreign key."""
+    quoted = f'constraint "{constraint}" '
+    return any(
+        quoted in statement
+        for step in plan.phase(Phase.EXPAND)
+        if step.key.endswith("/create") and isinstance(step.action, ShortTransaction)
+        for statement in step.action.forward
+    )

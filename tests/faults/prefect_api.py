@@ -1,0 +1,70 @@
+"""A Prefect server of the tests' own, with its database where the tests can read it."""
+
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engines.postgresql.embedded import free_port
+from tasks.engines.postgresql.watchdog import Watchdog
+
+PATIENCE = 180.0
+# As Prefect starts the server of its own ephemeral mode: no pages, no services that look for late runs.
+_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectApi:
+    """A running server."""
+
+    url: str
+    home: Path
+    """Its folder; `prefect.db` in it is its database."""
+
+
+@contextmanager
+def prefect_api(folder: Path) -> Iterator[PrefectApi]:
+    """Start a server on a free port; give it while it starts, see `await_api`."""
+    watchdog = Watchdog()
+    home = folder / "prefect-server"
+    home.mkdir()
+    port = free_port()
+    api = PrefectApi(url=f"http://127.0.0.1:{port}/api", home=home)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        **_SERVER,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+    }
+    application = "prefect.server.api.server:create_app"
+    command = [sys.executable, "-m", "uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
+    try:
+        with (home / "server.log").open("ab") as log:
+            server = watchdog.spawn(
+                [*command, "--log-level", "error"], output=log, environment=environment, ending=signal.SIGTERM
+            )
+        try:
+            yield api
+        finally:
+            server.terminate()
+            server.wait(30)
+    finally:
+        watchdog.release()
+
+
+def await_api(api: PrefectApi) -> None:
+    """Wait until the server answers."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{api.url}/health", timeout=5):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"Prefect's server did not start: {(api.home / 'server.log').read_text()[-2000:]}")
