@@ -1,17 +1,16 @@
 """Contract: drop the old shape, hours or weeks later, from the ledger alone."""
 
-from prefect import flow
-
 from tasks.contract import contract as drop_old_shape
 from tasks.contract import dump
 from tasks.migration import reopen_migration
 from tasks.model.status import MigrationState, Report
 from tasks.report import report
+from tasks.strategy import strategy
 from tasks.validate import validate
 from validations import gates
 
 
-@flow(name="contract", flow_run_name="contract {migration} on {profile}")
+@strategy("contract", "contract {migration} on {profile}")
 def contract(migration: str, profile: str = "local", database: str = "main") -> Report:
     """Destroy the old shape of a complete migration. There is no way back.
 

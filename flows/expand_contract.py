@@ -1,7 +1,5 @@
 """Expand-contract: the new shape grows beside the old one, and takes its place when everything is proven."""
 
-from prefect import flow
-
 from tasks.approve import approve
 from tasks.backfill import backfill
 from tasks.constrain import constrain
@@ -14,12 +12,13 @@ from tasks.preflight import preflight
 from tasks.report import report
 from tasks.snapshot import snapshot
 from tasks.soak import soak
+from tasks.strategy import strategy
 from tasks.swap import swap
 from tasks.validate import validate
 from validations import gates
 
 
-@flow(name="expand-contract", flow_run_name="{migration} on {profile}")
+@strategy("expand-contract", "{migration} on {profile}")
 def expand_contract(migration: str, profile: str = "local", database: str = "main") -> Report:
     """Change the shape of live tables without their applications noticing.
 

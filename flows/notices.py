@@ -40,8 +40,16 @@ def _new_columns(plan: Plan) -> Iterator[str]:
 
 
 def _restrictions(plan: Plan) -> Iterator[str]:
+    known = {
+        f"{table.full_name}.{column.name}"
+        for table in plan.catalogue.tables
+        for column in table.columns
+        if not column.nullable
+    }
     for one in plan.requirements:
         if one.gate == "before_swap" and one.kind in ("not null", "check", "unique", "references"):
+            if one.kind == "not null" and one.name.split(" ")[0] in known:
+                continue
             yield f"from constrain on, {one.table} refuses rows that break: {one.name}"
 
 

@@ -1,14 +1,13 @@
 """Rollback: back to the old shape, from the ledger alone, until `contract` has begun."""
 
-from prefect import flow
-
 from tasks.migration import reopen_migration
 from tasks.model.status import MigrationState, Report
 from tasks.report import report
 from tasks.rollback import rollback as undo
+from tasks.strategy import strategy
 
 
-@flow(name="rollback", flow_run_name="roll back {migration} on {profile}")
+@strategy("rollback", "roll back {migration} on {profile}")
 def rollback(migration: str, profile: str = "local", database: str = "main", accept_loss: bool = False) -> Report:
     """Undo a migration: catalogue and data as before, with what applications wrote since.
 

@@ -65,15 +65,15 @@ class Watch:
     def __enter__(self) -> Self:
         if self._silent:
             return self
-        for name in _LOGGERS:
-            logging.getLogger(name).addHandler(self._listener)
         if self._drawn:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"),
                 console=err(), transient=True,
             )  # fmt: skip
-            self._task = self._bar.add_task("starts", total=None, figures="")
+            self._task = self._bar.add_task("starts Prefect", total=None, figures="")
             self._bar.start()
+        else:
+            err().print(f"{self._migration}: starts Prefect")
         self._thread.start()
         return self
 
@@ -92,6 +92,9 @@ class Watch:
     def _watch(self) -> None:
         conn: Connection | None = None
         while not self._over.wait(EVERY):
+            for name in _LOGGERS:
+                # Each time, which does no harm: Prefect takes handlers away when it sets up its own.
+                logging.getLogger(name).addHandler(self._listener)
             try:
                 if conn is None or conn.closed:
                     conn = self._engine.connect("watch")

@@ -2,15 +2,17 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Literal
 
 from tasks.boundary import Boundary
 from tasks.ledger.approvals import Approval, decisions, valid_approvals
+from tasks.ledger.approvals import approve as record
 from tasks.ledger.state import summary
 from tasks.ledger.transitions import transition
 from tasks.model.errors import DataChanged, Paused, StateError
 from tasks.model.status import MigrationState
 from tasks.prefect_task import verb
-from tasks.run import Run, say
+from tasks.run import Run, engine_of, new_run_id, say
 
 LOOK_EVERY = 1.0
 
@@ -51,6 +53,31 @@ def approve(run: Run) -> tuple[str, ...]:
                 )
             time.sleep(LOOK_EVERY)
             boundary.check()
+
+
+def decide(
+    migration: str,
+    approver: str,
+    decision: Literal["approve", "reject"],
+    reason: str,
+    *,
+    profile: str = "local",
+    database: str = "main",
+) -> None:
+    """Record the decision of one person on the present plan, audited.
+
+    Raises StateError when it is the author's or the executor's: whoever asks does not approve (NIST AC-5).
+    """
+    engine = engine_of(profile, database, migration, new_run_id())
+    with engine.connect("approve") as conn, conn.transaction():
+        known = summary(conn, migration)
+        if decision == "approve" and approver in (known.author, known.executor):
+            raise StateError(
+                f"{approver} is the author of the migration, or runs it, and cannot approve it",
+                where=migration,
+                hint="Ask somebody else.",
+            )
+        record(conn, migration, known.plan_digest, approver, decision=decision, reason=reason)
 
 
 def _approvers(boundary: Boundary, run: Run) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from tasks.model.errors import ChangeoverError, ConcurrentRunError, DataChanged,
 from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState
-from tasks.report import plan_artifact
+from tasks.report import plan_artifact, report
 from tasks.rollback import rollback
 from tasks.run import Run, actor, new_run_id, say
 
@@ -155,11 +155,12 @@ def _outcome(run: Run) -> Iterator[None]:
     """Record how it ended. The ledger has to be right even when the flow is not."""
     try:
         yield
-    except AwaitingApproval:
-        _anchor(run)
-        raise
     except Paused as error:
-        _note(run, _S.PAUSED, error.what)
+        if isinstance(error, AwaitingApproval):
+            _anchor(run)
+        else:
+            _note(run, _S.PAUSED, error.what)
+        error.report = report(run)
         raise
     except KeyboardInterrupt:
         _note(run, _S.PAUSED, "interrupted")

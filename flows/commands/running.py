@@ -57,10 +57,7 @@ def contract(name: str, profile: str, database: str, *, yes: bool, as_json: bool
         subject = subject_of(name, profile, database)
         witness.watch(subject.engine, subject.name)
         _ask(subject, yes=yes, as_json=as_json)
-        prepare(verbose=verbose)
-        from flows.contract import contract as flow  # noqa: PLC0415 - imports Prefect
-
-        report = _watched(lambda: flow(name, profile, database), subject, as_json=as_json, verbose=verbose)
+        report = _watched(lambda: _contract(name, profile, database), subject, as_json=as_json, verbose=verbose)
         _show(report, as_json=as_json)
 
 
@@ -72,23 +69,42 @@ def rollback(
         subject = subject_of(name, profile, database)
         witness.watch(subject.engine, subject.name)
         _ask(subject, yes=yes, as_json=as_json)
-        prepare(verbose=verbose)
-        from flows.rollback import rollback as flow  # noqa: PLC0415 - imports Prefect
-
-        report = _watched(lambda: flow(name, profile, database, accept_loss), subject, as_json=as_json, verbose=verbose)
+        report = _watched(
+            lambda: _rollback(name, profile, database, accept_loss), subject, as_json=as_json, verbose=verbose
+        )
         _show(report, as_json=as_json)
 
 
 def _forward(target: str, profile: str, subject: Subject, *, as_json: bool, verbose: bool) -> Report:
-    prepare(verbose=verbose)
-    from flows.expand_contract import expand_contract as flow  # noqa: PLC0415 - imports Prefect
-
-    return _watched(lambda: flow(target, profile, subject.plan.database), subject, as_json=as_json, verbose=verbose)
+    database = subject.plan.database
+    return _watched(lambda: _expand_contract(target, profile, database), subject, as_json=as_json, verbose=verbose)
 
 
 def _watched(flow: Callable[[], Report], subject: Subject, *, as_json: bool, verbose: bool) -> Report:
+    prepare(verbose=verbose)
     with Watch(subject.engine, subject.name, silent=as_json, plain=verbose):
         return flow()
+
+
+# Flows are imported where they are called: Prefect reads the environment that `prepare` has set.
+
+
+def _expand_contract(target: str, profile: str, database: str) -> Report:
+    from flows.expand_contract import expand_contract as flow  # noqa: PLC0415
+
+    return flow(target, profile, database)
+
+
+def _contract(name: str, profile: str, database: str) -> Report:
+    from flows.contract import contract as flow  # noqa: PLC0415
+
+    return flow(name, profile, database)
+
+
+def _rollback(name: str, profile: str, database: str, accept_loss: bool) -> Report:
+    from flows.rollback import rollback as flow  # noqa: PLC0415
+
+    return flow(name, profile, database, accept_loss)
 
 
 def _refuse_other_ways(subject: Subject) -> None:

@@ -132,6 +132,8 @@ class Paused(ChangeoverError):  # noqa: N818 - the words of the command line
     code = "PAUSED"
     exit_code = 3
     retryable = True
+    report: object | None = None
+    """What had been done by then (a `tasks.model.status.Report`), once the ledger has been asked."""
 
 
 class GateError(ChangeoverError):

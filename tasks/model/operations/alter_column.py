@@ -78,7 +78,7 @@ class AlterColumn(Operation):
     @property
     def converts(self) -> bool:
         """True when the values move to a new column; False when the column is altered where it is."""
-        return self.up is not None
+        return self.type is not None or self.up is not None or self.down is not None
 
     @property
     def _changes(self) -> bool:
@@ -109,25 +109,9 @@ class AlterColumn(Operation):
                 reason=f"{self.type} is not a type to change to",
                 hint="Write integer or bigint.",
             )
-        if self.up is None and (self.type is not None or self.down is not None):
-            column = quote(self.column)
-            example = f"cast({column} as {self.type})" if self.type is not None else column
+        if self.lossy and not self.converts:
             yield Contradiction(
-                at=("type",) if self.type is not None else ("down",),
-                reason="nothing says how the new value comes from the old one",
-                hint=f"Add up, for example: {example}.",
-            )
-        if self.down is None and (self.type is not None or self.up is not None):
-            yield Contradiction(
-                at=("up",) if self.up is not None else ("type",),
-                reason="nothing says how the old value comes from the new one: there would be no way back",
-                hint="Add down; and lossy: true if it cannot bring back every old value exactly.",
-            )
-        if self.lossy and self.down is None:
-            yield Contradiction(
-                at=("lossy",),
-                reason="lossy says something about down, which is not given",
-                hint="Remove lossy, or add down.",
+                at=("lossy",), reason="lossy says something about down, and nothing is converted", hint="Remove lossy."
             )
 
     def claims(self) -> Iterator[Claim]:
