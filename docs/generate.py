@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 from typer.main import get_command
 
 from flows.cli import app
@@ -37,15 +36,15 @@ def spec_page() -> str:
         "A spec is a file in YAML 1.2 or JSON. Unknown keys are refused. "
         "[Write specs](../how-to/write-specs.md) shows one for each purpose; editors can use the "
         "[JSON Schema](spec.schema.json).",
-        *_fields(schema, parts, kinds),
+        *_fields(schema, kinds),
         "# Operations",
         "Each operation is a mapping with its kind as the only key.",
     ]
     for name, kind in kinds.items():
-        lines += [f"## {kind}", parts[name]["description"], *_fields(parts[name], parts, kinds)]
+        lines += [f"## {kind}", parts[name]["description"], *_fields(parts[name], kinds)]
     lines.append("# Parts")
     for name in sorted(parts.keys() - kinds.keys()):
-        lines += [f"## {name}", parts[name].get("description", ""), *_fields(parts[name], parts, kinds)]
+        lines += [f"## {name}", parts[name].get("description", ""), *_fields(parts[name], kinds)]
     return _page(lines)
 
 
@@ -59,10 +58,10 @@ def profile_page() -> str:
         "A profile is a TOML file: where a migration runs, and under which limits. `extends` names a profile that "
         "this one adds to: tables are merged key by key, all else is replaced. Times without a unit in their "
         "meaning are seconds, integers of `limits` that are budgets or targets are milliseconds.",
-        *_fields(schema, parts, {}),
+        *_fields(schema, {}),
     ]
     for name in ("Database", "Limits", "Throttle", "Window", "Runner"):
-        lines += [f"## {name}", parts[name]["description"], *_fields(parts[name], parts, {})]
+        lines += [f"## {name}", parts[name]["description"], *_fields(parts[name], {})]
     return _page(lines)
 
 
@@ -100,13 +99,13 @@ def cli_page() -> str:
     lines = ["# Command line", MADE, _plain(root.help or ""), _plain(root.epilog or "")]
     for words, command in _commands(root, ("changeover",)):
         lines += [f"## {' '.join(words)}", _plain(command.help or "")]
-        rows = [f"| {_spelling(one)} | {_plain(getattr(one, 'help', None) or '')} |" for one in command.params]
+        rows = [f"| {_spelling(one)} | {_meaning(one)} |" for one in command.params]
         if rows:
             lines.append("| | |\n|---|---|\n" + "\n".join(rows))
     return _page(lines)
 
 
-def _commands(group: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in getattr(group, "commands", {}).items():
         if hasattr(command, "commands"):
             yield from _commands(command, (*words, name))
@@ -114,18 +113,24 @@ def _commands(group: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tu
             yield (*words, name), command
 
 
-def _spelling(one: click.Parameter) -> str:
+def _spelling(one: Any) -> str:
     if one.param_type_name == "argument":
-        return f"`{(one.name or '').upper()}`"
-    value = "" if getattr(one, "is_flag", False) else f" {one.type.name.upper()}"
-    return ", ".join(f"`{word}{value if word.startswith('--') else ''}`" for word in (*one.opts, *one.secondary_opts))
+        return f"`{one.name.upper()}`"
+    value = "" if one.is_flag else f" {one.name.upper()}"
+    return ", ".join(f"`{word}{value if word.startswith('--') else ''}`" for word in one.opts)
+
+
+def _meaning(one: Any) -> str:
+    variable = f" Or set `{one.envvar}`." if one.envvar else ""
+    default = f" Default: `{one.default}`." if isinstance(one.default, str) and one.default else ""
+    return _plain(one.help or "") + default + variable
 
 
 def _plain(text: str) -> str:
     return re.sub(r"\[/?[a-z ]*\]", "", text).strip()
 
 
-def _fields(schema: Schema, parts: Schema, kinds: dict[str, str]) -> list[str]:
+def _fields(schema: Schema, kinds: dict[str, str]) -> list[str]:
     rows = ["| key | value | default | meaning |\n|---|---|---|---|"]
     for key, field in schema["properties"].items():
         default = "**required**" if key in schema.get("required", ()) else _default(field)
@@ -141,26 +146,26 @@ def _default(field: Schema) -> str:
 
 def _type(field: Schema, kinds: dict[str, str]) -> str:
     if "$ref" in field:
-        name = field["$ref"].rsplit("/", 1)[1]
-        return f"[{kinds.get(name, name)}](#{kinds.get(name, name).lower()})"
+        name = kinds.get(title := field["$ref"].rsplit("/", 1)[1], title)
+        return f"[{name}](#{name.lower()})"
     if "enum" in field or "const" in field:
         return " or ".join(f"`{json.dumps(one)}`" for one in field.get("enum", [field.get("const")]))
-    for choice in ("anyOf", "oneOf"):
-        if choice in field:
-            if any("create_table" in one.get("properties", {}) for one in field[choice]):
-                return "[operation](#operations)"
-            wanted = [one for one in field[choice] if one.get("type") != "null"]
-            return " or ".join(dict.fromkeys(_type(one, kinds) for one in wanted))
-    match field.get("type"):
-        case "array":
-            return f"list of {_type(field['items'], kinds)}"
-        case "object" if isinstance(field.get("additionalProperties"), dict):
-            inner = field["additionalProperties"]
-            return "mapping" if "properties" in inner else f"mapping to {_type(inner, kinds)}"
-        case list() as several:
-            return " or ".join(several)
-        case other:
-            return str(other)
+    if choices := field.get("anyOf", field.get("oneOf")):
+        if any("create_table" in one.get("properties", {}) for one in choices):
+            return "[operation](#operations)"
+        wanted = [one for one in choices if one.get("type") != "null"]
+        return " or ".join(dict.fromkeys(_type(one, kinds) for one in wanted))
+    return _plain_type(field, kinds)
+
+
+def _plain_type(field: Schema, kinds: dict[str, str]) -> str:
+    kind = field.get("type")
+    inner = field.get("additionalProperties")
+    if kind == "array":
+        return f"list of {_type(field['items'], kinds)}"
+    if kind == "object" and isinstance(inner, dict):
+        return "mapping" if "properties" in inner else f"mapping to {_type(inner, kinds)}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
 def _page(lines: list[str]) -> str:

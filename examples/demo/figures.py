@@ -97,9 +97,9 @@ def _verdicts(f: Figures) -> Iterator[Verdict]:
     yield from _migration(f)
     yield _rows(f)
     yield Verdict(
-        promise="The audit chain verifies, against its anchors",
+        promise="The audit chain verifies with its anchors",
         kept=f.audit_records > 0 and f.audit_anchors > 0 and not f.audit_problems,
-        figure=f"{f.audit_records} records, {f.audit_anchors} anchors, {len(f.audit_problems)} problems",
+        figure=f"{f.audit_records} records, {len(f.audit_problems)} problems",
     )
     state = f.states.get("rollback", "not run")
     yield Verdict(
@@ -121,26 +121,26 @@ def _application(f: Figures) -> Iterator[Verdict]:
     yield Verdict(
         promise="No statement of the application fails",
         kept=broken == 0 and count > 0,
-        figure=f"{broken} of {count:,} statements" + (f": {', '.join(kinds)}" if kinds else ""),
+        figure=f"{broken} of {count:,}" + (f": {', '.join(kinds)}" if kinds else ""),
     )
     limit = LOCK_BUDGET_MS + SHORT_TRANSACTION_MS
     waited = f.longest_wait.ms if f.longest_wait else 0.0
     yield Verdict(
-        promise=f"None waits for a lock of ours longer than {LOCK_BUDGET_MS} ms and a short transaction",
+        promise="None waits for our locks beyond the budget",
         kept=f.samples > 0 and waited <= limit,
-        figure=f"{waited:.0f} ms at most, limit {limit} ms",
+        figure=f"{waited:.0f} ms, limit {LOCK_BUDGET_MS} + {SHORT_TRANSACTION_MS} ms",
     )
     longest = max((period.latency.max_ms for period in _during(f)), default=float("nan"))
     yield Verdict(
-        promise="None takes longer than that and what a busy machine adds",
+        promise="None is slower than a busy machine explains",
         kept=longest <= limit + MACHINE_MS,
-        figure=f"{longest:.0f} ms at most, limit {limit + MACHINE_MS} ms",
+        figure=f"{longest:.0f} ms, limit {limit + MACHINE_MS} ms",
     )
     pace = min((period.rate for period in _during(f)), default=0.0)
     yield Verdict(
         promise="The application keeps its pace",
         kept=pace >= f.rate * LEAST_PACE,
-        figure=f"{pace:.0f} statements a second or more, {f.rate:.0f} wanted",
+        figure=f"{pace:.0f} a second, {f.rate:.0f} wanted",
     )
 
 
@@ -157,7 +157,7 @@ def _migration(f: Figures) -> Iterator[Verdict]:
         figure="; ".join(failed) or f"{len(f.gates)} of 4 gates, {checks} checks",
     )
     yield Verdict(
-        promise="Every row is migrated, and the old shape is gone",
+        promise="Every row is migrated, the old shape gone",
         kept=f.rows_migrated >= f.rows * 0.9 and f.states.get("contract") == "contracted",
         figure=f"{f.rows_migrated:,} rows, {f.states.get('contract', 'not contracted')}",
     )
@@ -166,7 +166,7 @@ def _migration(f: Figures) -> Iterator[Verdict]:
 def _rows(f: Figures) -> Verdict:
     differing = sum(comparison.differences.total for comparison in f.comparisons)
     return Verdict(
-        promise="No row differs from the twin that was never migrated",
+        promise="No row differs from the unmigrated twin",
         kept=len(f.comparisons) == 3 and differing == 0 and all(c.differences.rows > 0 for c in f.comparisons),
-        figure=f"{differing} rows in {len(f.comparisons)} of 3 comparisons",
+        figure=f"{differing} in {len(f.comparisons)} of 3 comparisons",
     )

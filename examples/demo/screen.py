@@ -1,7 +1,8 @@
 """What the demo shows while it runs: live where there is a terminal, plain lines where there is none."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +43,15 @@ class Screen:
         self._scene += 1
         if not self.silent:
             self.console.print(f"\n[bold]{self._scene}  {title}[/bold]", highlight=False)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Show what is waited for, where there is a terminal."""
+        if self.silent or not self.console.is_terminal:
+            yield
+            return
+        with self.console.status(f"[dim]{text}[/dim]"):
+            yield
 
     def board(self) -> "Board":
         """Return what shows the phases of a migration."""
@@ -95,7 +105,7 @@ class Board:
             table.add_row(
                 self._spinner if line.mark == "running" else Text(sign, style=style),
                 Text(line.name, style="dim" if line.mark == "waiting" else ""),
-                f"{line.seconds:.1f} s" if line.seconds is not None else "",
+                _duration(line.seconds),
                 detail,
             )
         return table
@@ -107,6 +117,12 @@ class Board:
             going_on = line.fraction is not None and time.monotonic() - at >= _EVERY
             if news or going_on:
                 self._plain[line.name] = (line.mark, time.monotonic())
-                seconds = f"{line.seconds:.1f} s" if line.seconds is not None else ""
+                seconds = _duration(line.seconds)
                 sign = _MARKS[line.mark][0]
                 self._screen.say(f"{sign} {line.name:21} {seconds:>8}  {line.detail}".rstrip())
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

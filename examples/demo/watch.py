@@ -120,9 +120,12 @@ def forward_lines(now: View | None) -> tuple[Line, ...]:
 
 
 def contract_lines(now: View | None) -> tuple[Line, ...]:
-    """Return the line of the contraction."""
+    """Return the lines of the contraction."""
     line = _phase(now, Phase.CONTRACT) if now is not None else None
-    return (line,) if line else ()
+    if now is None or line is None:
+        return ()
+    begun = now.state in (MigrationState.CONTRACTING, MigrationState.CONTRACTED)
+    return (Line(name="gate and dump", mark="done" if begun else "running", detail="of what will be dropped"), line)
 
 
 def rollback_lines(now: View | None) -> tuple[Line, ...]:

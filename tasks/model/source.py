@@ -174,9 +174,7 @@ def _root() -> Schema:
 
 def _alternatives(schema: Schema) -> Iterator[Schema]:
     if "$ref" in schema:
-        schema = _root()["$defs"][schema["$ref"].rpartition("/")[2]] | {
-            key: value for key, value in schema.items() if key != "$ref"
-        }
+        schema = _root()["$defs"][schema["$ref"].rpartition("/")[2]]
     yield schema
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         yield from _alternatives(one)

@@ -7,37 +7,94 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.runs import Run
+from examples.demo.application import Application
+from tests.faults.runs import Run, Runs
 from tests.faults.shop import Shop, assert_untroubled
+from tests.servers.postgres import PostgresServer
 
 RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "10"))
 SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
+ENDINGS = ("rollback", "contract", "rollback half way")
 
 pytestmark = pytest.mark.timeout(600)
+Durations = dict[str, float]
 
 
 @pytest.fixture(scope="session")
-def durations() -> dict[str, float]:
-    """Seconds of an undisturbed run, rollback and contract; measured by the first test."""
-    return {}
+def durations(
+    postgres: PostgresServer, shop_template: str, runs: Runs, tmp_path_factory: pytest.TempPathFactory
+) -> Durations:
+    """Seconds of an undisturbed run, rollback and contract, with the application alive."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with Shop.copy_of(shop_template, postgres, runs, folder) as shop, shop.application() as application:
+        found = {"run": shop.complete().seconds}
+        shop.assert_complete()
+        found["rollback"] = shop.complete("rollback").seconds
+        shop.assert_rolled_back()
+        shop.complete()
+        application.deploy("new")
+        found["contract"] = shop.complete("contract").seconds
+        shop.assert_contracted()
+    assert_untroubled(application.report)
+    print(found)
+    return found
 
 
-def _finish(shop: Shop, command: str, kill_after: float) -> None:
+@pytest.mark.parametrize("number", range(RUNS))
+def test_killed_at_random(number: int, shops: Callable[[], Shop], durations: Durations) -> None:
+    dice = random.Random(SEED * 100_003 + number)
+    shop = shops()
+    with shop.application() as application:
+        ending = ENDINGS[number % len(ENDINGS)]
+        if ending == "rollback half way":
+            _killed(shop, "run", dice.uniform(0.3, 0.9) * durations["run"], again=False)
+            _back(shop, dice, durations)
+        else:
+            _killed(shop, "run", dice.uniform(0.0, 1.0) * durations["run"])
+            shop.assert_complete()
+            _contract(shop, application, dice, durations) if ending == "contract" else _back(shop, dice, durations)
+    assert_untroubled(application.report)
+
+
+@pytest.mark.parametrize("phase", ["backfill", "index", "constrain", "swap"])
+def test_killed_in_a_phase(phase: str, shop: Shop) -> None:
+    with shop.application() as application:
+        run = shop.start()
+        _await_phase(shop, run, phase)
+        assert run.kill()
+        shop.complete()
+        shop.assert_complete()
+    assert_untroubled(application.report)
+
+
+def _back(shop: Shop, dice: random.Random, durations: Durations) -> None:
+    if not shop.state():
+        assert shop.steps() == {}
+        return
+    _killed(shop, "rollback", dice.uniform(0.1, 1.0) * durations["rollback"])
+    shop.assert_rolled_back()
+
+
+def _contract(shop: Shop, application: Application, dice: random.Random, durations: Durations) -> None:
+    application.deploy("new")
+    _killed(shop, "contract", dice.uniform(0.1, 1.0) * durations["contract"])
+    shop.assert_contracted()
+
+
+def _killed(shop: Shop, command: str, after: float, *, again: bool = True) -> None:
+    """Start a flow, kill it, and, unless it was faster, run it again."""
     run = shop.start(command)
-    time.sleep(kill_after)
-    run.kill()
-    if shop.state() not in ("rolled back", "contracted"):
+    time.sleep(after)
+    if run.kill() and again and shop.state() not in ("rolled back", "contracted"):
         shop.complete(command)
 
 
-def test_undisturbed(shops: Callable[[], Shop]) -> None:
-    shop = shops()
-    with shop.application() as application:
-        print("up", shop.complete().seconds)
-        shop.assert_complete()
-        print("back", shop.complete("rollback").seconds)
-        shop.assert_rolled_back()
-        print("up", shop.complete().seconds)
-        print("contract", shop.complete("contract").seconds)
-    shop.assert_contracted()
-    assert_untroubled(application.report)
+def _await_phase(shop: Shop, run: Run, phase: str) -> None:
+    """Wait until a step of the phase runs, or, when steps of the phase are too short to be seen, the one before it."""
+    while not run.ended:
+        steps = shop.steps()
+        mine = [state for key, state in steps.items() if key.startswith(f"{phase}/")]
+        if "running" in mine or ("done" in mine and mine.index("done") == 0):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"ended before {phase}: {run.wait()}")

@@ -11,6 +11,7 @@ from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import Key, condition, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
+from tasks.engines.postgresql.short_transaction import idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
@@ -112,7 +113,10 @@ def _batch(
     """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch."""
     started = time.monotonic()
     with conn.transaction():
-        conn.execute(f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget}")
+        conn.execute(
+            f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget};"
+            f" set local idle_in_transaction_session_timeout = {idle_limit(limits.lock_budget)}"
+        )
         cursor = conn.execute(update(action, low, high))
         rows = cursor.rowcount
         took = (time.monotonic() - started) * 1000

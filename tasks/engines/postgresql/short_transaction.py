@@ -72,12 +72,18 @@ def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:
     """Take all locks up front; together they wait no longer than the budget."""
     started = time.monotonic()
     conn.execute(f"set local statement_timeout = {SHORT * budget_ms if locks else 0}")
+    conn.execute(f"set local idle_in_transaction_session_timeout = {idle_limit(budget_ms)}")
     for lock in locks:
         left = max(budget_ms - int((time.monotonic() - started) * 1000), 1)
         conn.execute(f"set local lock_timeout = {left}")
         conn.execute(f"lock table {lock.table} in {lock.mode} mode")
     # What the statements lock beyond that (sequences, indexes) has to fit into the budget, too.
     conn.execute(f"set local lock_timeout = {budget_ms}")
+
+
+def idle_limit(budget_ms: int) -> int:
+    """How long a transaction with locks may do nothing: a process that is stopped must not stop everyone else."""
+    return max(3 * budget_ms, 1000)
 
 
 def _cancel_autovacuum(conn: Connection, blockers: Sequence[Blocker]) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue, StrictBool
 
-from tasks.model.names import Identifier, TableName, quote
+from tasks.model.names import Identifier, TableName
 from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, Operation
 from tasks.model.operations.column import (
     CheckConstraint,

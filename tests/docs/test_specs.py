@@ -1,0 +1,48 @@
+"""Every spec in the documentation parses, and plans on the tables that its page shows."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.planning.planner import plan
+from tasks.model.source import parse
+from tests.docs.pages import Block, blocks, blocks_of
+from tests.servers.postgres import PostgresServer, fresh_database
+
+SPECS = blocks("yaml")
+
+
+@pytest.mark.parametrize("block", SPECS, ids=str)
+def test_a_spec_plans(block: Block, postgres: PostgresServer) -> None:
+    """On a database of its own, with what the ```sql blocks of the page make."""
+    spec = parse(block.text, str(block))
+    with fresh_database(postgres) as url:
+        with psycopg.connect(url) as setup:
+            for tables in tables_of(block.page):
+                setup.execute(tables.text)  # type: ignore[arg-type]
+        with connect(url, application_name="docs", search_path="public") as conn:
+            found = plan(conn, spec, "public")
+    assert found.steps
+    assert [finding for finding in found.findings if finding.severity == "error"] == []
+
+
+def tables_of(page: Path) -> list[Block]:
+    """Return what makes the tables of a page."""
+    return [block for block in blocks_of(page) if block.language == "sql" and "create table" in block.text]
+
+
+def test_the_page_of_specs_shows_every_operation() -> None:
+    """An operation that no page shows is one that nobody finds."""
+    from tasks.model.operations import AnyOperation
+
+    shown = {operation.kind for block in SPECS for operation in parse(block.text, str(block)).operations}
+    assert shown == {kind.kind for kind in AnyOperation.__args__}
+
+
+def test_names_of_migrations_are_not_used_twice() -> None:
+    """The same name is the same migration, also for somebody who tries one example after the other."""
+    for page in {block.page for block in SPECS}:
+        names = [parse(block.text, str(block)).migration for block in SPECS if block.page == page]
+        assert len(names) == len(set(names))
