@@ -5,6 +5,7 @@ them. What could make an application's statement fail once `down` feeds the old 
 KEY, and a primary key, of which there can be only one) is taken off at the swap and put back by a rollback.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -27,7 +28,9 @@ def detach(draft: TableDraft) -> None:
         column = draft.table.column(name)
         assert column is not None
         draft.restore_not_null(column)
-        if draft.in_primary_key(name):
+        if column.identity and not draft.in_primary_key(name):
+            draft.key_not_null.append(own_name("old", name))
+        if draft.never_null(column):
             draft.swap(inverse=[tidy_not_null(draft, name), tidy_index_columns(draft)])
     for constraint in draft.table.constraints:
         if constraint.kind in ("check", "foreign key") and set(constraint.columns) & _fed_by_down(draft):
@@ -90,7 +93,8 @@ def _take_off(draft: TableDraft, constraint: Constraint) -> None:
     drop = draft.alter(f"drop constraint {quote(constraint.name)}")
     back = draft.alter(f"add constraint {quote(constraint.name)} {definition} not valid")
     locks = _parent_locks(constraint)
-    draft.swap(forward=[drop], inverse=[back])
+    comment = [draft.comment_on(constraint)] if constraint.comment is not None else []
+    draft.swap(forward=[drop], inverse=[back, *comment])
     draft.swap_locks += locks
     if constraint.validated:
         draft.restored.append(
@@ -102,7 +106,7 @@ def _take_off(draft: TableDraft, constraint: Constraint) -> None:
     name = own_name("new", constraint.name)
     draft.restrict(name, moved, locks=locks, validated=constraint.validated)
     draft.later(
-        forward=[draft.alter(f"rename constraint {quote(name)} to {quote(constraint.name)}")],
+        forward=[draft.alter(f"rename constraint {quote(name)} to {quote(constraint.name)}"), *comment],
         inverse=[draft.alter(f"drop constraint {quote(constraint.name)}")],
     )
 
@@ -122,7 +126,18 @@ def _moved_definition(draft: TableDraft, constraint: Constraint, definition: str
         return draft.rehearsal.check_definition(constraint.name, names)
     _, separator, tail = definition.partition(") REFERENCES ")
     listed = ", ".join(quote(names[column]) for column in constraint.columns)
-    return f"foreign key ({listed}{separator}{tail}"
+    return f"foreign key ({listed}{separator}{_ACTION_COLUMNS.sub(lambda found: _action(found, names), tail)}"
+
+
+_NAME = r'"(?:[^"]|"")*"|[^ ,()"]+'
+_ACTION_COLUMNS = re.compile(rf"(?<= ON DELETE SET )(NULL|DEFAULT) \(((?:{_NAME}|, )*)\)")
+
+
+def _action(found: re.Match[str], names: Mapping[str, str]) -> str:
+    """ON DELETE SET NULL may name the columns that it is about."""
+    printed = re.findall(_NAME, found[2])
+    columns = [name[1:-1].replace('""', '"') if name.startswith('"') else name for name in printed]
+    return f"{found[1]} ({', '.join(quote(names[column]) for column in columns)})"
 
 
 def _index(draft: TableDraft, index: Index) -> None:
@@ -153,6 +168,8 @@ def _index(draft: TableDraft, index: Index) -> None:
     )
     (draft.unique_indexes if index.unique else draft.indexes).append(step)
     schema = quote(draft.table.schema_name)
+    if index.clustered:
+        draft.swap(inverse=[draft.alter(f"cluster on {quote(index.name)}")])
     if index.primary:
         _primary_key(draft, index, new)
     elif constraint is not None:
@@ -174,8 +191,12 @@ def _index(draft: TableDraft, index: Index) -> None:
             forward=[f"alter index {schema}.{quote(new)} rename to {quote(index.name)}"],
             inverse=[f"drop index {schema}.{quote(index.name)}"],
         )
+    if index.clustered:
+        draft.later(forward=[draft.alter(f"cluster on {quote(index.name)}")])
+    comments = [draft.comment_on(constraint)] if constraint is not None and constraint.comment is not None else []
     if index.comment is not None:
-        draft.later(forward=[f"comment on index {schema}.{quote(index.name)} is {literal(index.comment)}"])
+        comments.append(f"comment on index {schema}.{quote(index.name)} is {literal(index.comment)}")
+    draft.later(forward=comments)
 
 
 def _deferrable(constraint: Constraint) -> str:

@@ -8,7 +8,7 @@ from tasks.engines.postgresql.planning.move import Move, Restriction
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.shape import Shape
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
-from tasks.model.catalogue import Column, Table
+from tasks.model.catalogue import Column, Constraint, Table
 from tasks.model.names import own_name, quote
 from tasks.model.operations import CreateIndex
 from tasks.model.operations.column import ForeignKeyReference
@@ -167,9 +167,18 @@ class TableDraft:
 
     def restore_not_null(self, column: Column) -> None:
         """Let a rollback check again, not yet validated, what `relax` lets go; planned before any rename."""
-        if not column.nullable and not self.in_primary_key(column.name):
+        if not column.nullable and not self.never_null(column):
             self.restored_not_null.append(column.name)
             self.swap(inverse=[self.not_null_check(column.name).add])
+
+    def named_not_null(self, column: str) -> Constraint | None:
+        """Return the NOT NULL of a column where it has a name, or a comment, of its own (PostgreSQL 18)."""
+        return next((c for c in self.table.constraints if c.kind == "not null" and c.columns == (column,)), None)
+
+    def comment_on(self, constraint: Constraint) -> str:
+        """Return the statement that gives a constraint its comment, or takes it away."""
+        text = literal(constraint.comment) if constraint.comment is not None else "null"
+        return f"comment on constraint {quote(constraint.name)} on {self.real} is {text}"
 
     def not_null_check(self, column: str) -> Restriction:
         """Return the CHECK whose validation spares SET NOT NULL its scan."""
@@ -191,6 +200,10 @@ class TableDraft:
     def in_primary_key(self, column: str) -> bool:
         """Tell whether the column belongs to the primary key."""
         return any(index.primary and column in index.columns for index in self.table.indexes)
+
+    def never_null(self, column: Column) -> bool:
+        """Tell whether the column cannot be what it is without NOT NULL, not even for a moment."""
+        return self.in_primary_key(column.name) or bool(column.identity)
 
     def key_list(self) -> str:
         """The key columns, quoted, for a select list."""

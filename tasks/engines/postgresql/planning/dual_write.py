@@ -117,6 +117,7 @@ declare
   _changeover_insert constant boolean := tg_op = 'INSERT';
 begin
   {ROW} := new;
+  {BEFORE_ROW} := new;
   if tg_op = 'UPDATE' then {BEFORE_ROW} := old; end if;
 {body}
   return {ROW};
@@ -263,12 +264,26 @@ class _After(_Side):
   end if;"""
 
     def _only_targets(self, group: Group) -> str:
-        """An old application does not know the column; where NULL is refused, it gets what `up` says."""
-        needed = [t for t in group.targets if t.not_null]
-        if not needed:
+        """No column is fed back. Only an old application still writes columns that are going to be dropped."""
+        going = [self.old[s] for t in group.targets for s in t.sources if s in self.dual.shape.dropped]
+        straggler = " or ".join(f"{ROW}.{quote(c)} is not null" for c in dict.fromkeys(going))
+        empty = _all_null([t.after for t in group.targets])
+        if straggler:
+            wanted = list(group.targets)
+            # A new application always gives what may not be NULL.
+            old = "true" if any(t.not_null for t in wanted) else straggler
+            condition = (
+                f"(_changeover_insert and {empty} and ({old}))"
+                f" or (not _changeover_insert and {self.changed(going)})"
+            )
+        else:
+            # Where NULL is refused, a row of an old application gets what `up` says.
+            wanted = [t for t in group.targets if t.not_null]
+            condition = f"_changeover_insert and {_all_null([t.after for t in wanted])}"
+        if not wanted:
             return "  -- the new columns are the application's own now"
-        wanted = [(t.after, t.up, t.sources) for t in needed]
+        up = self.assign(self.old, [(t.after, t.up, t.sources) for t in wanted], "up")
         return f"""\
-  if _changeover_insert and {_all_null([t.after for t in needed])} then
-{self.assign(self.old, wanted, "up")}
+  if {condition} then
+{up}
   end if;"""
