@@ -35,6 +35,7 @@ docs: $(STAMP) ## Generate the reference pages again
 	@"$(BIN)/python" -m docs $(ARGS)
 
 install: $(STAMP) ## Make the virtual environment
+	@:
 
 lock: $(STAMP) ## Resolve the dependencies again
 	@"$(BIN)/pip" install -q --disable-pip-version-check uv

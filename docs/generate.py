@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: `python -m docs.generate`; with --check, only tell what is out of date."""
+"""Write docs/reference from the code: `python -m docs`; with --check, only tell what is out of date."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tasks.model.operations import AnyOperation
 from tasks.model.spec import MigrationSpec
 
 FOLDER = Path(__file__).parent / "reference"
-MADE = "<!-- Made by `python -m docs.generate`: change the code, not this page. -->"
+MADE = "<!-- Made by `make docs`: change the code, not this page. -->"
 Schema = dict[str, Any]
 
 
@@ -196,7 +196,7 @@ def main() -> None:
     """Write what is out of date; with --check, exit with 1 if anything is."""
     names = outdated()
     if "--check" in sys.argv:
-        sys.exit(f"out of date: {', '.join(names)}; run python -m docs.generate" if names else 0)
+        sys.exit(f"out of date: {', '.join(names)}; run make docs" if names else 0)
     FOLDER.mkdir(exist_ok=True)
     for name in names:
         (FOLDER / name).write_text(pages()[name], encoding="utf-8")

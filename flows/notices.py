@@ -30,7 +30,8 @@ def _new_columns(plan: Plan) -> Iterator[str]:
     widened = {
         _table(plan, operation["table"])
         for kind, operation in _operations(plan)
-        if kind in ("add_column", "rename_column") or (kind == "alter_column" and "up" in operation)
+        if kind in ("add_column", "rename_column")
+        or (kind == "alter_column" and ("up" in operation or "type" in operation))
     }
     for table in sorted(widened):
         yield (

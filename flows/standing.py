@@ -45,7 +45,9 @@ class Standing:
     @property
     def phase(self) -> str:
         """What is being done, or comes next; empty when there is nothing left."""
-        return phase_of(self.record.plan, self.steps, self.record.state, gated=bool(self.gates))
+        # A run evaluates the gate anew: one that passed for an earlier run is not behind this one.
+        gated = any(one.gate == "before_swap" and one.epoch == self.record.epoch for one in self.gates)
+        return phase_of(self.record.plan, self.steps, self.record.state, gated=gated)
 
     @property
     def done(self) -> tuple[int, int]:

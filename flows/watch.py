@@ -155,6 +155,6 @@ def line(figures: Figures) -> str:
         f"{figures.rows:,} of about {figures.total:,} rows",
         f"{figures.rate:,.0f} rows/s",
     ]
-    if figures.eta_seconds is not None:
+    if figures.eta_seconds is not None and figures.rows < figures.total:
         parts.append(f"about {span(figures.eta_seconds)} left")
     return ", ".join(parts)

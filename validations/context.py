@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from validations.deferred import put_off
 from validations.session import Session
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ _ONE_AT_A_TIME = threading.RLock()
 def context() -> Iterator["EphemeralDataContext"]:
     """Open an ephemeral context; whatever context was current before is current again afterwards."""
     with _ONE_AT_A_TIME, _silence():
-        import great_expectations as gx  # noqa: PLC0415 - takes seconds
+        # What two of its expectations need, and 80 MB: imported when a suite has one of them.
+        with put_off("scipy.stats", "altair"):
+            import great_expectations as gx  # noqa: PLC0415 - takes seconds
         from great_expectations.data_context.data_context.context_factory import (  # noqa: PLC0415
             project_manager,
         )

@@ -58,7 +58,7 @@ class Story:
         create(self.connection, self.figures.rows)
         row = self.connection.execute("select split_part(version(), ' ', 2)").fetchone()
         self.screen.say(
-            f"PostgreSQL {row[0] if row else ''} with {self.figures.rows:,} orders, and a twin of them to compare with, "
+            f"PostgreSQL {row[0] if row else ''} with {self.figures.rows:,} orders, and a twin to compare with, "
             f"{time.monotonic() - started:.1f} s"
         )
 

@@ -11,11 +11,12 @@ from flows.terminal import err, facts, out, print_json
 from flows.watch import Watch
 from tasks.engines.postgresql.address import parameters
 from tasks.ledger.controls import clear_control
-from tasks.model.errors import Refused, StateError
+from tasks.model.errors import Paused, Refused, StateError
 from tasks.model.status import MigrationState, Report
 from tasks.run import actor
 
 _S = MigrationState
+_ENDED = (_S.COMPLETE, _S.CONTRACTED, _S.ROLLED_BACK)
 _OTHER_WAY = {_S.ROLLING_BACK: "rollback", _S.CONTRACTING: "contract"}
 
 
@@ -83,7 +84,27 @@ def _forward(target: str, profile: str, subject: Subject, *, as_json: bool, verb
 def _watched(flow: Callable[[], Report], subject: Subject, *, as_json: bool, verbose: bool) -> Report:
     prepare(verbose=verbose)
     with Watch(subject.engine, subject.name, silent=as_json, plain=verbose):
-        return flow()
+        report = flow()
+    if report.state not in _ENDED:
+        raise _stopped(report)
+    return report
+
+
+def _stopped(report: Report) -> Paused:
+    """Return why a flow that ended well is not at its end: to Prefect, a pause is a completed run."""
+    from tasks.approve import AwaitingApproval  # noqa: PLC0415 - imports Prefect
+
+    if report.state is _S.AWAITING_APPROVAL:
+        return AwaitingApproval(
+            f"waits for approval: {report.message}",
+            where=report.migration,
+            hint=f"Have it approved: changeover approve {report.migration}.",
+        )
+    return Paused(
+        report.message or f"stopped at a boundary: {report.state}",
+        where=report.migration,
+        hint="Run the command below when the reason is gone.",
+    )
 
 
 # Flows are imported where they are called: Prefect reads the environment that `prepare` has set.

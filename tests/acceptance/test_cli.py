@@ -25,7 +25,7 @@ WIDER = {"alter_column": {"table": "orders", "column": "id", "type": "bigint", "
 SAME_CODE = {
     "add_column": {
         "table": "orders",
-        "column": {"name": "code", "type": "text", "unique": {"name": "orders_code_key"}},
+        "column": {"name": "code", "type": "text", "unique": True},
         "up": "'the same'",
     }
 }
@@ -65,6 +65,7 @@ def columns(cli: Changeover) -> dict[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_up_and_back_and_up_again_and_contract(cli: Changeover) -> None:
     spec = cli.spec("wider", FIRST, WIDER)
     before = columns(cli)
@@ -106,6 +107,7 @@ def test_up_and_back_and_up_again_and_contract(cli: Changeover) -> None:
     assert last_line(again) == "nothing changed"
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_ends_with_rolled_back(cli: Changeover) -> None:
     before = columns(cli)
 
@@ -118,6 +120,7 @@ def test_a_gate_that_fails_ends_with_rolled_back(cli: Changeover) -> None:
     assert columns(cli) == before
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_can_leave_what_was_built(cli: Changeover) -> None:
     cli.profile(on_failure="keep")
 
@@ -128,6 +131,7 @@ def test_a_gate_that_fails_can_leave_what_was_built(cli: Changeover) -> None:
     assert "FAILED" in cli.done("status", "same-code")
 
 
+@pytest.mark.slow
 def test_approval_pause_and_resume(cli: Changeover) -> None:
     cli.profile(approvals=1)
     waits = cli("run", cli.spec("first", FIRST))
@@ -150,6 +154,7 @@ def test_approval_pause_and_resume(cli: Changeover) -> None:
     assert cli.data("status", "first")["pause"] is False
 
 
+@pytest.mark.slow
 def test_a_rejection_refuses_the_swap(cli: Changeover) -> None:
     cli.profile(approvals=1, on_failure="keep")
     assert cli("run", cli.spec("first", FIRST)).returncode == 3
@@ -216,7 +221,7 @@ def test_usage_errors_are_refused(offline: Changeover) -> None:
     assert offline("no-such-command").returncode == 2
 
 
-def test_an_interrupted_server_of_prefect_changes_nothing(offline: Changeover) -> None:
+def test_a_server_of_prefect_that_is_away_changes_nothing(offline: Changeover) -> None:
     result = offline("run", offline.spec("first", FIRST))
 
     assert result.returncode == 1

@@ -39,6 +39,8 @@ class Case:
     """The author's own statements are the author's own to undo: the catalogue differs."""
     plain: Sequence[str] = ()
     """The change by plain statements, where they cannot be derived."""
+    also: str = ""
+    """What Changeover carries over and plain statements do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ class Cycle:
 
     def _plainly(self, writes: str, after: str = "") -> State:
         change = self.case.plain or [self._typed(one) for one in plainly(self.migration.spec)]
-        return self._rehearsed(writes, *change, after)
+        return self._rehearsed(writes, *change, self.case.also, after)
 
     def _typed(self, statement: str) -> str:
         def type_of(found: re.Match[str]) -> str:
@@ -132,7 +134,8 @@ class Cycle:
         with self.conn.transaction(force_rollback=True):
             for statement in statements:
                 self._write(statement)
-            self._write("set constraints all immediate")
+                # No ALTER TABLE while a deferred check is still to come.
+                self._write("set constraints all immediate; set constraints all deferred")
             return state(self.conn)
 
     def _same(self, wanted: State, *, any_order: bool = False) -> None:

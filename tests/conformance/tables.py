@@ -35,7 +35,12 @@ def catalogue(conn: Connection) -> Catalogue:
 def unordered(found: Catalogue) -> Catalogue:
     """Forget the order of columns: a column that was exchanged stands at the end."""
     tables = [
-        table.model_copy(update={"columns": tuple(sorted(table.columns, key=lambda column: column.name))})
+        table.model_copy(
+            update={
+                "columns": tuple(sorted(table.columns, key=lambda column: column.name)),
+                "indexes": tuple(i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes),
+            }
+        )
         for table in found.tables
     ]
     return found.model_copy(update={"tables": tuple(tables)})

@@ -49,7 +49,7 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    """Run `python -m docs.generate` when this fails."""
+    """Run `make docs` when this fails."""
     assert outdated() == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from examples.demo.application import Application
-from tests.faults.runs import Run, Runs
+from tests.faults.runs import Runs
 from tests.faults.shop import Shop, assert_untroubled
 from tests.servers.postgres import PostgresServer
 
@@ -60,7 +60,7 @@ def test_killed_at_random(number: int, shops: Callable[[], Shop], durations: Dur
 def test_killed_in_a_phase(phase: str, shop: Shop) -> None:
     with shop.application() as application:
         run = shop.start()
-        _await_phase(shop, run, phase)
+        shop.await_phase(run, phase)
         assert run.kill()
         shop.complete()
         shop.assert_complete()
@@ -87,13 +87,3 @@ def _killed(shop: Shop, command: str, after: float, *, again: bool = True) -> No
     time.sleep(after)
     if run.kill() and again and shop.state() not in ("rolled back", "contracted"):
         shop.complete(command)
-
-
-def _await_phase(shop: Shop, run: Run, phase: str) -> None:
-    """Wait until a step of the phase runs, or the first of them is done: many are too short to be seen."""
-    while not run.ended:
-        states = list(shop.steps(phase).values())
-        if "running" in states or states[:1] == ["done"]:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"ended before {phase}: {run.wait()}")

@@ -74,7 +74,7 @@ def test_docstrings_say_something() -> None:
     for path in OURS:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)) and (text := ast.get_docstring(node)):
-                first = text.split("\n\n")[0].strip()
+                first = text.split("\n\n")[0].strip().rstrip("*")
                 if not first.endswith((".", ":", "?", "!", "`", "```")):
                     wrong.append(f"{name(path)}:{getattr(node, 'lineno', 1)} {first[-40:]!r}")
     assert wrong == []

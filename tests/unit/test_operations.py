@@ -1,10 +1,14 @@
 """Each operation: what it accepts, what it tells about itself, and every contradiction it refuses, at its place."""
 
+import importlib
+import pkgutil
 from textwrap import dedent, indent
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
+from tasks.model import operations
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
@@ -140,7 +144,7 @@ def test_tables_and_the_tables_they_reference() -> None:
     reference = ForeignKeyReference(name="f", table="app.other", column="id")
     column = ColumnDefinition(name="c", type="int", nullable=True, references=reference)
     table = {"name": "fk", "type": "foreign_key", "columns": ["c"], "references": {"table": "x", "columns": ["y"]}}
-    operations: list[tuple[Operation, tuple[str, ...], tuple[str, ...]]] = [
+    expected: list[tuple[Operation, tuple[str, ...], tuple[str, ...]]] = [
         (CreateTable(name="n", columns=(column,), constraints=(table,)), ("n",), ("app.other", "x")),
         (AddColumn(table="t", column=column), ("t",), ("app.other",)),
         (AlterColumn(table="t", column="c", references=reference), ("t",), ("app.other",)),
@@ -150,8 +154,15 @@ def test_tables_and_the_tables_they_reference() -> None:
         (CreateIndex(name="i", table="t", columns=("c",)), ("t",), ()),
         (Sql(up="select 1"), (), ()),
     ]
-    for operation, tables, referenced in operations:
+    for operation, tables, referenced in expected:
         assert (operation.tables, operation.referenced) == (tables, referenced), operation.kind
+
+
+def test_every_operation_is_one_that_a_spec_can_hold() -> None:
+    for module in pkgutil.iter_modules(operations.__path__, "tasks.model.operations."):
+        importlib.import_module(module.name)
+    assert set(Operation.__subclasses__()) == set(get_args(AnyOperation))
+    assert len({one.kind for one in get_args(AnyOperation)}) == len(get_args(AnyOperation))
 
 
 def test_operations_are_frozen() -> None:

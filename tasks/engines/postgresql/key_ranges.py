@@ -12,6 +12,9 @@ from tasks.model.names import quote
 from tasks.model.plan import Backfill
 
 Key = tuple[str, ...]
+
+SAMPLE_PAGES = 1000
+"""How many pages the bounds of shards are chosen from."""
 Range = tuple[Key | None, Key | None]
 
 
@@ -71,7 +74,8 @@ def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
     rows = conn.execute(
         f"""
         with sample as (
-          select {names} from {action.table} tablesample system (1)
+          select {names} from {action.table} tablesample system (
+            (select least(100, {SAMPLE_PAGES} * 100.0 / greatest(pg_relation_size({literal(action.table)}) / 8192, 1))))
           union
           (select {names} from {action.table} order by {names} limit 1)
         ), numbered as (

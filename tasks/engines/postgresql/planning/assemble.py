@@ -192,7 +192,7 @@ def _after_swap_back(draft: TableDraft) -> Iterable[Step]:
                     _if_constraint(
                         draft.real,
                         r.name,
-                        f"alter table {draft.real} alter column {quote(c)} set not null; {r.drop}",
+                        f"{draft.set_not_null(c)}; {r.drop}",
                     )
                     for c, r in zip(draft.restored_not_null, helpers, strict=True)
                 ),

@@ -193,10 +193,16 @@ def _index(draft: TableDraft, index: Index) -> None:
         )
     if index.clustered:
         draft.later(forward=[draft.alter(f"cluster on {quote(index.name)}")])
-    comments = [draft.comment_on(constraint)] if constraint is not None and constraint.comment is not None else []
+    draft.later(forward=_comments(draft, index))
+
+
+def _comments(draft: TableDraft, index: Index) -> list[str]:
+    constraint = draft.table.constraint(index.constraint) if index.constraint else None
+    found = [draft.comment_on(constraint)] if constraint is not None and constraint.comment is not None else []
     if index.comment is not None:
-        comments.append(f"comment on index {schema}.{quote(index.name)} is {literal(index.comment)}")
-    draft.later(forward=comments)
+        name = f"{quote(draft.table.schema_name)}.{quote(index.name)}"
+        found.append(f"comment on index {name} is {literal(index.comment)}")
+    return found
 
 
 def _deferrable(constraint: Constraint) -> str:
@@ -214,7 +220,10 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
     rebuilt = own_name("old", index.name)
     draft.swap(
         forward=[draft.alter(f"drop constraint {name}")],
-        inverse=[draft.alter(f"add constraint {name} primary key using index {quote(rebuilt)}{deferred}")],
+        inverse=[
+            draft.alter(f"add constraint {name} primary key using index {quote(rebuilt)}{deferred}"),
+            *_comments(draft, index),
+        ],
     )
     draft.later(
         forward=[draft.alter(f"add constraint {name} primary key using index {quote(new)}{deferred}")],
@@ -232,7 +241,8 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
                 table=draft.real,
                 schema_name=draft.table.schema_name,
                 name=rebuilt,
-                create=f"create unique index concurrently {quote(rebuilt)} on {draft.real} ({', '.join(columns)})",
+                create=f"create unique index concurrently {quote(rebuilt)} on {draft.real}"
+                f" ({', '.join(columns)}){_include(index, old_names, len(columns))}",
                 build_on="inverse",
                 consumed=True,
             ),
@@ -243,13 +253,22 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
             draft.key_not_null.append(own_name("old", column))
 
 
+def _include(index: Index, names: Mapping[str, str], keys: int) -> str:
+    """What a primary key says after its columns."""
+    included = ", ".join(quote(names[column]) for column in index.columns[keys:])
+    parameters = re.search(r" WITH \([^()]*\)$", index.definition)
+    return (f" include ({included})" if included else "") + (parameters[0] if parameters else "")
+
+
 def _copy_index(draft: TableDraft, index: Index) -> None:
     """A renamed column is searched by both names for a while; the copy's index goes with the copy."""
     if index.constraint is not None and not index.unique:
         return
     name = own_name("copy", index.name)
     create = draft.rehearsal.index_definition(index.name, name, draft.shape.new(swapped=False))
-    assert create is not None
+    if create is None:
+        # It covers a column that is dropped, too, and goes with that.
+        return
     if not index.immediate:
         create = create.replace("CREATE UNIQUE INDEX", "CREATE INDEX", 1)
     # Unique or not, it can reject nothing: the copy holds what the original holds.
@@ -275,12 +294,15 @@ def _inbound(draft: TableDraft, key: InboundForeignKey) -> None:
         )
     )
     draft.swap_locks.append(Lock(table=child, mode=LockMode.ACCESS_EXCLUSIVE))
+    text = literal(key.comment) if key.comment is not None else None
+    comment = [f"comment on constraint {name} on {child} is {text}"] if text is not None else []
     draft.swap(
         forward=[
             f"alter table {child} drop constraint {name}",
             f"alter table {child} rename constraint {quote(new)} to {name}",
+            *comment,
         ],
-        inverse=[f"alter table {child} add constraint {name} {definition} not valid"],
+        inverse=[f"alter table {child} add constraint {name} {definition} not valid", *comment],
     )
     if key.validated:
         draft.restored.append(Restriction(table=child, full_name=key.table, name=key.name, definition=definition))

@@ -175,6 +175,14 @@ class TableDraft:
         """Return the NOT NULL of a column where it has a name, or a comment, of its own (PostgreSQL 18)."""
         return next((c for c in self.table.constraints if c.kind == "not null" and c.columns == (column,)), None)
 
+    def set_not_null(self, column: str) -> str:
+        """Return the statements that make a column NOT NULL again, under the name that this had."""
+        named = self.named_not_null(column)
+        if named is None:
+            return self.alter(f"alter column {quote(column)} set not null")
+        added = self.alter(f"add constraint {quote(named.name)} {named.definition}")
+        return f"{added}; {self.comment_on(named)}"
+
     def comment_on(self, constraint: Constraint) -> str:
         """Return the statement that gives a constraint its comment, or takes it away."""
         text = literal(constraint.comment) if constraint.comment is not None else "null"

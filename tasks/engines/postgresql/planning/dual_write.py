@@ -273,8 +273,7 @@ class _After(_Side):
             # A new application always gives what may not be NULL.
             old = "true" if any(t.not_null for t in wanted) else straggler
             condition = (
-                f"(_changeover_insert and {empty} and ({old}))"
-                f" or (not _changeover_insert and {self.changed(going)})"
+                f"(_changeover_insert and {empty} and ({old})) or (not _changeover_insert and {self.changed(going)})"
             )
         else:
             # Where NULL is refused, a row of an old application gets what `up` says.

@@ -166,6 +166,7 @@ def _finish(draft: TableDraft, spec: MigrationSpec, places: dict[tuple[str, str,
     here = {(direction, column): where for (t, direction, column), where in places.items() if t == draft.full_name}
     resolve(draft, here)
     obstacles.of_columns(draft)
+    obstacles.broken_checks(draft)
     draft.findings += obstacles.user_triggers(draft, options.user_triggers, _may_bypass(draft))
     by_operations, draft.moves = draft.moves, []
     if draft.shape.targets or draft.shape.retired:

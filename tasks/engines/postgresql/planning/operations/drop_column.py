@@ -18,6 +18,12 @@ def draft_drop_column(op: DropColumn, draft: TableDraft, where: str) -> None:
             where=where,
             hint="Give `down`, an expression that fills it for rows written by the new application.",
         )
+    if op.down and (column.identity or column.generated is not None):
+        raise SpecError(
+            f"{op.column} is {'an identity' if column.identity else 'a generated'} column, which fills itself",
+            where=f"{where}.down",
+            hint="Leave out `down`.",
+        )
     for index in draft.table.indexes:
         if index.primary and op.column in index.columns:
             raise SpecError(

@@ -1,0 +1,90 @@
+"""How much more a backfill costs than one statement, and how much less than batches that search for their rows."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+
+from benchmarks import specs, statements
+from benchmarks.result import Result, Sizes, ratio, spread
+from benchmarks.server import Connection, Meter, Usage, copy, template
+from benchmarks.surroundings import Surroundings
+
+NAMES = ("backfill_cpu", "backfill_wall", "batches_cpu")
+_CPU, _WALL, _BATCHES = 1.15, 1.3, 0.4
+
+
+def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
+    """Fill the same column of the same table in four ways, in turns."""
+    spec = specs.write(place.folder, "backfill", specs.ADD)
+    taken: dict[str, list[Usage]] = {}
+    with template(place.postgres, sizes.rows) as name:
+        ways: dict[str, Callable[[str], Usage]] = {
+            "one": lambda url: _by_hand(place, url, _add_column, statements.one_statement),
+            "ours": lambda url: _through_flow(place, url, "backfill", spec),
+            "one_beside": lambda url: _through_flow(place, url, "single", spec),
+            "batches": lambda url: _by_hand(place, url, statements.prepare_batches, statements.batches),
+        }
+        for number in range(sizes.rounds):
+            # The other way round every other time, so that nobody always follows the same neighbour.
+            for way in ways if number % 2 == 0 else reversed(ways):
+                with copy(place.postgres, name) as url:
+                    taken.setdefault(way, []).append(ways[way](url))
+    return _results(taken, sizes)
+
+
+def _by_hand(
+    place: Surroundings, url: str, prepare: Callable[[Connection], None], fill: Callable[[Connection], None]
+) -> Usage:
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as conn:
+        prepare(conn)
+        meter = Meter.after_checkpoint(conn, place.postgres.pid)
+        fill(conn)
+        return meter.taken()
+
+
+def _through_flow(place: Surroundings, url: str, what: str, spec: Path) -> Usage:
+    here = replace(place, environment={**place.environment, specs.URL: url})
+    return Usage(**here.migrate(what, spec, place.folder / "benchmark.toml", place.postgres.pid))
+
+
+def _add_column(conn: Connection) -> None:
+    conn.execute(f"alter table orders add column {specs.COLUMN} text".encode())
+
+
+def _results(taken: dict[str, list[Usage]], sizes: Sizes) -> list[Result]:
+    cpu = {way: [usage.cpu for usage in usages] for way, usages in taken.items()}
+    wall = {way: [usage.wall for usage in usages] for way, usages in taken.items()}
+    rows = f"{sizes.rows:,} rows, {sizes.rounds} rounds"
+    beside = "the same UPDATE beside the triggers of dual write"
+    return [
+        Result(
+            name="backfill_cpu",
+            measured=ratio(cpu["ours"], cpu["one"]),
+            goal=_CPU,
+            unit="x",
+            detail=f"{rows}; processor time of the server: our backfill {spread(cpu['ours'])}, one UPDATE "
+            f"{spread(cpu['one'])}; {beside} {spread(cpu['one_beside'])}, against which we take "
+            f"{ratio(cpu['ours'], cpu['one_beside']):g} x",
+        ),
+        Result(
+            name="backfill_wall",
+            measured=ratio(wall["ours"], wall["one"]),
+            goal=_WALL,
+            unit="x",
+            detail=f"{rows}; our backfill {spread(wall['ours'])}, one UPDATE {spread(wall['one'])}; {beside} "
+            f"{spread(wall['one_beside'])}; {os.cpu_count()} cores, also for Python and Prefect's server",
+        ),
+        Result(
+            name="batches_cpu",
+            measured=ratio(cpu["ours"], cpu["batches"]),
+            goal=_BATCHES,
+            unit="x",
+            detail=f"{rows}; processor time of the server: our backfill {spread(cpu['ours'])}, the way of pgroll "
+            f"(batches of {statements.BATCH} rows by CTE, LIMIT and a trigger, written out here in SQL) "
+            f"{spread(cpu['batches'])}; wall {spread(wall['ours'])} against {spread(wall['batches'])}. pgroll itself "
+            "was not run: its module could not be had from the Go module proxy",
+        ),
+    ]

@@ -1,0 +1,44 @@
+"""The migrations that are measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+COLUMN = "customer_key"
+EXPRESSION = "lower(btrim(customer))"
+
+ADD: Mapping[str, Any] = {
+    "add_column": {
+        "table": "orders",
+        "column": {"name": COLUMN, "type": "text", "nullable": True},
+        "up": EXPRESSION,
+    }
+}
+WIDEN: Mapping[str, Any] = {
+    "alter_column": {"table": "orders", "column": "quantity", "type": "bigint", "up": "quantity", "down": "quantity"}
+}
+
+_PROFILE = """
+name = "benchmark"
+evidence = {evidence}
+
+[databases.main]
+url_env = "CHANGEOVER_BENCHMARK_URL"
+"""
+URL = "CHANGEOVER_BENCHMARK_URL"
+
+
+def write(folder: Path, name: str, *operations: Mapping[str, Any]) -> Path:
+    """Write a spec, and give its path."""
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"migration": name, "operations": operations}), encoding="utf-8")
+    return path
+
+
+def write_profile(folder: Path) -> Path:
+    """Write a profile with the limits that everybody has who sets none, and give its path."""
+    path = folder / "benchmark.toml"
+    # A JSON string is a TOML string, too.
+    path.write_text(_PROFILE.format(evidence=json.dumps(str(folder / "evidence"))), encoding="utf-8")
+    return path

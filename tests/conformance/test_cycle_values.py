@@ -1,0 +1,119 @@
+"""The cycle for keys and values of every kind: what PostgreSQL can store has to arrive, to the last bit."""
+
+import pytest
+
+from tests.conformance.cycle import Case, Cycle
+from tests.conformance.drive import Connection
+
+KEYS = {
+    "uuid": ("uuid", "md5(i::text)::uuid"),
+    "text": ("text collate \"C\"", "'k' || i || repeat('''\\\"', i % 3)"),
+    "text collated": ("text", "chr(64 + i) || 'é' || i"),
+    "negative": ("int", "i * -1000"),
+    "gaps": ("bigint", "i * 9007199254740993"),
+    "numeric": ("numeric", "i / 7.0"),
+    "timestamptz": ("timestamptz", "'2020-01-01'::timestamptz + i * interval '1.000001 s'"),
+    "date": ("date", "case i when 1 then '-infinity'::date when 2 then 'infinity' else '2000-02-28'::date + i end"),
+    "bytea": ("bytea", "decode(lpad(to_hex(i), 4, '0'), 'hex')"),
+    "double": ("float8", "case i when 1 then 'NaN'::float8 when 2 then '-infinity' else i / 3.0 end"),
+    "enum": ("mood", "enum_range(null::mood)[i]"),
+    "domain": ("positive", "i"),
+    "boolean": ("boolean", "i = 1"),
+    "inet": ("inet", "'10.0.0.0'::inet + i"),
+    "interval": ("interval", "i * interval '1 month 2 days 3.5 s'"),
+    "char": ("char(9)", "'c' || i"),
+    "array": ("int[]", "array[i, i % 2]"),
+    "composite type": ("pair", "row(i, 'x' || i)::pair"),
+    "range": ("int4range", "int4range(i, i + 5)"),
+}
+TYPES = "create type mood as enum ('e', 'd', 'c', 'b', 'a'); create domain positive as int check (value > 0);" \
+    " create type pair as (n int, s text);"
+ROWS = {"boolean": 2, "enum": 5}
+
+
+def key_case(name: str, kind: str, value: str) -> Case:
+    schema = f"{TYPES} create table t (k {kind} primary key, v int);" \
+        f" insert into t select {value}, nullif(i, 4) from generate_series(1, {ROWS.get(name, 23)}) i;"
+    return Case(name=f"key - {name}", schema=schema, operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "bigint", "up": "v", "down": "v"}},
+        {"add_column": {"table": "t", "column": {"name": "c", "type": "text"}, "up": "k::text"}}])
+
+
+VALUES = {
+    "json": ("json", """'{"b":1, "a" : [1.0,1.00], "a":2}'::json"""),
+    "jsonb": ("jsonb", """'{"b":1.00, "a" : [1.0, null]}'::jsonb"""),
+    "json null": ("jsonb", "'null'::jsonb"),
+    "xml": ("xml", "'<a>1</a>'::xml"),
+    "text array": ("text[]", """array['a', null, 'NULL', '', '{', '"', '\\']"""),
+    "odd array": ("int[]", "'[5:6]={1,2}'::int[]"),
+    "empty array": ("int[][]", "'{}'::int[]"),
+    "numeric": ("numeric", "case i when 1 then 1.0 when 2 then 1.00 when 3 then 'NaN' when 4 then 'Infinity' else 1e-30 end"),
+    "float": ("float8", "case i when 1 then '-0'::float8 when 2 then 'NaN' when 3 then '-Infinity' when 4 then 0.1 + 0.2 else 5e-324 end"),
+    "real": ("real", "case i when 1 then '-0'::real when 2 then 'NaN' else 0.1 end"),
+    "timestamptz": ("timestamptz", "case i when 1 then 'infinity'::timestamptz when 2 then '-infinity' else '4713-01-01 BC' end"),
+    "timestamp": ("timestamp", "'2021-03-28 02:30:00.000001'"),
+    "timetz": ("timetz", "'04:05:06.789-08:30'"),
+    "interval": ("interval", "case i when 1 then '1 mon'::interval when 2 then '30 days' else '720:00:00' end"),
+    "bytea": ("bytea", "'\\x00ff27225c'"),
+    "huge": ("text", "case when i = 2 then repeat(md5(i::text), 100000) else '' end"),
+    "char": ("char(5)", "case i when 1 then '' else 'a ' end"),
+    "text blanks": ("text", "case i when 1 then '' when 2 then ' ' when 3 then E'\\\\N' else E'\\n\\t' end"),
+    "enum": ("mood", "'b'"),
+    "domain": ("positive", "i"),
+    "composite": ("pair", "case i when 1 then row(null, null)::pair else row(1, 'x')::pair end"),
+    "bits": ("bit varying(9)", "b'1011'"),
+    "money": ("money", "12.34::money"),
+    "point": ("point", "point(i, '-0')"),
+    "tsvector": ("tsvector", "'a fat cat'::tsvector"),
+    "multirange": ("int4multirange", "'{[1,3),[5,7)}'"),
+    "oid and regclass": ("regclass", "'pg_class'::regclass"),
+    "macaddr": ("macaddr", "'08:00:2b:01:02:03'"),
+    "enum array": ("mood[]", "array['a', null]::mood[]"),
+}
+
+
+def value_case(name: str, kind: str, value: str) -> Case:
+    """The same image has to come out of a renamed column, of a column through text, and of a retired one."""
+    schema = f"{TYPES} create table t (id int primary key, a {kind}, b {kind}, d {kind});" \
+        f" insert into t select i, x, x, x from (select i, case when i <> 6 then {value} end as x from generate_series(1, 7) i) s;"
+    return Case(name=f"value - {name}", schema=schema, writes="insert into t select id + 100, a, b, d from t where id > 3; update t set a = b", operations=[
+        {"rename_column": {"table": "t", "from": "a", "to": "z"}},
+        {"alter_column": {"table": "t", "column": "b", "type": "text", "up": "b::text", "down": f"b::{kind}", **({"lossy": True} if name in ("money", "char") else {})}},
+        {"add_column": {"table": "t", "column": {"name": "e", "type": kind, "nullable": True}, "up": "d"}},
+        {"drop_column": {"table": "t", "column": "d", "down": "e"}},
+    ])
+
+
+OTHER = [
+    Case(name="empty table", schema="create table t (id int primary key, a int not null)", operations=[
+        {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
+        {"alter_column": {"table": "t", "column": "a", "type": "text", "up": "a::text", "down": "a::int"}}],
+        after="insert into t values (1, '5')", back="insert into t values (1, 5)"),
+    Case(name="one row", schema="create table t (id int primary key, a int); insert into t values (-2147483648, null)", operations=[
+        {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
+        {"add_column": {"table": "t", "column": {"name": "c", "type": "int", "nullable": True}, "up": "a"}}]),
+    Case(name="composite key", schema="create table t (a text, b int, c date default '2020-01-01', v int, primary key (b, a, c));"
+         " insert into t select 'x' || i % 4, i, date '2020-01-01' + i % 3, i from generate_series(-20, 20) i", operations=[
+        {"add_column": {"table": "t", "column": {"name": "d", "type": "text"}, "up": "a || b"}},
+        {"rename_column": {"table": "t", "from": "b", "to": "bb"}}]),
+    Case(name="no primary key", schema="create table t (a int not null, v int); create unique index k on t (a);"
+         " insert into t select i, i from generate_series(1, 20) i", operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
+    Case(name="chosen key", schema="create table t (a int primary key, b text not null unique, v int);"
+         " insert into t select i, 'b' || i, i from generate_series(1, 20) i", backfill={"key": {"t": ["b"]}}, operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
+    Case(name="partitioned by nothing, unlogged", schema="create unlogged table t (a int primary key, v int); insert into t values (1, 1)", operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
+    Case(name="dropped columns", schema="create table t (x int, a int primary key, y int, v int); alter table t drop column x, drop column y;"
+         " insert into t select i, i from generate_series(1, 9) i", operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
+    Case(name="comments in expressions", schema="create table t (a int primary key, v int); insert into t values (1, 1)", operations=[
+        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text -- up", "down": "v::int -- down"}},
+        {"add_column": {"table": "t", "column": {"name": "c", "type": "text", "check": {"name": "k", "constraint": "c <> '%' -- check"}}, "up": "'it''s $$ % {x} ' || t.v /* x */ -- y"}}]),
+]
+CASES = [key_case(name, *rest) for name, rest in KEYS.items()] + [value_case(name, *rest) for name, rest in VALUES.items()] + OTHER
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_cycle(case: Case, conn: Connection, url: str) -> None:
+    Cycle(case, conn, url).all_legs()

@@ -1,0 +1,188 @@
+"""Secrets stay secret: after whole runs, good and bad, the password and the rows' values are searched everywhere."""
+
+import gzip
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.faults.prefect_api import PrefectApi
+from tests.faults.runs import ROOT
+from tests.faults.shop import MIGRATION, Shop, write_profile, write_spec
+
+pytestmark = pytest.mark.timeout(300)
+PASSWORD = "s3cr3t-Passw0rd"
+VALUE = "TOPSECRET-ROW-VALUE"
+
+FAILING = {
+    # The gate: a row breaks a new restriction. The step: `up` raises on a row, and PostgreSQL quotes its value.
+    "gate": [{"alter_column": {"table": "orders", "column": "note", "check": {"name": "k", "constraint": f"note <> '{VALUE}'"}}}],
+    "step": [{"add_column": {"table": "orders", "up": "note::integer", "column": {"name": "n", "type": "integer"}}}],
+    "unique": [{"alter_column": {"table": "orders", "column": "note", "unique": {"name": "u"}}}],
+}
+
+
+class Onlooker:
+    """Reads, again and again, what everybody on the machine and on the server can see of our processes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="onlooker", daemon=True)
+        self.seen: set[str] = set()
+        self.looks = 0
+
+    def __enter__(self) -> "Onlooker":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with psycopg.connect(self._url, autocommit=True, application_name="onlooker") as conn:
+            while not self._over.wait(0.1):
+                self.seen |= {row[0] for row in conn.execute("select distinct application_name from pg_stat_activity")}
+                self.seen |= set(_command_lines())
+                self.looks += 1
+
+
+def _command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+
+
+def _with_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{quote(PASSWORD)}@{parts.hostname}:{parts.port}"))
+
+
+def _drive(shop: Shop, api: PrefectApi, command: str, migration: str | Path) -> tuple[int, str]:
+    """Run a flow in a process that nothing was imported for, at the most talkative level; return code and output."""
+    folder = shop.folder / f"drive-{command}-{len(list(shop.folder.iterdir()))}"
+    folder.mkdir()
+    environment = {
+        **os.environ,
+        "CHANGEOVER_URL": _with_password(shop.url),
+        "PREFECT_API_URL": api.url,
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "DEBUG",
+        "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "changeover,sqlalchemy.engine,great_expectations,psycopg",
+        "PREFECT_DEBUG_MODE": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+    command_line = [sys.executable, "-m", "tests.faults.driver", command, str(migration), str(shop.profile)]
+    process = subprocess.Popen(
+        [*command_line, str(folder / "outcome.json")],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, output + (folder / "outcome.json").read_text()
+
+
+def _everything(shop: Shop, api: PrefectApi, outputs: list[str]) -> Iterator[tuple[str, str]]:
+    """Give all places that remember something, with what they remember."""
+    for number, output in enumerate(outputs):
+        yield f"output {number}", output
+    yield from _rows_of_the_ledger(shop)
+    yield from _rows_of_prefect(api)
+    for path in shop.folder.rglob("*"):
+        if path.is_file() and path != shop.spec and not path.name.startswith("spec-"):
+            if path.name.endswith(".copy.gz"):
+                # The dump is what the rows are in; the password is not.
+                yield f"dump {path}", gzip.decompress(path.read_bytes()).decode().replace(VALUE, "")
+            else:
+                yield str(path), path.read_bytes().decode(errors="replace")
+    for path in api.home.glob("*.log"):
+        yield str(path), path.read_text(errors="replace")
+
+
+def _rows_of_the_ledger(shop: Shop) -> Iterator[tuple[str, str]]:
+    with shop.connect() as conn:
+        tables = conn.execute("select relname from pg_class where relnamespace = 'changeover'::regnamespace"
+                              " and relkind = 'r'").fetchall()
+        assert len(tables) > 5
+        for (table,) in tables:
+            for row in conn.execute(sql.SQL("select t::text from changeover.{} t").format(sql.Identifier(table))):
+                yield f"changeover.{table}", row[0]
+
+
+def _rows_of_prefect(api: PrefectApi) -> Iterator[tuple[str, str]]:
+    """Every row of every table: runs, parameters, states, logs, artifacts."""
+    found = list(api.home.glob("*.db"))
+    assert found
+    conn = sqlite3.connect(f"file:{found[0]}?mode=ro", uri=True)
+    try:
+        tables = [row[0] for row in conn.execute("select name from sqlite_master where type = 'table'")]
+        assert "log" in tables
+        for table in tables:
+            for row in conn.execute(f'select * from "{table}"'):
+                yield f"prefect {table}", repr(row)
+    finally:
+        conn.close()
+
+
+def _plant(shop: Shop) -> None:
+    with shop.connect() as conn:
+        for table in ("orders", "orders_twin"):
+            conn.execute(f"update {table} set customer = '{VALUE}', note = '{VALUE}' where id % 1000 = 7")
+
+
+def _assert_silent(shop: Shop, api: PrefectApi, outputs: list[str], onlooker: Onlooker, *, value: bool = True) -> None:
+    wanted = [PASSWORD, *([VALUE] if value else [])]
+    places = list(_everything(shop, api, outputs))
+    assert {"changeover.migrations", "prefect log", "prefect flow_run"} <= {place for place, _ in places}
+    leaks = {(place, word) for place, text in places for word in wanted if word in text}
+    assert leaks == set()
+    assert onlooker.looks > 10
+    assert any(name.startswith("changeover ") for name in onlooker.seen)
+    assert [line for line in onlooker.seen if PASSWORD in line or VALUE in line] == []
+
+
+def test_a_whole_migration(shop: Shop, api: PrefectApi) -> None:
+    _plant(shop)
+    outputs = []
+    with Onlooker(shop.url) as onlooker:
+        for command, migration in (("run", shop.spec), ("rollback", MIGRATION), ("run", shop.spec), ("contract", MIGRATION)):
+            code, output = _drive(shop, api, command, migration)
+            assert code == 0, output[-4000:]
+            outputs.append(output)
+    assert any("DEBUG" in output for output in outputs)
+    _assert_silent(shop, api, outputs, onlooker)
+
+
+@pytest.mark.parametrize("how", ["step", "unique"])
+def test_a_failing_migration(how: str, shop: Shop, api: PrefectApi) -> None:
+    _plant(shop)
+    spec = write_spec(shop.folder / f"spec-{how}.json", FAILING[how], f"failing_{how}")
+    with Onlooker(shop.url) as onlooker:
+        code, output = _drive(shop, api, "run", spec)
+    assert code in (1, 2), output[-4000:]
+    assert "UNEXPECTED" not in output
+    _assert_silent(shop, api, [output], onlooker)
