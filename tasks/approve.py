@@ -68,10 +68,11 @@ def decide(
 
     Raises StateError when it is the author's or the executor's: whoever asks does not approve (NIST AC-5).
     """
-    engine = engine_of(profile, database, migration, new_run_id())
+    # A session of the migration's own name would be ended by the next run that takes over.
+    engine = engine_of(profile, database, f"decision on {migration}", new_run_id())
     with engine.connect("approve") as conn, conn.transaction():
         known = summary(conn, migration)
-        if decision == "approve" and approver in (known.author, known.executor):
+        if decision == "approve" and same_person(approver, known.author, known.executor):
             raise StateError(
                 f"{approver} is the author of the migration, or runs it, and cannot approve it",
                 where=migration,
@@ -95,7 +96,12 @@ def _approvers(boundary: Boundary, run: Run) -> tuple[str, ...]:
 
 
 def _independent(approval: Approval, author: str, executor: str) -> bool:
-    return approval.approver not in (author, executor)
+    return not same_person(approval.approver, author, executor)
+
+
+def same_person(name: str, *others: str | None) -> bool:
+    """Tell whether a name is one of the others, however it is written."""
+    return name.strip().casefold() in {other.strip().casefold() for other in others if other}
 
 
 def _await(boundary: Boundary, run: Run, message: str) -> None:

@@ -57,7 +57,7 @@ def open_migration(migration: str | MigrationSpec, profile: str = "local", *, da
         run_id=new_run_id(),
         actor=actor(),
     )
-    with _held(run, spec) as held, _outcome(held):
+    with in_our_words(name), _held(run, spec) as held, _outcome(held), in_our_words(name):
         yield held
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from examples.demo.latency import Latency, LockWait
 from examples.demo.orders import Differences
-from examples.demo.report import Failure
+from examples.demo.report import Failure, Statement
 
 LOCK_BUDGET_MS = 300
 """Of the demo's profile: the longest that Changeover waits for a table lock, and others behind it."""
@@ -37,6 +37,8 @@ class Period:
     rate: float
     """Statements a second on `orders`."""
     latency: Latency
+    slowest: tuple[Statement, ...]
+    """The slowest three, so that a stall can be looked into."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,10 @@ class Story:
             sent = sum(counts.get(kind, 0) for kind in ON_ORDERS)
             seconds = until - since
             latency = report.latency(since, until)
-            figures.periods.append(Period(name=name, seconds=seconds, rate=sent / seconds, latency=latency))
+            slowest = report.slowest(3, since, until)
+            figures.periods.append(
+                Period(name=name, seconds=seconds, rate=sent / seconds, latency=latency, slowest=slowest)
+            )
         audit = verify(self.connection, self.place.evidence)
         figures.audit_records, figures.audit_anchors = audit.records, audit.anchors
         figures.audit_problems = audit.problems

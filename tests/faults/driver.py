@@ -16,27 +16,33 @@ UNEXPECTED = 70
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one flow; its outcome goes to a file as JSON, its log to standard error."""
+    """Run flows one after the other; outcomes go to a file as JSON, logs to standard error.
+
+    A flow is written `run=PATH`, `rollback=NAME` or `contract=NAME`. The exit code is that of the last one.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.faults.driver", description=__doc__)
-    parser.add_argument("command", choices=["run", "rollback", "contract"])
-    parser.add_argument("migration")
     parser.add_argument("profile")
-    parser.add_argument("outcome", type=Path)
+    parser.add_argument("outcomes", type=Path)
+    parser.add_argument("flows", nargs="+")
     asked = parser.parse_args(arguments)
-    try:
-        outcome = {"state": _flow(asked.command, asked.migration, asked.profile)}
-        code = 0
-    except ChangeoverError as error:
-        outcome = {name: str(getattr(error, name)) for name in ("code", "what", "where", "hint", "changed")}
-        outcome["type"] = type(error).__name__
-        code = error.exit_code
-        sys.stderr.write(f"{error}\n")
-    except Exception:  # noqa: BLE001 - the test wants to see what nobody expected
-        outcome = {"code": "UNEXPECTED", "what": traceback.format_exc()}
-        code = UNEXPECTED
-        traceback.print_exc()
-    asked.outcome.write_text(json.dumps(outcome))
+    outcomes: list[dict[str, str]] = []
+    for flow in asked.flows:
+        code, outcome = _one(*flow.split("=", 1), asked.profile)
+        outcomes.append(outcome)
+        asked.outcomes.write_text(json.dumps(outcomes))
     return code
+
+
+def _one(command: str, migration: str, profile: str) -> tuple[int, dict[str, str]]:
+    try:
+        return 0, {"state": _flow(command, migration, profile)}
+    except ChangeoverError as error:
+        sys.stderr.write(f"{error}\n")
+        told = {name: str(getattr(error, name)) for name in ("code", "what", "where", "hint", "changed")}
+        return error.exit_code, {**told, "type": type(error).__name__}
+    except Exception:  # noqa: BLE001 - the test wants to see what nobody expected
+        traceback.print_exc()
+        return UNEXPECTED, {"code": "UNEXPECTED", "what": traceback.format_exc()}
 
 
 def _flow(command: str, migration: str, profile: str) -> str:

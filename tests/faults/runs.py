@@ -89,8 +89,8 @@ class Run:
         if not self.ended:
             self.kill()
             raise AssertionError(f"the run did not end within {seconds:g} s:\n{self.log[-6000:]}")
-        written = self._folder / "outcome.json"
-        said = json.loads(written.read_text()) if written.exists() else {}
+        written = self._folder / "outcomes.json"
+        said = json.loads(written.read_text())[-1] if written.exists() else {}
         code = self._process.exitcode
         assert code is not None
         return Outcome(exit_code=code, said=said, log=self.log, seconds=time.monotonic() - self._started)
@@ -111,7 +111,7 @@ class Runs:
         """Start a run against the database of this URL."""
         folder = self._folder / f"run-{secrets.token_hex(4)}"
         folder.mkdir()
-        arguments = [command, str(migration), str(profile), str(folder / "outcome.json")]
+        arguments = [str(profile), str(folder / "outcomes.json"), f"{command}={migration}"]
         given = {"CHANGEOVER_URL": url, "CHANGEOVER_ACTOR": "fault-suite", **environment}
         process = self._context.Process(
             target=driver.child, args=(arguments, given, str(folder / "log")), daemon=True

@@ -189,7 +189,7 @@ class Shop:
     def ask(self, question: str, *values: object) -> Any:
         """Return the first column of the first row."""
         with self.connect() as conn:
-            row = conn.execute(question.encode(), values).fetchone()
+            row = conn.execute(question.encode(), values or None).fetchone()
         return row[0] if row else None
 
     def steps(self, phase: str = "%") -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Indexes built and dropped without blocking writers, and without leaving an invalid one behind."""
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -113,7 +114,9 @@ class _Watch:
         self.journal = journal
         self.gave_up = ""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index watch", daemon=True)
+        # In the context of the run: a thread has none of its own, and what it says would go to nobody's log.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="index watch", daemon=True)
 
     def __enter__(self) -> "_Watch":
         self._thread.start()

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,11 +41,11 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     select, relation = _selection(target, swapped)
-    file = folder / f"{target.table}-{'after' if swapped else 'before'}-swap.copy.gz"
+    file = folder / f"{_file_name(target.table)}-{'after' if swapped else 'before'}-swap.copy.gz"
     with conn.transaction():
         conn.execute("set transaction isolation level repeatable read read only")
         conn.execute("set local statement_timeout = 0; set local row_security = off")
-        rows, total = digest(conn, f"(select {select} from {relation})", "t")
+        rows, total = digest(conn, f"(select {select} from {relation})")
         sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
         types = _types(conn, select, relation)
     record = DumpRecord(
@@ -54,6 +55,12 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
     manifest = record.model_dump(mode="json") | {"selection": select, "types": types}
     file.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n")
     return record
+
+
+def _file_name(table: str) -> str:
+    """The name of a table as one of a file: others than plain letters may mean something to a file system."""
+    plain = re.sub(r"[^\w.-]", "_", table, flags=re.ASCII)
+    return plain if plain == table else f"{plain}-{hashlib.sha256(table.encode()).hexdigest()[:8]}"
 
 
 def _selection(target: DumpTarget, swapped: bool) -> tuple[str, str]:
@@ -106,7 +113,7 @@ def _verify(conn: Connection, file: Path, types: list[str], record: DumpRecord) 
         ):
             while block := packed.read(1 << 20):
                 copy.write(block)
-        rows, total = digest(conn, quote(RESTORED), "t")
+        rows, total = digest(conn, quote(RESTORED))
     if (rows, total) != (record.rows, record.digest):
         raise StepError(
             f"the dump of {record.table} does not restore to what it was taken from",

@@ -37,20 +37,22 @@ def measure(conn: Connection, tables: tuple[str, ...]) -> Facts:
 
 def _table(conn: Connection, table: str) -> TableFacts:
     schema, _, name = table.rpartition(".")
-    rows, total = digest(conn, f"{quote(schema)}.{quote(name)}", "t")
+    rows, total = digest(conn, f"{quote(schema)}.{quote(name)}")
     return TableFacts(table=table, rows=rows, digest=total)
 
 
-def digest(conn: Connection, relation: str, row: str) -> tuple[int, str]:
-    """Return count and digest of `row`, an expression over `relation as t`.
+def digest(conn: Connection, relation: str) -> tuple[int, str]:
+    """Return count and digest of the rows of a FROM item.
 
     Some types cannot be hashed (json, point, xml): their rows are digested as text.
     """
+    # A column of the alias's name would be taken for the row: no column of a user's has this one.
+    row = "_changeover_row"
     for value in (f"hash_record_extended({row}, 0)", f"hashtextextended({row}::text, 0)"):
         try:
             with conn.transaction():
                 found = conn.execute(
-                    f"select count(*), coalesce(sum({value}), 0)::text from {relation} as t"
+                    f"select count(*), coalesce(sum({value}), 0)::text from {relation} as {row}"
                 ).fetchone()
         except (psycopg.errors.UndefinedFunction, psycopg.errors.DatatypeMismatch):
             continue

@@ -124,9 +124,9 @@ def _moved_definition(draft: TableDraft, constraint: Constraint, definition: str
         return None
     if constraint.kind == "check":
         return draft.rehearsal.check_definition(constraint.name, names)
-    _, separator, tail = definition.partition(") REFERENCES ")
+    tail = definition[len(f"FOREIGN KEY ({draft.rehearsal.printed(constraint.columns)}") :]
     listed = ", ".join(quote(names[column]) for column in constraint.columns)
-    return f"foreign key ({listed}{separator}{_ACTION_COLUMNS.sub(lambda found: _action(found, names), tail)}"
+    return f"foreign key ({listed}{_ACTION_COLUMNS.sub(lambda found: _action(found, names), tail)}"
 
 
 _NAME = r'"(?:[^"]|"")*"|[^ ,()"]+'
@@ -282,7 +282,7 @@ def _inbound(draft: TableDraft, key: InboundForeignKey) -> None:
     name, new = quote(key.name), own_name("new", key.name)
     definition = key.definition.removesuffix(" NOT VALID")
     listed = ", ".join(quote(names[column]) for column in key.referenced_columns)
-    head, tail = _split_inbound(definition)
+    head, tail = _split_inbound(draft, key, definition)
     draft.inbound.append(
         Restriction(
             table=child,
@@ -313,10 +313,12 @@ def _let_go(draft: TableDraft, key: InboundForeignKey) -> None:
     draft.later(inverse=[f"alter table {child} drop constraint {quote(key.name)}"])
 
 
-def _split_inbound(definition: str) -> tuple[str, str]:
+def _split_inbound(draft: TableDraft, key: InboundForeignKey, definition: str) -> tuple[str, str]:
     """Cut `FOREIGN KEY (a) REFERENCES s.t(b) ON DELETE ...` around the referenced table and columns."""
-    head, _, rest = definition.partition(" REFERENCES ")
-    return head, rest[rest.index(")") + 1 :]
+    head = f"FOREIGN KEY ({draft.rehearsal.printed(key.columns)})"
+    rest = definition[len(head) :]
+    listed = f"({draft.rehearsal.printed(key.referenced_columns)})"
+    return head, rest[rest.index(listed) + len(listed) :]
 
 
 def _default(draft: TableDraft, name: str, old: str) -> None:

@@ -24,6 +24,7 @@ from tasks.engines.postgresql.planning.shape import Shape
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import SpecError
+from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
@@ -117,7 +118,7 @@ def _full_name(whole: SpecDraft, name: str, where: str) -> str:
             hint="Write it into create_table, or use a second spec.",
         )
     quoted = whole.resolve_table(name, where)
-    return next(t.full_name for t in whole.catalogue.tables if quoted == f'"{t.schema_name}"."{t.name}"')
+    return next(t.full_name for t in whole.catalogue.tables if quoted == f"{quote(t.schema_name)}.{quote(t.name)}")
 
 
 def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: int) -> TableDraft:

@@ -71,7 +71,8 @@ class Rehearsal:
     def try_on_new(self, statement: str, where: str, hint: str = "") -> None:
         """Run a statement on the twin of the new shape; `{table}` stands for its name."""
         with self.blaming(where, hint):
-            self.conn.execute(statement.replace("{table}", self.new))
+            # Only the first: a name may look the same.
+            self.conn.execute(statement.replace("{table}", self.new, 1))
 
     def reads(self, twin: str, expression: str, where: str) -> tuple[str, ...]:
         """Return the columns of the twin that an expression reads, after checking that it is one expression."""
@@ -116,6 +117,15 @@ class Rehearsal:
                 f"explain insert into {target} ({quote(column)}) overriding system value"
                 f" select ({expression}\n) from {source} as {quote(self.table.name)}"
             )
+
+    def printed(self, names: Sequence[str]) -> str:
+        """Return a list of names as PostgreSQL prints it in definitions: quoted only where that is needed."""
+        row = self.conn.execute(
+            "select string_agg(quote_ident(name), ', ' order by n) from unnest(%s::text[]) with ordinality as t (name, n)",
+            (list(names),),
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def collation(self, column: str) -> str | None:
         """Return the collation of a column of the new shape, where it is not that of its type."""

@@ -1,0 +1,40 @@
+"""Errors of the driver in our words, wherever nobody has found better ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from tasks.engines.postgresql.address import redact
+from tasks.engines.postgresql.transient import is_transient
+from tasks.model.errors import ChangeoverError, DataChanged, StepError, TransientError
+
+_TELLING: Final = frozenset({"08", "25", "40", "42", "53", "55", "57", "58"})
+"""Classes of SQLSTATE whose messages speak of the server and its objects, never of the values in a row."""
+_HINTS: Final = {
+    "53100": "Make room on the disk of the server, then run again.",
+    "42501": "Ask the administrator for the privilege, then run again.",
+}
+
+
+@contextmanager
+def in_our_words(where: str) -> Iterator[None]:
+    """Turn an error of the driver into TransientError or StepError, with a remedy and without values of rows."""
+    try:
+        yield
+    except psycopg.Error as error:
+        # None: details and contexts of PostgreSQL show values of rows, and Prefect logs whatever is chained.
+        raise translated(error, where) from None
+
+
+def translated(error: psycopg.Error, where: str) -> ChangeoverError:
+    """Return our error for one of the driver."""
+    code = error.sqlstate or ""
+    words = error.diag.message_primary if code[:2] in _TELLING else None
+    what = f"the server said {code or 'nothing'}: {redact(words) if words else type(error).__name__}"
+    if is_transient(error):
+        hint = "Run again: it goes on from what the ledger says is done."
+        return TransientError(what, where=where, hint=hint, changed=DataChanged.PARTIALLY)
+    hint = _HINTS.get(code, "Remove the cause, then run again, or roll back.")
+    return StepError(what, where=where, hint=hint, changed=DataChanged.PARTIALLY)
