@@ -27,6 +27,7 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
         profile: Name or path of the profile: which database, under which limits.
         database: Name of the database in the profile, where `migration` is a name; a spec names its own.
     """
+    gates.import_early()
     with open_migration(migration, profile, database=database) as m:
         preflight(m)
         snapshot(m)

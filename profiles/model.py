@@ -132,7 +132,7 @@ class Profile(Record):
     soak: Seconds = 0.0
     """How long to watch after the switch."""
     on_failure: Literal["rollback", "keep"] = "rollback"
-    """What to do when a step or a gate fails for good before the swap."""
+    """What to do when a step or a gate fails for good, before the contract."""
     evidence: str = "evidence"
     """Folder of audit anchors, dumps and reports, relative to the working directory."""
     values_in_reports: bool = False

@@ -24,15 +24,15 @@ class AwaitingApproval(Paused):
 
 
 @verb("approve")
-def approve(run: Run) -> tuple[str, ...]:
-    """Wait until enough people have approved this very plan; return who did.
+def approve(run: Run) -> int:
+    """Wait until enough people have approved this very plan; return how many did.
 
     Neither the author nor whoever runs it counts. Raises StateError when somebody rejects, AwaitingApproval
     when the profile's patience ends.
     """
     needed = run.settings.approvals
     if needed == 0:
-        return ()
+        return 0
     deadline = time.monotonic() + run.settings.approval_wait
     told = False
     with Boundary(run) as boundary:
@@ -40,7 +40,7 @@ def approve(run: Run) -> tuple[str, ...]:
             approvers = _approvers(boundary, run)
             if len(approvers) >= needed:
                 _go_on(boundary, run)
-                return approvers
+                return len(approvers)
             if not told:
                 _await(boundary, run, f"{len(approvers)} of {needed} approvals")
                 told = True

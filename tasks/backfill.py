@@ -65,7 +65,7 @@ def _begin(run: Run, step: Step, action: Backfill) -> tuple[Cursor, ...]:
     return found
 
 
-@verb("backfill shard")
+@verb("backfill shard", "shard {shard}")
 def backfill_shard(run: Run, key: str, shard: int) -> None:
     """Fill one shard to its end. After a passing failure it goes on from its cursor, on a new session."""
     step = next(step for step in run.plan.steps if step.key == key)

@@ -13,10 +13,13 @@ import psycopg
 
 from tasks.approve import AwaitingApproval
 from tasks.engines.postgresql.drift import refuse_drift
+from tasks.engines.postgresql.sessions import require_privileges
+from tasks.engines.postgresql.translate import in_our_words
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition
 from tasks.model.errors import ChangeoverError, ConcurrentRunError, DataChanged, Paused, Refused, SpecError, StateError
+from tasks.model.plan import Plan
 from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState
@@ -57,7 +60,7 @@ def open_migration(migration: str | MigrationSpec, profile: str = "local", *, da
         run_id=new_run_id(),
         actor=actor(),
     )
-    with in_our_words(name), _held(run, spec) as held, _outcome(held), in_our_words(name):
+    with _held(run, spec) as held, _outcome(held), in_our_words(name):
         yield held
 
 
@@ -100,10 +103,11 @@ def _spec(migration: str | MigrationSpec) -> MigrationSpec | None:
 def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
     """Plan if there is nothing in the ledger, hold the tables, take over, and say that it runs."""
     run.engine.check()
+    drafted = _first_plan(run, spec) if spec is not None else None
     with run.ledger("install") as conn:
         install.install(conn, actor=run.actor)
     if spec is not None:
-        record_plan(run, spec)
+        record_plan(run, spec, drafted)
     with run.ledger() as conn:
         tables = state.load(conn, run.migration).plan.tables
     with run.engine.hold((*tables, f"migration {run.migration}")), run.ledger() as conn:
@@ -130,7 +134,17 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
         yield held
 
 
-def record_plan(run: Run, spec: MigrationSpec) -> None:
+def _first_plan(run: Run, spec: MigrationSpec) -> Plan | None:
+    """Plan before there is a ledger: what is refused leaves nothing behind, not even that."""
+    with run.ledger("plan") as conn:
+        if install.is_installed(conn):
+            return None
+        plan = run.engine.plan(spec)
+        require_privileges(conn, plan.tables)
+        return plan
+
+
+def record_plan(run: Run, spec: MigrationSpec, drafted: Plan | None = None) -> None:
     """Put the plan into the ledger; a migration that has begun keeps the plan that it began with."""
     with run.ledger("plan") as conn:
         known = {m.id: m for m in state.listing(conn)}.get(spec.migration)
@@ -142,7 +156,7 @@ def record_plan(run: Run, spec: MigrationSpec) -> None:
                     hint="Roll back first, restore the spec, or give the new spec another name.",
                 )
             return
-        plan = run.engine.plan(spec)
+        plan = drafted or run.engine.plan(spec)
         with conn.transaction():
             if known is None:
                 state.create(conn, plan, run.profile, run.actor)
@@ -170,8 +184,11 @@ def _outcome(run: Run) -> Iterator[None]:
         raise
     else:
         with run.ledger() as conn:
-            unfinished = state.summary(conn, run.migration).state is _S.RUNNING
-        if unfinished:
+            now = state.summary(conn, run.migration).state
+            if now is _S.SWAPPED:
+                # A flow without a soak of its own.
+                transition(conn, run.migration, run.epoch, _S.COMPLETE)
+        if now is _S.RUNNING:
             _note(run, _S.PAUSED, "the flow ended before the swap")
         run.anchor()
 

@@ -17,8 +17,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def verb(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Turn a function into a task with this label. What it raises is ours: Prefect logs it with all that it says."""
+def verb(name: str, label: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Turn a function into a task; `label`, the name of its runs, may name arguments in braces.
+
+    What it raises is ours: Prefect logs it with all that it says.
+    """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         @wraps(function)
@@ -26,6 +29,6 @@ def verb(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             with in_our_words(name):
                 return function(*args, **kwargs)
 
-        return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False, retries=0)(told)
+        return task(name=name, task_run_name=label or name, cache_policy=NO_CACHE, persist_result=False, retries=0)(told)
 
     return decorate

@@ -2,16 +2,15 @@
 
 from tasks.boundary import Boundary
 from tasks.model.errors import PreflightError
-from tasks.model.plan import Finding
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 
 
 @verb("preflight")
-def preflight(run: Run) -> tuple[Finding, ...]:
+def preflight(run: Run) -> int:
     """Check everything that can be checked before anything changes; raise PreflightError on errors.
 
-    A closed window stops the run as paused. Takes no lock but ACCESS SHARE.
+    A closed window stops the run as paused. Takes no lock but ACCESS SHARE. Returns how many findings there are.
     """
     with Boundary(run) as boundary:
         boundary.check()
@@ -26,4 +25,4 @@ def preflight(run: Run) -> tuple[Finding, ...]:
             where=", ".join(dict.fromkeys(finding.where for finding in errors)),
             hint=errors[0].hint,
         )
-    return findings
+    return len(findings)

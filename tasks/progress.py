@@ -10,6 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from tasks.ledger.cursors import progress
 from tasks.model.plan import Step
 from tasks.model.status import Progress as Figures
+from tasks.report import slug
 from tasks.run import Run
 
 EVERY = 2.0
@@ -55,7 +56,7 @@ class Progress:
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._artifact = cast(
             UUID,
-            create_progress_artifact(progress=0.0, key=f"backfill-{run.engine.tag}", description=step.title),
+            create_progress_artifact(progress=0.0, key=f"backfill-{slug(run)}", description=step.title),
         )
 
     def __enter__(self) -> Self:

@@ -29,13 +29,18 @@ def report(run: Run) -> Report:
     )
 
 
+def slug(run: Run) -> str:
+    """The name of the migration as Prefect allows it in the key of an artifact."""
+    return run.migration.replace("_", "-").strip("-")
+
+
 def plan_artifact(run: Run, plan: Plan) -> None:
     """Show the plan on the run's page."""
     lines = [f"# {plan.migration}", "", f"Risk **{plan.risk}**, digest `{plan.digest[:16]}`", ""]
     lines += [f"- {reason}" for reason in plan.risk_reasons]
     lines += ["", "| phase | step | rollback |", "|---|---|---|"]
     lines += [f"| {s.phase} | {s.title} | {s.undo or 'nothing needed'} |" for s in plan.steps]
-    create_markdown_artifact("\n".join(lines), key=f"plan-{run.engine.tag}", description=plan.migration)
+    create_markdown_artifact("\n".join(lines), key=f"plan-{slug(run)}", description=plan.migration)
 
 
 def gate_artifact(run: Run, result: GateResult) -> None:
@@ -52,5 +57,5 @@ def gate_artifact(run: Run, result: GateResult) -> None:
     ]
     verdict = "passed" if result.passed else "FAILED"
     create_table_artifact(
-        rows, key=f"gate-{result.gate.replace('_', '-')}-{run.engine.tag}", description=f"{result.gate}: {verdict}"
+        rows, key=f"gate-{result.gate.replace('_', '-')}-{slug(run)}", description=f"{result.gate}: {verdict}"
     )

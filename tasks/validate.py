@@ -22,7 +22,7 @@ class Gate(Protocol):
         """Evaluate everything; raise nothing: what cannot be evaluated has failed."""
 
 
-@verb("validate")
+@verb("validate", "validate {gate.name}")
 def validate(run: Run, gate: Gate) -> GateResult | None:
     """Evaluate a gate, record it, and raise GateError unless it passed.
 

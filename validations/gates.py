@@ -4,6 +4,8 @@ Building a gate is pure; only `evaluate` meets a database. A check that cannot b
 has a gate without checks.
 """
 
+import importlib
+import threading
 from collections.abc import Mapping
 from typing import Literal
 
@@ -65,6 +67,12 @@ def _query_check(requirement: Requirement, plan: Plan) -> QueryCheck:
         key_width=max((len(index.columns) for index in primary), default=1),
         structural=requirement.kind == "structure",
     )
+
+
+def import_early() -> None:
+    """Begin to import Great Expectations, which takes seconds, beside whatever is done until the first gate."""
+    name = "great_expectations"
+    threading.Thread(target=importlib.import_module, args=(name,), name=f"import {name}", daemon=True).start()
 
 
 def evaluate(gate: Gate, url: str, *, values_in_reports: bool = False, search_path: str = "public") -> GateResult:

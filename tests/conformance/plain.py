@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tasks.model.names import quote
 from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, CreateTable, DropColumn, RenameColumn, Sql
-from tasks.model.operations.column import CheckConstraint, ForeignKeyReference
+from tasks.model.operations.column import CheckConstraint, ColumnDefinition, ForeignKeyReference
 from tasks.model.spec import MigrationSpec
 
 
@@ -98,6 +98,7 @@ def _drops(spec: MigrationSpec) -> Iterator[str]:
 
 def _restrictions(spec: MigrationSpec) -> Iterator[str]:
     for op in spec.operations:
+        column: AlterColumn | ColumnDefinition
         if isinstance(op, AddColumn):
             column, name = op.column, op.column.name
             unique = f"unique ({quote(name)})" if column.unique else None

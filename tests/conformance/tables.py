@@ -38,7 +38,9 @@ def unordered(found: Catalogue) -> Catalogue:
         table.model_copy(
             update={
                 "columns": tuple(sorted(table.columns, key=lambda column: column.name)),
-                "indexes": tuple(i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes),
+                "indexes": tuple(
+                    i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes
+                ),
             }
         )
         for table in found.tables

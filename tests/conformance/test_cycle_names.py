@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle with names that have to be quoted, and with several operations and tables in one spec."""
 
 import pytest
@@ -53,10 +54,21 @@ def named(name: str, index: int) -> Case:
     operations: list[dict[str, object]] = [
         {"alter_column": {"table": name, "column": name, "type": "bigint", "up": column, "down": column}},
         {"rename_column": {"table": name, "from": spare, "to": f"{index}_new name"}},
-        {"add_column": {"table": name, "column": {"name": "added", "type": "text"}, "up": f"coalesce({column}, 0) || {q(spare)}"}},
+        {
+            "add_column": {
+                "table": name,
+                "column": {"name": "added", "type": "text"},
+                "up": f"coalesce({column}, 0) || {q(spare)}",
+            }
+        },
         {"alter_column": {"table": name, "column": "id", "type": "bigint", "up": "id", "down": "id"}},
     ]
-    return Case(name=ascii(name), schema=schema, operations=operations, writes=f"update {column} set {column} = 100 where id < 3")
+    return Case(
+        name=ascii(name),
+        schema=schema,
+        operations=operations,
+        writes=f"update {column} set {column} = 100 where id < 3",
+    )
 
 
 TWO = """
@@ -84,50 +96,180 @@ SPLIT = [
     op("drop_column", "c", column="full_name", down="first || ' ' || last"),
 ]
 COMBINED = [
-    Case(name="split", schema=TWO, operations=SPLIT,
-         writes="update c set full_name = 'X Y' where id = 4; insert into c (id, p_id, full_name) overriding system value values (91, 1, 'P Q')",
-         after="update c set first = 'Z' where id = 5; insert into c (id, p_id, first, last) overriding system value values (92, 1, 'A', 'B')",
-         back="update c set full_name = 'Z Last5' where id = 5; insert into c (id, p_id, full_name) overriding system value values (92, 1, 'A B')"),
-    Case(name="merge", schema=TWO.replace("full_name text", "f text, l text").replace("full_name,", "f, l,").replace("'First' || i || ' Last' || i", "'F' || i, 'L' || i"),
-         operations=[new("full_name", "text", "f || ' ' || l"),
-                     op("drop_column", "c", column="f", down="split_part(full_name, ' ', 1)"),
-                     op("drop_column", "c", column="l", down="split_part(full_name, ' ', 2)")],
-         writes="update c set f = 'X' where id = 4; insert into c (id, p_id, f, l) overriding system value values (91, 1, 'P', 'Q')",
-         after="update c set full_name = 'Z W' where id = 5; insert into c (id, p_id, full_name) overriding system value values (92, 1, 'A B')",
-         back="update c set f = 'Z', l = 'W' where id = 5; insert into c (id, p_id, f, l) overriding system value values (92, 1, 'A', 'B')"),
-    Case(name="calculated", schema=TWO, operations=[op("add_column", "p", column={"name": "cents", "type": "bigint"}, up="round(price * 100)")],
-         writes="update p set price = 7.77 where id = 3; insert into p (id, code) values (99, 'zz')"),
-    Case(name="both sides of a foreign key", schema=TWO, also="alter sequence p_id_seq as bigint", operations=[
-        op("alter_column", "p", column="id", type="bigint", up="id", down="id"),
-        op("alter_column", "c", column="note", nullable=False, up="coalesce(note, '-')", down="nullif(note, '-')"),
-        op("rename_column", "c", old="code", to="kind"),
-    ]),
-    Case(name="rename both ends", schema=TWO, operations=[op("rename_column", "p", old="code", to="kind"), op("rename_column", "c", old="code", to="kind")],
-         writes="update c set code = 'c2' where id = 1"),
-    Case(name="everything at once", schema=TWO, operations=[
-        *SPLIT,
-        op("rename_column", "c", old="note", to="remark"),
-        op("alter_column", "p", column="price", type="numeric(12, 4)", up="price", down="price", default="2.5", nullable=False,
-           check={"name": "not_free", "constraint": "price > 0"}),
-        {"create_table": {"name": "e", "columns": [
-            {"name": "id", "type": "bigserial", "pk": True}, {"name": "c_id", "type": "bigint", "references": {"name": "ec", "table": "c", "column": "id"}},
-            {"name": "k", "type": "text", "unique": True, "default": "'x'", "check": {"name": "short", "constraint": "length(k) < 5"}}]}},
-        {"create_index": {"name": "by_last", "table": "c", "columns": ["last", "first"]}},
-        {"create_index": {"name": "one_remark", "table": "c", "columns": ["code", "p_id"], "unique": True, "predicate": "remark <> 'n4'"}},
-        {"create_index": {"name": "by_price", "table": "p", "columns": [{"column": "code", "sort": "DESC"}]}},
-    ]),
-    Case(name="create table", schema=TWO, operations=[{"create_table": {"name": "e", "columns": [
-        {"name": "a", "type": "int", "pk": True}, {"name": "b", "type": "uuid", "pk": True, "default": "gen_random_uuid()"},
-        {"name": "p_id", "type": "int", "nullable": True, "references": {"name": "ep", "table": "p", "column": "id", "on_delete": "SET NULL"}}]}}]),
-    Case(name="create index", schema=TWO, operations=[{"create_index": {"name": "i", "table": "c", "columns": ["note"]}}]),
-    Case(name="create unique index", schema=TWO, operations=[{"create_index": {"name": "i", "table": "c", "columns": ["note"], "unique": True}}]),
-    Case(name="create partial index", schema=TWO, operations=[{"create_index": {"name": "i", "table": "c", "columns": ["p_id"], "predicate": "note is not null"}}]),
-    Case(name="create hash index", schema=TWO, operations=[{"create_index": {"name": "i", "table": "c", "columns": ["p_id"], "method": "hash"}}]),
-    Case(name="sql", schema=TWO, sql=True, operations=[{"sql": {"up": "create table x (a int); insert into x values (5)", "down": "drop table x"}}]),
-    Case(name="sql and a column", schema=TWO, sql=True, operations=[
-        {"sql": {"up": "create function inc(int) returns int immutable language sql return $1 + 1", "down": "drop function inc(int)"}}, new("n", "bigint", "p_id + 1")]),
+    Case(
+        name="split",
+        schema=TWO,
+        operations=SPLIT,
+        writes="update c set full_name = 'X Y' where id = 4; insert into c (id, p_id, full_name) overriding system value values (91, 1, 'P Q')",
+        after="update c set first = 'Z' where id = 5; insert into c (id, p_id, first, last) overriding system value values (92, 1, 'A', 'B')",
+        back="update c set full_name = 'Z Last5' where id = 5; insert into c (id, p_id, full_name) overriding system value values (92, 1, 'A B')",
+    ),
+    Case(
+        name="merge",
+        schema=TWO.replace("full_name text", "f text, l text")
+        .replace("full_name,", "f, l,")
+        .replace("'First' || i || ' Last' || i", "'F' || i, 'L' || i"),
+        operations=[
+            new("full_name", "text", "f || ' ' || l"),
+            op("drop_column", "c", column="f", down="split_part(full_name, ' ', 1)"),
+            op("drop_column", "c", column="l", down="split_part(full_name, ' ', 2)"),
+        ],
+        writes="update c set f = 'X' where id = 4; insert into c (id, p_id, f, l) overriding system value values (91, 1, 'P', 'Q')",
+        after="update c set full_name = 'Z W' where id = 5; insert into c (id, p_id, full_name) overriding system value values (92, 1, 'A B')",
+        back="update c set f = 'Z', l = 'W' where id = 5; insert into c (id, p_id, f, l) overriding system value values (92, 1, 'A', 'B')",
+    ),
+    Case(
+        name="calculated",
+        schema=TWO,
+        operations=[op("add_column", "p", column={"name": "cents", "type": "bigint"}, up="round(price * 100)")],
+        writes="update p set price = 7.77 where id = 3; insert into p (id, code) values (99, 'zz')",
+    ),
+    Case(
+        name="both sides of a foreign key",
+        schema=TWO,
+        also="alter sequence p_id_seq as bigint",
+        operations=[
+            op("alter_column", "p", column="id", type="bigint", up="id", down="id"),
+            op("alter_column", "c", column="note", nullable=False, up="coalesce(note, '-')", down="nullif(note, '-')"),
+            op("rename_column", "c", old="code", to="kind"),
+        ],
+    ),
+    Case(
+        name="rename both ends",
+        schema=TWO,
+        operations=[op("rename_column", "p", old="code", to="kind"), op("rename_column", "c", old="code", to="kind")],
+        writes="update c set code = 'c2' where id = 1",
+    ),
+    Case(
+        name="everything at once",
+        schema=TWO,
+        operations=[
+            *SPLIT,
+            op("rename_column", "c", old="note", to="remark"),
+            op(
+                "alter_column",
+                "p",
+                column="price",
+                type="numeric(12, 4)",
+                up="price",
+                down="price",
+                default="2.5",
+                nullable=False,
+                check={"name": "not_free", "constraint": "price > 0"},
+            ),
+            {
+                "create_table": {
+                    "name": "e",
+                    "columns": [
+                        {"name": "id", "type": "bigserial", "pk": True},
+                        {"name": "c_id", "type": "bigint", "references": {"name": "ec", "table": "c", "column": "id"}},
+                        {
+                            "name": "k",
+                            "type": "text",
+                            "unique": True,
+                            "default": "'x'",
+                            "check": {"name": "short", "constraint": "length(k) < 5"},
+                        },
+                    ],
+                }
+            },
+            {"create_index": {"name": "by_last", "table": "c", "columns": ["last", "first"]}},
+            {
+                "create_index": {
+                    "name": "one_remark",
+                    "table": "c",
+                    "columns": ["code", "p_id"],
+                    "unique": True,
+                    "predicate": "remark <> 'n4'",
+                }
+            },
+            {"create_index": {"name": "by_price", "table": "p", "columns": [{"column": "code", "sort": "DESC"}]}},
+        ],
+    ),
+    Case(
+        name="create table",
+        schema=TWO,
+        operations=[
+            {
+                "create_table": {
+                    "name": "e",
+                    "columns": [
+                        {"name": "a", "type": "int", "pk": True},
+                        {"name": "b", "type": "uuid", "pk": True, "default": "gen_random_uuid()"},
+                        {
+                            "name": "p_id",
+                            "type": "int",
+                            "nullable": True,
+                            "references": {"name": "ep", "table": "p", "column": "id", "on_delete": "SET NULL"},
+                        },
+                    ],
+                }
+            }
+        ],
+    ),
+    Case(
+        name="create index", schema=TWO, operations=[{"create_index": {"name": "i", "table": "c", "columns": ["note"]}}]
+    ),
+    Case(
+        name="create unique index",
+        schema=TWO,
+        operations=[{"create_index": {"name": "i", "table": "c", "columns": ["note"], "unique": True}}],
+    ),
+    Case(
+        name="create partial index",
+        schema=TWO,
+        operations=[
+            {"create_index": {"name": "i", "table": "c", "columns": ["p_id"], "predicate": "note is not null"}}
+        ],
+    ),
+    Case(
+        name="create hash index",
+        schema=TWO,
+        operations=[{"create_index": {"name": "i", "table": "c", "columns": ["p_id"], "method": "hash"}}],
+    ),
+    Case(
+        name="sql",
+        schema=TWO,
+        sql=True,
+        operations=[{"sql": {"up": "create table x (a int); insert into x values (5)", "down": "drop table x"}}],
+    ),
+    Case(
+        name="sql and a column",
+        schema=TWO,
+        sql=True,
+        operations=[
+            {
+                "sql": {
+                    "up": "create function inc(int) returns int immutable language sql return $1 + 1",
+                    "down": "drop function inc(int)",
+                }
+            },
+            new("n", "bigint", "p_id + 1"),
+        ],
+    ),
 ]
 
+COMBINED.append(
+    Case(
+        name="check and foreign key over renamed and altered columns",
+        schema=TWO
+        + "alter table c add constraint k check (p_id > 0 or note is not null or code is not null);"
+        + " create table two (x int, y text, primary key (x, y));"
+        + " insert into two select i, 'c' || i from generate_series(1, 20) i;"
+        + " alter table c add constraint f2 foreign key (p_id, code) references two on delete cascade",
+        operations=[
+            op("rename_column", "c", old="code", to="kind"),
+            op("alter_column", "c", column="p_id", type="bigint", up="p_id", down="p_id"),
+            new(
+                "pair",
+                "text",
+                "code || p_id",
+                check={"name": "k2", "constraint": "pair <> kind"},
+                nullable=True,
+            ),
+        ],
+    )
+)
 
 CASES = [named(name, index) for index, name in enumerate(NAMES)] + COMBINED
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for keys and values of every kind: what PostgreSQL can store has to arrive, to the last bit."""
 
 import pytest
@@ -7,7 +8,7 @@ from tests.conformance.drive import Connection
 
 KEYS = {
     "uuid": ("uuid", "md5(i::text)::uuid"),
-    "text": ("text collate \"C\"", "'k' || i || repeat('''\\\"', i % 3)"),
+    "text": ('text collate "C"', "'k' || i || repeat('''\\\"', i % 3)"),
     "text collated": ("text", "chr(64 + i) || 'é' || i"),
     "negative": ("int", "i * -1000"),
     "gaps": ("bigint", "i * 9007199254740993"),
@@ -26,17 +27,26 @@ KEYS = {
     "composite type": ("pair", "row(i, 'x' || i)::pair"),
     "range": ("int4range", "int4range(i, i + 5)"),
 }
-TYPES = "create type mood as enum ('e', 'd', 'c', 'b', 'a'); create domain positive as int check (value > 0);" \
+TYPES = (
+    "create type mood as enum ('e', 'd', 'c', 'b', 'a'); create domain positive as int check (value > 0);"
     " create type pair as (n int, s text);"
+)
 ROWS = {"boolean": 2, "enum": 5}
 
 
 def key_case(name: str, kind: str, value: str) -> Case:
-    schema = f"{TYPES} create table t (k {kind} primary key, v int);" \
+    schema = (
+        f"{TYPES} create table t (k {kind} primary key, v int);"
         f" insert into t select {value}, nullif(i, 4) from generate_series(1, {ROWS.get(name, 23)}) i;"
-    return Case(name=f"key - {name}", schema=schema, operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "bigint", "up": "v", "down": "v"}},
-        {"add_column": {"table": "t", "column": {"name": "c", "type": "text"}, "up": "k::text"}}])
+    )
+    return Case(
+        name=f"key - {name}",
+        schema=schema,
+        operations=[
+            {"alter_column": {"table": "t", "column": "v", "type": "bigint", "up": "v", "down": "v"}},
+            {"add_column": {"table": "t", "column": {"name": "c", "type": "text"}, "up": "k::text"}},
+        ],
+    )
 
 
 VALUES = {
@@ -46,10 +56,19 @@ VALUES = {
     "text array": ("text[]", """array['a', null, 'NULL', '', '{', '"', '\\']"""),
     "odd array": ("int[]", "'[5:6]={1,2}'::int[]"),
     "empty array": ("int[][]", "'{}'::int[]"),
-    "numeric": ("numeric", "case i when 1 then 1.0 when 2 then 1.00 when 3 then 'NaN' when 4 then 'Infinity' else 1e-30 end"),
-    "float": ("float8", "case i when 1 then '-0'::float8 when 2 then 'NaN' when 3 then '-Infinity' when 4 then 0.1 + 0.2 else 5e-324 end"),
+    "numeric": (
+        "numeric",
+        "case i when 1 then 1.0 when 2 then 1.00 when 3 then 'NaN' when 4 then 'Infinity' else 1e-30 end",
+    ),
+    "float": (
+        "float8",
+        "case i when 1 then '-0'::float8 when 2 then 'NaN' when 3 then '-Infinity' when 4 then 0.1 + 0.2 else 5e-324 end",
+    ),
     "real": ("real", "case i when 1 then '-0'::real when 2 then 'NaN' else 0.1 end"),
-    "timestamptz": ("timestamptz", "case i when 1 then 'infinity'::timestamptz when 2 then '-infinity' else '4713-01-01 BC' end"),
+    "timestamptz": (
+        "timestamptz",
+        "case i when 1 then 'infinity'::timestamptz when 2 then '-infinity' else '4713-01-01 BC' end",
+    ),
     "timestamp": ("timestamp", "'2021-03-28 02:30:00.000001'"),
     "timetz": ("timetz", "'04:05:06.789-08:30'"),
     "interval": ("interval", "case i when 1 then '1 mon'::interval when 2 then '30 days' else '720:00:00' end"),
@@ -73,44 +92,112 @@ VALUES = {
 
 def value_case(name: str, kind: str, value: str) -> Case:
     """The same image has to come out of a renamed column, of a column through text, and of a retired one."""
-    schema = f"{TYPES} create table t (id int primary key, a {kind}, b {kind}, d {kind});" \
+    schema = (
+        f"{TYPES} create table t (id int primary key, a {kind}, b {kind}, d {kind});"
         f" insert into t select i, x, x, x from (select i, case when i <> 6 then ({value})::{kind} end as x from generate_series(1, 7) i) s;"
-    return Case(name=f"value - {name}", schema=schema, writes="insert into t select id + 100, a, b, d from t where id > 3; update t set a = b", operations=[
-        {"rename_column": {"table": "t", "from": "a", "to": "z"}},
-        {"alter_column": {"table": "t", "column": "b", "type": "text", "up": "b::text", "down": f"b::{kind}", **({"lossy": True} if name in ("money", "char") else {})}},
-        {"add_column": {"table": "t", "column": {"name": "e", "type": kind, "nullable": True}, "up": "d"}},
-        {"drop_column": {"table": "t", "column": "d", "down": "e"}},
-    ])
+    )
+    return Case(
+        name=f"value - {name}",
+        schema=schema,
+        writes="insert into t select id + 100, a, b, d from t where id > 3; update t set a = b",
+        operations=[
+            {"rename_column": {"table": "t", "from": "a", "to": "z"}},
+            {
+                "alter_column": {
+                    "table": "t",
+                    "column": "b",
+                    "type": "text",
+                    "up": "b::text",
+                    "down": f"b::{kind}",
+                    **({"lossy": True} if name in ("money", "char") else {}),
+                }
+            },
+            {"add_column": {"table": "t", "column": {"name": "e", "type": kind, "nullable": True}, "up": "d"}},
+            {"drop_column": {"table": "t", "column": "d", "down": "e"}},
+        ],
+    )
 
 
 OTHER = [
-    Case(name="empty table", schema="create table t (id int primary key, a int not null)", operations=[
-        {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
-        {"alter_column": {"table": "t", "column": "a", "type": "text", "up": "a::text", "down": "a::int"}}],
-        after="insert into t (id, a) values (1, '5')", back="insert into t (id, a) values (1, 5)"),
-    Case(name="one row", schema="create table t (id int primary key, a int); insert into t values (-2147483648, null)", operations=[
-        {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
-        {"add_column": {"table": "t", "column": {"name": "c", "type": "int", "nullable": True}, "up": "a"}}]),
-    Case(name="composite key", schema="create table t (a text, b int, c date default '2020-01-01', v int, primary key (b, a, c));"
-         " insert into t select 'x' || i % 4, i, date '2020-01-01' + i % 3, i from generate_series(-20, 20) i", operations=[
-        {"add_column": {"table": "t", "column": {"name": "d", "type": "text"}, "up": "a || b"}},
-        {"rename_column": {"table": "t", "from": "b", "to": "bb"}}]),
-    Case(name="no primary key", schema="create table t (a int not null, v int); create unique index k on t (a);"
-         " insert into t select i, i from generate_series(1, 20) i", operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
-    Case(name="chosen key", schema="create table t (a int primary key, b text not null unique, v int);"
-         " insert into t select i, 'b' || i, i from generate_series(1, 20) i", backfill={"key": {"t": ["b"]}}, operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
-    Case(name="partitioned by nothing, unlogged", schema="create unlogged table t (a int primary key, v int); insert into t values (1, 1)", operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
-    Case(name="dropped columns", schema="create table t (x int, a int primary key, y int, v int); alter table t drop column x, drop column y;"
-         " insert into t select i, i from generate_series(1, 9) i", operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}]),
-    Case(name="comments in expressions", schema="create table t (a int primary key, v int); insert into t values (1, 1)", operations=[
-        {"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text -- up", "down": "v::int -- down"}},
-        {"add_column": {"table": "t", "column": {"name": "c", "type": "text", "check": {"name": "k", "constraint": "c <> '%' -- check"}}, "up": "'it''s $$ % {x} ' || t.v /* x */ -- y"}}]),
+    Case(
+        name="empty table",
+        schema="create table t (id int primary key, a int not null)",
+        operations=[
+            {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
+            {"alter_column": {"table": "t", "column": "a", "type": "text", "up": "a::text", "down": "a::int"}},
+        ],
+        after="insert into t (id, a) values (1, '5')",
+        back="insert into t (id, a) values (1, 5)",
+    ),
+    Case(
+        name="one row",
+        schema="create table t (id int primary key, a int); insert into t values (-2147483648, null)",
+        operations=[
+            {"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
+            {"add_column": {"table": "t", "column": {"name": "c", "type": "int", "nullable": True}, "up": "a"}},
+        ],
+    ),
+    Case(
+        name="composite key",
+        schema="create table t (a text, b int, c date default '2020-01-01', v int, primary key (b, a, c));"
+        " insert into t select 'x' || i % 4, i, date '2020-01-01' + i % 3, i from generate_series(-20, 20) i",
+        operations=[
+            {"add_column": {"table": "t", "column": {"name": "d", "type": "text"}, "up": "a || b"}},
+            {"rename_column": {"table": "t", "from": "b", "to": "bb"}},
+        ],
+    ),
+    Case(
+        name="no primary key",
+        schema="create table t (a int not null, v int); create unique index k on t (a);"
+        " insert into t select i, i from generate_series(1, 20) i",
+        operations=[{"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}],
+    ),
+    Case(
+        name="chosen key",
+        schema="create table t (a int primary key, b text not null unique, v int);"
+        " insert into t select i, 'b' || i, i from generate_series(1, 20) i",
+        backfill={"key": {"t": ["b"]}},
+        operations=[{"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}],
+    ),
+    Case(
+        name="partitioned by nothing, unlogged",
+        schema="create unlogged table t (a int primary key, v int); insert into t values (1, 1)",
+        operations=[{"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}],
+    ),
+    Case(
+        name="dropped columns",
+        schema="create table t (x int, a int primary key, y int, v int); alter table t drop column x, drop column y;"
+        " insert into t select i, i from generate_series(1, 9) i",
+        operations=[{"alter_column": {"table": "t", "column": "v", "type": "text", "up": "v::text", "down": "v::int"}}],
+    ),
+    Case(
+        name="comments in expressions",
+        schema="create table t (a int primary key, v int); insert into t values (1, 1)",
+        operations=[
+            {
+                "alter_column": {
+                    "table": "t",
+                    "column": "v",
+                    "type": "text",
+                    "up": "v::text -- up",
+                    "down": "v::int -- down",
+                }
+            },
+            {
+                "add_column": {
+                    "table": "t",
+                    "column": {"name": "c", "type": "text", "check": {"name": "k", "constraint": "c <> '%' -- check"}},
+                    "up": "'it''s $$ % {x} ' || t.v /* x */ -- y",
+                }
+            },
+        ],
+    ),
 ]
-CASES = [key_case(name, *rest) for name, rest in KEYS.items()] + [value_case(name, *rest) for name, rest in VALUES.items()] + OTHER
+CASES = (
+    [key_case(name, *rest) for name, rest in KEYS.items()]
+    + [value_case(name, *rest) for name, rest in VALUES.items()]
+    + OTHER
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

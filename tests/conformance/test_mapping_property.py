@@ -9,6 +9,7 @@ raises is NULL, and counted.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ Expression = Callable[[Row], object]
 
 TABLE = "create table t (id int primary key, full_name text, f text, l text, a text, n int, d text, other int)"
 LAST = "case when position(' ' in full_name) > 0 then substr(full_name, position(' ' in full_name) + 1) end"
-OPERATIONS = [
+OPERATIONS: list[dict[str, Any]] = [
     {"add_column": {"table": "t", "column": {"name": "first", "type": "text", "nullable": True},
                     "up": "split_part(full_name, ' ', 1)"}},
     {"add_column": {"table": "t", "column": {"name": "last", "type": "text", "nullable": True}, "up": LAST}},
@@ -173,7 +174,7 @@ NUMBER = st.sampled_from([None, 0, 1, -3, 250])
 
 def change(swapped: bool) -> st.SearchStrategy[Change]:
     """Some of the columns that an application can name, with values."""
-    columns = {c: TEXT for c in ("full_name", "first", "last", "f", "l", "fl", "a", "z", "d")} | {"other": NUMBER}
+    columns = dict.fromkeys(("full_name", "first", "last", "f", "l", "fl", "a", "z", "d"), TEXT) | {"other": NUMBER}
     columns |= {"n new": DIGITS} if swapped else {"n": NUMBER}
     return st.fixed_dictionaries({}, optional=columns)
 

@@ -1,6 +1,7 @@
 """No write is lost, doubled or stale: a table under migration and its unmigrated twin stay the same."""
 
 import time
+from typing import Any
 
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
@@ -13,7 +14,7 @@ create index on {t} (n); create index on {t} (a, (lower(full_name))) where a <> 
 insert into {t} select i, 'First' || i || ' Last ' || i, 'a' || i, i, 'A' || i from generate_series(-400, 400) i;
 """
 LAST = "case when position(' ' in full_name) > 0 then substr(full_name, position(' ' in full_name) + 1) end"
-OPERATIONS = [
+OPERATIONS: list[dict[str, Any]] = [
     {"add_column": {"table": "t", "column": {"name": "first", "type": "text", "nullable": True},
                     "up": "split_part(full_name, ' ', 1)"}},
     {"add_column": {"table": "t", "column": {"name": "last", "type": "text", "nullable": True}, "up": LAST}},

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
 """Applications that write without a pause, each statement to the table and in the same transaction to its twin.
 
 Statements name rows by key only: both tables then give the same answer, whatever commits between the two.
@@ -118,7 +119,9 @@ class Writer(threading.Thread):
         z = self._word()
         name = first if last is None else f"{first} {last}"
         insert = "insert into t (id, first, last, z, n) values (%(id)s, %(first)s, %(last)s, %(z)s, %(n)s)"
-        twin = "insert into twin (id, full_name, a, note, n) values (%(id)s, %(name)s, %(z)s, upper(%(z)s::text), %(n)s)"
+        twin = (
+            "insert into twin (id, full_name, a, note, n) values (%(id)s, %(name)s, %(z)s, upper(%(z)s::text), %(n)s)"
+        )
         values = {"id": key, "first": first, "last": last, "z": z, "n": number, "name": name}
         return self.random.choice(
             (

@@ -113,9 +113,7 @@ class Runs:
         folder.mkdir()
         arguments = [str(profile), str(folder / "outcomes.json"), f"{command}={migration}"]
         given = {"CHANGEOVER_URL": url, "CHANGEOVER_ACTOR": "fault-suite", **environment}
-        process = self._context.Process(
-            target=driver.child, args=(arguments, given, str(folder / "log")), daemon=True
-        )
+        process = self._context.Process(target=driver.child, args=(arguments, given, str(folder / "log")), daemon=True)
         process.start()
         return Run(process, folder)
 

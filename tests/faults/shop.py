@@ -250,8 +250,13 @@ class Shop:
         assert self.state() == "contracted"
         with self.connect() as conn:
             assert leftovers(conn) == []
-        assert self.ask("select count(*) from pg_attribute where attrelid = 'orders'::regclass and attname = 'customer'"
-                        " and not attisdropped") == 0
+        assert (
+            self.ask(
+                "select count(*) from pg_attribute where attrelid = 'orders'::regclass and attname = 'customer'"
+                " and not attisdropped"
+            )
+            == 0
+        )
         self.assert_equal("new")
 
 

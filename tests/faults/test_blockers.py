@@ -1,10 +1,7 @@
 """Sessions in the way: applications wait no longer than the budget, the run says for whom it waits, and goes on."""
 
-
 import time
-from collections.abc import Callable
 
-import psycopg
 import pytest
 
 from examples.demo.latency import LockSampler

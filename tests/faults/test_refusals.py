@@ -1,5 +1,6 @@
 """Wrong servers, wrong roles, wrong tables, no room: said clearly, in time, and nothing is changed."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from tasks.engines.postgresql.embedded import free_port, start
 from tests.conformance.tables import catalogue
+from tests.faults.disk import small_disk
 from tests.faults.runs import Outcome, Runs
-from tests.faults.shop import Shop, write_profile, write_spec
+from tests.faults.shop import Shop, load, write_profile, write_spec
 from tests.servers.pgbouncer import running_pgbouncer
 
 pytestmark = pytest.mark.timeout(300)
@@ -44,9 +46,9 @@ class Refusals:
         """Everything that a run could change: tables, schemas, roles, functions."""
         with psycopg.connect(self.url, autocommit=True) as conn:
             counts = conn.execute(
-                "select (select array_agg(nspname::text order by 1) from pg_namespace where nspname !~ '^pg_'),"
+                "select (select array_agg(nspname::text order by nspname) from pg_namespace where nspname !~ '^pg_'),"
                 " (select count(*) from pg_class), (select count(*) from pg_proc),"
-                " (select count(*) from pg_trigger), (select array_agg(rolname::text order by 1) from pg_roles)"
+                " (select count(*) from pg_trigger), (select array_agg(rolname::text order by rolname) from pg_roles)"
             ).fetchone()
             assert counts is not None
             return (catalogue(conn), *counts)
@@ -78,14 +80,8 @@ def _as(url: str, user: str, *, password: str = "", database: str = "") -> str:
 
 
 @pytest.fixture
-def role(postgres_url_of_role: Callable[[str], str]) -> Callable[[str], str]:
-    """Give the URL of a new role."""
-    return postgres_url_of_role
-
-
-@pytest.fixture
-def postgres_url_of_role(database: str) -> Iterator[Callable[[str], str]]:
-    """Make roles that go with the test; each statement of the grant names it as {role}."""
+def role(database: str) -> Iterator[Callable[[str], str]]:
+    """Make roles that go with the test, and give their URLs; the grant names the role as {role}."""
     with ExitStack() as made:
 
         def make(grant: str) -> str:
@@ -186,3 +182,30 @@ def test_unset_variable(refusals: Refusals) -> None:
     assert (outcome.exit_code, outcome.said["code"]) == (2, "PROFILE"), str(outcome)
     assert "CHANGEOVER_URL" in str(outcome.said)
     assert outcome.said["hint"]
+
+
+def test_no_room_on_the_disk(runs: Runs, tmp_path: Path) -> None:
+    """The table lies on a disk that the backfill fills. Once there is room, the same run goes on."""
+    with start() as server, small_disk(5) as disk:
+        place = disk.path / "tablespace"
+        place.mkdir(mode=0o700)
+        owner = server.data_dir.stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        with psycopg.connect(server.url, autocommit=True) as conn:
+            load(conn)
+            conn.execute(f"create tablespace small location '{place}'".encode())
+            conn.execute("alter table orders set tablespace small")
+        shop = Shop.at(server.url, runs, tmp_path)
+        outcome = shop.start().wait()
+        assert (outcome.exit_code, outcome.said["code"]) == (1, "STEP"), str(outcome)
+        assert "53100" in outcome.said["what"]
+        assert "No space left" in outcome.said["what"]
+        assert outcome.said["hint"].startswith("Make room")
+        assert outcome.said["changed"] == "partially applied"
+        assert shop.state() == "failed"
+        shop.assert_equal("old")
+        disk.resize(64)
+        shop.complete()
+        shop.assert_complete()
+        shop.complete("rollback")
+        shop.assert_rolled_back()

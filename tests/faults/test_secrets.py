@@ -18,15 +18,23 @@ from psycopg import sql
 
 from tests.faults.prefect_api import PrefectApi
 from tests.faults.runs import ROOT
-from tests.faults.shop import MIGRATION, Shop, write_spec
+from tests.faults.shop import MIGRATION, Shop, write_profile, write_spec
 
 pytestmark = pytest.mark.timeout(300)
 PASSWORD = "s3cr3t-Passw0rd"
 VALUE = "TOPSECRET-ROW-VALUE"
 
 FAILING = {
-    # The gate: a row breaks a new restriction. The step: `up` raises on a row, and PostgreSQL quotes its value.
-    "gate": [{"alter_column": {"table": "orders", "column": "note", "check": {"name": "k", "constraint": f"note <> '{VALUE}'"}}}],
+    # A row breaks a new restriction; `up` raises on a row, and PostgreSQL quotes its value; a value comes twice.
+    "check": [
+        {
+            "alter_column": {
+                "table": "orders",
+                "column": "note",
+                "check": {"name": "k", "constraint": "length(note) < 5"},
+            }
+        }
+    ],
     "step": [{"add_column": {"table": "orders", "up": "note::integer", "column": {"name": "n", "type": "integer"}}}],
     "unique": [{"alter_column": {"table": "orders", "column": "note", "unique": {"name": "u"}}}],
 }
@@ -124,8 +132,9 @@ def _everything(shop: Shop, api: PrefectApi, output: str) -> Iterator[tuple[str,
 
 def _rows_of_the_ledger(shop: Shop) -> Iterator[tuple[str, str]]:
     with shop.connect() as conn:
-        tables = conn.execute("select relname from pg_class where relnamespace = 'changeover'::regnamespace"
-                              " and relkind = 'r'").fetchall()
+        tables = conn.execute(
+            "select relname from pg_class where relnamespace = 'changeover'::regnamespace and relkind = 'r'"
+        ).fetchall()
         assert len(tables) > 5
         for (table,) in tables:
             for row in conn.execute(sql.SQL("select t::text from changeover.{} t").format(sql.Identifier(table))):
@@ -156,6 +165,7 @@ def _plant(shop: Shop) -> None:
 def test_nothing_leaks(shop: Shop, api: PrefectApi) -> None:
     """Three migrations that fail on rows, each in its own way, and one that goes the whole way."""
     _plant(shop)
+    write_profile(shop.profile, on_failure="rollback")
     failing = [write_spec(shop.folder / f"spec-{how}.json", FAILING[how], f"failing_{how}") for how in FAILING]
     flows = [
         *(f"run={spec}" for spec in failing),
@@ -164,7 +174,9 @@ def test_nothing_leaks(shop: Shop, api: PrefectApi) -> None:
     with Onlooker(shop.url) as onlooker:
         outcomes, output = _drive(shop, api, *flows)
     assert [outcome.get("code") for outcome in outcomes[:3]] == ["PREFLIGHT", "STEP", "PREFLIGHT"], output[-4000:]
-    assert [outcome.get("state") for outcome in outcomes[3:]] == ["complete", "rolled back", "complete", "contracted"]
+    assert [told.get("state") for told in outcomes[3:]] == ["complete", "rolled back", "complete", "contracted"], (
+        outcomes
+    )
     assert "DEBUG" in output
     places = list(_everything(shop, api, output))
     assert {"changeover.migrations", "prefect log", "prefect flow_run"} <= {place for place, _ in places}

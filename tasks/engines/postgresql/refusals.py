@@ -114,7 +114,7 @@ _REASONS: Final = (
         kind=UnreachableError,
     ),
     _Reason(
-        words=r"closed the connection unexpectedly|Connection reset",
+        words=r"closed the connection unexpectedly|Connection reset|terminating connection",
         what="The server closed the connection while it was being made",
         hint="Read the server's log, then run again.",
         kind=UnreachableError,

@@ -35,7 +35,7 @@ def add_check(draft: TableDraft, check: CheckConstraint, where: str) -> None:
 
 def resolve_check(draft: TableDraft, name: str) -> None:
     """Turn a CHECK that was tried on the twin into a restriction, now that the new shape is known."""
-    names = draft.shape.new(swapped=False)
+    names = draft.lasting
     definition = draft.rehearsal.check_definition(name, names)
     if definition is None:
         raise SpecError(f"the check {name} reads a column that another operation drops", where=draft.full_name)
@@ -63,7 +63,7 @@ def add_unique(draft: TableDraft, name: str, columns: tuple[str, ...], where: st
 
 def resolve_unique(draft: TableDraft, name: str, columns: tuple[str, ...]) -> None:
     """Build the index after approval and turn it into the constraint at once."""
-    names = draft.shape.new(swapped=False)
+    names = draft.lasting
     physical = [quote(names[c]) for c in columns]
     listed = ", ".join(physical)
     index = own_name("new", name)
@@ -123,7 +123,7 @@ def resolve_references(
     draft: TableDraft, column: str, reference: ForeignKeyReference, parent: str, where: str
 ) -> Restriction:
     """Add it NOT VALID, under a lock that lets readers of both tables go on."""
-    physical = draft.shape.new(swapped=False)[column]
+    physical = draft.lasting[column]
     target = quote(reference.column)
     if parent not in draft.spec.created.values():
         draft.rehearsal.try_on_new(

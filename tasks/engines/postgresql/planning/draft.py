@@ -86,6 +86,14 @@ class TableDraft:
         )
 
     @property
+    def lasting(self) -> dict[str, str]:
+        """Map names of the new shape to the columns, as called before the swap, that hold them after contract.
+
+        Of a renamed column it is the original that stays: what is built on the copy would go with it.
+        """
+        return self.shape.new(swapped=False) | {new: old for old, new in self.renamed.items()}
+
+    @property
     def exclusive(self) -> Lock:
         """The lock of nearly every ALTER TABLE."""
         return Lock(table=self.real, mode=LockMode.ACCESS_EXCLUSIVE)

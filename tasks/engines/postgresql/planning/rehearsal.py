@@ -16,7 +16,7 @@ import psycopg
 from tasks.engines.postgresql.planning.dual_write import DualWrite
 from tasks.engines.postgresql.planning.move import Move
 from tasks.model.catalogue import Index, Table
-from tasks.model.errors import SpecError
+from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 
 Connection = psycopg.Connection[Any]
@@ -35,12 +35,22 @@ class Rehearsal:
         self.old = f"pg_temp.{quote(self.old_name)}"
         self.new = f"pg_temp.{quote(self.new_name)}"
         for twin in (self.old, self.new):
-            conn.execute(
+            self._create(twin)
+        for index in table.indexes:
+            self.conn.execute(self._on(self.new, index))
+
+    def _create(self, twin: str) -> None:
+        try:
+            self.conn.execute(
                 f"create temporary table {twin.removeprefix('pg_temp.')} (like {self.real} including defaults"
                 " including constraints including generated including storage including compression)"
             )
-        for index in table.indexes:
-            self.conn.execute(self._on(self.new, index))
+        except psycopg.errors.FeatureNotSupported as error:
+            raise PreflightError(
+                f"{self.table.full_name} has a constraint that reads the row as a whole: {error.diag.message_detail}",
+                where=self.table.full_name,
+                hint="Drop the constraint, or let it name its columns.",
+            ) from None
 
     def _on(self, twin: str, index: Index) -> str:
         """Turn the definition of an index of the real table into one on a twin; names do not clash there."""
@@ -76,6 +86,11 @@ class Rehearsal:
 
     def reads(self, twin: str, expression: str, where: str) -> tuple[str, ...]:
         """Return the columns of the twin that an expression reads, after checking that it is one expression."""
+        # Where the server takes neither aggregates nor window functions nor sets.
+        with self.blaming(where, "Write an expression that gives one value for one row."):
+            self.conn.execute(
+                f"explain select from {twin} as {quote(self.table.name)} where ({expression}\n) is not null"
+            )
         view = quote("_changeover_expression")
         with self.blaming(where):
             self.conn.execute(
@@ -101,7 +116,7 @@ class Rehearsal:
               select from pg_catalog.pg_rewrite r
               join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
               where r.ev_class = 'pg_temp._changeover_expression'::regclass
-                and d.refobjid = %s::regtype)
+                and (d.refobjid = %s::regtype or r.ev_action::text like '%%:varattno 0 %%'))
             """,
             (twin,),
         ).fetchone()
@@ -121,7 +136,8 @@ class Rehearsal:
     def printed(self, names: Sequence[str]) -> str:
         """Return a list of names as PostgreSQL prints it in definitions: quoted only where that is needed."""
         row = self.conn.execute(
-            "select string_agg(quote_ident(name), ', ' order by n) from unnest(%s::text[]) with ordinality as t (name, n)",
+            "select string_agg(quote_ident(name), ', ' order by n)"
+            " from unnest(%s::text[]) with ordinality as t (name, n)",
             (list(names),),
         ).fetchone()
         assert row is not None

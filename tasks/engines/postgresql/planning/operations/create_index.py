@@ -40,7 +40,7 @@ def _field(field: IndexField) -> str:
 def resolve_index(draft: TableDraft, op: CreateIndex, where: str) -> None:
     """Plan the build: after the backfill, and after approval if it can reject what applications write."""
     draft.rehearsal.try_on_new(_definition(op), where)
-    names = draft.shape.new(swapped=False)
+    names = draft.lasting
     create = draft.rehearsal.index_definition(op.name, op.name, names)
     if create is None:
         raise SpecError(f"index {op.name} uses a column that another operation drops", where=where)
