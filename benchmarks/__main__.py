@@ -34,10 +34,11 @@ def main() -> int:
         described = machine(_described(postgres.url))
         for benchmark in _BENCHMARKS:
             if asked.only is None or asked.only in benchmark.NAMES:
-                results += benchmark.measure(place, sizes)
+                found = benchmark.measure(place, sizes)
+                if sizes == FULL:
+                    save(found, described)
+                results += found
     show(results, lambda line: print(line))
-    if sizes == FULL:
-        save(results, described)
     return 0 if all(result.met for result in results) else 1
 
 

@@ -29,6 +29,8 @@ def verb(name: str, label: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
             with in_our_words(name):
                 return function(*args, **kwargs)
 
-        return task(name=name, task_run_name=label or name, cache_policy=NO_CACHE, persist_result=False, retries=0)(told)
+        return task(name=name, task_run_name=label or name, cache_policy=NO_CACHE, persist_result=False, retries=0)(
+            told
+        )
 
     return decorate

@@ -35,9 +35,11 @@ def run_step(
 
     `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction.
     """
-    if only_for_rollback(step) or record_of(run, step).state is StepState.DONE:
+    if only_for_rollback(step):
         return False
     with Boundary(run) as boundary:
+        if step_records(boundary.conn, run.migration)[step.key].state is StepState.DONE:
+            return False
         boundary.check()
         say(step.title)
         journal = journal_of(run, step, StepState.DONE, boundary, afterwards)

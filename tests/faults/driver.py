@@ -6,10 +6,11 @@ import os
 import random
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.model.errors import ChangeoverError
+from tasks.model.status import Report
 
 UNEXPECTED = 70
 """Exit code for an error that is not one of ours: nobody was told what to do."""
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     outcomes: list[dict[str, str]] = []
     for flow in asked.flows:
-        code, outcome = _one(*flow.split("=", 1), asked.profile)
+        command, _, migration = flow.partition("=")
+        code, outcome = _one(command, migration, asked.profile)
         outcomes.append(outcome)
         asked.outcomes.write_text(json.dumps(outcomes))
     return code
@@ -50,8 +52,12 @@ def _flow(command: str, migration: str, profile: str) -> str:
     from flows.expand_contract import expand_contract
     from flows.rollback import rollback
 
-    flow = {"run": expand_contract, "rollback": rollback, "contract": contract}[command]
-    return str(flow(migration, profile).state)
+    flows: dict[str, Callable[[str, str], Report]] = {
+        "run": expand_contract,
+        "rollback": rollback,
+        "contract": contract,
+    }
+    return str(flows[command](migration, profile).state)
 
 
 def child(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 PASSWORD = "s3cr3t-Passw0rd"
 VALUE = "TOPSECRET-ROW-VALUE"
 
-FAILING = {
+FAILING: dict[str, list[dict[str, object]]] = {
     # A row breaks a new restriction; `up` raises on a row, and PostgreSQL quotes its value; a value comes twice.
     "check": [
         {

@@ -9,9 +9,9 @@ import psycopg
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import Key, condition, end_of_batch
+from tasks.engines.postgresql.key_ranges import Key, condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
-from tasks.engines.postgresql.short_transaction import idle_limit
+from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
@@ -34,7 +34,7 @@ class Shard:
 
 
 Checkpoint = Callable[[Connection, Key, int, int], None]
-"""Called in the transaction of a batch: fence, then move the cursor. (connection, position, rows, next size)"""
+"""Called first in the transaction of a batch: fence, then move the cursor. (connection, position, rows, size)"""
 
 
 def prepare(conn: Connection, action: Backfill) -> None:
@@ -110,19 +110,22 @@ def _batch(
     checkpoint: Checkpoint,
     end: Key | None,
 ) -> tuple[int, int]:
-    """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch."""
-    started = time.monotonic()
-    with conn.transaction():
+    """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch.
+
+    The cursor moves first, and the commit travels with the update: row locks are held for as long as the server
+    needs, and never for this process, which may be slow.
+    """
+    scanned = size if end is not None else count(conn, action, low, high)
+    with committed_by_its_last_message(conn):
+        checkpoint(conn, tuple(high), scanned, size)
         conn.execute(
             f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget};"
             f" set local idle_in_transaction_session_timeout = {idle_limit(limits.lock_budget)}"
         )
-        cursor = conn.execute(update(action, low, high))
-        rows = cursor.rowcount
-        took = (time.monotonic() - started) * 1000
-        following = next_size(size, took, limits) if end is not None else size
-        checkpoint(conn, tuple(high), size if end is not None else rows, following)
-    return rows, following
+        started = time.monotonic()
+        rows = conn.execute(update(action, low, high) + "\n;\ncommit").rowcount
+    took = (time.monotonic() - started) * 1000
+    return rows, next_size(size, took, limits) if end is not None else size
 
 
 def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:

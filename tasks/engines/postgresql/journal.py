@@ -22,7 +22,7 @@ class Journal:
     """Two calls within a transaction, and some for whoever watches.
 
     `begin` is called first: it fences, and raises AlreadyRecorded when there is nothing left to do. `finish`
-    is called last: it records. Neither commits.
+    records. Neither commits, and either may be called before the locks are taken: they commit together.
     """
 
     begin: Callable[[Connection], None]

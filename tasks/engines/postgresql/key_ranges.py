@@ -56,6 +56,12 @@ def end_of_batch(
     return _key(conn, action, f"where {condition(action, low, high)} order by {order} offset {rows - 1} limit 1")
 
 
+def count(conn: Connection, action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
+    """Return how many rows a range has."""
+    row = conn.execute(f"select count(*) from {action.table} as t where {condition(action, low, high)}").fetchone()
+    return int(row[0]) if row else 0
+
+
 def shard(conn: Connection, action: Backfill, shards: int) -> list[Range]:
     """Return ranges of about the same size that cover every key up to the present greatest, each once."""
     high = last_key(conn, action)

@@ -6,9 +6,11 @@ wait at most the budget for all locks together; then go away, let the queue drai
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Blocker, Connection, holders, named
@@ -55,17 +57,33 @@ def _try_once(
         _cancel_autovacuum(conn, in_the_way)
         return f"blocked by {named(in_the_way)}"
     try:
-        with conn.transaction():
+        with committed_by_its_last_message(conn):
             journal.begin(conn)
+            # Recorded first: from the first lock to the commit, nothing waits for this process, which may be slow.
+            journal.finish(conn)
             _take(conn, locks, limits.lock_budget)
             if guard:
                 journal.guard(conn)
-            for statement in statements:
-                conn.execute(statement)
-            journal.finish(conn)
+            conn.execute("\n;\n".join([*statements, "commit"]))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         return f"blocked by {named(holders(conn, locks))}"
     return None
+
+
+@contextmanager
+def committed_by_its_last_message(conn: Connection) -> Iterator[None]:
+    """Begin a transaction whose body sends `commit` itself, together with the statement before it.
+
+    Locks are then held for as long as the server needs, and not for one answer and one question more. Whatever
+    raises inside rolls back.
+    """
+    conn.execute("begin")
+    try:
+        yield
+    except BaseException:
+        if not conn.closed and conn.info.transaction_status is not TransactionStatus.IDLE:
+            conn.execute("rollback")
+        raise
 
 
 def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:

@@ -10,6 +10,11 @@ from tasks.model.plan import Finding, Phase, ShortTransaction, Step
 OUTSIDE_TRANSACTION = re.compile(r"\b(concurrently|vacuum|create\s+database|alter\s+system)\b", re.IGNORECASE)
 
 
+TRANSACTION_CONTROL = re.compile(
+    r"^\s*(commit|rollback|abort|savepoint|start\s+transaction|prepare\s+transaction)\b", re.IGNORECASE | re.MULTILINE
+)
+
+
 def draft_sql(op: Sql, draft: SpecDraft, where: str) -> None:
     """Run `up` when expanding, or when contracting with `on_complete`; `down` takes it back."""
     phase = Phase.CONTRACT if op.on_complete else Phase.EXPAND
@@ -21,6 +26,12 @@ def draft_sql(op: Sql, draft: SpecDraft, where: str) -> None:
                 "a statement that cannot run inside a transaction",
                 where=f"{where}.{name}",
                 hint="Use create_index for a concurrent index; run anything else by hand.",
+            )
+        if TRANSACTION_CONTROL.search(text):
+            raise SpecError(
+                "a statement that ends or begins a transaction",
+                where=f"{where}.{name}",
+                hint="Leave it out: the statements run in one transaction with the ledger's entry.",
             )
         draft.parses([text], f"{where}.{name}")
     if op.down is None and not op.on_complete:
