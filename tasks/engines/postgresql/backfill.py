@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
@@ -33,8 +34,11 @@ class Shard:
     batch_rows: int = FIRST_ROWS
 
 
-Checkpoint = Callable[[Connection, Key, int, int], None]
-"""Called first in the transaction of a batch: fence, then move the cursor. (connection, position, rows, size)"""
+Checkpoint = Callable[[int, Connection, Key, int, int], None]
+"""Called first in the transaction of a batch, also when one is tried again: fence, then move the cursor.
+
+(batches that this call of `fill` has committed, connection, position, rows, size)
+"""
 
 
 def prepare(conn: Connection, action: Backfill) -> None:
@@ -65,14 +69,15 @@ def fill(
     each batch with the size that it would have; it may wait, raise Paused, or return another size.
     """
     prepare(conn, action)
-    position, size, done, failures = shard.position, shard.batch_rows, 0, 0
+    position, size, done, batches, failures = shard.position, shard.batch_rows, 0, 0, 0
     row_wait = _row_lock_timeout(conn, limits)
     blocked_since: float | None = None
     while position != shard.high:
         size = between(size) or size
         end = end_of_batch(conn, action, position, shard.high, size)
+        record = partial(checkpoint, batches)
         try:
-            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, checkpoint, end)
+            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end)
         except psycopg.errors.DataError as error:
             raise _bad_row(action, error) from None
         except psycopg.errors.QueryCanceled:
@@ -95,6 +100,7 @@ def fill(
             continue
         failures, blocked_since = 0, None
         done += rows
+        batches += 1
         position, size = end or shard.high, after
     return done
 
@@ -107,7 +113,7 @@ def _batch(
     limits: Limits,
     row_wait: int,
     size: int,
-    checkpoint: Checkpoint,
+    checkpoint: Callable[[Connection, Key, int, int], None],
     end: Key | None,
 ) -> tuple[int, int]:
     """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch.
