@@ -136,7 +136,7 @@ def test_a_worker_runs_a_migration(deployments: dict[str, Any], database: str, t
         ended = client.request("GET", f"/flow_runs/{run['id']}").json()
         logs = client.request("POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [run["id"]]}}}).text
     assert ended["state"]["type"] == "COMPLETED", logs
-    assert ended["name"] == f"{spec} on {profile}"
+    assert ended["name"] == "first-name on worker"
     assert database not in logs
     with psycopg.connect(database) as conn:
         assert conn.execute("select count(*) from people where first_name = 'Ada'").fetchone() == (500,)
