@@ -1,13 +1,12 @@
 """backfill: fill the new shape for the rows that were there before."""
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
 from tasks.boundary import Boundary
 from tasks.engines.postgresql.transient import retrying
-from tasks.engines.records import FIRST_ROWS, Key, Shard
+from tasks.engines.records import FIRST_ROWS, Checkpoint, Key, Shard
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
@@ -90,14 +89,11 @@ def _fill(run: Run, step: Step, action: Backfill, shard: int) -> None:
             finish_cursor(boundary.conn, run.migration, step.key, shard)
 
 
-def _checkpoint(run: Run, step: Step, shard: int, batches: int) -> Callable[[Connection, Key, int, int], None]:
-    """Return what commits the cursor with its batch. It counts batches, so that no two workers move one cursor."""
-    count = batches
+def _checkpoint(run: Run, step: Step, shard: int, batches: int) -> Checkpoint:
+    """Return what commits the cursor with its batch; the number of batches keeps two workers off one cursor."""
 
-    def checkpoint(conn: Connection, position: Key, rows: int, batch_rows: int) -> None:
-        nonlocal count
+    def checkpoint(done: int, conn: Connection, position: Key, rows: int, batch_rows: int) -> None:
         fence(conn, run.migration, run.epoch)
-        advance(conn, run.migration, step.key, shard, position, rows, batch_rows, batches=count)
-        count += 1
+        advance(conn, run.migration, step.key, shard, position, rows, batch_rows, batches=batches + done)
 
     return checkpoint

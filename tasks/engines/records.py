@@ -10,8 +10,11 @@ Key = tuple[str, ...]
 """The key of a row, each value as text that turns into the same value again."""
 Range = tuple[Key | None, Key | None]
 """`low < key <= high`; either end is open when None."""
-Checkpoint = Callable[[Any, Key, int, int], None]
-"""Called first in the transaction of a batch: fence, then move the cursor. (session, position, rows, size)"""
+Checkpoint = Callable[[int, Any, Key, int, int], None]
+"""Called first in the transaction of a batch, also when one is tried again: fence, then move the cursor.
+
+(batches that this call of `fill` has committed, session, position, rows, size)
+"""
 FIRST_ROWS = 1000
 """The size of the first batch, before anything is known about its time."""
 

@@ -151,7 +151,7 @@ class Migration:
             self.engine.apply(step, self._journal(step, StepState.DONE))
 
     def _fill(self, step: Step, action: Backfill) -> None:
-        def checkpoint(conn: Connection, _position: Key, _rows: int, _size: int) -> None:
+        def checkpoint(_done: int, conn: Connection, _position: Key, _rows: int, _size: int) -> None:
             fence(conn, self.name, self.epoch)
 
         for low, high in self.engine.shards(action, 2):

@@ -47,7 +47,7 @@ def test_killed_at_random(number: int, shops: Callable[[], Shop], durations: Dur
     with shop.application() as application:
         ending = ENDINGS[number % len(ENDINGS)]
         if ending == "rollback half way":
-            _killed(shop, "run", dice.uniform(0.3, 0.9) * durations["run"], again=False)
+            _killed(shop, "run", dice.uniform(0.5, 0.95) * durations["run"], again=False)
             _back(shop, dice, durations)
         else:
             _killed(shop, "run", dice.uniform(0.0, 1.0) * durations["run"])

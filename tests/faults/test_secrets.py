@@ -107,10 +107,10 @@ def _drive(shop: Shop, api: PrefectApi, *flows: str) -> tuple[list[dict[str, str
     )
     try:
         output, _ = process.communicate(timeout=270)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     return json.loads((folder / "outcomes.json").read_text()), output
 
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import psycopg
 
@@ -50,14 +51,15 @@ def fill(
     each batch with the size that it would have; it may wait, raise Paused, or return another size.
     """
     prepare(conn, action)
-    position, size, done, failures = shard.position, shard.batch_rows, 0, 0
+    position, size, done, batches, failures = shard.position, shard.batch_rows, 0, 0, 0
     row_wait = _row_lock_timeout(conn, limits)
     blocked_since: float | None = None
     while position != shard.high:
         size = between(size) or size
         end = end_of_batch(conn, action, position, shard.high, size)
+        record = partial(checkpoint, batches)
         try:
-            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, checkpoint, end)
+            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end)
         except psycopg.errors.DataError as error:
             raise _bad_row(action, error) from None
         except psycopg.errors.QueryCanceled:
@@ -80,6 +82,7 @@ def fill(
             continue
         failures, blocked_since = 0, None
         done += rows
+        batches += 1
         position, size = end or shard.high, after
     return done
 
@@ -92,7 +95,7 @@ def _batch(
     limits: Limits,
     row_wait: int,
     size: int,
-    checkpoint: Checkpoint,
+    checkpoint: Callable[[Connection, Key, int, int], None],
     end: Key | None,
 ) -> tuple[int, int]:
     """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch.
