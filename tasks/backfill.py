@@ -5,9 +5,8 @@ from typing import Any
 import psycopg
 
 from tasks.boundary import Boundary
-from tasks.engines.postgresql.backfill import FIRST_ROWS, Checkpoint, Shard
-from tasks.engines.postgresql.key_ranges import Key
 from tasks.engines.postgresql.transient import retrying
+from tasks.engines.records import FIRST_ROWS, Checkpoint, Key, Shard
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from tasks.boundary import Boundary
-from tasks.engines.postgresql.journal import AlreadyRecorded, Journal
+from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, step_records
 from tasks.model.plan import Backfill, ConcurrentIndex, Phase, Step

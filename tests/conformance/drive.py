@@ -6,10 +6,9 @@ from typing import Any
 import psycopg
 
 from profiles.model import Database, Limits
-from tasks.engines.postgresql.backfill import Shard
+from tasks.engines.journal import Journal
 from tasks.engines.postgresql.engine import PostgresEngine
-from tasks.engines.postgresql.journal import Journal
-from tasks.engines.postgresql.key_ranges import Key
+from tasks.engines.records import Key, Shard
 from tasks.ledger import state
 from tasks.ledger.fencing import fence, take_over
 from tasks.ledger.steps import begin_step, finish_step, step_records

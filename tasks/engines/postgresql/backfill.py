@@ -3,42 +3,24 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import psycopg
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import Key, condition, count, end_of_batch
+from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
+from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
 from tasks.model.plan import Backfill
 
-FIRST_ROWS = 1000
 GROWTH = 2.0
 PANIC = 5.0
 """A batch that takes this many times its target divides the next by ten (spirit does the same)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """A range, and how far it is done."""
-
-    position: Key | None
-    """The last key that is done, or the open lower end."""
-    high: Key
-    batch_rows: int = FIRST_ROWS
-
-
-Checkpoint = Callable[[int, Connection, Key, int, int], None]
-"""Called first in the transaction of a batch, also when one is tried again: fence, then move the cursor.
-
-(batches that this call of `fill` has committed, connection, position, rows, size)
-"""
 
 
 def prepare(conn: Connection, action: Backfill) -> None:

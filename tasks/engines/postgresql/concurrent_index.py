@@ -8,8 +8,8 @@ from collections.abc import Callable
 import psycopg
 
 from profiles.model import Limits
+from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
-from tasks.engines.postgresql.journal import Journal
 from tasks.model.errors import LockTimeoutError, StepError
 from tasks.model.names import quote
 from tasks.model.plan import ConcurrentIndex

@@ -15,23 +15,12 @@ from typing import BinaryIO
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.measure import digest
-from tasks.model.base import Record
+from tasks.engines.records import DumpRecord
 from tasks.model.errors import StepError
 from tasks.model.names import quote
 from tasks.model.plan import DumpTarget
 
 RESTORED = "_changeover_restored"
-
-
-class DumpRecord(Record):
-    """A finished, verified dump."""
-
-    table: str
-    columns: tuple[str, ...]
-    rows: int
-    digest: str
-    file: str
-    sha256: str
 
 
 def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:

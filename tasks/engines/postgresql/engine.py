@@ -4,23 +4,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from profiles.model import Database, Limits
+from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.postgresql import concurrent_index
-from tasks.engines.postgresql.backfill import Checkpoint, Shard, fill
+from tasks.engines.postgresql.backfill import fill
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_primary, require_version, require_writable
-from tasks.engines.postgresql.dump import DumpRecord, dump
+from tasks.engines.postgresql.dump import dump
 from tasks.engines.postgresql.inspect import inspect
-from tasks.engines.postgresql.journal import AlreadyRecorded, Journal
-from tasks.engines.postgresql.key_ranges import Range, shard
-from tasks.engines.postgresql.measure import Facts, measure
+from tasks.engines.postgresql.key_ranges import shard
+from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
 from tasks.engines.postgresql.sessions import end_orphans, hold_tables, session_name, tag
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.transient import retrying
+from tasks.engines.protocol import Engine
+from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.model.catalogue import Catalogue
 from tasks.model.plan import Backfill, ConcurrentIndex, DumpTarget, Finding, Plan, ShortTransaction, Step, Validation
 from tasks.model.spec import MigrationSpec
@@ -164,3 +167,8 @@ class PostgresEngine:
     def probe_ms(self, conn: Connection, action: Backfill) -> float:
         """Return the latency of a read by key."""
         return probe_latency_ms(conn, action.table, action.key)
+
+
+if TYPE_CHECKING:
+    # Every verb of the protocol is here, with its types.
+    _ENGINE: type[Engine] = PostgresEngine

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.records import Key, Range
 from tasks.model.names import quote
 from tasks.model.plan import Backfill
 
-Key = tuple[str, ...]
-
 SAMPLE_PAGES = 1000
 """How many pages the bounds of shards are chosen from."""
-Range = tuple[Key | None, Key | None]
 
 
 def tuple_of(action: Backfill) -> str:

@@ -3,25 +3,8 @@
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
-from tasks.model.base import Record
+from tasks.engines.records import Facts, TableFacts
 from tasks.model.names import quote
-
-
-class TableFacts(Record):
-    """A table at one moment."""
-
-    table: str
-    rows: int
-    digest: str
-    """Sum of a 64-bit hash of every row, as a decimal; with the count it is a digest of the multiset of rows."""
-
-
-class Facts(Record):
-    """Tables at one moment, all of one snapshot."""
-
-    lsn: str
-    at: str
-    tables: tuple[TableFacts, ...]
 
 
 def measure(conn: Connection, tables: tuple[str, ...]) -> Facts:

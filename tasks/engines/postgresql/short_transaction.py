@@ -13,8 +13,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from profiles.model import Limits
+from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Blocker, Connection, holders, named
-from tasks.engines.postgresql.journal import Journal
 from tasks.model.errors import LockTimeoutError
 from tasks.model.plan import Lock
 

@@ -256,12 +256,23 @@ class _After(_Side):
 {up}
     else
 {self.down(group)}
+{self._needed(group)}
     end if;
   elsif {self.changed(self.sources_of_down(group))} then
 {self.down(group)}
   elsif {self.changed(public)} then
 {up}
   end if;"""
+
+    def _needed(self, group: Group) -> str:
+        """An old application does not know a new column beside an altered one; where NULL is refused it gets `up`."""
+        known = {r.name for r in group.retired}
+        return "\n".join(
+            f"    if {ROW}.{quote(t.after)} is null then\n"
+            f"{self.assign(self.old, [(t.after, t.up, t.sources)], 'up')}\n    end if;"
+            for t in group.targets
+            if t.not_null and t.name not in known
+        )
 
     def _only_targets(self, group: Group) -> str:
         """No column is fed back. Only an old application still writes columns that are going to be dropped."""

@@ -15,6 +15,7 @@ import psycopg
 
 from tasks.engines.postgresql.planning.dual_write import DualWrite
 from tasks.engines.postgresql.planning.move import Move
+from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
@@ -71,6 +72,8 @@ class Rehearsal:
             with self.conn.transaction():
                 yield
         except psycopg.Error as error:
+            if is_transient(error):
+                raise
             message = error.diag.message_primary or type(error).__name__
             raise SpecError(
                 _plain(message),

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Catalogue
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
@@ -70,6 +71,8 @@ class SpecDraft:
                     f"$changeover_parse$ begin\n{body}\n;end $changeover_parse$"
                 )
         except psycopg.Error as error:
+            if is_transient(error):
+                raise
             message = error.diag.message_primary or "syntax error"
             raise SpecError(message, where=where, hint="Correct the statement.") from None
 
@@ -79,5 +82,7 @@ class SpecDraft:
             with self.conn.transaction(force_rollback=True):
                 self.conn.execute(statement)
         except psycopg.Error as error:
+            if is_transient(error):
+                raise
             message = error.diag.message_primary or "error"
             raise SpecError(message, where=where, hint=error.diag.message_hint or "Correct it.") from None

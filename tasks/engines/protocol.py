@@ -1,0 +1,60 @@
+"""What every engine can do. What only some can do will be small protocols of their own, asked for by type.
+
+An engine opens its own sessions, from a URL that it keeps to itself, and closes them. Whatever it changes, it
+changes in transactions that the `Journal` begins and records, so that the ledger and the change commit together.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.engines.journal import Journal
+from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
+from tasks.model.catalogue import Catalogue
+from tasks.model.plan import Backfill, DumpTarget, Finding, Plan, Step
+from tasks.model.spec import MigrationSpec
+
+
+class Engine(Protocol):
+    """A database and the limits under which it is changed, seen from the tasks."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, password included: for gates, never for a log."""
+
+    def connect(self, purpose: str) -> AbstractContextManager[Any]:
+        """Open a session, named after the run and its purpose."""
+
+    def check(self) -> None:
+        """Refuse a server that cannot be used at all: a standby, a pooler, a version that is not known."""
+
+    def inspect(self, names: Sequence[str]) -> Catalogue:
+        """Read the catalogue of tables."""
+
+    def plan(self, spec: MigrationSpec) -> Plan:
+        """Draw up a plan; change nothing."""
+
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:
+        """Say what stands in the way now; change nothing."""
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it; tolerate that it was never, or only half, done."""
+
+    def shards(self, action: Backfill, count: int) -> list[Range]:
+        """Divide the keys that exist now into ranges that cover each once."""
+
+    def fill(self, action: Backfill, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]) -> int:
+        """Fill one shard, batch by batch; return the rows filled."""
+
+    def measure(self, tables: tuple[str, ...]) -> Facts:
+        """Count and digest whole tables, in one snapshot."""
+
+    def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:
+        """Write what will be destroyed to a file, and prove that it can be restored."""
+
+    def hold(self, tables: tuple[str, ...]) -> AbstractContextManager[Any]:
+        """Keep other runs away from tables for as long as the context lasts, and end what dead ones left."""

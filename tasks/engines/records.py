@@ -1,0 +1,58 @@
+"""What engines and tasks tell each other, beside the plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.model.base import Record
+
+Key = tuple[str, ...]
+"""The key of a row, each value as text that turns into the same value again."""
+Range = tuple[Key | None, Key | None]
+"""`low < key <= high`; either end is open when None."""
+Checkpoint = Callable[[int, Any, Key, int, int], None]
+"""Called first in the transaction of a batch, also when one is tried again: fence, then move the cursor.
+
+(batches that this call of `fill` has committed, session, position, rows, size)
+"""
+FIRST_ROWS = 1000
+"""The size of the first batch, before anything is known about its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A range of keys, and how far it is done."""
+
+    position: Key | None
+    """The last key that is done, or the open lower end."""
+    high: Key
+    batch_rows: int = FIRST_ROWS
+
+
+class TableFacts(Record):
+    """A table at one moment."""
+
+    table: str
+    rows: int
+    digest: str
+    """Of all rows as a multiset, with the count; comparable within one engine."""
+
+
+class Facts(Record):
+    """Tables at one moment, all of one snapshot."""
+
+    lsn: str
+    """The position in the log."""
+    at: str
+    tables: tuple[TableFacts, ...]
+
+
+class DumpRecord(Record):
+    """A finished, verified dump."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    digest: str
+    file: str
+    sha256: str
