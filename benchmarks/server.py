@@ -34,14 +34,14 @@ def running() -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def template(postgres: EmbeddedPostgres, rows: int) -> Iterator[str]:
-    """Make a database with `orders`, vacuumed and analysed, and give its name."""
-    name = f"orders_{rows}"
+def template(postgres: EmbeddedPostgres, rows: int, *, indexed: bool = True) -> Iterator[str]:
+    """Make a database with `orders`, vacuumed and analysed, and give its name; `indexed`: with a second index."""
+    name = f"orders_{rows}_{'indexed' if indexed else 'plain'}"
     with psycopg.connect(postgres.url, autocommit=True) as server:
         server.execute(f"create database {name} template template0".encode())
         try:
             with psycopg.connect(postgres.url_of(name), autocommit=True) as conn:
-                load(conn, rows)
+                load(conn, rows, indexed=indexed)
             yield name
         finally:
             server.execute(f"drop database {name} with (force)".encode())
@@ -59,8 +59,8 @@ def copy(postgres: EmbeddedPostgres, of: str) -> Iterator[str]:
             server.execute(f"drop database copy_of_{of} with (force)".encode())
 
 
-def load(conn: Connection, rows: int) -> None:
-    """Make `orders`: eight columns of mixed types, a primary key and another index."""
+def load(conn: Connection, rows: int, *, indexed: bool) -> None:
+    """Make `orders`: eight columns of mixed types and a primary key."""
     conn.execute(
         """
         create table orders (
@@ -75,7 +75,8 @@ def load(conn: Connection, rows: int) -> None:
         )
         """
     )
-    conn.execute("create index orders_customer on orders (customer)")
+    if indexed:
+        conn.execute("create index orders_customer on orders (customer)")
     conn.execute(
         """
         insert into orders (customer, amount, currency, status, note, created_at, quantity)

@@ -239,7 +239,8 @@ class Plan(Record):
 
         Estimates and findings are left out: they move with the data, while what will be done does not.
         """
-        moving = {"catalogue", "estimates", "findings", "risk", "risk_reasons"}
+        # The spec has a digest of its own, and may hold numbers that canonical JSON cannot.
+        moving = {"spec", "catalogue", "estimates", "findings", "risk", "risk_reasons"}
         return digest_of(self.model_dump(mode="json", exclude=moving) | {"catalogue": self.catalogue.fingerprint})
 
     @property

@@ -1,6 +1,6 @@
 """Walking along a unique key in ranges: find the end of a range first, then work on `low < key <= high`.
 
-A CTE with LIMIT would be a sequential scan a batch (measured: 4.5 times the CPU of one UPDATE, against 1.07).
+A CTE with LIMIT can become a sequential scan a batch, and costs more when it does not (docs/benchmarks.md).
 Keys travel as text with pinned settings, so that any type survives the way through the ledger.
 """
 
