@@ -81,6 +81,12 @@ def decide(
         record(conn, migration, known.plan_digest, approver, decision=decision, reason=reason)
 
 
+def approved(run: Run) -> bool:
+    """Tell whether people have approved: from then on a new application may rely on the new shape."""
+    with Boundary(run) as boundary:
+        return run.settings.approvals > 0 and len(_approvers(boundary, run)) >= run.settings.approvals
+
+
 def _approvers(boundary: Boundary, run: Run) -> tuple[str, ...]:
     digest = run.plan.digest
     for decision in decisions(boundary.conn, run.migration, digest):

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from tasks.approve import AwaitingApproval
+from tasks.approve import AwaitingApproval, approved
 from tasks.engines.postgresql.drift import refuse_drift
 from tasks.engines.postgresql.sessions import require_privileges
 from tasks.engines.postgresql.translate import in_our_words
@@ -197,17 +197,34 @@ def _failed(run: Run, error: BaseException) -> None:
     with run.ledger() as conn:
         now = state.summary(conn, run.migration).state
     retryable = isinstance(error, ChangeoverError) and error.retryable
-    undo = run.settings.on_failure == "rollback" and not retryable and now in (_S.RUNNING, _S.SWAPPED)
     if isinstance(error, ChangeoverError) and error.code == "FENCED":
         return
-    if not undo:
+    wanted = run.settings.on_failure == "rollback" and not retryable and now in (_S.RUNNING, _S.SWAPPED)
+    if not wanted or _relied_upon(run) or not _undone(run, error):
         _note(run, _S.FAILED, str(error) if isinstance(error, ChangeoverError) else type(error).__name__)
         return
-    say(f"rolls back: {type(error).__name__}")
-    rollback(run)
-    _anchor(run)
     if isinstance(error, ChangeoverError):
         error.changed = DataChanged.NO if isinstance(error, Refused) else DataChanged.ROLLED_BACK
+
+
+def _relied_upon(run: Run) -> bool:
+    """Tell whether a new application may use the new shape already: nobody takes that away unasked."""
+    try:
+        return approved(run)
+    except StateError:
+        # Somebody rejected the plan.
+        return False
+
+
+def _undone(run: Run, error: BaseException) -> bool:
+    say(f"rolls back: {type(error).__name__}")
+    try:
+        rollback(run)
+    except Refused as refusal:
+        say(f"is not rolled back: {refusal.what}")
+        return False
+    _anchor(run)
+    return True
 
 
 def _note(run: Run, to: MigrationState, message: str) -> None:

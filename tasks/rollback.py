@@ -28,11 +28,13 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
         raise StateError(
             f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
             where=run.migration,
-            hint="Correct those rows, or accept the loss with --accept-loss.",
+            hint="Look at the rows that were written since the swap; then accept what is lost with --accept-loss.",
         )
+    swapped = records["swap/all"].state is not StepState.PENDING
+    if records["swap/all"].state is StepState.DONE:
+        _refuse_what_cannot_be_held(run)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
-    swapped = records["swap/all"].state is not StepState.PENDING
     undone = 0
     for step in reversed(run.plan.steps):
         state = records[step.key].state
@@ -43,6 +45,24 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLED_BACK)
     return undone
+
+
+def _refuse_what_cannot_be_held(run: Run) -> None:
+    """Ask whether the old shape can hold every row, before anything is undone: half way there is no good end."""
+    broken = []
+    with run.ledger("rollback") as conn:
+        conn.execute("set statement_timeout = 0; set row_security = off")
+        for requirement in run.plan.requirements:
+            if requirement.gate == "before_rollback":
+                row = conn.execute(f"select count(*) from ({requirement.violations}) as broken").fetchone()
+                if row is not None and row[0]:
+                    broken.append(f"{row[0]:,} rows break: {requirement.name}")
+    if broken:
+        raise StateError(
+            "the old shape cannot hold what was written since the swap: " + "; ".join(broken),
+            where=run.migration,
+            hint="Change those rows so that `down` gives what the old shape allows, then roll back.",
+        )
 
 
 def _check(run: Run) -> None:

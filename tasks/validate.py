@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tasks.ledger.gates import count_rejections, record_gate
+from tasks.ledger.gates import count_rejections, last_gate, record_gate
 from tasks.ledger.state import summary
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.status import GateResult, MigrationState
@@ -33,6 +33,10 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
     with run.ledger() as conn:
         if gate.name == "before_swap" and summary(conn, run.migration).state is not MigrationState.RUNNING:
             return None
+        before = last_gate(conn, run.migration, gate.name)
+        if gate.name == "before_swap" and before is not None and before.passed and run.settings.approvals:
+            # It stands until the swap: from the approval point on, a new application writes values of its own.
+            return before.result
         # Before the evaluation: a write that fails while it runs has to count as unseen.
         rejections = count_rejections(conn, run.migration)
     result = gate.evaluate(

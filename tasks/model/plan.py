@@ -167,7 +167,7 @@ class Requirement(Record):
     table: str
     kind: Literal["not null", "check", "unique", "references", "parity", "structure"]
     constraint: str = ""
-    gate: Literal["before_swap", "after_swap"] = "before_swap"
+    gate: Literal["before_swap", "after_swap", "before_rollback"] = "before_swap"
     violations: str
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False

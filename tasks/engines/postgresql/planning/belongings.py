@@ -67,6 +67,8 @@ declare
   position bigint;
   called boolean;
 begin
+  -- Changes nothing, but locks: nobody draws a number between reading the position and setting it.
+  alter sequence {owned} {"no cycle" if "no cycle" in options else "cycle"};
   select last_value, is_called into position, called from {owned};
   alter table {draft.real} alter column {quote(giver)} drop identity;
   alter table {draft.real} alter column {quote(taker)} add generated {kind} as identity
@@ -111,12 +113,15 @@ def quote_qualified(name: str) -> str:
 _PRIVILEGES: Mapping[str, str] = {"a": "insert", "r": "select", "w": "update", "x": "references"}
 
 
+def grants_of(table: str, name: str, grants: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the statements that give column privileges to another column."""
+    return tuple(
+        f"grant {_PRIVILEGES[letter]} ({quote(name)}) on {table} to {role}{option}"
+        for role, letter, option in _privileges(grants)
+        if letter in _PRIVILEGES
+    )
+
+
 def move_grants(draft: TableDraft, name: str, grants: tuple[str, ...]) -> None:
     """Column privileges belong to a column, so they have to be granted anew."""
-    draft.swap(
-        forward=[
-            f"grant {_PRIVILEGES[letter]} ({quote(name)}) on {draft.real} to {role}{option}"
-            for role, letter, option in _privileges(grants)
-            if letter in _PRIVILEGES
-        ]
-    )
+    draft.swap(forward=grants_of(draft.real, name, grants))

@@ -1,8 +1,8 @@
 """What is attached to a column that gets a new physical column: it all has to arrive there, under its own name.
 
-The old column keeps its indexes and unique constraints, renamed, until `contract`, so that a rollback finds
-them. What could make an application's statement fail once `down` feeds the old column (NOT NULL, CHECK, FOREIGN
-KEY, and a primary key, of which there can be only one) is taken off at the swap and put back by a rollback.
+The old column keeps its indexes, renamed, until `contract`, so that a rollback finds them. What could make an
+application's statement fail once `down` feeds the old column (NOT NULL, CHECK, FOREIGN KEY, and everything that is
+unique) is taken off at the swap and put back by a rollback.
 """
 
 import re
@@ -31,20 +31,27 @@ def detach(draft: TableDraft) -> None:
         draft.restore_not_null(column)
         if column.identity and not draft.in_primary_key(name):
             draft.key_not_null.append(own_name("old", name))
+        draft.swap(inverse=[tidy_index_columns(draft)])
         if draft.never_null(column):
-            draft.swap(inverse=[tidy_not_null(draft, name), tidy_index_columns(draft)])
+            draft.swap(inverse=[tidy_not_null(draft, name)])
     for constraint in draft.table.constraints:
         if constraint.kind in ("check", "foreign key") and set(constraint.columns) & _fed_by_down(draft):
             _take_off(draft, constraint)
     for index in draft.table.indexes:
-        if set(index.referenced) & draft.altered.keys():
-            _index(draft, index)
-        elif set(index.referenced) & draft.renamed.keys():
-            _copy_index(draft, index)
+        _from_index(draft, index)
     for foreign_key in draft.table.inbound:
         if set(foreign_key.referenced_columns) & draft.altered.keys():
             # Moves are undone last first: these foreign keys go before the index that they rest on.
             _let_go(draft, foreign_key)
+
+
+def _from_index(draft: TableDraft, index: Index) -> None:
+    if set(index.referenced) & draft.altered.keys():
+        _index(draft, index)
+    elif index.unique and set(index.referenced) & _fed_by_down(draft):
+        _retire_unique(draft, index)
+    elif set(index.referenced) & draft.renamed.keys():
+        _copy_index(draft, index)
 
 
 def rename(draft: TableDraft) -> None:
@@ -181,14 +188,20 @@ def _index(draft: TableDraft, index: Index) -> None:
     if index.primary:
         _primary_key(draft, index, new)
     elif constraint is not None:
-        deferred = _deferrable(constraint)
-        draft.swap(
-            forward=[draft.alter(f"rename constraint {quote(index.name)} to {quote(old)}")],
-            inverse=[draft.alter(f"rename constraint {quote(old)} to {quote(index.name)}")],
-        )
+        _retire_unique(draft, index)
         draft.later(
-            forward=[draft.alter(f"add constraint {quote(index.name)} unique using index {quote(new)}{deferred}")],
+            forward=[
+                draft.alter(
+                    f"add constraint {quote(index.name)} unique using index {quote(new)}{_deferrable(constraint)}"
+                )
+            ],
             inverse=[draft.alter(f"drop constraint {quote(index.name)}")],
+        )
+    elif index.unique:
+        _retire_unique(draft, index)
+        draft.later(
+            forward=[f"alter index {schema}.{quote(new)} rename to {quote(index.name)}"],
+            inverse=[f"drop index {schema}.{quote(index.name)}"],
         )
     else:
         draft.swap(
@@ -239,6 +252,35 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
     )
     old_names = draft.shape.old(swapped=True)
     columns = [quote(old_names[column]) for column in key_columns(draft.table, index)]
+    create = (
+        f"create unique index concurrently {quote(rebuilt)} on {draft.real}"
+        f" ({', '.join(columns)}){_include(index, old_names, len(columns))}"
+    )
+    _rebuild(draft, index, rebuilt, create)
+    for column in key_columns(draft.table, index):
+        if column in draft.altered:
+            draft.key_not_null.append(own_name("old", column))
+
+
+def _retire_unique(draft: TableDraft, index: Index) -> None:
+    """Take a unique index off what `down` feeds, where it could reject; a rollback builds it again first."""
+    constraint = draft.table.constraint(index.constraint) if index.constraint else None
+    name, rebuilt = quote(index.name), own_name("old", index.name)
+    schema = quote(draft.table.schema_name)
+    if constraint is not None:
+        forward = draft.alter(f"drop constraint {name}")
+        back = draft.alter(f"add constraint {name} unique using index {quote(rebuilt)}{_deferrable(constraint)}")
+    else:
+        forward = f"drop index {schema}.{name}"
+        back = f"alter index {schema}.{quote(rebuilt)} rename to {name}"
+    draft.swap(forward=[forward], inverse=[back, *_comments(draft, index)])
+    # Between swap and rollback the original of a renamed column goes by its new name.
+    names = draft.shape.old(swapped=True) | draft.renamed
+    create = draft.rehearsal.old_index_definition(index, rebuilt, names)
+    _rebuild(draft, index, rebuilt, create)
+
+
+def _rebuild(draft: TableDraft, index: Index, rebuilt: str, create: str) -> None:
     draft.before_rollback.append(
         Step(
             key=f"swap/{draft.full_name}/rebuild {index.name}",
@@ -249,16 +291,12 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
                 table=draft.real,
                 schema_name=draft.table.schema_name,
                 name=rebuilt,
-                create=f"create unique index concurrently {quote(rebuilt)} on {draft.real}"
-                f" ({', '.join(columns)}){_include(index, old_names, len(columns))}",
+                create=create,
                 build_on="inverse",
                 consumed=True,
             ),
         )
     )
-    for column in key_columns(draft.table, index):
-        if column in draft.altered:
-            draft.key_not_null.append(own_name("old", column))
 
 
 def _include(index: Index, names: Mapping[str, str], keys: int) -> str:
@@ -277,9 +315,8 @@ def _copy_index(draft: TableDraft, index: Index) -> None:
     if create is None:
         # It covers a column that is dropped, too, and goes with that.
         return
-    if not index.immediate:
-        create = create.replace("CREATE UNIQUE INDEX", "CREATE INDEX", 1)
-    # Unique or not, it can reject nothing: the copy holds what the original holds.
+    # Not unique, whatever the original is: ON CONFLICT arbitrates by one index, and a second would reject.
+    create = create.replace("CREATE UNIQUE INDEX", "CREATE INDEX", 1)
     draft.indexes.append(draft.index_step(name, create, unique=False, title=f"build the copy of {index.name}"))
 
 

@@ -235,6 +235,9 @@ class _Before(_Side):
   end if;"""
 
     def _only_retired(self, group: Group) -> str:
+        """Where NULL can be stored it may be what an old application means; where not, a new one left it out."""
+        if not any(r.not_null for r in group.retired):
+            return "  -- the column is still the old application's own"
         return f"""\
   if _changeover_insert and {_all_null([r.before for r in group.retired])} then
 {self.down(group)}

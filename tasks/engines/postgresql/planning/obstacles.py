@@ -1,6 +1,6 @@
 """What stands in the way of changing a table in place: named, with the remedy, before anything is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.model.catalogue import Table
@@ -28,6 +28,23 @@ def of_table(table: Table) -> None:
             where=where,
             hint="Expand-contract changes ordinary tables only so far.",
         )
+
+
+def between_tables(drafts: Mapping[str, TableDraft]) -> None:
+    """Refuse to change both sides of a foreign key at once: each table would move it."""
+    for draft in drafts.values():
+        for foreign_key in draft.table.inbound:
+            child = drafts.get(foreign_key.table)
+            if child is None or child is draft or not set(foreign_key.referenced_columns) & draft.altered.keys():
+                continue
+            both = set(foreign_key.columns) & child.touched
+            if both:
+                raise PreflightError(
+                    f"the foreign key {foreign_key.name} has both sides changed: {child.full_name}"
+                    f" ({', '.join(sorted(both))}) and {draft.full_name}",
+                    where=child.full_name,
+                    hint="Change the referring column in a migration of its own first, then the key.",
+                )
 
 
 def of_columns(draft: TableDraft) -> None:

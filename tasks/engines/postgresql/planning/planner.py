@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from tasks.engines.postgresql.inspect import estimates, inspect
-from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles
+from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
@@ -59,6 +59,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             [r for draft in drafts for r in gates.requirements(draft)]
             + [r for draft in drafts for r in gates.filled(draft)]
             + [r for draft in drafts for r in gates.parity_after_swap(draft)]
+            + [r for draft in drafts for r in old_shape.requirements(draft)]
             + [gates.structure_after_swap(draft) for draft in drafts]
         )
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
@@ -105,6 +106,7 @@ def _draft(whole: SpecDraft, spec: MigrationSpec, catalogue: Catalogue) -> list[
         else:
             draft = drafts[_full_name(whole, op.table, where)]
             _contribute(op, draft, where, places)
+    obstacles.between_tables(drafts)
     for draft in drafts.values():
         _finish(draft, spec, places)
     return list(drafts.values())

@@ -38,6 +38,7 @@ class Retired:
     sources: tuple[str, ...]
     """Columns of the new shape that `down` reads."""
     lossy: bool = False
+    not_null: bool = False
     held: str | None = None
     """A condition over the old value; rows that break it are being cleansed and need not come back."""
 

@@ -54,6 +54,7 @@ def draft_drop_column(op: DropColumn, draft: TableDraft, where: str) -> None:
                 down=op.down,
                 sources=(),
                 lossy=op.lossy,
+                not_null=not column.nullable,
             )
         )
         draft.restore_not_null(column)

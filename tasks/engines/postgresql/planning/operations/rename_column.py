@@ -4,7 +4,9 @@ A copy gets the new name first. At the swap the two columns exchange names, so t
 is attached to it (constraints, indexes, views, policies, foreign keys), is the one that stays.
 """
 
+from tasks.engines.postgresql.planning.belongings import grants_of
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.require import existing_column, free_column
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.errors import SpecError
@@ -21,6 +23,7 @@ def draft_rename_column(op: RenameColumn, draft: TableDraft, where: str) -> None
     old, new = quote(op.from_), quote(op.to)
     draft.rehearsal.try_on_new(f"alter table {{table}} rename column {old} to {new}", where)
     draft.add_column(op.to, column.type, like=column)
+    draft.expand.append(Move(forward=grants_of(draft.real, op.to, column.grants)))
     draft.shape.dropped.add(op.from_)
     draft.renamed[op.from_] = op.to
     draft.touched.add(op.from_)

@@ -1,0 +1,108 @@
+"""What the old shape demands, as queries over the columns that `down` feeds: a rollback asks them first."""
+
+from collections.abc import Iterator
+
+from tasks.engines.postgresql.planning.belongings import quote_qualified
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.shape import projection
+from tasks.model.catalogue import Constraint
+from tasks.model.names import quote
+from tasks.model.plan import Requirement
+
+
+def requirements(draft: TableDraft) -> Iterator[Requirement]:
+    """Rows that break one of these could not be held once the old shape is the truth again."""
+    yield from _not_null(draft)
+    restored = {restriction.name for restriction in draft.restored if restriction.table == draft.real}
+    for constraint in draft.table.constraints:
+        if constraint.name not in restored:
+            continue
+        if constraint.kind == "check":
+            yield _check(draft, constraint)
+        elif constraint.kind == "foreign key" and constraint.referenced_table != draft.full_name:
+            yield _references(draft, constraint)
+    yield from _inbound(draft)
+    yield from _unique(draft)
+
+
+def _physical(draft: TableDraft) -> dict[str, str]:
+    return draft.shape.old(swapped=True)
+
+
+def _not_null(draft: TableDraft) -> Iterator[Requirement]:
+    names = _physical(draft)
+    keys = {c for i in draft.table.indexes if i.primary for c in key_columns(draft.table, i) if c in draft.altered}
+    for column in dict.fromkeys((*draft.restored_not_null, *sorted(keys))):
+        yield Requirement(
+            name=f"{draft.full_name}.{column} is not null",
+            table=draft.full_name,
+            kind="not null",
+            gate="before_rollback",
+            violations=f"select 1 from {draft.real} where {quote(names[column])} is null",
+        )
+
+
+def _check(draft: TableDraft, constraint: Constraint) -> Requirement:
+    expression = constraint.definition.removeprefix("CHECK ").removesuffix(" NO INHERIT")
+    source = projection(_physical(draft), draft.real, draft.table.name)
+    return Requirement(
+        name=f"{draft.full_name} meets {constraint.name}",
+        table=draft.full_name,
+        kind="check",
+        gate="before_rollback",
+        violations=f"select 1 from {source} where not {expression}",
+    )
+
+
+def _references(draft: TableDraft, constraint: Constraint) -> Requirement:
+    names = _physical(draft)
+    pairs = list(zip(constraint.columns, constraint.referenced_columns, strict=True))
+    present = " and ".join(f"child.{quote(names[c])} is not null" for c, _ in pairs)
+    same = " and ".join(f"parent.{quote(r)} = child.{quote(names[c])}" for c, r in pairs)
+    parent = quote_qualified(constraint.referenced_table or "")
+    return Requirement(
+        name=f"{draft.full_name} refers by {constraint.name}",
+        table=draft.full_name,
+        kind="references",
+        gate="before_rollback",
+        violations=f"select 1 from {draft.real} as child where {present}"
+        f" and not exists (select from {parent} as parent where {same})",
+    )
+
+
+def _inbound(draft: TableDraft) -> Iterator[Requirement]:
+    names = _physical(draft)
+    for key in draft.table.inbound:
+        if key.table == draft.full_name or not set(key.referenced_columns) & draft.altered.keys():
+            continue
+        pairs = list(zip(key.columns, key.referenced_columns, strict=True))
+        present = " and ".join(f"child.{quote(c)} is not null" for c, _ in pairs)
+        same = " and ".join(f"parent.{quote(names[r])} = child.{quote(c)}" for c, r in pairs)
+        yield Requirement(
+            name=f"{key.table} refers by {key.name}",
+            table=draft.full_name,
+            kind="references",
+            gate="before_rollback",
+            violations=f"select 1 from {quote_qualified(key.table)} as child where {present}"
+            f" and not exists (select from {draft.real} as parent where {same})",
+        )
+
+
+def _unique(draft: TableDraft) -> Iterator[Requirement]:
+    """Expressions and conditions are left to the build of the index, which comes before anything is undone."""
+    names = _physical(draft)
+    rebuilt = {step.key.rsplit("/rebuild ", 1)[1] for step in draft.before_rollback if "/rebuild " in step.key}
+    for index in draft.table.indexes:
+        columns = key_columns(draft.table, index)
+        if index.name not in rebuilt or index.partial or index.expressions or not columns:
+            continue
+        listed = ", ".join(quote(names[column]) for column in columns)
+        present = " and ".join(f"{quote(names[column])} is not null" for column in columns)
+        yield Requirement(
+            name=f"{draft.full_name} is unique by {index.name}",
+            table=draft.full_name,
+            kind="unique",
+            gate="before_rollback",
+            violations=f"select {listed} from {draft.real} where {present} group by {listed} having count(*) > 1",
+        )
