@@ -213,6 +213,32 @@ def test_writes_that_cannot_come_back_are_named(people: psycopg.Connection[Any],
     assert rollback("m", profile, accept_loss=True).state is MigrationState.ROLLED_BACK
 
 
+def test_a_rollback_that_could_not_end_is_refused(people: psycopg.Connection[Any], written: Writer) -> None:
+    """`down` gives NULL for a NOT NULL column: nothing is undone, nothing is lost; mended, it rolls back."""
+    nullable = json.dumps(SPLIT).replace('"type": "text"', '"type": "text", "nullable": true')
+    spec, profile = written(json.loads(nullable))
+    expand_contract(spec, profile)
+    people.execute("insert into people (id, first) values (-5, 'Madonna')")
+    with pytest.raises(StateError, match="name is not null"):
+        rollback("m", profile, accept_loss=True)
+    assert state_of(people) is MigrationState.COMPLETE
+    assert people.execute("select first from people where id = -5").fetchone() == ("Madonna",)
+    people.execute("update people set last = 'Ciccone' where id = -5")
+    assert rollback("m", profile).state is MigrationState.ROLLED_BACK
+    assert people.execute("select name from people where id = -5").fetchone() == ("Madonna Ciccone",)
+
+
+def test_a_new_application_may_write_after_the_approval_point(people: psycopg.Connection[Any], written: Writer) -> None:
+    """The gate stands: values that the new application wrote while approval was awaited are its own."""
+    tier = {"add_column": {"table": "people", "column": {"name": "tier", "type": "text"}, "up": "'standard'"}}
+    spec, profile = written([tier], "approvals = 1")
+    expand_contract(spec, profile)
+    people.execute("update people set tier = 'vip' where id = 3")
+    decide("m", "grace", "approve", "", profile=profile)
+    assert expand_contract("m", profile).state is MigrationState.COMPLETE
+    assert people.execute("select tier from people where id = 3").fetchone() == ("vip",)
+
+
 SHARDED = "[limits]\nbatch_rows = 200\n[runner]\nshards = 3\nkind = "
 
 

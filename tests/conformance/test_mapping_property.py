@@ -2,9 +2,9 @@
 
 Before the swap: an INSERT that gives none of the new columns is filled by `up`, any other by `down`. An UPDATE
 that changes what `up` reads is filled by `up`; one that changes new columns by `down`, after columns that were
-never filled got theirs by `up`. After the swap: an INSERT that gives an old column is filled by `up`, any other
-by `down`; an UPDATE that changes what `down` reads by `down`, one that changes an old column by `up`. What
-raises is NULL, and counted.
+never filled got theirs by `up`. A nullable column that is only dropped is left alone. After the swap: an INSERT
+that gives an old column is filled by `up`, any other by `down`; an UPDATE that changes what `down` reads by
+`down`, one that changes an old column by `up`. What raises is NULL, and counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,10 +117,9 @@ class Oracle:
         for group in GROUPS:
             if not self.swapped:
                 new = group.up and all(row[c] is None for c in group.up)
-                only = not group.up and all(row[c] is None for c in group.down)
                 if new:
                     self._fill(row, group.up)
-                elif group.up or only:
+                elif group.up:
                     self._fill(row, group.down)
             else:
                 public = () if group.hidden else group.down
