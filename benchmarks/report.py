@@ -16,7 +16,8 @@ out of it; the data live in memory where there is room, so that no disk hides wh
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
-    "against one `update` of the whole table without triggers",
+    "against one `update` of the whole table beside the same triggers",
+    "backfill_cpu_indexed": "The same with a second index, on a column in no order",
     "backfill_wall": "Wall time of the same, through Prefect",
     "batches_cpu": "Processor time of the backfill against batches as pgroll makes them",
     "memory_growth": "Most memory of the migrating process: a large table against a small one",
