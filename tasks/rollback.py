@@ -5,7 +5,7 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Step
+from tasks.model.plan import Requirement, Step
 from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
 from tasks.run import Run
@@ -31,6 +31,7 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
             hint="Look at the rows that were written since the swap; then accept what is lost with --accept-loss.",
         )
     swapped = records["swap/all"].state is not StepState.PENDING
+    _refuse_what_stands_in_the_way(run)
     if records["swap/all"].state is StepState.DONE:
         _refuse_what_cannot_be_held(run)
     with run.ledger() as conn, conn.transaction():
@@ -47,13 +48,30 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     return undone
 
 
+def _refuse_what_stands_in_the_way(run: Run) -> None:
+    """Ask what others have built on what is going to be dropped: it would fail, half way."""
+    with run.ledger("rollback") as conn:
+        found = [row[0] for one in _before_rollback(run) if one.kind == "structure"
+                 for row in conn.execute(one.violations).fetchall()]  # fmt: skip
+    if found:
+        raise StateError(
+            f"a rollback drops columns that others depend on: {'; '.join(sorted(found))}",
+            where=run.migration,
+            hint="Drop those objects, then roll back.",
+        )
+
+
+def _before_rollback(run: Run) -> list[Requirement]:
+    return [requirement for requirement in run.plan.requirements if requirement.gate == "before_rollback"]
+
+
 def _refuse_what_cannot_be_held(run: Run) -> None:
     """Ask whether the old shape can hold every row, before anything is undone: half way there is no good end."""
     broken = []
     with run.ledger("rollback") as conn:
         conn.execute("set statement_timeout = 0; set row_security = off")
-        for requirement in run.plan.requirements:
-            if requirement.gate == "before_rollback":
+        for requirement in _before_rollback(run):
+            if requirement.kind != "structure":
                 row = conn.execute(f"select count(*) from ({requirement.violations}) as broken").fetchone()
                 if row is not None and row[0]:
                     broken.append(f"{row[0]:,} rows break: {requirement.name}")

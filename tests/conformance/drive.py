@@ -99,6 +99,24 @@ class Migration:
 
     def roll_back(self, *, sql: bool = False) -> None:
         """Undo what was begun, last first, and compare the catalogue with the one before."""
+        assert self.before_rollback() == []
+        self.roll_back_steps()
+        if not sql:
+            assert compare(self._plan.catalogue, self.engine.inspect(self._plan.tables)) == ()
+
+    def before_rollback(self) -> list[str]:
+        """Say what stands in the way: objects of others by their names, rows by the requirement that they break."""
+        swapped = self._records()["swap/all"] is StepState.DONE
+        found = []
+        with self.engine.connect("ledger") as conn:
+            for one in self._plan.requirements:
+                if one.gate == "before_rollback" and (swapped or one.kind == "structure"):
+                    broken = conn.execute(one.violations.encode()).fetchall()
+                    found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
+        return found
+
+    def roll_back_steps(self) -> None:
+        """Undo what was begun, last first."""
         self._move(MigrationState.ROLLING_BACK)
         records = self._records()
         swapped = records["swap/all"] is not StepState.PENDING
@@ -107,8 +125,6 @@ class Migration:
             begun = now in (StepState.DONE, StepState.RUNNING)
             if begun or (swapped and only_for_rollback(step) and now is not StepState.UNDONE):
                 self.engine.revert(step, self._journal(step, StepState.UNDONE))
-        if not sql:
-            assert compare(self._plan.catalogue, self.engine.inspect(self._plan.tables)) == ()
         self._move(MigrationState.ROLLED_BACK)
 
     def pass_gate(self, name: str) -> None:

@@ -153,7 +153,7 @@ KEYS = {
         "id int primary key with (fillfactor = 50)",
         "alter table t cluster on t_pkey; comment on constraint t_pkey on t is 'c'; comment on index t_pkey is 'i'",
     ),
-    "named deferrable": ("id int constraint odd primary key deferrable", ""),
+    "named": ("id int constraint odd primary key", ""),
     "unique beside": ("id int primary key, unique (id)", ""),
     "unique index only": ("id int not null unique", ""),
     "inbound": (

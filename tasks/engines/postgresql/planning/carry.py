@@ -12,7 +12,7 @@ from tasks.engines.postgresql.planning.belongings import move_default, move_gran
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.keys import key_columns
-from tasks.engines.postgresql.planning.move import Restriction
+from tasks.engines.postgresql.planning.move import Move, Restriction
 from tasks.engines.postgresql.planning.tidy import tidy_index_columns, tidy_not_null
 from tasks.model.catalogue import Constraint, InboundForeignKey, Index
 from tasks.model.errors import PreflightError
@@ -189,14 +189,7 @@ def _index(draft: TableDraft, index: Index) -> None:
         _primary_key(draft, index, new)
     elif constraint is not None:
         _retire_unique(draft, index)
-        draft.later(
-            forward=[
-                draft.alter(
-                    f"add constraint {quote(index.name)} unique using index {quote(new)}{_deferrable(constraint)}"
-                )
-            ],
-            inverse=[draft.alter(f"drop constraint {quote(index.name)}")],
-        )
+        _unique_constraint(draft, index, constraint, new)
     elif index.unique:
         _retire_unique(draft, index)
         draft.later(
@@ -226,6 +219,18 @@ def _comments(draft: TableDraft, index: Index) -> list[str]:
     return found
 
 
+def _unique_constraint(draft: TableDraft, index: Index, constraint: Constraint, new: str) -> None:
+    """Give the twin its constraint at the swap; at once where it is deferrable, for a bare index never defers."""
+    name = quote(index.name)
+    drop = draft.alter(f"drop constraint {name}")
+    if not constraint.deferrable:
+        draft.later(forward=[draft.alter(f"add constraint {name} unique using index {quote(new)}")], inverse=[drop])
+        return
+    added = draft.alter(f"add constraint {quote(new)} unique using index {quote(new)}{_deferrable(constraint)}")
+    draft.attach.append(Move(forward=(added,), inverse=(draft.alter(f"drop constraint if exists {quote(new)}"),)))
+    draft.later(forward=[draft.alter(f"rename constraint {quote(new)} to {name}")], inverse=[drop])
+
+
 def _deferrable(constraint: Constraint) -> str:
     if not constraint.deferrable:
         return ""
@@ -237,17 +242,22 @@ def _primary_key(draft: TableDraft, index: Index, new: str) -> None:
     name = quote(index.constraint or index.name)
     constraint = draft.table.constraint(index.constraint or index.name)
     assert constraint is not None
-    deferred = _deferrable(constraint)
+    if constraint.deferrable:
+        raise PreflightError(
+            f"the primary key {constraint.name} is deferrable, and until the swap its twin could not be",
+            where=draft.full_name,
+            hint="Make it a primary key that is not deferrable before the migration, and change it back afterwards.",
+        )
     rebuilt = own_name("old", index.name)
     draft.swap(
         forward=[draft.alter(f"drop constraint {name}")],
         inverse=[
-            draft.alter(f"add constraint {name} primary key using index {quote(rebuilt)}{deferred}"),
+            draft.alter(f"add constraint {name} primary key using index {quote(rebuilt)}"),
             *_comments(draft, index),
         ],
     )
     draft.later(
-        forward=[draft.alter(f"add constraint {name} primary key using index {quote(new)}{deferred}")],
+        forward=[draft.alter(f"add constraint {name} primary key using index {quote(new)}")],
         inverse=[draft.alter(f"drop constraint {name}")],
     )
     old_names = draft.shape.old(swapped=True)

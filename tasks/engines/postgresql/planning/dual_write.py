@@ -211,6 +211,10 @@ class _Before(_Side):
         if not group.targets:
             return self._only_retired(group)
         targets = [t.before for t in group.targets]
+        sources = self.changed(self.sources_of_up(group))
+        if not group.retired:
+            # Nothing has to come back, so what an application says of the new column itself is what it means.
+            sources = f"{sources} and not {self.changed(targets)}"
         fill = [
             f"      if {ROW}.{quote(t.before)} is null and {BEFORE_ROW}.{quote(t.before)} is null then\n"
             f"{self.assign(self.old, [(t.before, t.up, t.sources)], 'up')}\n      end if;"
@@ -225,7 +229,7 @@ class _Before(_Side):
     else
 {self.down(group)}
     end if;
-  elsif {self.changed(self.sources_of_up(group))} then
+  elsif {sources} then
 {self.up(group)}
   elsif {self.changed(targets)} then
 {filled}
@@ -259,7 +263,7 @@ class _After(_Side):
 {up}
     else
 {self.down(group)}
-{self._needed(group)}
+{self._needed(group)}{self._by_position(group)}
     end if;
   elsif {self.changed(self.sources_of_down(group))} then
 {self.down(group)}
@@ -276,6 +280,19 @@ class _After(_Side):
             for t in group.targets
             if t.not_null and t.name not in known
         )
+
+    def _by_position(self, group: Group) -> str:
+        """A hidden column can only be given by an INSERT or COPY without a list of columns: it knows the old shape."""
+        hidden = [r.after for r in group.retired if r.hidden]
+        if not hidden or not group.targets:
+            return ""
+        given = " or ".join(f"{BEFORE_ROW}.{quote(c)} is not null" for c in hidden)
+        restored = "\n".join(f"        {ROW}.{quote(c)} := {BEFORE_ROW}.{quote(c)};" for c in hidden)
+        return f"""
+      if ({given}) and {self.changed(hidden)} then
+{restored}
+{self.up(group)}
+      end if;"""
 
     def _only_targets(self, group: Group) -> str:
         """No column is fed back. Only an old application still writes columns that are going to be dropped."""

@@ -90,19 +90,16 @@ def _inbound(draft: TableDraft) -> Iterator[Requirement]:
 
 
 def _unique(draft: TableDraft) -> Iterator[Requirement]:
-    """Expressions and conditions are left to the build of the index, which comes before anything is undone."""
-    names = _physical(draft)
+    # Between swap and rollback the original of a renamed column goes by its new name.
+    names = _physical(draft) | draft.renamed
     rebuilt = {step.key.rsplit("/rebuild ", 1)[1] for step in draft.before_rollback if "/rebuild " in step.key}
     for index in draft.table.indexes:
-        columns = key_columns(draft.table, index)
-        if index.name not in rebuilt or index.partial or index.expressions or not columns:
+        if index.name not in rebuilt:
             continue
-        listed = ", ".join(quote(names[column]) for column in columns)
-        present = " and ".join(f"{quote(names[column])} is not null" for column in columns)
         yield Requirement(
             name=f"{draft.full_name} is unique by {index.name}",
             table=draft.full_name,
             kind="unique",
             gate="before_rollback",
-            violations=f"select {listed} from {draft.real} where {present} group by {listed} having count(*) > 1",
+            violations=draft.rehearsal.old_duplicates_query(index, names),
         )

@@ -8,6 +8,7 @@ import psycopg
 
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape
+from tasks.engines.postgresql.planning.dependents import nothing_built_on
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
@@ -61,6 +62,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [r for draft in drafts for r in gates.parity_after_swap(draft)]
             + [r for draft in drafts for r in old_shape.requirements(draft)]
             + [gates.structure_after_swap(draft) for draft in drafts]
+            + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))

@@ -220,19 +220,22 @@ class Rehearsal:
     def duplicates_query(self, index: str, names: Mapping[str, str]) -> str:
         """Return the query that lists what a unique index of the new shape would refuse."""
         with self._renamed(names):
-            rows = self.conn.execute(
-                """
-                select pg_catalog.pg_get_indexdef(i.indexrelid, k, true),
-                       pg_catalog.pg_get_expr(i.indpred, i.indrelid),
-                       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
-                from pg_catalog.pg_index i
-                join pg_catalog.pg_class c on c.oid = i.indexrelid
-                cross join generate_series(1, i.indnkeyatts) k
-                where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
-                order by k
-                """,
-                (index,),
-            ).fetchall()
+            return self._duplicates(index)
+
+    def _duplicates(self, index: str) -> str:
+        rows = self.conn.execute(
+            """
+            select pg_catalog.pg_get_indexdef(i.indexrelid, k, true),
+                   pg_catalog.pg_get_expr(i.indpred, i.indrelid),
+                   coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+            from pg_catalog.pg_index i
+            join pg_catalog.pg_class c on c.oid = i.indexrelid
+            cross join generate_series(1, i.indnkeyatts) k
+            where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
+            order by k
+            """,
+            (index,),
+        ).fetchall()
         listed = ", ".join(f"({row[0]})" for row in rows)
         conditions = [f"({rows[0][1]})"] if rows[0][1] else []
         if not rows[0][2]:
@@ -335,12 +338,7 @@ class Rehearsal:
 
     def old_index_definition(self, index: Index, new_name: str, names: Mapping[str, str]) -> str:
         """Return CREATE INDEX CONCURRENTLY for an index of the old shape, whose columns are called by `names`."""
-        with self.conn.transaction(force_rollback=True):
-            self.conn.execute(f"drop table {self.new}")
-            self.conn.execute(self._on(self.old, index))
-            for name, physical in names.items():
-                if name != physical:
-                    self.conn.execute(f"alter table {self.old} rename column {quote(name)} to {quote(physical)}")
+        with self._on_old(index, names):
             row = self.conn.execute(
                 "select pg_catalog.pg_get_indexdef(c.oid), pg_catalog.quote_ident(c.relname)"
                 " from pg_catalog.pg_class c"
@@ -348,7 +346,23 @@ class Rehearsal:
                 (index.name,),
             ).fetchone()
             assert row is not None
-        return self._concurrently(row[0], row[1], new_name)
+            return self._concurrently(row[0], row[1], new_name)
+
+    def old_duplicates_query(self, index: Index, names: Mapping[str, str]) -> str:
+        """Return the query that lists what a unique index of the old shape would refuse, likewise."""
+        with self._on_old(index, names):
+            return self._duplicates(index.name)
+
+    @contextmanager
+    def _on_old(self, index: Index, names: Mapping[str, str]) -> Iterator[None]:
+        """Put an index on the twin of the old shape for a while, with its columns called by `names`."""
+        with self.conn.transaction(force_rollback=True):
+            self.conn.execute(f"drop table {self.new}")
+            self.conn.execute(self._on(self.old, index))
+            for name, physical in names.items():
+                if name != physical:
+                    self.conn.execute(f"alter table {self.old} rename column {quote(name)} to {quote(physical)}")
+            yield
 
     def check_definition(self, name: str, names: Mapping[str, str]) -> str | None:
         """Return a CHECK of the new shape in the physical names of before the swap; None if it is gone."""
