@@ -1,0 +1,53 @@
+"""What others have built on the columns that a rollback drops: asked before anything is undone."""
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.model.names import own_name
+from tasks.model.plan import Requirement
+
+
+def nothing_built_on(draft: TableDraft) -> Requirement:
+    """Name the objects without which the new columns cannot go: views, policies, triggers, foreign keys."""
+    before = [*draft.shape.plain_new, *(target.before for target in draft.shape.targets)]
+    ours = ", ".join(literal(name) for name in ["", *_foreign_keys(draft)])
+    table = f"{literal(draft.real)}::pg_catalog.regclass"
+    triggers = ", ".join(literal(name) for name in draft.dual.trigger_names)
+    return Requirement(
+        name=f"nothing else depends on the new columns of {draft.full_name}",
+        table=draft.full_name,
+        kind="structure",
+        gate="before_rollback",
+        violations=f"""\
+with going as (
+  select attnum from pg_catalog.pg_attribute
+  where attrelid = {table} and attname = any (case
+    when exists (select from changeover.steps
+                 where migration = {literal(draft.migration)} and key = 'swap/all' and state = 'done')
+    then {_array(_after(draft))} else {_array(before)} end))
+select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d join going on going.attnum = d.refobjsubid
+where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = {table} and d.deptype = 'n'
+  and d.classid <> 'pg_catalog.pg_constraint'::pg_catalog.regclass
+  and not exists (select from pg_catalog.pg_trigger t
+                  where d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass and t.oid = d.objid
+                    and t.tgname in ({triggers}))
+union
+select pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0)
+from pg_catalog.pg_constraint c join going on going.attnum = any (c.confkey)
+where c.confrelid = {table} and c.conrelid <> c.confrelid and c.conname not in ({ours})""",
+    )
+
+
+def _after(draft: TableDraft) -> list[str]:
+    """The same columns by their names after the swap: the copy of a renamed column then has the old name."""
+    back = {new: old for old, new in draft.renamed.items()}
+    return [*draft.shape.plain_new, *(back.get(target.name, target.after) for target in draft.shape.targets)]
+
+
+def _foreign_keys(draft: TableDraft) -> list[str]:
+    moved = [key.name for key in draft.table.inbound if set(key.referenced_columns) & draft.altered.keys()]
+    return [*moved, *(own_name("new", name) for name in moved)]
+
+
+def _array(names: list[str]) -> str:
+    return f"array[{', '.join(literal(name) for name in names)}]::text[]"

@@ -1,0 +1,134 @@
+"""What several writers may do to one row or one key while both shapes stand, case by case."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Phase
+from tests.conformance.drive import Connection, Migration
+
+WIDEN: dict[str, Any] = {"alter_column": {"table": "t", "column": "n", "type": "bigint", "up": "n", "down": "n"}}
+ADD: dict[str, Any] = {
+    "add_column": {"table": "t", "column": {"name": "big", "type": "int", "nullable": True}, "up": "n * 100"}
+}
+
+
+def rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
+    return conn.execute(query.encode()).fetchall()
+
+
+def dual_write(url: str, *operations: dict[str, Any]) -> Migration:
+    migration = Migration(url, operations)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    return migration
+
+
+def test_what_an_application_says_of_an_added_column_stands(conn: Connection, url: str) -> None:
+    """Also where the same statement changes what `up` reads; an old application still gets `up`."""
+    conn.execute("create table t (id int primary key, n int); insert into t values (1, 1), (2, 2), (3, 3)")
+    dual_write(url, ADD)
+    conn.execute("update t set n = 7, big = 8 where id = 1; update t set n = 7 where id = 2")
+    conn.execute("update t set n = 7, big = null where id = 2; insert into t values (4, 4, 5), (5, 5, null)")
+    conn.execute("update t set n = 6 where id = 5")
+    assert rows(conn, "select id, big from t where id <> 3 order by id") == [(1, 8), (2, None), (4, 5), (5, 600)]
+
+
+def test_rows_given_by_position_after_the_swap(conn: Connection, url: str) -> None:
+    """INSERT and COPY without a list of columns come from applications of the old shape: nothing of it is lost."""
+    conn.execute("create table t (id int primary key, n int default 5, note text)")
+    migration = dual_write(url, WIDEN)
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into t values (1, 11, 'a')")
+    with conn.cursor().copy("copy t from stdin with (default '\\D')") as copy:
+        copy.write("2\t22\tb\t\\D\n")
+    conn.execute("insert into t (id, note, n) values (3, 'c', 33); insert into t (id, note) values (4, 'd')")
+    assert rows(conn, "select id, n, note from t order by id") == [
+        (1, 11, "a"),
+        (2, 22, "b"),
+        (3, 33, "c"),
+        (4, 5, "d"),
+    ]
+    migration.pass_gate("after_swap")
+    migration.roll_back()
+    assert rows(conn, "select n from t order by id") == [(11,), (22,), (33,), (5,)]
+
+
+def test_a_deferrable_key_stays_deferrable_at_every_moment(conn: Connection, url: str) -> None:
+    """Two rows exchange their numbers in one transaction, as applications with such a constraint do."""
+    conn.execute("create table t (id int primary key, n int unique deferrable); insert into t values (1, 1), (2, 2)")
+    migration = dual_write(url, WIDEN)
+
+    def exchange() -> None:
+        conn.execute("update t set n = 3 - n")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            conn.execute("update t set n = 1")
+
+    exchange()
+    migration.before_swap()
+    exchange()
+    migration.swap()
+    exchange()
+    migration.roll_back()
+    exchange()
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    migration.contract()
+    exchange()
+
+
+def test_a_deferrable_primary_key_is_refused(conn: Connection, url: str) -> None:
+    conn.execute("create table t (n int primary key deferrable)")
+    with pytest.raises(PreflightError, match="deferrable"):
+        Migration(url, [WIDEN]).begin()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("made", "blocking"),
+    [
+        ("create view v as select big from t", "view v"),
+        ("create policy p on t using (big > 0)", "policy p on table t"),
+        ("create materialized view v as select id, z from t", "view v"),
+        ("alter table t add unique (big); create table c (big int references t (big))", "constraint c_big_fkey"),
+        ("create view v as select n from t", "view v"),
+        ("create index i on t (big, z); create table c (id int references t)", None),
+    ],
+)
+def test_what_others_built_on_new_columns_is_named(
+    made: str, blocking: str | None, swapped: bool, conn: Connection, url: str
+) -> None:
+    """Before a rollback begins, for it could not end; and where nothing is named, it can."""
+    conn.execute("create table t (id int primary key, n int, m int); insert into t values (1, 1, 1)")
+    migration = dual_write(url, ADD, WIDEN, {"rename_column": {"table": "t", "from": "m", "to": "z"}})
+    migration.before_swap()
+    if swapped:
+        migration.swap()
+    conn.execute(made.encode())
+    # Of a renamed column the original stays, and before the swap an altered column is the one that stays.
+    if (swapped and " z " in made) or (not swapped and " n " in made):
+        blocking = None
+    found = migration.before_rollback()
+    assert [blocking in one for one in found] == [True] if blocking else found == []
+    if blocking is None:
+        migration.roll_back_steps()
+        assert rows(conn, "select attname from pg_attribute where attrelid = 't'::regclass and attname = 'big'") == []
+
+
+def test_a_rollback_knows_beforehand_that_an_odd_unique_index_cannot_be_built(conn: Connection, url: str) -> None:
+    """Partial, and over an expression: what the index would refuse is counted as the index would."""
+    conn.execute("create table t (id int primary key, n int); insert into t values (1, 1), (2, 2), (3, 300)")
+    conn.execute("create unique index i on t ((n / 10)) where n > 100")
+    migration = Migration(
+        url, [{"alter_column": {"table": "t", "column": "n", "type": "bigint", "up": "n", "down": "least(n, 999)"}}]
+    )
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    assert migration.before_rollback() == []
+    conn.execute("insert into t (id, n) values (4, 5000), (5, 7000)")
+    assert migration.before_rollback() == ["public.t is unique by i"]
