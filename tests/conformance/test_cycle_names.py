@@ -228,6 +228,17 @@ COMBINED = [
         operations=[{"create_index": {"name": "i", "table": "c", "columns": ["p_id"], "method": "hash"}}],
     ),
     Case(
+        name="indexes on renamed and altered columns",
+        schema=TWO,
+        operations=[
+            {"rename_column": {"table": "c", "from": "note", "to": "remark"}},
+            {"create_index": {"name": "i", "table": "c", "columns": ["remark"], "predicate": "remark <> ''"}},
+            {"create_index": {"name": "u", "table": "c", "columns": ["remark", "id"], "unique": True}},
+            {"create_index": {"name": "w", "table": "p", "columns": ["code"]}},
+            {"alter_column": {"table": "p", "column": "code", "type": "varchar(40)", "up": "code", "down": "code"}},
+        ],
+    ),
+    Case(
         name="sql",
         schema=TWO,
         sql=True,

@@ -79,7 +79,9 @@ class Manner(StrEnum):
 
     MAKES = "makes"
     CHANGES = "changes"
-    """Its name, its values or its existence."""
+    """Its values; the name stays, and means the new column."""
+    REMOVES = "removes"
+    """The name is gone."""
     RESTRICTS = "restricts"
     """Its constraints, default or comment; the column itself stays in place."""
     READS = "reads"

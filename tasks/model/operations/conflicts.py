@@ -11,9 +11,11 @@ _TOGETHER = {
     (Manner.MAKES, Manner.READS),
     # Two indexes on one column.
     (Manner.READS, Manner.READS),
-    # A column that stays in place and an index on it do not meet, whichever comes first.
+    # An index is built on the column of the new shape, whichever is written first.
     (Manner.READS, Manner.RESTRICTS),
     (Manner.RESTRICTS, Manner.READS),
+    (Manner.READS, Manner.CHANGES),
+    (Manner.CHANGES, Manner.READS),
 }
 
 

@@ -38,4 +38,4 @@ class DropColumn(Operation):
 
     def claims(self) -> Iterator[Claim]:
         """Change the column."""
-        yield Claim(table=self.table, column=self.column, manner=Manner.CHANGES, at=("column",))
+        yield Claim(table=self.table, column=self.column, manner=Manner.REMOVES, at=("column",))
