@@ -37,6 +37,12 @@ def different(conn: Connection, shown: str, of_twin: str) -> list[tuple[object, 
     ).fetchall()
 
 
+def assert_same(conn: Connection, shown: str, of_twin: str) -> None:
+    """Fail with the rows that differ, whole."""
+    found = different(conn, shown, of_twin)
+    assert not found, "\n".join(map(str, found))
+
+
 def work(writers: Writers, transactions: int) -> None:
     """Wait until so many more transactions were committed."""
     wanted = writers.committed + transactions
@@ -58,12 +64,12 @@ def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) 
         migration.swap()
         work(writers, 60)
         migration.pass_gate("after_swap")
-    assert different(conn, OLD, OLD) == []
-    assert different(conn, NEW, NEW_OF_TWIN) == []
+    assert_same(conn, OLD, OLD)
+    assert_same(conn, NEW, NEW_OF_TWIN)
     with Writers(url, "old") as writers:
         migration.roll_back()
         work(writers, 30)
-    assert different(conn, OLD, OLD) == []
+    assert_same(conn, OLD, OLD)
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
 
@@ -80,10 +86,10 @@ def test_new_applications_after_the_swap(conn: Connection, url: str) -> None:
     with Writers(url, "new") as writers:
         work(writers, 250)
         migration.pass_gate("after_swap")
-    assert different(conn, OLD, OLD) == []
-    assert different(conn, NEW, NEW_OF_TWIN) == []
+    assert_same(conn, OLD, OLD)
+    assert_same(conn, NEW, NEW_OF_TWIN)
     migration.roll_back()
-    assert different(conn, OLD, OLD) == []
+    assert_same(conn, OLD, OLD)
     with Writers(url, "old") as writers:
         migration.begin()
         migration.before_swap()
@@ -93,5 +99,5 @@ def test_new_applications_after_the_swap(conn: Connection, url: str) -> None:
         time.sleep(0.3)
         migration.contract()
         work(writers, 60)
-    assert different(conn, NEW, NEW_OF_TWIN) == []
+    assert_same(conn, NEW, NEW_OF_TWIN)
     assert tables.leftovers(conn) == []
