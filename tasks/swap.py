@@ -42,7 +42,7 @@ def _guard(conn: Connection, run: Run) -> None:
             changed=DataChanged.PARTIALLY,
         )
     for requirement in run.plan.requirements:
-        if requirement.kind == "structure":
+        if requirement.kind == "structure" and requirement.gate != "before_rollback":
             wrong = conn.execute(requirement.violations).fetchall()
             if wrong:
                 raise GateError(

@@ -5,7 +5,7 @@ from psycopg import sql
 from tasks.ledger._session import Connection, atomic
 
 _KEPT = ("audit", "approvals", "gates", "rejections")
-_CHANGED = ("migrations", "steps", "cursors", "controls", "snapshots")
+_CHANGED = ("migrations", "steps", "cursors", "controls", "snapshots", "versions")
 
 
 def grant_writer(conn: Connection, role: str) -> None:

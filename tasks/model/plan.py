@@ -224,6 +224,8 @@ class Plan(Record):
     """Of the tables named by the spec, before anything was done."""
     search_path: str
     steps: tuple[Step, ...]
+    version: str | None = None
+    """The schema of views that shows the new shape, if the spec asks for one."""
     comparisons: tuple[Comparison, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     dumps: tuple[DumpTarget, ...] = ()

@@ -91,7 +91,11 @@ class MigrationSpec(Part):
     description: Text | None = None
     owner: Text | None = None
     ticket: Text | None = None
-    operations: Annotated[tuple[SpecOperation, ...], Field(min_length=1)]
+    operations: tuple[SpecOperation, ...]
+    version_schema: Identifier | None = None
+    """Show the new shape in a schema of views, `<schema>_<name>`, which applications choose by search_path.
+
+    With one, `operations` may be empty: it then shows the shape as it is."""
     gates: Gates = Gates()
     backfill: BackfillOptions = BackfillOptions()
     soak: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
@@ -104,6 +108,12 @@ class MigrationSpec(Part):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse operations that cannot stand together, and a key for a table that is not backfilled."""
+        if not self.operations and self.version_schema is None:
+            yield Contradiction(
+                at=("operations",),
+                reason="there is no operation",
+                hint="Add one; or version_schema, to show the shape as it is under a name.",
+            )
         yield from conflicts(self.operations)
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
         touched = {name for one in self.operations for name in one.tables} - created

@@ -40,9 +40,15 @@ class Migration:
         batch_rows: int = 7,
         backfill: Mapping[str, Any] | None = None,
         search_path: str = "public",
+        version_schema: str | None = None,
     ) -> None:
         self.spec = MigrationSpec.model_validate(
-            {"migration": name, "operations": list(operations), "backfill": dict(backfill or {})}
+            {
+                "migration": name,
+                "operations": list(operations),
+                "backfill": dict(backfill or {}),
+                "version_schema": version_schema,
+            }
         )
         self.engine = PostgresEngine(
             url=url,

@@ -2,7 +2,7 @@
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
-from tasks.model.catalogue import Catalogue, Table
+from tasks.model.catalogue import Catalogue, Dependent, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
@@ -55,9 +55,14 @@ def _without_ours(table: Table, plan: Plan) -> Table:
             "indexes": tuple(i for i in table.indexes if i.name not in built),
             "triggers": tuple(t for t in table.triggers if not t.name.startswith(OWN_TRIGGERS)),
             "constraints": tuple(c for c in table.constraints if not _on_new(c.columns, new)),
+            "dependents": tuple(d for d in table.dependents if not _shown_by(d, plan)),
             "inbound": tuple(k for k in table.inbound if not _made(k.name, plan)),
         }
     )
+
+
+def _shown_by(dependent: Dependent, plan: Plan) -> bool:
+    return plan.version is not None and dependent.name.rpartition(".")[0] == plan.version
 
 
 def _on_new(columns: tuple[str, ...], new: set[str]) -> bool:

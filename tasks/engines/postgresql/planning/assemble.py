@@ -24,6 +24,8 @@ def steps(drafts: Sequence[TableDraft], loose: Sequence[Step]) -> tuple[Step, ..
     for build in (_expand, _dual_write, _backfill, _indexes, _constrain):
         for draft in drafts:
             found += build(draft)
+        if build is _indexes:
+            found += [step for step in loose if step.phase is Phase.INDEX]
     found += _swap(drafts)
     found += [step for step in loose if step.phase is Phase.CONTRACT]
     for draft in drafts:

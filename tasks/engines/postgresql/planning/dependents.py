@@ -11,6 +11,8 @@ def nothing_built_on(draft: TableDraft) -> Requirement:
     before = [*draft.shape.plain_new, *(target.before for target in draft.shape.targets)]
     ours = ", ".join(literal(name) for name in ["", *_foreign_keys(draft)])
     table = f"{literal(draft.real)}::pg_catalog.regclass"
+    # Those of both versions follow the columns by themselves.
+    versions = ", ".join(literal(name) for name in sorted({"", *draft.spec.versions, draft.spec.version or ""}))
     triggers = ", ".join(literal(name) for name in draft.dual.trigger_names)
     return Requirement(
         name=f"nothing else depends on the new columns of {draft.full_name}",
@@ -28,6 +30,11 @@ select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
 from pg_catalog.pg_depend d join going on going.attnum = d.refobjsubid
 where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = {table} and d.deptype = 'n'
   and d.classid <> 'pg_catalog.pg_constraint'::pg_catalog.regclass
+  and not exists (select from pg_catalog.pg_rewrite r
+                  join pg_catalog.pg_class v on v.oid = r.ev_class
+                  join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+                  where d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
+                    and n.nspname in ({versions}))
   and not exists (select from pg_catalog.pg_trigger t
                   where d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass and t.oid = d.objid
                     and t.tgname in ({triggers}))

@@ -94,6 +94,11 @@ class TableDraft:
         return self.shape.new(swapped=False) | {new: old for old, new in self.renamed.items()}
 
     @property
+    def fed_by_down(self) -> set[str]:
+        """Old columns that hold what `down` gives once the swap is made."""
+        return set(self.altered) | {r.name for r in self.shape.retired if r.name not in self.renamed}
+
+    @property
     def exclusive(self) -> Lock:
         """The lock of nearly every ALTER TABLE."""
         return Lock(table=self.real, mode=LockMode.ACCESS_EXCLUSIVE)

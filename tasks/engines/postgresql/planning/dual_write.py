@@ -3,8 +3,9 @@
 One function serves INSERT and UPDATE. Before the swap the old shape is the truth: `up` follows it, unless an
 application already writes the new columns. After the swap it is the other way round.
 
-The function never makes an application's statement fail: an expression that raises leaves its column NULL and
-a row in `changeover.rejections`, and the gate refuses. An exception block that writes nothing takes no
+The function itself does not fail a statement: an expression that raises leaves its column NULL and a row in
+`changeover.rejections`, and the gate refuses. (Where that column is NOT NULL, as a retired one may be until the
+swap, PostgreSQL refuses the row.) An exception block that writes nothing takes no
 transaction id, so it costs no subtransaction overflow.
 """
 
@@ -267,7 +268,7 @@ class _After(_Side):
     end if;
   elsif {self.changed(self.sources_of_down(group))} then
 {self.down(group)}
-  elsif {self.changed(public)} then
+  elsif {self.changed([r.after for r in group.retired])} then
 {up}
   end if;"""
 
@@ -282,7 +283,7 @@ class _After(_Side):
         )
 
     def _by_position(self, group: Group) -> str:
-        """A hidden column can only be given by an INSERT or COPY without a list of columns: it knows the old shape."""
+        """A hidden column is given through a view of the old version, or by position: both know the old shape."""
         hidden = [r.after for r in group.retired if r.hidden]
         if not hidden or not group.targets:
             return ""

@@ -52,7 +52,15 @@ def of_columns(draft: TableDraft) -> None:
     replaced = draft.touched - draft.renamed.keys()
     for dependent in draft.table.dependents:
         used = set(dependent.columns) & replaced
-        if used:
+        schema = dependent.name.rpartition(".")[0]
+        if used and dependent.kind == "view" and schema in draft.spec.versions:
+            if not draft.spec.makes_version:
+                raise PreflightError(
+                    f"applications see {', '.join(sorted(used))} through the version {schema}",
+                    where=draft.full_name,
+                    hint="Give the migration a version_schema, so that they can choose between old and new.",
+                )
+        elif used:
             raise PreflightError(
                 f"the {dependent.kind} {dependent.name} reads {', '.join(sorted(used))}",
                 where=draft.full_name,

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from tasks.engines.postgresql.inspect import estimates, inspect
-from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape
+from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape, versions
 from tasks.engines.postgresql.planning.dependents import nothing_built_on
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
@@ -52,7 +52,15 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     sizes = estimates(conn, catalogue.tables)
     with _rolled_back(conn, search_path):
         whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
+        whole.makes_version = spec.version_schema is not None
+        whole.versions = frozenset(schema for schema, _, _ in versions.known(conn))
         drafts = _draft(whole, spec, catalogue)
+        version = versions.versions_of(whole, spec, drafts)
+        whole.version = version.new if version is not None else None
+        if version is not None:
+            whole.steps += versions.steps(version, drafts)
+            for draft in drafts:
+                versions.follow(draft, version)
         findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
         steps = assemble.steps(drafts, whole.steps)
         comparisons = tuple(c for draft in drafts for c in gates.comparisons(draft))
@@ -64,6 +72,8 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [gates.structure_after_swap(draft) for draft in drafts]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
+        if version is not None:
+            requirements += (versions.nothing_built_on(version),)
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
     level, reasons = risk(spec, steps, sizes, findings)
@@ -75,6 +85,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         catalogue=catalogue,
         search_path=search_path,
         steps=steps,
+        version=whole.version,
         comparisons=comparisons,
         requirements=requirements,
         dumps=dumps,

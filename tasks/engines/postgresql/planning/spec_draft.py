@@ -26,6 +26,11 @@ class SpecDraft:
     findings: list[Finding] = field(default_factory=list)
     created: dict[str, str] = field(default_factory=dict)
     """Names as written, of tables that the spec creates, and their quoted, qualified names."""
+    versions: frozenset[str] = frozenset()
+    """Schemas of views that show versions of others, those of earlier migrations."""
+    makes_version: bool = False
+    version: str | None = None
+    """The schema of views that this migration makes."""
 
     def split_name(self, name: str) -> tuple[str, str]:
         """Return schema and name; without a schema, the one in which CREATE TABLE would put it."""

@@ -1,0 +1,242 @@
+"""A schema of views for each version: applications choose the shape they know by their search_path.
+
+Every view is updatable and runs with the rights of who uses it (`security_invoker`). What an application writes
+through one version reaches the columns of the other by dual write, in the same statement, both ways. The views of
+a version follow the columns through the swap; `contract` drops those of the version before.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.move import Move
+from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import quote
+from tasks.model.plan import Finding, Phase, Requirement, ShortTransaction, Step
+from tasks.model.spec import MigrationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """The version that a migration makes, and the one before, if there is one."""
+
+    of_schema: str
+    new: str
+    old: str | None
+    migration: str
+    name: str
+
+
+def versions_of(whole: SpecDraft, spec: MigrationSpec, drafts: Sequence[TableDraft]) -> Versions | None:
+    """Return what the spec asks for. Raises SpecError and PreflightError, with the place and the remedy."""
+    if spec.version_schema is None:
+        return None
+    schema = _schema(whole, drafts)
+    new = f"{schema}_{spec.version_schema}"
+    if len(new.encode()) > 63:
+        raise SpecError(f"the name {new} has more than 63 bytes", where="version_schema", hint="Choose a shorter one.")
+    row = whole.conn.execute("select 1 from pg_catalog.pg_namespace where nspname = %s", (new,)).fetchone()
+    if row is not None:
+        raise SpecError(f"there is a schema {new} already", where="version_schema", hint="Choose another name.")
+    old = _before(whole, schema)
+    if old is None and spec.operations:
+        whole.findings.append(
+            Finding(
+                rule="VER-01",
+                severity="note",
+                message=f"{schema} has no version yet: applications that use its tables directly, as they do today,"
+                " see the new shape from the swap on",
+                hint="To show them the present shape for longer, begin with `changeover baseline NAME`.",
+            )
+        )
+    return Versions(of_schema=schema, new=new, old=old, migration=spec.migration, name=spec.version_schema)
+
+
+def _schema(whole: SpecDraft, drafts: Sequence[TableDraft]) -> str:
+    found = {draft.table.schema_name for draft in drafts}
+    found |= {whole.split_name(name)[0] for name in whole.created}
+    if len(found) > 1:
+        raise SpecError(
+            f"the tables are in several schemas: {', '.join(sorted(found))}",
+            where="version_schema",
+            hint="A version is one of one schema: make a migration for each.",
+        )
+    return found.pop() if found else whole.split_name("any")[0]
+
+
+def _before(whole: SpecDraft, schema: str) -> str | None:
+    """Return the version that applications use now; two of them mean that a migration is under way."""
+    rows = known(whole.conn, schema)
+    if len(rows) > 1 or any(not finished for _, _, finished in rows):
+        raise PreflightError(
+            f"the version {rows[-1][1]} of {schema} is not finished",
+            where="version_schema",
+            hint="Contract that migration, or roll it back, first.",
+        )
+    return rows[0][0] if rows else None
+
+
+def known(conn: Connection, schema: str | None = None) -> list[tuple[str, str, bool]]:
+    """Return schema, name, and whether its migration is contracted, of every version, oldest first."""
+    row = conn.execute("select to_regclass('changeover.versions') is not null").fetchone()
+    if not (row and row[0]):
+        return []
+    return conn.execute(
+        """
+        select v.schema_name, v.name, coalesce(m.state = 'contracted', true)
+        from changeover.versions v left join changeover.migrations m on m.id = v.migration
+        where v.of_schema = %(schema)s or %(schema)s::text is null order by v.created_at
+        """,
+        {"schema": schema},
+    ).fetchall()
+
+
+def follow(draft: TableDraft, versions: Versions) -> None:
+    """Let the views of a table that changes its columns follow them through the swap, and back."""
+    if not (draft.shape.targets or draft.shape.retired):
+        return
+    new_view = f"{quote(versions.new)}.{quote(draft.table.name)}"
+    forward = [_view(versions.new, draft, _new(draft, swapped=True))]
+    if versions.old is not None:
+        forward.append(_view(versions.old, draft, draft.shape.old(swapped=True)))
+        # Undone last first: once the names are back, and before the new columns go.
+        draft.moves.insert(1, Move(inverse=(_view(versions.old, draft, draft.shape.old(swapped=False)),)))
+    draft.swap(forward=forward, inverse=[f"drop view if exists {new_view}"])
+
+
+def nothing_built_on(versions: Versions) -> Requirement:
+    """Name what others have built on the views that a rollback drops."""
+    schema = literal(versions.new)
+    return Requirement(
+        name=f"nothing else depends on the views of {versions.new}",
+        table=versions.new,
+        kind="structure",
+        gate="before_rollback",
+        violations=f"""\
+select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d
+join pg_catalog.pg_class v on v.oid = d.refobjid
+join pg_catalog.pg_namespace n on n.oid = v.relnamespace and n.nspname = {schema}
+join pg_catalog.pg_rewrite r on r.oid = d.objid and r.ev_class <> v.oid
+where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.deptype = 'n'
+  and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+union
+select pg_catalog.format('relation %I.%I', n.nspname, c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = {schema} and c.relkind not in ('v', 'i', 'I', 't')""",
+    )
+
+
+def steps(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[Step]:
+    """Yield the step that makes the version, and the one that drops the version before."""
+    yield Step(
+        key=f"index/{versions.new}/version",
+        phase=Phase.INDEX,
+        title=f"show the new shape as {versions.new}",
+        undo=f"drop the views of {versions.new}",
+        action=ShortTransaction(
+            forward=(*_create(versions, drafts),),
+            inverse=(*_drop(versions.new),),
+        ),
+    )
+    if versions.old is not None:
+        yield Step(
+            key=f"contract/{versions.old}/version",
+            phase=Phase.CONTRACT,
+            title=f"drop the views of {versions.old}",
+            undo="nothing: this is the point of no return",
+            action=ShortTransaction(forward=tuple(_drop(versions.old))),
+        )
+
+
+def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
+    schema = quote(versions.new)
+    yield f"create schema {schema}"
+    yield f"grant usage on schema {schema} to public"
+    for draft in drafts:
+        yield _view(versions.new, draft, _new(draft, swapped=False))
+        yield from _defaults(versions.new, draft)
+    yield _other_tables(versions, drafts)
+    # The rights that count are those on the tables: the views run with the rights of who uses them.
+    yield f"grant select, insert, update, delete on all tables in schema {schema} to public"
+    yield (
+        "insert into changeover.versions (schema_name, of_schema, name, migration) values "
+        f"({literal(versions.new)}, {literal(versions.of_schema)}, {literal(versions.name)}, "
+        f"{literal(versions.migration)})"
+    )
+
+
+def _view(schema: str, draft: TableDraft, columns: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{quote(physical)} as {quote(name)}" for name, physical in columns.items())
+    return (
+        f"create or replace view {quote(schema)}.{quote(draft.table.name)} with (security_invoker = true) as"
+        f" select {shown} from {draft.real}"
+    )
+
+
+def _new(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
+    """Map the new shape to physical columns, in the order in which people know them."""
+    physical = draft.shape.new(swapped=swapped)
+    names = [draft.renamed.get(column, column) for column in draft.shape.columns]
+    ordered = [name for name in names if name in physical]
+    return {name: physical[name] for name in dict.fromkeys((*ordered, *physical))}
+
+
+def _defaults(schema: str, draft: TableDraft) -> Iterator[str]:
+    """A default that the new column gets at the swap only holds for the new applications at once."""
+    for target in draft.shape.targets:
+        before = draft.table.column(target.name)
+        _, default = draft.rehearsal.new_column(target.name)
+        if default is not None and (before is None or before.default != default) and target.name not in _copies(draft):
+            yield (
+                f"alter view {quote(schema)}.{quote(draft.table.name)}"
+                f" alter column {quote(target.name)} set default {default}"
+            )
+
+
+def _copies(draft: TableDraft) -> set[str]:
+    return set(draft.renamed.values())
+
+
+def _other_tables(versions: Versions, drafts: Sequence[TableDraft]) -> str:
+    """Show every other table of the schema as it is."""
+    listed = ", ".join(literal(draft.table.name) for draft in drafts) or "''"
+    return f"""\
+do $version$
+declare
+  shown record;
+begin
+  for shown in
+    select c.relname, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = {literal(quote(versions.of_schema))}::pg_catalog.regnamespace
+      and c.relkind in ('r', 'p') and not c.relispartition and c.relname not in ({listed})
+    group by c.relname
+  loop
+    execute format('create view %I.%I with (security_invoker = true) as select %s from %I.%I',
+      {literal(versions.new)}, shown.relname, shown.columns, {literal(versions.of_schema)}, shown.relname);
+  end loop;
+end
+$version$"""
+
+
+def _drop(schema: str) -> Iterator[str]:
+    """Drop the views one by one: whatever else stands in the schema, or on a view, is somebody else's."""
+    yield f"""\
+do $version$
+declare
+  shown record;
+begin
+  for shown in
+    select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = {literal(schema)} and c.relkind = 'v'
+  loop
+    execute format('drop view %I.%I', {literal(schema)}, shown.relname);
+  end loop;
+end
+$version$"""
+    yield f"drop schema if exists {quote(schema)}"
+    yield f"delete from changeover.versions where schema_name = {literal(schema)}"
