@@ -198,6 +198,41 @@ def rollback(
     running.rollback(name, profile, database, accept_loss=accept_loss, yes=yes, as_json=as_json, verbose=verbose)
 
 
+@app.command(rich_help_panel=CHANGE)
+def baseline(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Name of the version, `v1` for example.")],
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the present shape of a schema under a version's name, before its first change.
+
+    Makes a schema of views, one for each table; changes no table. Applications choose it by their search_path, and
+    keep this shape while a migration with a `version_schema` makes the next.
+    """
+    from flows.commands import versions as commands
+
+    commands.baseline(version, profile, database, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=LOOK)
+def versions(
+    latest: Annotated[
+        str | None,
+        typer.Option("--latest", metavar="SCHEMA", help="Only the newest version of SCHEMA that is ready to be used."),
+    ] = None,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the versions that applications can choose; `--latest public` prints the one to deploy against."""
+    from flows.commands import versions as commands
+
+    commands.versions(profile, database, latest=latest, as_json=as_json, verbose=verbose)
+
+
 @app.command(rich_help_panel=LOOK)
 def validate(
     target: Target,

@@ -23,7 +23,8 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
     """Change the shape of live tables without their applications noticing.
 
     Args:
-        migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
+        migration: Path of the spec (YAML or JSON), pgroll: and that of a file of pgroll, or the name of a migration
+            to go on with.
         profile: Name or path of the profile: which database, under which limits.
         database: Name of the database in the profile, where `migration` is a name; a spec names its own.
     """

@@ -12,7 +12,7 @@ _CACHED = (
 
 def notices(plan: Plan) -> tuple[str, ...]:
     """Return what applications may notice, in the order in which it happens."""
-    found = [*_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
+    found = [*_versions(plan), *_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
     return tuple(dict.fromkeys(found))
 
 
@@ -24,6 +24,15 @@ def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _table(plan: Plan, name: str) -> str:
     return next((full for full in plan.tables if name in (full, full.rpartition(".")[2])), name)
+
+
+def _versions(plan: Plan) -> Iterator[str]:
+    if plan.version is not None:
+        yield (
+            f"applications that put {plan.version} first in their search_path see the new shape from the approval on,"
+            " and those of the version before see the old one until contract;"
+            " the rest is for those that name the tables themselves"
+        )
 
 
 def _new_columns(plan: Plan) -> Iterator[str]:
@@ -65,6 +74,14 @@ def _swapped(plan: Plan) -> Iterator[str]:
         elif kind == "rename_column":
             table = _table(plan, operation["table"])
             yield f"{table} has both {operation['from']} and {operation['to']}, in step, from dual write until contract"
+        elif kind == "rename_table":
+            yield (
+                f"from expand until contract, {_table(plan, operation['from'])} has both names, {operation['from']}"
+                f" and {operation['to']}; one of them is a view, which takes no COPY FROM and no TRUNCATE"
+            )
+        elif kind in ("drop_constraint", "drop_multicolumn_constraint"):
+            table = _table(plan, operation["table"])
+            yield f"from the swap on, {table} no longer refuses rows that break {operation['name']}"
 
 
 def _contracted(plan: Plan) -> Iterator[str]:
@@ -72,3 +89,8 @@ def _contracted(plan: Plan) -> Iterator[str]:
         gone = operation.get("column") if kind == "drop_column" else operation.get("from")
         if kind in ("drop_column", "rename_column"):
             yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
+        elif kind in ("drop_table", "rename_table"):
+            name = operation.get("name") or operation["from"]
+            yield f"after contract, statements that name {_table(plan, name)} fail"
+        elif kind == "drop_index":
+            yield f"after contract, statements can no longer be planned with the index {operation['name']}"

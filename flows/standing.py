@@ -109,7 +109,7 @@ def _figures(plan: Plan, step: Step, totals: Totals | None) -> Progress:
     estimate = next((e.rows for e in plan.estimates if e.table == table), 0)
     if totals is None or totals.started_at is None:
         return Progress(table=table, rows=0, total=estimate, rate=0.0, eta_seconds=None)
-    rate = totals.rows / max((totals.updated_at - totals.started_at).total_seconds(), 0.001)
+    rate = totals.rate
     total = totals.rows if totals.shards_done == totals.shards else max(estimate, totals.rows)
     return Progress(table=table, rows=totals.rows, total=total, rate=rate, eta_seconds=eta(totals.rows, total, rate))
 

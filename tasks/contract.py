@@ -18,7 +18,7 @@ def dump(run: Run) -> int:
             return 0
     records = [run.engine.dump(target, run.evidence / run.migration, swapped=True) for target in run.plan.dumps]
     for record in records:
-        say(f"{record.table}: {record.rows:,} rows of {', '.join(record.columns)} in {record.file}")
+        say(f"{record.table}: {record.rows:,} rows of {', '.join(record.columns) or 'no column'} in {record.file}")
     with run.ledger() as conn, conn.transaction():
         fence(conn, run.migration, run.epoch)
         payload = {"dumps": [record.model_dump(mode="json") for record in records]}

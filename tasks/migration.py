@@ -20,7 +20,7 @@ from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition
 from tasks.model.errors import ChangeoverError, ConcurrentRunError, DataChanged, Paused, Refused, SpecError, StateError
 from tasks.model.plan import Plan
-from tasks.model.source import parse
+from tasks.model.source import file_of, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState
 from tasks.report import plan_artifact, report
@@ -34,21 +34,26 @@ FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
 
 
 def read_spec(path: str) -> MigrationSpec:
-    """Read a spec from a file. Raises SpecError with file, line and reason."""
+    """Read a spec from a file, after `pgroll:` from one of pgroll. Raises SpecError with file, line and reason."""
+    file = file_of(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
-            f"the spec cannot be read: {type(error).__name__}", where=path, hint="Check the path and the encoding."
+            f"the spec cannot be read: {type(error).__name__}", where=file, hint="Check the path and the encoding."
         ) from None
-    return parse(text, path)
+    spec = parse(text, path)
+    for note in notes(text, path):
+        say(note)
+    return spec
 
 
 @contextmanager
 def open_migration(migration: str | MigrationSpec, profile: str = "local", *, database: str = "main") -> Iterator[Run]:
     """Begin a migration, or go on with it, and yield the run that the tasks take.
 
-    `migration` is the path of a spec, a spec, or the name of a migration that the ledger knows. One run at a
+    `migration` is the path of a spec, or of a file of pgroll after `pgroll:`, a spec, or the name of a migration
+    that the ledger knows. One run at a
     time holds a table. On a failure before the swap the profile decides: roll back, or keep what was built.
     """
     spec = _spec(migration)
@@ -96,7 +101,7 @@ def reopen_migration(
 def _spec(migration: str | MigrationSpec) -> MigrationSpec | None:
     if isinstance(migration, MigrationSpec):
         return migration
-    return read_spec(migration) if "/" in migration or migration.endswith((".yaml", ".yml", ".json")) else None
+    return read_spec(migration) if is_spec(migration) else None
 
 
 @contextmanager

@@ -24,8 +24,7 @@ def figures(run: Run, step: Step) -> Figures:
         totals = progress(conn, run.migration).get(step.key)
     if totals is None or totals.started_at is None:
         return Figures(table=_table(step), rows=0, total=total, rate=0.0, eta_seconds=None)
-    seconds = max((totals.updated_at - totals.started_at).total_seconds(), 0.001)
-    rate = totals.rows / seconds
+    rate = totals.rate
     finished = totals.shards_done == totals.shards
     total = totals.rows if finished else max(total, totals.rows)
     known = total > 0 and totals.rows >= total / 100 and rate > 0

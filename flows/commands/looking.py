@@ -43,6 +43,7 @@ def header(subject: Subject) -> list[tuple[str, str]]:
         ("digest", data["digest"]),
         ("approvals", f"{data['approvals']} needed" if data["approvals"] else "none needed"),
         ("window", data["window"]),
+        *(("note", note) for note in data["notes"]),
     ]
     return [(name, str(value)) for name, value in pairs]
 
@@ -60,6 +61,7 @@ def header_data(subject: Subject) -> dict[str, Any]:
         "digest": subject.plan.digest,
         "approvals": subject.profile.approvals,
         "window": _window(subject.profile),
+        "notes": list(subject.notes),
     }
 
 

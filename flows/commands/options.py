@@ -5,7 +5,11 @@ from typing import Annotated
 import typer
 
 Target = Annotated[
-    str, typer.Argument(metavar="SPEC|NAME", help="Path of a spec (YAML or JSON), or the name of a migration.")
+    str,
+    typer.Argument(
+        metavar="SPEC|NAME",
+        help="Path of a spec (YAML or JSON), pgroll: and that of a file of pgroll, or the name of a migration.",
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a migration that the ledger knows.")]
 ProfileName = Annotated[

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from flows.commands.looking import header
 from flows.commands.outcome import reported
 from flows.commands.prefect_settings import prepare
-from flows.commands.subject import Subject, engine_for, is_spec, subject_of
+from flows.commands.subject import Subject, engine_for, subject_of
 from flows.terminal import err, facts, out, print_json
 from flows.watch import Watch
 from tasks.engines.postgresql.address import parameters
 from tasks.ledger.controls import clear_control
 from tasks.model.errors import Paused, Refused, StateError
+from tasks.model.source import is_spec
 from tasks.model.status import MigrationState, Report
 from tasks.run import actor
 

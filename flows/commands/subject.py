@@ -15,7 +15,7 @@ from tasks.ledger.steps import step_records
 from tasks.model.document import Document
 from tasks.model.errors import SpecError, StateError
 from tasks.model.plan import Plan
-from tasks.model.source import parse
+from tasks.model.source import file_of, find, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepRecord
 from tasks.run import engine_of, new_run_id
@@ -35,6 +35,8 @@ class Subject:
     """None: the ledger does not know it yet."""
     records: Mapping[str, StepRecord] = field(default_factory=dict)
     """Of the steps; empty before the migration has begun."""
+    notes: tuple[str, ...] = ()
+    """What to know about the way the spec was read."""
 
     @property
     def address(self) -> str:
@@ -45,11 +47,6 @@ class Subject:
     def begun(self) -> bool:
         """True when the plan is the one of the ledger, and not drawn up just now."""
         return self.summary is not None and self.summary.state not in FRESH
-
-
-def is_spec(target: str) -> bool:
-    """Tell the path of a spec from the name of a migration, as `run` does."""
-    return "/" in target or target.endswith((".yaml", ".yml", ".json"))
 
 
 def engine_for(profile: str, database: str) -> PostgresEngine:
@@ -79,7 +76,8 @@ def subject_of(target: str, profile: str, database: str) -> Subject:
     except SpecError as error:
         error.where = place(error.where, text, target)
         raise
-    return Subject(name=spec.migration, profile=settings, engine=engine, plan=plan, summary=summary)
+    told = notes(text, target)
+    return Subject(name=spec.migration, profile=settings, engine=engine, plan=plan, summary=summary, notes=told)
 
 
 def _known(name: str, profile: Profile, engine: PostgresEngine) -> Subject:
@@ -98,7 +96,8 @@ def _same_spec(spec: MigrationSpec, summary: MigrationSummary) -> None:
         )
 
 
-def _read(path: str) -> str:
+def _read(target: str) -> str:
+    path = file_of(target)
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -113,10 +112,9 @@ _PART = re.compile(r"\[(\d+)\]|\.?([A-Za-z_]\w*)")
 def place(path: str, text: str, origin: str) -> str:
     """Give a path within a spec, `operations[0].add_column.up`, its line; leave alone what is no such path."""
     parts = [int(number) if number else word for number, word in _PART.findall(path)]
-    document = Document(text)
     if "".join(match.group() for match in _PART.finditer(path)) != path or parts[:1] not in [
-        [key] for key in document.value
+        [key] for key in Document(text).value
     ]:
         return path
-    spot = document.find(tuple(parts))
-    return f"{origin}:{spot.line}:{spot.column} ({path})"
+    spot = find(text, origin, tuple(parts))
+    return f"{file_of(origin)}:{spot.line}:{spot.column} ({path})"

@@ -13,6 +13,10 @@ Key = tuple[str, ...]
 """The values of a key, in the order of its columns, each as the database prints it."""
 
 
+_PAUSE = 30.0
+"""Seconds: what is longer between two batches was a pause, or a throttle, and counts no further."""
+
+
 class CursorState(StrEnum):
     """Where a shard stands."""
 
@@ -51,6 +55,13 @@ class Totals(Record):
     shards_done: int
     started_at: Instant | None
     updated_at: Instant
+    seconds: float
+    """Of work, pauses left out: those of the shard that took longest, for shards run beside each other."""
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, while it was worked on."""
+        return self.rows / max(self.seconds, 0.001)
 
 
 def create_cursors(
@@ -119,7 +130,9 @@ def advance(
         update changeover.cursors
            set position = %(position)s, rows = rows + %(rows)s, batches = batches + 1,
                batch_rows = %(batch_rows)s, state = 'running',
-               started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+               started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp(),
+               seconds = seconds
+                   + least(extract(epoch from clock_timestamp() - greatest(updated_at, started_at)), %(pause)s)
          where migration = %(id)s and step = %(step)s and shard = %(shard)s
            and (%(batches)s::bigint is null or batches = %(batches)s::bigint)
         """,
@@ -131,6 +144,7 @@ def advance(
             "rows": rows,
             "batch_rows": batch_rows,
             "batches": batches,
+            "pause": _PAUSE,
         },
     )
     if moved:
@@ -168,7 +182,7 @@ def progress(conn: Connection, migration: str) -> dict[str, Totals]:
         """
         select c.step, sum(c.rows)::bigint as rows, sum(c.batches)::bigint as batches, count(*) as shards,
                count(*) filter (where c.state = 'done') as shards_done,
-               min(c.started_at) as started_at, max(c.updated_at) as updated_at
+               min(c.started_at) as started_at, max(c.updated_at) as updated_at, max(c.seconds) as seconds
           from changeover.cursors c join changeover.steps s on s.migration = c.migration and s.key = c.step
          where c.migration = %s
          group by c.step, s.position order by s.position

@@ -182,7 +182,7 @@ class Table(Record):
     """Which rows of its parent a partition takes."""
     query: str = ""
     """Of a view."""
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = ()
     indexes: tuple[Index, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     inbound: tuple[InboundForeignKey, ...] = ()

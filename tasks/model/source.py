@@ -14,10 +14,13 @@ from ruamel.yaml.nodes import Node
 
 from tasks.model.document import Document, Location, Problem, Spot, UnreadableError, show
 from tasks.model.errors import SpecError
+from tasks.model.pgroll.translation import Translation, looks_like, translate
 from tasks.model.spec import MigrationSpec
 
 Schema = Mapping[str, Any]
 
+PGROLL = "pgroll:"
+"""Before the path of a migration file of pgroll."""
 _SHOWN = 60
 """Characters of a value in a message."""
 
@@ -47,27 +50,54 @@ def _line(origin: str, problem: Problem) -> str:
     return f"{_place(origin, problem)}: {problem.reason}"
 
 
+def is_spec(target: str) -> bool:
+    """Tell the path of a spec, or of a file of pgroll, from the name of a migration."""
+    return "/" in target or target.endswith((".yaml", ".yml", ".json")) or target.startswith(PGROLL)
+
+
+def file_of(origin: str) -> str:
+    """Return the path to read, without what says that it is a file of pgroll."""
+    return origin.removeprefix(PGROLL)
+
+
 def parse(text: str, origin: str) -> MigrationSpec:
     """Read a spec from YAML 1.2 or JSON; `origin`, for example a file name, stands in the messages.
 
-    Raise InvalidSpecError, a SpecError, that lists every problem found.
+    After `pgroll:`, the text is that of a migration file of pgroll. Raise InvalidSpecError, a SpecError, that lists
+    every problem found.
     """
+    file = file_of(origin)
     try:
         document = Document(text)
+        foreign = translate(document, file) if file != origin else None
     except UnreadableError as error:
-        raise InvalidSpecError(origin, (error.problem,)) from None
-    problems = list(document.problems)
+        raise InvalidSpecError(file, (error.problem,)) from None
+    value = document.value if foreign is None else foreign.value
+    problems = [*document.problems, *(foreign.problems if foreign else ())]
     spec = None
     try:
-        spec = MigrationSpec.model_validate(document.value)
+        spec = MigrationSpec.model_validate(value)
     except ValidationError as error:
         # pydantic does not count items that are wrong: a list is too short only when it is empty.
         errors = [one for one in error.errors(include_url=False) if one["type"] != "too_short" or not one["input"]]
-        problems += _unreported(problems, [_problem(document, one) for one in errors])
-    problems += _unreported(problems, _nulls(document, problems))
+        problems += _unreported(problems, [_problem(document, one, file, foreign) for one in errors])
+    if foreign is None:
+        problems += _unreported(problems, _nulls(document, problems))
     if spec is None or problems:
-        raise InvalidSpecError(origin, tuple(sorted(problems)))
+        raise InvalidSpecError(file, tuple(sorted(problems)))
     return spec
+
+
+def notes(text: str, origin: str) -> tuple[str, ...]:
+    """Return what to tell people about the way a text was read that `parse` takes: of a spec of ours, nothing."""
+    return translate(Document(text), file_of(origin)).notes if origin.startswith(PGROLL) else ()
+
+
+def find(text: str, origin: str, location: Location) -> Spot:
+    """Return where a text that `parse` takes says what a location of the spec is about."""
+    document = Document(text)
+    written = translate(document, file_of(origin)).written(location) if origin.startswith(PGROLL) else location
+    return document.find(written)
 
 
 def _unreported(known: list[Problem], found: Iterable[Problem]) -> list[Problem]:
@@ -76,9 +106,12 @@ def _unreported(known: list[Problem], found: Iterable[Problem]) -> list[Problem]
     return [one for one in found if one.path not in paths]
 
 
-def _problem(document: Document, error: ErrorDetails) -> Problem:
-    spot = document.find(error["loc"], at_key=error["type"] == "extra_forbidden")
+def _problem(document: Document, error: ErrorDetails, file: str, foreign: Translation | None) -> Problem:
+    location = foreign.written(error["loc"]) if foreign else error["loc"]
+    spot = document.find(location, at_key=error["type"] == "extra_forbidden")
     reason, hint = _explain(error, spot)
+    if error["loc"] in (("migration",), ("name",)) and looks_like(document.value):
+        hint = f"For a file of pgroll, use changeover plan {PGROLL}{file}; for a spec, add migration and a name."
     return Problem(line=spot.line, column=spot.column, path=show(spot.path), reason=reason, hint=hint)
 
 

@@ -32,10 +32,10 @@ class Changeover:
         ]
         (self.folder / "test.toml").write_text("\n".join(lines))
 
-    def spec(self, name: str, *operations: dict[str, Any]) -> str:
+    def spec(self, name: str, *operations: dict[str, Any], **more: Any) -> str:
         """Write a spec, and return its path."""
         path = self.folder / f"{name}.json"
-        path.write_text(json.dumps({"migration": name, "operations": operations}, indent=2))
+        path.write_text(json.dumps({"migration": name, "operations": operations, **more}, indent=2))
         return str(path)
 
     def __call__(self, *arguments: str, actor: str = "ada", url: str = "") -> "subprocess.CompletedProcess[str]":

@@ -61,8 +61,8 @@ def deployments(prefect_server: None) -> dict[str, Any]:
 
 
 def test_every_strategy_is_deployed(deployments: dict[str, Any]) -> None:
-    """Four deployments in the pool that the file names, with entrypoints that load."""
-    assert set(deployments) == {"expand-contract", "approve", "contract", "rollback"}
+    """Five deployments in the pool that the file names, with entrypoints that load."""
+    assert set(deployments) == {"expand-contract", "approve", "contract", "rollback", "baseline"}
     for one in deployments.values():
         assert one["work_pool_name"] == POOL
         assert one["description"]
@@ -80,7 +80,8 @@ def test_the_run_form_is_flat_and_explains_every_field(deployments: dict[str, An
     """A nested parameter would be a raw JSON box."""
     for one in deployments.values():
         schema = one["parameter_openapi_schema"]
-        assert schema["required"] == (["migration", "approver"] if one["name"] == "approve" else ["migration"])
+        required = {"approve": ["migration", "approver"], "baseline": ["version"]}
+        assert schema["required"] == required.get(one["name"], ["migration"])
         assert not schema.get("definitions")
         for name, field in schema["properties"].items():
             assert field["type"] in ("string", "boolean"), name

@@ -81,7 +81,7 @@ class Migration:
         """Carry out phases."""
         for phase in phases:
             for step in self._plan.phase(phase):
-                self._forward(step)
+                self.forward(step)
 
     def before_swap(self) -> None:
         """Carry out everything before the swap; the gate stands where it stands in the flow."""
@@ -94,6 +94,11 @@ class Migration:
         self.run(Phase.SWAP)
         self._move(MigrationState.SWAPPED)
         self.pass_gate("after_swap")
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the new shape is the truth."""
+        return self._records()["swap/all"] is StepState.DONE
 
     def contract(self) -> None:
         """Destroy the old shape."""
@@ -112,7 +117,7 @@ class Migration:
 
     def before_rollback(self) -> list[str]:
         """Say what stands in the way: objects of others by their names, rows by the requirement that they break."""
-        swapped = self._records()["swap/all"] is StepState.DONE
+        swapped = self.swapped
         found = []
         with self.engine.connect("ledger") as conn:
             for one in self._plan.requirements:
@@ -120,6 +125,11 @@ class Migration:
                     broken = conn.execute(one.violations.encode()).fetchall()
                     found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
         return found
+
+    def revert(self, key: str) -> None:
+        """Take a single step back."""
+        step = next(step for step in self._plan.steps if step.key == key)
+        self.engine.revert(step, self._journal(step, StepState.UNDONE))
 
     def roll_back_steps(self) -> None:
         """Undo what was begun, last first."""
@@ -130,7 +140,7 @@ class Migration:
             now = records[step.key]
             begun = now in (StepState.DONE, StepState.RUNNING)
             if begun or (swapped and only_for_rollback(step) and now is not StepState.UNDONE):
-                self.engine.revert(step, self._journal(step, StepState.UNDONE))
+                self.back(step)
         self._move(MigrationState.ROLLED_BACK)
 
     def pass_gate(self, name: str) -> None:
@@ -164,7 +174,12 @@ class Migration:
         with self.engine.connect("ledger") as conn, conn.transaction():
             transition(conn, self.name, self.epoch, to)
 
-    def _forward(self, step: Step) -> None:
+    def back(self, step: Step) -> None:
+        """Take one step back."""
+        self.engine.revert(step, self._journal(step, StepState.UNDONE))
+
+    def forward(self, step: Step) -> None:
+        """Carry out one step, unless it is done or only for a rollback."""
         if only_for_rollback(step) or self._records()[step.key] is StepState.DONE:
             return
         if isinstance(step.action, Backfill):

@@ -3,15 +3,31 @@
 from collections.abc import Iterator
 
 from tasks.model.names import quote
-from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, CreateTable, DropColumn, RenameColumn, Sql
+from tasks.model.operations import (
+    AddColumn,
+    AlterColumn,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    DropIndex,
+    DropTable,
+    RenameColumn,
+    RenameTable,
+    SetReplicaIdentity,
+    Sql,
+)
 from tasks.model.operations.column import CheckConstraint, ColumnDefinition, ForeignKeyReference
+from tasks.model.operations.create_index import IndexField
 from tasks.model.spec import MigrationSpec
+from tests.conformance.plain_constraints import dropped_constraints, new_constraints
 
 
 def plainly(spec: MigrationSpec) -> list[str]:
     """Return the statements, in an order in which every expression sees the old values."""
     found: list[str] = []
-    for turn in (_tables, _new_columns, _conversions, _renames, _drops, _restrictions, _indexes):
+    for turn in (_tables, _new_columns, dropped_constraints, _conversions, _renames, _drops, _restrictions, _indexes):
+        found += turn(spec)
+    for turn in (new_constraints, _whole):
         found += turn(spec)
     return found
 
@@ -119,12 +135,35 @@ def _indexes(spec: MigrationSpec) -> Iterator[str]:
     for op in spec.operations:
         if isinstance(op, CreateIndex):
             unique = "unique " if op.unique else ""
-            where = f" where {op.predicate}" if op.predicate else ""
-            fields = ", ".join(
-                f"{quote(f.column)}{' ' + f.opclass.name if f.opclass else ''}{' ' + f.sort if f.sort else ''}"
-                for f in op.columns
-            )
-            yield f"create {unique}index {quote(op.name)} on {_table(op.table)} using {op.method} ({fields}){where}"
+            what = f"create {unique}index {quote(op.name)} on {_table(op.table)} using {op.method}"
+            what += f" ({', '.join(_field(field) for field in op.columns)})"
+            what += f" include ({', '.join(map(quote, op.include))})" if op.include else ""
+            what += " nulls not distinct" if op.nulls_not_distinct else ""
+            what += f" with ({op.storage_parameters})" if op.storage_parameters else ""
+            yield what + (f" where {op.predicate}" if op.predicate else "")
+
+
+def _field(field: IndexField) -> str:
+    parts = [quote(field.column) if field.column else f"({field.expression}\n)"]
+    parts += [f"collate {quote(field.collate)}"] if field.collate else []
+    if field.opclass:
+        parts.append(field.opclass.name + (f" ({', '.join(field.opclass.params)})" if field.opclass.params else ""))
+    parts += [field.sort] if field.sort else []
+    parts += [f"nulls {field.nulls}"] if field.nulls else []
+    return " ".join(parts)
+
+
+def _whole(spec: MigrationSpec) -> Iterator[str]:
+    if tables := [_table(op.name) for op in spec.operations if isinstance(op, DropTable)]:
+        yield f"drop table {', '.join(tables)}"
+    for op in spec.operations:
+        if isinstance(op, RenameTable):
+            yield f"alter table {_table(op.from_)} rename to {quote(op.to)}"
+        elif isinstance(op, DropIndex):
+            yield f"drop index {_table(op.name)}"
+        elif isinstance(op, SetReplicaIdentity):
+            index = f"using index {quote(op.identity.index)}" if op.identity.index else op.identity.type
+            yield f"alter table {_table(op.table)} replica identity {index}"
 
 
 def _default(default: str | None) -> str:

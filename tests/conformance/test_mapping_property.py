@@ -2,9 +2,10 @@
 
 Before the swap: an INSERT that gives none of the new columns is filled by `up`, any other by `down`. An UPDATE
 that changes what `up` reads is filled by `up`; one that changes new columns by `down`, after columns that were
-never filled got theirs by `up`. A nullable column that is only dropped is left alone. After the swap: an INSERT
-that gives an old column is filled by `up`, any other by `down`; an UPDATE that changes what `down` reads by
-`down`, one that changes an old column by `up`. What raises is NULL, and counted.
+never filled got theirs by `up`. Where nothing has to come back, new columns that a statement gives stand. A nullable
+column that is only dropped is left alone. After the swap: an INSERT that gives an old column is filled by `up`, any
+other by `down`; an UPDATE that changes what `down` reads by `down`, one that changes an old column by `up`. What
+raises is NULL, and counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ OPERATIONS: list[dict[str, Any]] = [
     {"rename_column": {"table": "t", "from": "a", "to": "z"}},
     {"alter_column": {"table": "t", "column": "n", "type": "text", "up": "(100 / n)::text", "down": "n::int"}},
     {"drop_column": {"table": "t", "column": "d", "down": "'d' || other", "lossy": True}},
+    {"add_column": {"table": "t", "column": {"name": "e", "type": "int", "nullable": True}, "up": "6 / other"}},
 ]  # fmt: skip
 
 
@@ -72,6 +74,11 @@ def hundred(row: Row) -> object:
     return str(100 // n if n > 0 else -(100 // -n))
 
 
+def six(other: object) -> object:
+    """Divide, towards zero; raises for zero."""
+    return None if other is None else int(6 / int(str(other)))
+
+
 def whole(row: Row) -> object:
     """Raises for what is not a number."""
     return None if row["n new"] is None else int(str(row["n new"]))
@@ -97,8 +104,9 @@ GROUPS = [
     Group(up={"n new": hundred}, down={"n": whole}, reads_up=["n"], reads_down=["n new"], hidden=True),
     Group(up={}, down={"d": lambda r: None if r["other"] is None else f"d{r['other']}"}, reads_up=[],
           reads_down=["other"]),
+    Group(up={"e": lambda r: six(r["other"])}, down={}, reads_up=["other"], reads_down=[]),
 ]  # fmt: skip
-COLUMNS = ["full_name", "first", "last", "f", "l", "fl", "a", "z", "n", "n new", "d", "other"]
+COLUMNS = ["full_name", "first", "last", "f", "l", "fl", "a", "z", "n", "n new", "d", "other", "e"]
 
 
 class Oracle:
@@ -146,7 +154,7 @@ class Oracle:
                 self._fill(row, group.down)
             elif not group.hidden and changed(list(group.down)):
                 self._fill(row, group.up)
-        elif group.up and changed(group.reads_up):
+        elif group.up and changed(group.reads_up) and (group.down or not changed(list(group.up))):
             self._fill(row, group.up)
         elif group.up and changed(list(group.up)):
             if len(group.up) > 1:
@@ -173,7 +181,8 @@ NUMBER = st.sampled_from([None, 0, 1, -3, 250])
 
 def change(swapped: bool) -> st.SearchStrategy[Change]:
     """Some of the columns that an application can name, with values."""
-    columns = dict.fromkeys(("full_name", "first", "last", "f", "l", "fl", "a", "z", "d"), TEXT) | {"other": NUMBER}
+    columns = dict.fromkeys(("full_name", "first", "last", "f", "l", "fl", "a", "z", "d"), TEXT)
+    columns |= dict.fromkeys(("other", "e"), NUMBER)
     columns |= {"n new": DIGITS} if swapped else {"n": NUMBER}
     return st.fixed_dictionaries({}, optional=columns)
 

@@ -126,6 +126,43 @@ def test_both_versions_at_once_there_and_back_and_to_the_end(conn: Connection, u
     assert tables.leftovers(conn) == []
 
 
+def test_keys_and_defaults_of_the_old_version_outlive_the_swap(conn: Connection, url: str) -> None:
+    """`on conflict` on a key that is widened, and a default that is changed: each version has its own."""
+    conn.execute(SCHEMA.encode())
+    conn.execute("alter table t add unique (n, note)")
+    baseline(url)
+    before = tables.catalogue(conn)
+    widen: list[dict[str, Any]] = [
+        {"alter_column": {"table": "t", "column": c, "type": "bigint", "up": c, "down": c, **more}}
+        for c, more in (("id", {}), ("n", {"default": "7"}))
+    ]
+    second = migration(url, "v2", widen)
+    second.before_swap()
+    upsert = "insert into t ({}, full_name, note) values (%s, 'x', %s) on conflict ({}) do update set full_name = 'y'"
+    with Client.of(url, "v1") as old, Client.of(url, "v2") as new:
+        for number in (900, 901):
+            if number == 901:
+                second.swap()
+            for client in (old, new):
+                client.rows(upsert.format("id", "id") + " returning 1", number, f"i{number}")
+                client.rows(upsert.format("n", "n, note") + " returning 1", number, "k")
+            assert old.rows("select full_name, n from t where id = %s", number) == [("y", 5)]
+            assert new.rows("select full_name from t where n = %s", number) == [("y",)]
+            # The key draws from the same sequence, whoever asks.
+            assert old.rows("insert into t (full_name) values ('o') returning n") == [(5,)]
+            assert new.rows("insert into t (full_name) values ('n') returning n") == [(7,)]
+        second.pass_gate("after_swap")
+        second.roll_back()
+        assert tables.catalogue(conn) == before
+        assert old.rows("insert into t (full_name) values ('o') returning n") == [(5,)]
+        second.begin()
+        second.before_swap()
+        second.swap()
+        second.contract()
+        assert new.rows(upsert.format("id", "id") + " returning full_name", 900, "-") == [("y",)]
+    assert tables.leftovers(conn) == []
+
+
 def test_rolled_back_before_the_swap(conn: Connection, url: str) -> None:
     conn.execute(SCHEMA.encode())
     before = tables.catalogue(conn)

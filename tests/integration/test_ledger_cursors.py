@@ -118,6 +118,16 @@ def test_cursors_count_batches_and_rows(conn: psycopg.Connection) -> None:
     assert type(total.rows) is int
 
 
+def test_a_pause_does_not_count_as_work(conn: psycopg.Connection) -> None:
+    create_cursors(conn, M, STEP, [(None, ("9",))])
+    advance(conn, M, STEP, 0, ("3",), 100, 10)
+    conn.execute("update changeover.cursors set updated_at = updated_at - interval '1 day', started_at = null")
+    advance(conn, M, STEP, 0, ("6",), 200, 10)
+    total = progress(conn, M)[STEP]
+    assert 29 < total.seconds < 35
+    assert 8 < total.rate < 11
+
+
 def test_totals_are_told_by_step_in_the_order_of_the_plan(conn: psycopg.Connection) -> None:
     assert progress(conn, M) == {}
     create_cursors(conn, M, OTHER, [(None, ("5",))])

@@ -15,7 +15,7 @@ from tests.integration.ledger_samples import at_once
 
 TABLES = {
     "approvals", "audit", "controls", "cursors", "gates", "installation", "migrations", "rejections",
-    "snapshots", "steps",
+    "snapshots", "steps", "versions",
 }  # fmt: skip
 
 

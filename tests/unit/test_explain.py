@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flows.commands.outcome import _Moment, _surprise, _verdict, expected
-from flows.commands.subject import is_spec, place
+from flows.commands.subject import place
 from flows.explain import as_data, explanation, span
 from flows.notices import notices
 from flows.standing import eta, phase_of
@@ -32,6 +32,7 @@ from tasks.model.plan import (
     TableEstimate,
     Validation,
 )
+from tasks.model.source import is_spec
 from tasks.model.status import MigrationState, StepRecord, StepState
 
 S = MigrationState
@@ -198,6 +199,28 @@ def test_applications_are_told_of_types_columns_and_rules() -> None:
     assert "refuses rows that break: public.orders.first is not null" in told
     assert "refuses rows that break: public.orders.id" not in told
     assert "after contract, statements that name public.orders.note fail" in told
+
+
+@pytest.mark.parametrize(
+    ("operation", "sentence"),
+    [
+        ({"rename_table": {"from": "orders", "to": "sales"}}, "public.orders has both names, orders and sales"),
+        (
+            {"rename_table": {"from": "orders", "to": "sales"}},
+            "after contract, statements that name public.orders fail",
+        ),
+        ({"drop_table": {"name": "orders"}}, "after contract, statements that name public.orders fail"),
+        ({"drop_constraint": {"table": "orders", "name": "c"}}, "public.orders no longer refuses rows that break c"),
+        ({"drop_index": {"name": "i"}}, "can no longer be planned with the index i"),
+    ],
+)
+def test_applications_are_told_of_tables_and_constraints(operation: dict[str, Any], sentence: str) -> None:
+    assert sentence in "\n".join(notices(plan(operation)))
+
+
+def test_applications_are_told_which_version_to_use() -> None:
+    told = notices(plan().model_copy(update={"version": "public_v2"}))
+    assert told[0].startswith("applications that put public_v2 first")
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ def column(body: str) -> str:
             "type: ▸bigint generated always as identity",
             "type",
             "a type is only a type; this one goes on with 'generated always'",
-            "Use the operation sql for an identity or a generated column.",
+            "Use the key generated, in create_table.",
         ),
         ("type: ▸' '", "type", "the text is empty", "Write it, or remove the key."),
         (
@@ -555,10 +555,10 @@ TABLE = "create_table: {name: t, columns: [{name: a, type: int}, {name: b, type:
             "Add deferrable: true.",
         ),
         (
-            "{name: k, type: ▸exclude}",
+            "{name: k, type: ▸exclusion}",
             ".type",
-            "the text 'exclude' is not a value of type",
-            "Write one of check, foreign_key, primary_key, unique.",
+            "the text 'exclusion' is not a value of type",
+            "Did you mean 'exclude'?",
         ),
     ],
 )

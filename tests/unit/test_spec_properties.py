@@ -61,13 +61,13 @@ def columns(table: str, names: list[str], name: st.SearchStrategy[str]) -> st.Se
     )
 
 
-FIELDS = mapping(
-    {"column": NAMES},
-    collate=NAMES,
-    sort=st.sampled_from(["ASC", "DESC"]),
-    nulls=st.sampled_from(["FIRST", "LAST"]),
-    opclass=mapping({"name": TEXTS}, params=st.lists(TEXTS, max_size=2)),
-)
+ORDER: dict[str, Any] = {
+    "collate": NAMES,
+    "sort": st.sampled_from(["ASC", "DESC"]),
+    "nulls": st.sampled_from(["FIRST", "LAST"]),
+    "opclass": mapping({"name": TEXTS}, params=st.lists(TEXTS, max_size=2)),
+}
+FIELDS = mapping({"column": NAMES}, **ORDER) | mapping({"expression": EXPRESSIONS}, **ORDER)
 
 
 def alterations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
@@ -83,6 +83,26 @@ def alterations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any
     converted = mapping(whole | {"up": EXPRESSIONS, "down": EXPRESSIONS}, type=TYPES, lossy=BOOLEANS, **changes)
     in_place = mapping(whole, **changes).filter(lambda one: len(one) > len(whole))
     return converted | in_place
+
+
+def constraints(table: str, names: list[str]) -> dict[str, st.SearchStrategy[dict[str, Any]]]:
+    known = {"table": st.just(table), "name": st.just(names[0])}
+    values = {"up": st.dictionaries(NAMES, EXPRESSIONS, min_size=1, max_size=2)}
+    values["down"] = values["up"]
+    covered = {"columns": st.lists(NAMES, min_size=1, max_size=3, unique=True)}
+    parents = mapping({"table": st.just(names[1]), "columns": NAMES.map(lambda one: [one])}, on_delete=ACTIONS)
+    return {
+        "create_constraint": mapping(
+            {**known, "type": st.just("check"), "check": EXPRESSIONS}, no_inherit=BOOLEANS, **values
+        )
+        | mapping({**known, **covered, "type": st.sampled_from(["unique", "primary_key"])}, deferrable=BOOLEANS)
+        | mapping(
+            {**known, "columns": NAMES.map(lambda one: [one]), "type": st.just("foreign_key"), "references": parents}
+        ),
+        "drop_constraint": mapping({**known, "down": EXPRESSIONS}, up=EXPRESSIONS, lossy=BOOLEANS) | mapping(known),
+        "drop_multicolumn_constraint": mapping(known, **values),
+        "rename_constraint": mapping({"table": st.just(table), "from": st.just(names[0]), "to": st.just(names[1])}),
+    }
 
 
 def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
@@ -113,6 +133,27 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             unique=BOOLEANS,
             predicate=EXPRESSIONS,
             storage_parameters=TEXTS,
+        )
+        | mapping(
+            {
+                "name": st.just(names[2]),
+                "table": just,
+                "columns": st.lists(mapping({"expression": EXPRESSIONS}, **ORDER), min_size=1, max_size=2),
+                "unique": st.just(True),
+            },
+            include=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+            nulls_not_distinct=BOOLEANS,
+        ),
+        **constraints(table, names),
+        "drop_table": mapping({"name": just}),
+        "rename_table": mapping({"from": just, "to": st.just(names[1])}),
+        "drop_index": mapping({"name": st.just(names[1])}),
+        "set_replica_identity": mapping(
+            {
+                "table": just,
+                "identity": mapping({"type": st.sampled_from(["nothing", "default", "full"])})
+                | mapping({"type": st.just("index"), "index": NAMES}),
+            }
         ),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }

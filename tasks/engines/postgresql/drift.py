@@ -55,14 +55,19 @@ def _without_ours(table: Table, plan: Plan) -> Table:
             "indexes": tuple(i for i in table.indexes if i.name not in built),
             "triggers": tuple(t for t in table.triggers if not t.name.startswith(OWN_TRIGGERS)),
             "constraints": tuple(c for c in table.constraints if not _on_new(c.columns, new)),
-            "dependents": tuple(d for d in table.dependents if not _shown_by(d, plan)),
+            "dependents": tuple(d for d in table.dependents if not _shown_by(d, plan, table)),
             "inbound": tuple(k for k in table.inbound if not _made(k.name, plan)),
         }
     )
 
 
-def _shown_by(dependent: Dependent, plan: Plan) -> bool:
-    return plan.version is not None and dependent.name.rpartition(".")[0] == plan.version
+def _shown_by(dependent: Dependent, plan: Plan, table: Table) -> bool:
+    """Tell whether it is a view of ours, a default of one, or built on one: the gates ask about the last."""
+    if plan.version is not None and dependent.name.rpartition(".")[0] == plan.version:
+        return True
+    views = {step.key.removeprefix(f"expand/{table.full_name}/view ") for step in plan.phase(Phase.EXPAND)}
+    itself = dependent.name.rpartition(".")[0] if dependent.kind == "default" else dependent.name
+    return itself in views or dependent.through in views
 
 
 def _on_new(columns: tuple[str, ...], new: set[str]) -> bool:

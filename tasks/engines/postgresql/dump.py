@@ -29,7 +29,7 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
     Memory stays flat. Lock: ACCESS SHARE. Raises StepError when what was restored is not what was dumped.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    select, relation = _selection(target, swapped)
+    select, relation = _selection(conn, target, swapped)
     file = folder / f"{_file_name(target.table)}-{'after' if swapped else 'before'}-swap.copy.gz"
     with conn.transaction():
         conn.execute("set transaction isolation level repeatable read read only")
@@ -38,7 +38,12 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
         sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
         types = _types(conn, select, relation)
     record = DumpRecord(
-        table=target.table, columns=target.columns, rows=rows, digest=total, file=file.name, sha256=sha256
+        table=target.table,
+        columns=target.columns or _names(conn, relation),
+        rows=rows,
+        digest=total,
+        file=file.name,
+        sha256=sha256,
     )
     _verify(elsewhere, file, types, record)
     manifest = record.model_dump(mode="json") | {"selection": select, "types": types}
@@ -52,11 +57,20 @@ def _file_name(table: str) -> str:
     return plain if plain == table else f"{plain}-{hashlib.sha256(table.encode()).hexdigest()[:8]}"
 
 
-def _selection(target: DumpTarget, swapped: bool) -> tuple[str, str]:
+def _names(conn: Connection, relation: str) -> tuple[str, ...]:
+    """All columns, in order."""
+    cursor = conn.execute(f"select * from {relation} limit 0")
+    return tuple(column.name for column in cursor.description or ())
+
+
+def _selection(conn: Connection, target: DumpTarget, swapped: bool) -> tuple[str, str]:
     schema, _, name = target.table.rpartition(".")
+    relation = f"{quote(schema)}.{quote(name)}"
+    if not target.columns:
+        return ", ".join(quote(column) for column in _names(conn, relation)), relation
     names = target.columns_after if swapped else target.columns
     shown = [f"{quote(physical)} as {quote(name)}" for physical, name in zip(names, target.columns, strict=True)]
-    return ", ".join([*(quote(column) for column in target.key), *shown]), f"{quote(schema)}.{quote(name)}"
+    return ", ".join([*(quote(column) for column in target.key), *shown]), relation
 
 
 def _types(conn: Connection, select: str, relation: str) -> list[str]:

@@ -6,10 +6,18 @@ A new operation is a file with a subclass of `Operation`, its import here, and a
 from tasks.model.operations.add_column import AddColumn
 from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Operation
+from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.drop_column import DropColumn
+from tasks.model.operations.drop_constraint import DropConstraint
+from tasks.model.operations.drop_index import DropIndex
+from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
+from tasks.model.operations.drop_table import DropTable
 from tasks.model.operations.rename_column import RenameColumn
+from tasks.model.operations.rename_constraint import RenameConstraint
+from tasks.model.operations.rename_table import RenameTable
+from tasks.model.operations.set_replica_identity import SetReplicaIdentity
 from tasks.model.operations.sql import Sql
 
 AnyOperation = (
@@ -19,6 +27,14 @@ AnyOperation = (
     | AlterColumn
     | DropColumn
     | CreateIndex
+    | DropIndex
+    | CreateConstraint
+    | DropConstraint
+    | DropMulticolumnConstraint
+    | RenameConstraint
+    | RenameTable
+    | DropTable
+    | SetReplicaIdentity
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -27,10 +43,18 @@ __all__ = [
     "AddColumn",
     "AlterColumn",
     "AnyOperation",
+    "CreateConstraint",
     "CreateIndex",
     "CreateTable",
     "DropColumn",
+    "DropConstraint",
+    "DropIndex",
+    "DropMulticolumnConstraint",
+    "DropTable",
     "Operation",
     "RenameColumn",
+    "RenameConstraint",
+    "RenameTable",
+    "SetReplicaIdentity",
     "Sql",
 ]

@@ -38,7 +38,13 @@ class AddColumn(Operation):
                 reason="a table that exists gets no primary key by a new column",
                 hint="Write unique: true, and let a later migration exchange the primary key.",
             )
-        if is_serial(column.type):
+        if column.generated is not None:
+            yield Contradiction(
+                at=("column", "generated"),
+                reason="a generated column on a table that exists rewrites it while nobody can use it",
+                hint="Write up, and default for what comes later.",
+            )
+        elif is_serial(column.type):
             yield Contradiction(
                 at=("column", "type"),
                 reason=f"{column.type} on a table that exists rewrites it while nobody can use it",

@@ -134,10 +134,23 @@ class Operation(Part, ABC):
         """Names of the tables that its foreign keys point to, as written; they are locked, never changed."""
         return ()
 
+    @property
+    def alone_on(self) -> tuple[str, ...]:
+        """Names of the tables that no other operation of the spec may concern, as written."""
+        return ()
+
+    def settles(self) -> Iterator[str]:
+        """Yield, in words, what only one operation of a spec can decide."""
+        yield from ()
+
     def claims(self) -> Iterator[Claim]:
         """Yield every column it concerns by name; expressions are not looked into."""
         yield from ()
 
     def new_names(self) -> Iterator[NewName]:
         """Yield the names it gives to tables, indexes and constraints."""
+        yield from ()
+
+    def known_names(self) -> Iterator[NewName]:
+        """Yield the names, as they are now, of what it drops or renames."""
         yield from ()

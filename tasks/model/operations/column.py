@@ -76,6 +76,32 @@ def not_null(
             )
 
 
+class Identity(Part):
+    """A number that the database draws from a sequence of the column's own."""
+
+    user_specified_values: Literal["ALWAYS", "BY DEFAULT"] = "ALWAYS"
+    """With BY DEFAULT, a value that an application gives is taken."""
+    sequence_options: Text | None = None
+    """As in CREATE SEQUENCE: `start with 1000 increment by 10`."""
+
+
+class Generated(Part):
+    """A column that fills itself."""
+
+    expression: Expression | None = None
+    """Computed from the other columns of the row, and stored."""
+    identity: Identity | None = None
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse anything but one of the two."""
+        if (self.expression is None) == (self.identity is None):
+            yield Contradiction(
+                at=(),
+                reason="a generated column has an expression or is an identity, one of the two",
+                hint="Write expression or identity.",
+            )
+
+
 class ColumnDefinition(Part):
     """A column as it shall be."""
 
@@ -90,9 +116,12 @@ class ColumnDefinition(Part):
     check: CheckConstraint | None = None
     references: ForeignKeyReference | None = None
     comment: Text | None = None
+    generated: Generated | None = None
+    """Only in create_table."""
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse NULL where there can be none, and a second default."""
+        yield from self._generated()
         yield from not_null(nullable=self.nullable, default=self.default, references=self.references)
         if self.pk and self.nullable:
             yield Contradiction(
@@ -111,6 +140,18 @@ class ColumnDefinition(Part):
                 at=("nullable",),
                 reason=f"{self.type} is never NULL",
                 hint="Remove nullable: true, or write integer or bigint as the type.",
+            )
+
+    def _generated(self) -> Iterator[Contradiction]:
+        if self.generated is None:
+            return
+        if self.default is not None:
+            yield Contradiction(
+                at=("default",), reason="a generated column has no default", hint="Remove default, or generated."
+            )
+        if self.generated.identity is not None and self.nullable:
+            yield Contradiction(
+                at=("nullable",), reason="an identity column is never NULL", hint="Remove nullable: true."
             )
 
     def new_names(self, table: str, at: Location) -> Iterator[NewName]:

@@ -22,8 +22,11 @@ _TOGETHER = {
 def conflicts(operations: Sequence[Operation]) -> Iterator[Contradiction]:
     """Yield what two operations of a spec cannot both mean; locations start at `operations`."""
     yield from _one_spelling_a_table(operations)
+    yield from _alone_on_a_table(operations)
     yield from _one_operation_a_column(operations)
+    yield from _settled_once(operations)
     yield from _one_thing_a_name(operations)
+    yield from _one_operation_a_name(operations)
     yield from _new_tables(operations)
 
 
@@ -45,6 +48,35 @@ def _one_spelling_a_table(operations: Sequence[Operation]) -> Iterator[Contradic
                     hint="Write both with their schema, or both without.",
                 )
             others.add(name)
+
+
+def _alone_on_a_table(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    """A table that goes, or gets another name, is no ground for anything else."""
+    alone: dict[str, int] = {}
+    for number, operation in enumerate(operations):
+        for name in operation.alone_on:
+            alone.setdefault(name, number)
+    for number, operation in enumerate(operations):
+        for name in dict.fromkeys((*operation.tables, *operation.referenced)):
+            first = alone.get(name, number)
+            if first != number:
+                yield Contradiction(
+                    at=_root(number, operation),
+                    reason=f"operations[{first}].{operations[first].kind} concerns the whole table {name!r}",
+                    hint="Put the two into migrations of their own, one after the other.",
+                )
+
+
+def _settled_once(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    seen: dict[str, int] = {}
+    for number, operation in enumerate(operations):
+        for thing in operation.settles():
+            if seen.setdefault(thing, number) != number:
+                yield Contradiction(
+                    at=_root(number, operation),
+                    reason=f"operations[{seen[thing]}] already decides {thing}",
+                    hint="Remove one of the two.",
+                )
 
 
 def _one_operation_a_column(operations: Sequence[Operation]) -> Iterator[Contradiction]:
@@ -91,6 +123,29 @@ def _taken(root: Location, new: NewName, first: int) -> Contradiction:
         reason=f"operations[{first}] already gives the name {new.name!r}, unique among {new.space}",
         hint="Choose another name, or remove one of the two.",
     )
+
+
+def _one_operation_a_name(operations: Sequence[Operation]) -> Iterator[Contradiction]:
+    """What is dropped or renamed keeps its name until the swap: nothing else can have it, and no one else it."""
+    known: dict[tuple[str, str], int] = {}
+    for number, operation in enumerate(operations):
+        for one in operation.known_names():
+            first = known.setdefault((one.space, one.name), number)
+            if first != number:
+                yield Contradiction(
+                    at=(*_root(number, operation), *one.at),
+                    reason=f"operations[{first}].{operations[first].kind} already concerns {one.name!r}",
+                    hint="Remove one of the two, or put it into a migration of its own.",
+                )
+    for number, operation in enumerate(operations):
+        for new in dict.fromkeys(operation.new_names()):
+            holder = known.get((new.space, new.name), number)
+            if holder != number:
+                yield Contradiction(
+                    at=(*_root(number, operation), *new.at),
+                    reason=f"until the swap the name {new.name!r} belongs to what operations[{holder}] concerns",
+                    hint="Choose another name, or give it in a later migration.",
+                )
 
 
 def _new_tables(operations: Sequence[Operation]) -> Iterator[Contradiction]:

@@ -36,6 +36,9 @@ class TableForeignKeyReference(Part):
 class TableConstraint(Part):
     """A constraint over one or more columns of the table."""
 
+    optional_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys that may be given where the type does not need them."""
+
     name: Identifier
     type: Literal["unique", "check", "primary_key", "foreign_key"]
     columns: Columns | None = None
@@ -62,10 +65,11 @@ class TableConstraint(Part):
             )
 
     def _keys(self) -> Iterator[Contradiction]:
-        wanted = {"check": {"check"}, "foreign_key": {"columns", "references"}}.get(self.type, {"columns"})
+        needs: dict[str, set[str]] = {"check": {"check"}, "foreign_key": {"columns", "references"}, "exclude": set()}
+        wanted = needs.get(self.type, {"columns"})
         for key in ("columns", "check", "references"):
             given = getattr(self, key) is not None
-            if given and key not in wanted:
+            if given and key not in wanted | self.optional_keys:
                 yield Contradiction(
                     at=(key,), reason=f"a constraint of type {self.type} has no {key}", hint=f"Remove {key}."
                 )
@@ -75,6 +79,56 @@ class TableConstraint(Part):
                 )
 
 
+class Exclusion(Part):
+    """Which two rows cannot both be there."""
+
+    index_method: Identifier = "gist"
+    elements: Expression
+    """Columns or expressions, each with an operator: `room with =, period with &&`."""
+    predicate: Expression | None = None
+    """Which rows are compared, without the word WHERE."""
+
+
+class IndexParameters(Part):
+    """Settings of the index behind a constraint."""
+
+    include_columns: tuple[Identifier, ...] = ()
+    """Columns that the index holds beside its key."""
+    storage_parameters: Text | None = None
+    tablespace: Identifier | None = None
+
+
+class CreatedConstraint(TableConstraint):
+    """A constraint of a table that is made with it."""
+
+    type: Literal["unique", "check", "primary_key", "foreign_key", "exclude"]  # type: ignore[assignment]
+    exclude: Exclusion | None = None
+    nulls_not_distinct: StrictBool = False
+    """Two NULLs are the same, too."""
+    no_inherit: StrictBool = False
+    """A check that tables which inherit from this one need not meet."""
+    index_parameters: IndexParameters | None = None
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse what its type lacks or does not know."""
+        yield from super().contradictions()
+        known = {
+            "exclude": ("exclude",),
+            "nulls_not_distinct": ("unique",),
+            "no_inherit": ("check",),
+            "index_parameters": ("unique", "primary_key", "exclude"),
+        }
+        for key, types in known.items():
+            if getattr(self, key) and self.type not in types:
+                yield Contradiction(
+                    at=(key,), reason=f"a constraint of type {self.type} has no {key}", hint=f"Remove {key}."
+                )
+        if self.type == "exclude" and self.exclude is None:
+            yield Contradiction(
+                at=("exclude",), reason="a constraint of type exclude needs exclude", hint="Add exclude."
+            )
+
+
 class CreateTable(Operation):
     """Create a table."""
 
@@ -82,7 +136,7 @@ class CreateTable(Operation):
 
     name: TableName
     columns: Annotated[tuple[ColumnDefinition, ...], Field(min_length=1)]
-    constraints: tuple[TableConstraint, ...] = ()
+    constraints: tuple[CreatedConstraint, ...] = ()
     comment: Text | None = None
 
     @property
@@ -112,7 +166,7 @@ class CreateTable(Operation):
             yield from self._constrained_columns(number, one)
         yield from self._primary_key()
 
-    def _constrained_columns(self, number: int, one: TableConstraint) -> Iterator[Contradiction]:
+    def _constrained_columns(self, number: int, one: CreatedConstraint) -> Iterator[Contradiction]:
         columns = {column.name: column for column in self.columns}
         counts = Counter(one.columns or ())
         for position, name in enumerate(one.columns or ()):
@@ -159,5 +213,5 @@ class CreateTable(Operation):
         for number, one in enumerate(self.constraints):
             at = ("constraints", number, "name")
             yield constraint(self.name, one.name, at)
-            if one.type in ("unique", "primary_key"):
+            if one.type in ("unique", "primary_key", "exclude"):
                 yield relation(self.name, one.name, at)

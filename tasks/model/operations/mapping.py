@@ -12,17 +12,6 @@ from pydantic_core import CoreSchema, core_schema
 from tasks.model.operations import AnyOperation
 from tasks.model.operations.base import Operation, refusal
 
-_OF_PGROLL = {
-    "drop_table",
-    "rename_table",
-    "drop_index",
-    "create_constraint",
-    "drop_constraint",
-    "rename_constraint",
-    "drop_multicolumn_constraint",
-    "set_replica_identity",
-}
-
 
 def _check_form(kinds: Iterable[str], value: Any) -> Any:
     """Refuse what is neither an operation nor a mapping with a known kind as its only key."""
@@ -38,8 +27,6 @@ def _check_form(kinds: Iterable[str], value: Any) -> Any:
         )
     (kind,) = value
     if kind not in kinds:
-        if kind in _OF_PGROLL:
-            raise refusal(f"the operation {kind!r} is not known yet", "Use sql, with up and down.")
         close = get_close_matches(str(kind), kinds, n=1)
         raise refusal(
             f"unknown operation {kind!r}",

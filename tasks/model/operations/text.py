@@ -36,7 +36,7 @@ def _type(value: str) -> str:
     found = " ".join(clause.group().lower().split())
     raise refusal(
         f"a type is only a type; this one goes on with {found!r}",
-        "Use the operation sql for an identity or a generated column."
+        "Use the key generated, in create_table."
         if found.startswith("generated")
         else "Use the keys nullable, default, unique, pk, check and references for the rest.",
     )

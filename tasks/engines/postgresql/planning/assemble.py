@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.lock_order import in_order, to_drop, unique
 from tasks.engines.postgresql.planning.move import Restriction
 from tasks.model.names import quote
 from tasks.model.plan import (
@@ -101,7 +102,8 @@ def _constrain(draft: TableDraft) -> Iterable[Step]:
             title=f"add constraints to {draft.full_name}, not yet validated",
             undo="drop them",
             action=ShortTransaction(
-                locks=_unique([draft.exclusive, *(lock for r in added for lock in r.other_locks)]),
+                locks=unique([draft.exclusive, *(lock for r in added for lock in r.other_locks)]),
+                inverse_locks=unique([draft.exclusive, *to_drop(added)]),
                 forward=(*(r.add for r in added), *(s for move in draft.attach for s in move.forward)),
                 inverse=(*(s for move in draft.attach for s in move.inverse), *(r.drop for r in added)),
             ),
@@ -140,7 +142,10 @@ def _inbound(draft: TableDraft, restriction: Restriction) -> Step:
         title=f"let {restriction.full_name} refer to the new column of {draft.full_name}, not yet validated",
         undo="drop the foreign key",
         action=ShortTransaction(
-            locks=_unique([Lock(table=restriction.table, mode=LockMode.ACCESS_EXCLUSIVE), *restriction.other_locks]),
+            locks=unique([Lock(table=restriction.table, mode=LockMode.ACCESS_EXCLUSIVE), *restriction.other_locks]),
+            inverse_locks=unique(
+                [Lock(table=restriction.table, mode=LockMode.ACCESS_EXCLUSIVE), *to_drop([restriction])]
+            ),
             forward=(restriction.add,),
             inverse=(restriction.drop,),
         ),
@@ -163,13 +168,16 @@ def _swap(drafts: Sequence[TableDraft]) -> Iterable[Step]:
     moves = [move for draft in drafts for move in draft.moves]
     locks = [draft.exclusive for draft in drafts if draft.moves]
     locks += [lock for draft in drafts for lock in draft.swap_locks]
+    there, _ = in_order(locks, drafts)
+    _, back = in_order([*locks, *(lock for draft in drafts for lock in to_drop(draft.restrictions))], drafts)
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
         title="make the new shape the truth: " + (", ".join(d.full_name for d in drafts) or "nothing moves"),
         undo="swap back; what applications wrote since stays, by way of `down`",
         action=ShortTransaction(
-            locks=_unique(locks),
+            locks=there,
+            inverse_locks=None if back == there else back,
             forward=tuple(statement for move in moves for statement in move.forward),
             inverse=tuple(statement for move in reversed(moves) for statement in move.inverse),
             guard=True,
@@ -279,14 +287,3 @@ def _contract(draft: TableDraft) -> Iterable[Step]:
             undo="nothing: this is the point of no return",
             action=ShortTransaction(locks=(draft.exclusive,), forward=tuple(forward)),
         )
-
-
-def _unique(locks: Sequence[Lock]) -> tuple[Lock, ...]:
-    """One lock a table, the strongest, in the order of the names: every run locks in the same order."""
-    strength = list(LockMode)
-    strongest: dict[str, Lock] = {}
-    for lock in locks:
-        held = strongest.get(lock.table)
-        if held is None or strength.index(lock.mode) > strength.index(held.mode):
-            strongest[lock.table] = lock
-    return tuple(strongest[table] for table in sorted(strongest))

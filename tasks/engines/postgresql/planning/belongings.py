@@ -88,20 +88,21 @@ _SEQUENCE_PRIVILEGES: Mapping[str, str] = {"r": "select", "w": "update", "U": "u
 def _sequence_grants(owned: str, grants: tuple[str, ...]) -> list[str]:
     return [
         f"grant {_SEQUENCE_PRIVILEGES[letter]} on sequence {owned} to {role}{option}"
-        for role, letter, option in _privileges(grants)
+        for role, letter, option in privileges(grants)
         if letter in _SEQUENCE_PRIVILEGES
     ]
 
 
-def _privileges(grants: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    """Take `role=rw*/grantor` apart: role, privilege letter, grant option."""
+def privileges(grants: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Take `role=rw*/grantor` apart: role, quoted, privilege letter, grant option."""
     for item in grants:
         grantee, _, rest = item.rpartition("=")
         letters = rest.partition("/")[0]
         for position, letter in enumerate(letters):
             if letter != "*":
                 option = " with grant option" if letters[position + 1 : position + 2] == "*" else ""
-                yield grantee or "public", letter, option
+                # The server quotes a role only where it has other characters than letters and digits.
+                yield (grantee if grantee.startswith('"') else quote(grantee)) if grantee else "public", letter, option
 
 
 def quote_qualified(name: str) -> str:
@@ -117,7 +118,7 @@ def grants_of(table: str, name: str, grants: tuple[str, ...]) -> tuple[str, ...]
     """Return the statements that give column privileges to another column."""
     return tuple(
         f"grant {_PRIVILEGES[letter]} ({quote(name)}) on {table} to {role}{option}"
-        for role, letter, option in _privileges(grants)
+        for role, letter, option in privileges(grants)
         if letter in _PRIVILEGES
     )
 

@@ -26,7 +26,7 @@ def carry_constraint(draft: TableDraft, constraint: Constraint) -> None:
             Restriction(table=draft.real, full_name=draft.full_name, name=constraint.name, definition=definition)
         )
     moved = _moved_definition(draft, constraint, definition)
-    if moved is None:
+    if moved is None or constraint.name in draft.dropped_constraints:
         return
     name = own_name("new", constraint.name)
     draft.restrict(name, moved, locks=locks, validated=constraint.validated)

@@ -18,7 +18,11 @@ from tasks.model.plan import ConcurrentIndex, Phase, Step
 
 def carry_index(draft: TableDraft, index: Index) -> None:
     """Choose what an index needs: a twin, a way back, a copy for the other name, or nothing."""
-    if set(index.referenced) & draft.altered.keys():
+    if index.constraint in draft.dropped_constraints:
+        if index.clustered:
+            draft.swap(inverse=[draft.alter(f"cluster on {quote(index.name)}")])
+        _retire_unique(draft, index)
+    elif set(index.referenced) & draft.altered.keys():
         _index(draft, index)
     elif index.unique and set(index.referenced) & draft.fed_by_down:
         _retire_unique(draft, index)

@@ -28,7 +28,9 @@ def detach(draft: TableDraft) -> None:
         if draft.never_null(column):
             draft.swap(inverse=[tidy_not_null(draft, name)])
     for constraint in draft.table.constraints:
-        if constraint.kind in ("check", "foreign key") and set(constraint.columns) & draft.fed_by_down:
+        if constraint.kind in ("check", "foreign key") and (
+            set(constraint.columns) & draft.fed_by_down or constraint.name in draft.dropped_constraints
+        ):
             carry_constraint(draft, constraint)
     for index in draft.table.indexes:
         carry_index(draft, index)
@@ -74,3 +76,4 @@ def attach(draft: TableDraft) -> None:
     lifted += [restriction.drop for restriction in draft.restrictions]
     lifted += [statement for move in draft.attach for statement in move.inverse]
     draft.swap(inverse=lifted)
+    draft.moves += draft.last

@@ -1,14 +1,15 @@
 """New restrictions: planned for the time after approval, counted by the gate before."""
 
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.move import Move, Restriction
-from tasks.engines.postgresql.planning.operations.create_table import references
-from tasks.engines.postgresql.planning.require import free_relation
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.late import NewKey
+from tasks.engines.postgresql.planning.move import Move
+from tasks.engines.postgresql.planning.require import free_constraint, free_relation
 from tasks.engines.postgresql.planning.shape import projection
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote
-from tasks.model.operations.column import CheckConstraint, ForeignKeyReference
-from tasks.model.plan import Lock, LockMode, Requirement
+from tasks.model.operations.column import CheckConstraint
+from tasks.model.plan import Requirement
 
 
 def require_not_null(draft: TableDraft, column: str, physical: str) -> None:
@@ -26,11 +27,15 @@ def require_not_null(draft: TableDraft, column: str, physical: str) -> None:
 
 def add_check(draft: TableDraft, check: CheckConstraint, where: str) -> None:
     """A CHECK over the new shape."""
-    name = quote(check.name)
-    draft.rehearsal.try_on_new(
-        f"alter table {{table}} add constraint {name} check ({check.constraint}\n)", f"{where}.constraint"
-    )
-    draft.late_checks.append(check.name)
+    add_condition(draft, check.name, check.constraint, f"{where}.constraint")
+
+
+def add_condition(draft: TableDraft, name: str, condition: str, where: str, *, no_inherit: bool = False) -> None:
+    """A CHECK over the new shape; `where` is the place of the condition."""
+    free_constraint(draft, name, where)
+    tail = " no inherit" if no_inherit else ""
+    draft.rehearsal.try_on_new(f"alter table {{table}} add constraint {quote(name)} check ({condition}\n){tail}", where)
+    draft.late_checks.append(name)
 
 
 def resolve_check(draft: TableDraft, name: str) -> None:
@@ -55,96 +60,88 @@ def resolve_check(draft: TableDraft, name: str) -> None:
     )
 
 
-def add_unique(draft: TableDraft, name: str, columns: tuple[str, ...], where: str) -> None:
-    """A unique constraint over columns of the new shape, by a concurrently built index."""
+def add_unique(draft: TableDraft, name: str, columns: tuple[str, ...], where: str, *, when: str = "") -> None:
+    """A unique constraint over columns of the new shape, by a concurrently built index; `when` it is checked."""
+    free_constraint(draft, name, where)
     free_relation(draft, name, where)
-    draft.late_uniques.append((name, columns))
+    draft.late_uniques.append(NewKey(name=name, columns=columns, deferral=when))
 
 
-def resolve_unique(draft: TableDraft, name: str, columns: tuple[str, ...]) -> None:
-    """Build the index after approval and turn it into the constraint at once."""
+def add_primary_key(draft: TableDraft, name: str, columns: tuple[str, ...], where: str) -> None:
+    """A primary key over columns of the new shape, for a table that has none."""
+    present = next((index for index in draft.table.indexes if index.primary), None)
+    if present is not None or any(key.primary for key in draft.late_uniques):
+        raise SpecError(
+            f"{draft.full_name} has a primary key already" + (f", {present.name}" if present else ""),
+            where=where,
+            hint="Write type: unique.",
+        )
+    free_constraint(draft, name, where)
+    free_relation(draft, name, where)
+    draft.late_uniques.append(NewKey(name=name, columns=columns, primary=True))
+
+
+def resolve_unique(draft: TableDraft, key: NewKey) -> None:
+    """Build the index after approval and turn it into the constraint: at once, or a primary key at the swap."""
     names = draft.lasting
-    physical = [quote(names[c]) for c in columns]
+    physical = [quote(names[c]) for c in key.columns]
     listed = ", ".join(physical)
-    index = own_name("new", name)
+    index = own_name("new", key.name)
     draft.unique_indexes.append(
         draft.index_step(
             index,
             f"create unique index concurrently {quote(index)} on {draft.real} ({listed})",
             unique=True,
-            title=f"build the unique index behind {name}",
+            title=f"build the unique index behind {key.name}",
             consumed=True,
         )
     )
-    draft.attach.append(
-        Move(
-            forward=(draft.alter(f"add constraint {quote(name)} unique using index {quote(index)}"),),
-            inverse=(draft.alter(f"drop constraint if exists {quote(name)}"),),
-        )
-    )
+    kind = "primary key" if key.primary else "unique"
+    added = draft.alter(f"add constraint {quote(key.name)} {kind} using index {quote(index)}{key.deferral}")
+    if key.primary:
+        # Until then its columns are not yet NOT NULL; and nothing can lift that while the key is there.
+        _never_null(draft, key)
+        draft.last.append(Move(forward=(added,), inverse=(draft.alter(f"drop constraint {quote(key.name)}"),)))
+    else:
+        dropped = draft.alter(f"drop constraint if exists {quote(key.name)}")
+        draft.attach.append(Move(forward=(added,), inverse=(dropped,)))
     present = " and ".join(f"{c} is not null" for c in physical)
+    draft.requirements.append(_nothing_rests_on(draft, key))
     draft.requirements.append(
         Requirement(
-            name=f"{draft.full_name} is unique by {', '.join(columns)}",
+            name=f"{draft.full_name} is unique by {', '.join(key.columns)}",
             table=draft.full_name,
             kind="unique",
-            constraint=name,
+            constraint=key.name,
             violations=f"select {listed} from {draft.real} where {present} group by {listed} having count(*) > 1",
         )
     )
 
 
-def add_references(draft: TableDraft, column: str, reference: ForeignKeyReference, where: str) -> None:
-    """A foreign key from a column of the new shape."""
-    parent = draft.spec.resolve_table(reference.table, f"{where}.table")
-    draft.late_references.append((column, reference, parent, where))
-
-
-def _require_unique(draft: TableDraft, parent: str, column: str, where: str) -> None:
-    row = draft.rehearsal.conn.execute(
-        """
-        select exists (
-          select from pg_catalog.pg_index i
-          join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-          where i.indrelid = %s::regclass and i.indisunique and i.indisvalid and i.indimmediate
-            and i.indnkeyatts = 1 and i.indpred is null and a.attname = %s)
-        """,
-        (parent, column),
-    ).fetchone()
-    if not (row and row[0]):
-        raise SpecError(
-            f"{parent} has no unique constraint on {column}",
-            where=where,
-            hint="Refer to a key of that table.",
-        )
-
-
-def resolve_references(
-    draft: TableDraft, column: str, reference: ForeignKeyReference, parent: str, where: str
-) -> Restriction:
-    """Add it NOT VALID, under a lock that lets readers of both tables go on."""
-    physical = draft.lasting[column]
-    target = quote(reference.column)
-    if parent not in draft.spec.created.values():
-        draft.rehearsal.try_on_new(
-            f"select from {{table}} as child join only {parent} as parent"
-            f" on parent.{target} = child.{quote(column)} limit 0",
-            where,
-            "The referenced column has to exist and to be of a comparable type.",
-        )
-        _require_unique(draft, parent, reference.column, where)
-    definition = f"foreign key ({quote(physical)}) {references(reference, parent)}"
-    draft.requirements.append(
-        Requirement(
-            name=f"{draft.full_name}.{column} refers to {reference.table}.{reference.column}",
-            table=draft.full_name,
-            kind="references",
-            constraint=reference.name,
-            violations=(
-                f"select {draft.key_list()} from {draft.real} as child where child.{quote(physical)} is not null"
-                f" and not exists (select from {parent} as parent"
-                f" where parent.{target} = child.{quote(physical)})"
-            ),
-        )
+def _nothing_rests_on(draft: TableDraft, key: NewKey) -> Requirement:
+    """A foreign key that somebody has built on it meanwhile would keep a rollback from dropping it."""
+    names = ", ".join(literal(name) for name in (key.name, own_name("new", key.name)))
+    return Requirement(
+        name=f"no foreign key rests on {key.name} of {draft.full_name}",
+        table=draft.full_name,
+        kind="structure",
+        gate="before_rollback",
+        violations=f"""\
+select pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0) as problem
+from pg_catalog.pg_constraint k
+join pg_catalog.pg_class i on i.oid = k.conindid
+join pg_catalog.pg_namespace n on n.oid = i.relnamespace
+where k.contype = 'f' and i.relname in ({names}) and n.nspname = {literal(draft.table.schema_name)}""",
     )
-    return draft.restrict(reference.name, definition, locks=[Lock(table=parent, mode=LockMode.SHARE_ROW_EXCLUSIVE)])
+
+
+def _never_null(draft: TableDraft, key: NewKey) -> None:
+    """Those columns of a primary key that are not NOT NULL anyway become so by a validated CHECK."""
+    for column in key.columns:
+        nullable = draft.rehearsal.conn.execute(
+            "select not attnotnull from pg_catalog.pg_attribute where attrelid = %s::regclass and attname = %s",
+            (draft.rehearsal.new, column),
+        ).fetchone()
+        physical = draft.lasting[column]
+        if nullable and nullable[0] and physical not in draft.not_null:
+            require_not_null(draft, column, physical)

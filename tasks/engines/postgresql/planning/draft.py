@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tasks.engines.postgresql.planning.dual_write import DualWrite, literal
+from tasks.engines.postgresql.planning.late import NewForeignKey, NewKey
 from tasks.engines.postgresql.planning.move import Move, Restriction
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.shape import Shape
@@ -11,7 +12,6 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Column, Constraint, Table
 from tasks.model.names import own_name, quote
 from tasks.model.operations import CreateIndex
-from tasks.model.operations.column import ForeignKeyReference
 from tasks.model.plan import ConcurrentIndex, Finding, Lock, LockMode, Phase, Requirement, Step
 
 
@@ -38,6 +38,8 @@ class TableDraft:
     restored_not_null: list[str] = field(default_factory=list)
     before_rollback: list[Step] = field(default_factory=list)
     swap_locks: list[Lock] = field(default_factory=list)
+    view_locks: list[Lock] = field(default_factory=list)
+    """Of the views that show the table: a statement through a view locks that first, and so does the swap."""
     contract: list[str] = field(default_factory=list)
     tidy: list[str] = field(default_factory=list)
     bypass_triggers: bool = False
@@ -49,8 +51,8 @@ class TableDraft:
     altered: dict[str, str] = field(default_factory=dict)
     """Old columns that get a new physical column, and its name before the swap."""
     late_checks: list[str] = field(default_factory=list)
-    late_uniques: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    late_references: list[tuple[str, ForeignKeyReference, str, str]] = field(default_factory=list)
+    late_uniques: list[NewKey] = field(default_factory=list)
+    late_references: list[NewForeignKey] = field(default_factory=list)
     late_indexes: list[tuple[CreateIndex, str]] = field(default_factory=list)
     attach: list[Move] = field(default_factory=list)
     """Indexes that become constraints, before the swap."""
@@ -60,12 +62,37 @@ class TableDraft:
     """Columns that have to be NOT NULL again before a rollback can make them a primary key."""
     after_rename: list[Move] = field(default_factory=list)
     """What the new columns get at the swap, once the names are free."""
+    last: list[Move] = field(default_factory=list)
+    """What comes at the very end of the swap, and is undone before anything else."""
+    dropped_constraints: dict[str, str] = field(default_factory=dict)
+    """Constraints that the new shape does not have, and where the spec says so."""
+    renamed_constraints: dict[str, str] = field(default_factory=dict)
     commented: set[str] = field(default_factory=set)
+    renamed_to: str | None = None
+    """The name that the table itself gets at the swap; a view then has the old one."""
+    dropped_at: str | None = None
+    """Where in the spec the table is dropped."""
+    replica_identity: tuple[str | None, str] | None = None
+    """The index that becomes it, if it is one, and where in the spec."""
 
     @property
     def real(self) -> str:
         """The table, quoted and qualified."""
         return f"{quote(self.table.schema_name)}.{quote(self.table.name)}"
+
+    @property
+    def real_after(self) -> str:
+        """The same after the swap."""
+        return f"{quote(self.table.schema_name)}.{quote(self.renamed_to or self.table.name)}"
+
+    @property
+    def regclass(self) -> str:
+        """SQL that finds the table itself, on either side of the swap."""
+        if self.renamed_to is None:
+            return f"{literal(self.real)}::pg_catalog.regclass"
+        return f"""(select t.oid from pg_catalog.pg_class t join pg_catalog.pg_namespace s on s.oid = t.relnamespace
+  where s.nspname = {literal(self.table.schema_name)} and t.relkind = 'r'
+    and t.relname in ({literal(self.table.name)}, {literal(self.renamed_to)}))"""
 
     @property
     def full_name(self) -> str:
@@ -192,6 +219,10 @@ class TableDraft:
         """Return the statements that make a column NOT NULL again, under the name that this had."""
         named = self.named_not_null(column)
         if named is None:
+            # From 18 on it has a name, and the server would choose another one where a second table has this one.
+            usual = f"{self.table.name}_{column}_not_null"
+            if int(self.spec.catalogue.version.partition(".")[0]) >= 18 and len(usual.encode()) <= 63:
+                return self.alter(f"add constraint {quote(usual)} not null {quote(column)}")
             return self.alter(f"alter column {quote(column)} set not null")
         added = self.alter(f"add constraint {quote(named.name)} {named.definition}")
         return f"{added}; {self.comment_on(named)}"

@@ -22,12 +22,11 @@ def comparisons(draft: TableDraft) -> Iterator[Comparison]:
     All comparisons of one direction read the same FROM item, so that a gate can make them in one pass.
     """
     for group in draft.shape.groups():
-        comparable = not any(target.volatile for target in group.targets)
         for target in group.targets:
             if not target.volatile:
                 yield _up(draft, target)
         for retired in group.retired:
-            if group.targets and comparable:
+            if group.targets and not group.volatile:
                 yield _weak_down(draft, group, retired) if retired.lossy else _down(draft, retired)
 
 
@@ -107,7 +106,7 @@ def parity_after_swap(draft: TableDraft) -> Iterator[Requirement]:
     old = _one_row(draft.shape.old(swapped=True), row, draft.table.name)
     new = _one_row(draft.shape.new(swapped=True), row, draft.table.name)
     for group in draft.shape.groups():
-        if not group.targets or not group.retired or any(target.volatile for target in group.targets):
+        if not group.targets or not group.retired or group.volatile:
             continue
         up = " and ".join(
             _same(row, t.after, f"(select ({t.up}\n)::{t.type} from {old})", exact=True) for t in group.targets
@@ -145,14 +144,17 @@ def _same(row: str, column: str, value: str, *, exact: bool) -> str:
 
 
 def filled(draft: TableDraft) -> Iterator[Requirement]:
-    """What cannot be compared has at least to be there."""
+    """What cannot be compared has at least to be there; where NULL may be, unless it is made of a NULL."""
+    physical = draft.shape.old(swapped=False)
     for target in draft.shape.targets:
         if target.volatile:
+            sources = () if target.not_null else target.sources
+            known = "".join(f" and {quote(physical[name])} is not null" for name in sources)
             yield Requirement(
                 name=f"{draft.full_name}.{target.name} is filled",
                 table=draft.full_name,
                 kind="not null",
-                violations=f"select {draft.key_list()} from {draft.real} where {quote(target.before)} is null",
+                violations=f"select {draft.key_list()} from {draft.real} where {quote(target.before)} is null{known}",
                 reads_new=True,
             )
 
@@ -175,10 +177,10 @@ def never_empty(migration: str, found: Sequence[Comparison | Requirement]) -> It
 
 def structure_after_swap(draft: TableDraft) -> Requirement:
     """No constraint is left unvalidated, no index invalid, and dual write is on."""
-    invalid = [c.name for c in draft.table.constraints if not c.validated]
+    invalid = [draft.renamed_constraints.get(c.name, c.name) for c in draft.table.constraints if not c.validated]
     invalid += [index.name for index in draft.table.indexes if not index.valid]
     known = ", ".join(literal(name) for name in ["", *invalid])
-    table = f"{literal(draft.real)}::pg_catalog.regclass"
+    table = draft.regclass
     triggers = draft.dual.trigger_names if draft.shape.targets or draft.shape.retired else ()
     names = ", ".join(literal(name) for name in ["", *triggers])
     return Requirement(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.spec_draft import Connection
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
@@ -27,6 +28,38 @@ def of_table(table: Table) -> None:
             f"{where} is part of a partitioned table or of an inheritance tree",
             where=where,
             hint="Expand-contract changes ordinary tables only so far.",
+        )
+
+
+def unfinished(conn: Connection, table: Table, migration: str) -> None:
+    """Refuse a table, or a view of ours, that another migration still has to drop, or to rename.
+
+    Such a migration may have no trigger on it; its dumps and the keys of its steps tell.
+    """
+    row = conn.execute("select to_regclass('changeover.steps') is not null").fetchone()
+    if not (row and row[0]):
+        return
+    found = conn.execute(
+        """
+        select m.id from changeover.migrations m
+        where m.id <> %(migration)s and m.state not in ('planned', 'contracted', 'rolled back')
+          and (exists (
+            select from json_array_elements(m.plan -> 'dumps') as dump where dump ->> 'table' = %(table)s)
+          or exists (
+            select from changeover.steps s
+            where s.migration = m.id and (
+              (s.phase = 'contract' and starts_with(s.key, 'contract/' || %(table)s || '/'))
+              or starts_with(s.key, 'expand/' || %(table)s || '/view ')
+              or right(s.key, length(%(table)s) + 6) = '/view ' || %(table)s)))
+        order by 1
+        """,
+        {"migration": migration, "table": table.full_name},
+    ).fetchall()
+    if found:
+        raise PreflightError(
+            f"another migration of {table.full_name} is not contracted yet: {', '.join(row[0] for row in found)}",
+            where=table.full_name,
+            hint="See `changeover status`; contract that migration, or roll it back, first.",
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.belongings import quote_qualified
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.foreign_keys import orphaned
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.shape import projection
 from tasks.model.catalogue import Constraint
@@ -20,7 +21,7 @@ def requirements(draft: TableDraft) -> Iterator[Requirement]:
             continue
         if constraint.kind == "check":
             yield _check(draft, constraint)
-        elif constraint.kind == "foreign key" and constraint.referenced_table != draft.full_name:
+        elif constraint.kind == "foreign key":
             yield _references(draft, constraint)
     yield from _inbound(draft)
     yield from _unique(draft)
@@ -57,24 +58,27 @@ def _check(draft: TableDraft, constraint: Constraint) -> Requirement:
 
 def _references(draft: TableDraft, constraint: Constraint) -> Requirement:
     names = _physical(draft)
-    pairs = list(zip(constraint.columns, constraint.referenced_columns, strict=True))
-    present = " and ".join(f"child.{quote(names[c])} is not null" for c, _ in pairs)
-    same = " and ".join(f"parent.{quote(r)} = child.{quote(names[c])}" for c, r in pairs)
-    parent = quote_qualified(constraint.referenced_table or "")
+    referenced = constraint.referenced_columns
+    if constraint.referenced_table == draft.full_name:
+        referenced = tuple(names[column] for column in referenced)
+    pairs = dict(zip((names[column] for column in constraint.columns), referenced, strict=True))
+    broken = orphaned(
+        quote_qualified(constraint.referenced_table or ""), pairs, full=" MATCH FULL" in constraint.definition
+    )
     return Requirement(
         name=f"{draft.full_name} refers by {constraint.name}",
         table=draft.full_name,
         kind="references",
         gate="before_rollback",
-        violations=f"select 1 from {draft.real} as child where {present}"
-        f" and not exists (select from {parent} as parent where {same})",
+        violations=f"select 1 from {draft.real} as child where {broken}",
     )
 
 
 def _inbound(draft: TableDraft) -> Iterator[Requirement]:
     names = _physical(draft)
     for key in draft.table.inbound:
-        if key.table == draft.full_name or not set(key.referenced_columns) & draft.altered.keys():
+        moved = set(key.referenced_columns) & draft.altered.keys()
+        if key.table == draft.full_name or not moved or not key.validated:
             continue
         pairs = list(zip(key.columns, key.referenced_columns, strict=True))
         present = " and ".join(f"child.{quote(c)} is not null" for c, _ in pairs)

@@ -1,6 +1,6 @@
 """Draw up the plan of an expand-contract migration. Nothing is changed: what is tried is rolled back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,15 +8,30 @@ import psycopg
 
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape, versions
+from tasks.engines.postgresql.planning.between_constraints import between_constraints
+from tasks.engines.postgresql.planning.conversions import Places
 from tasks.engines.postgresql.planning.dependents import nothing_built_on
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
 from tasks.engines.postgresql.planning.operations.alter_column import draft_alter_column
+from tasks.engines.postgresql.planning.operations.create_constraint import draft_create_constraint
 from tasks.engines.postgresql.planning.operations.create_index import draft_create_index
 from tasks.engines.postgresql.planning.operations.create_table import draft_create_table
 from tasks.engines.postgresql.planning.operations.drop_column import draft_drop_column
+from tasks.engines.postgresql.planning.operations.drop_constraint import draft_drop_constraint
+from tasks.engines.postgresql.planning.operations.drop_index import draft_drop_index, tables_of_indexes
+from tasks.engines.postgresql.planning.operations.drop_multicolumn_constraint import (
+    draft_drop_multicolumn_constraint,
+)
+from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table, finish_drops, whole_table
 from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
+from tasks.engines.postgresql.planning.operations.rename_constraint import draft_rename_constraint
+from tasks.engines.postgresql.planning.operations.rename_table import draft_rename_table, refuse_same_names
+from tasks.engines.postgresql.planning.operations.set_replica_identity import (
+    draft_replica_identity,
+    resolve_replica_identity,
+)
 from tasks.engines.postgresql.planning.operations.sql import draft_sql
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.resolve import resolve
@@ -29,16 +44,26 @@ from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
+    CreateConstraint,
     CreateIndex,
     CreateTable,
     DropColumn,
+    DropConstraint,
+    DropIndex,
+    DropMulticolumnConstraint,
+    DropTable,
     RenameColumn,
+    RenameConstraint,
+    RenameTable,
+    SetReplicaIdentity,
     Sql,
 )
 from tasks.model.plan import Addition, DumpTarget, Plan
 from tasks.model.spec import MigrationSpec
 
 Connection = psycopg.Connection[Any]
+ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
+DROPS_CONSTRAINT = (DropConstraint, DropMulticolumnConstraint)
 
 
 def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
@@ -47,20 +72,23 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the tables.
     """
     created = {op.name for op in spec.operations if isinstance(op, CreateTable)}
-    names = sorted({name for op in spec.operations for name in op.tables} - created)
-    catalogue = inspect(conn, names, search_path)
+    of_indexes = tables_of_indexes(conn, spec.operations, search_path)
+    names = {name for op in spec.operations for name in op.tables} - created
+    catalogue = inspect(conn, sorted(names | {*of_indexes.values()}), search_path)
     sizes = estimates(conn, catalogue.tables)
     with _rolled_back(conn, search_path):
         whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
         whole.makes_version = spec.version_schema is not None
         whole.versions = frozenset(schema for schema, _, _ in versions.known(conn))
-        drafts = _draft(whole, spec, catalogue)
+        drafts = _draft(whole, spec, catalogue, of_indexes)
         version = versions.versions_of(whole, spec, drafts)
         whole.version = version.new if version is not None else None
         if version is not None:
             whole.steps += versions.steps(version, drafts)
             for draft in drafts:
                 versions.follow(draft, version)
+        # After the views of the version before, which show the tables.
+        finish_drops({draft.full_name: draft for draft in drafts}, whole)
         findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
         steps = assemble.steps(drafts, whole.steps)
         comparisons = tuple(c for draft in drafts for c in gates.comparisons(draft))
@@ -104,22 +132,38 @@ def _rolled_back(conn: Connection, search_path: str) -> Iterator[None]:
         yield
 
 
-def _draft(whole: SpecDraft, spec: MigrationSpec, catalogue: Catalogue) -> list[TableDraft]:
+def _draft(
+    whole: SpecDraft, spec: MigrationSpec, catalogue: Catalogue, of_indexes: Mapping[str, str]
+) -> list[TableDraft]:
     drafts: dict[str, TableDraft] = {}
     for number, table in enumerate(catalogue.tables):
+        obstacles.unfinished(whole.conn, table, spec.migration)
         obstacles.of_table(table)
         drafts[table.full_name] = _table_draft(whole, spec, table, number)
     places: dict[tuple[str, str, str], str] = {}
-    for number, op in enumerate(spec.operations):
+    # What is dropped first does not stand in the way of trying the rest.
+    for number, op in sorted(enumerate(spec.operations), key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         where = f"operations[{number}].{op.kind}"
         if isinstance(op, CreateTable):
             draft_create_table(op, whole, where)
         elif isinstance(op, Sql):
             draft_sql(op, whole, where)
-        else:
+        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity):
+            _of_the_table(op, drafts[_full_name(whole, op.tables[0], where)], where)
+        elif not isinstance(op, DropIndex):
             draft = drafts[_full_name(whole, op.table, where)]
-            _contribute(op, draft, where, places)
+            if isinstance(op, ConstraintOperation):
+                found = _of_constraints(op, draft, where)
+                places |= {(draft.full_name, *key): place for key, place in found.items()}
+            else:
+                _contribute(op, draft, where, places)
+    for number, op in enumerate(spec.operations):
+        if isinstance(op, DropIndex):
+            # Last: what else becomes of its table is known only now.
+            draft_drop_index(op, drafts[of_indexes[op.name]], f"operations[{number}].drop_index")
+    refuse_same_names(drafts.values(), whole)
     obstacles.between_tables(drafts)
+    between_constraints(drafts)
     for draft in drafts.values():
         _finish(draft, spec, places)
     return list(drafts.values())
@@ -148,6 +192,29 @@ def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: in
         migration=spec.migration,
         search_path=whole.search_path,
     )
+
+
+def _of_the_table(op: DropTable | RenameTable | SetReplicaIdentity, draft: TableDraft, where: str) -> None:
+    match op:
+        case DropTable():
+            draft_drop_table(draft, where)
+        case RenameTable():
+            draft_rename_table(op, draft, where)
+        case SetReplicaIdentity():
+            draft_replica_identity(op, draft, where)
+
+
+def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> Places:
+    match op:
+        case CreateConstraint():
+            return draft_create_constraint(op, draft, where)
+        case DropConstraint():
+            return draft_drop_constraint(op, draft, where)
+        case DropMulticolumnConstraint():
+            return draft_drop_multicolumn_constraint(op, draft, where)
+        case RenameConstraint():
+            draft_rename_constraint(op, draft, where)
+            return {}
 
 
 def _contribute(
@@ -181,6 +248,7 @@ def _finish(draft: TableDraft, spec: MigrationSpec, places: dict[tuple[str, str,
         draft.key = choose_key(draft, wanted)
     here = {(direction, column): where for (t, direction, column), where in places.items() if t == draft.full_name}
     resolve(draft, here)
+    resolve_replica_identity(draft)
     obstacles.of_columns(draft)
     obstacles.broken_checks(draft)
     draft.findings += obstacles.user_triggers(draft, options.user_triggers, _may_bypass(draft))
@@ -206,6 +274,7 @@ def _addition(draft: TableDraft) -> Addition:
 
 
 def _dumps(draft: TableDraft) -> Iterator[DumpTarget]:
+    yield from whole_table(draft)
     old = draft.shape.old(swapped=True)
     lost = sorted({*draft.touched})
     if lost:

@@ -183,7 +183,7 @@ class Rehearsal:
         try:
             with self.conn.transaction(force_rollback=True):
                 self.conn.execute(f"explain {query}")
-        except psycopg.errors.UndefinedColumn:
+        except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
             return False
         return True
 

@@ -15,7 +15,27 @@ def existing_column(draft: TableDraft, name: str, where: str) -> Column:
         close = difflib.get_close_matches(name, names, n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"The table has: {', '.join(names)}."
         raise SpecError(f"{draft.full_name} has no column {name}", where=where, hint=hint)
+    if name in draft.altered:
+        raise SpecError(
+            f"another operation of this spec already gives {name} other values",
+            where=where,
+            hint="Put one of the two into a migration of its own.",
+        )
     return column
+
+
+def new_column(draft: TableDraft, name: str, where: str) -> None:
+    """Refuse a name that no column has, neither of the table nor among those that the spec adds before."""
+    row = draft.rehearsal.conn.execute(
+        "select array_agg(attname::text order by attnum) from pg_catalog.pg_attribute"
+        " where attrelid = %s::regclass and attnum > 0 and not attisdropped",
+        (draft.rehearsal.new,),
+    ).fetchone()
+    names = row[0] if row else []
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"The table has: {', '.join(names)}."
+        raise SpecError(f"{draft.full_name} has no column {name}", where=where, hint=hint)
 
 
 def free_column(draft: TableDraft, name: str, where: str) -> None:
@@ -37,3 +57,36 @@ def free_relation(draft: TableDraft, name: str, where: str) -> None:
             where=where,
             hint="Choose another name.",
         )
+
+
+def free_constraint(draft: TableDraft, name: str, where: str) -> None:
+    """Refuse the name of a constraint that the table already uses."""
+    if _constraint(draft, name) is not None:
+        raise SpecError(f"{draft.full_name} already has a constraint {name}", where=where, hint="Choose another name.")
+
+
+def existing_constraint(draft: TableDraft, name: str, where: str) -> tuple[str, tuple[str, ...]]:
+    """Return letter (`pg_constraint.contype`) and columns of a constraint, or refuse with the names that are close."""
+    found = _constraint(draft, name)
+    if found is None:
+        rows = draft.rehearsal.conn.execute(
+            "select conname from pg_catalog.pg_constraint where conrelid = %s::regclass order by 1", (draft.real,)
+        ).fetchall()
+        close = difflib.get_close_matches(name, [row[0] for row in rows], n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "Look at the table: \\d in psql lists them."
+        raise SpecError(f"{draft.full_name} has no constraint {name}", where=where, hint=hint)
+    return found
+
+
+def _constraint(draft: TableDraft, name: str) -> tuple[str, tuple[str, ...]] | None:
+    row = draft.rehearsal.conn.execute(
+        """
+        select k.contype::text, array(
+          select a.attname::text from unnest(k.conkey) with ordinality as key (attnum, position)
+          join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = key.attnum
+          order by key.position)
+        from pg_catalog.pg_constraint k where k.conrelid = %s::regclass and k.conname = %s
+        """,
+        (draft.real, name),
+    ).fetchone()
+    return (row[0], tuple(row[1])) if row else None

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tasks.engines.postgresql.planning.constraints import resolve_check, resolve_references, resolve_unique
+from tasks.engines.postgresql.planning.constraints import resolve_check, resolve_unique
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.foreign_keys import resolve_references
 from tasks.engines.postgresql.planning.operations.create_index import resolve_index
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.shape import Retired, Target
@@ -28,10 +29,10 @@ def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
     _check_trigger(draft)
     for name in draft.late_checks:
         resolve_check(draft, name)
-    for name, columns in draft.late_uniques:
-        resolve_unique(draft, name, columns)
-    for column, reference, parent, where in draft.late_references:
-        resolve_references(draft, column, reference, parent, where)
+    for key in draft.late_uniques:
+        resolve_unique(draft, key)
+    for foreign_key in draft.late_references:
+        resolve_references(draft, foreign_key)
     for index, where in draft.late_indexes:
         resolve_index(draft, index, where)
 
@@ -47,7 +48,7 @@ def _retired(retired: Retired, twin: Rehearsal, where: str) -> Retired:
     down = retired.down or _conversion(twin, twin.new, twin.old, retired.name, retired.type, where)
     sources = twin.reads(twin.new, down, where)
     twin.assigns(twin.new, twin.old, retired.name, down, where)
-    return replace(retired, down=down, sources=sources)
+    return replace(retired, down=down, sources=sources, volatile=twin.is_volatile(twin.new, down))
 
 
 def _refuse_generated(draft: TableDraft) -> None:

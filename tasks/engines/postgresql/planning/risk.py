@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.model.operations import DropColumn, Sql
+from tasks.model.operations import DropColumn, DropTable, Sql
 from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
 from tasks.model.spec import MigrationSpec
 
@@ -19,6 +19,8 @@ def risk(
         reasons.append((Risk.HIGH, "the author's own SQL runs, whose effects are not known"))
     if any(isinstance(op, DropColumn) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
+    if any(isinstance(op, DropTable) for op in spec.operations):
+        reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))
     for size in sizes:
         if size.rows >= MANY_ROWS:
             reasons.append((Risk.MEDIUM, f"{size.table} has about {size.rows:,} rows"))

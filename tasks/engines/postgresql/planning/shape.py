@@ -41,6 +41,8 @@ class Retired:
     not_null: bool = False
     held: str | None = None
     """A condition over the old value; rows that break it are being cleansed and need not come back."""
+    volatile: bool = False
+    """Two evaluations of `down` can differ: nothing can be compared with it."""
 
     @property
     def hidden(self) -> bool:
@@ -54,6 +56,11 @@ class Group:
 
     targets: tuple[Target, ...]
     retired: tuple[Retired, ...]
+
+    @property
+    def volatile(self) -> bool:
+        """True when evaluating an expression again can give another value."""
+        return any(t.volatile for t in self.targets) or any(r.volatile for r in self.retired)
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,8 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.names import quote
-from tasks.model.plan import Finding, Phase, Requirement, ShortTransaction, Step
+from tasks.model.names import own_name, quote
+from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
 
 
@@ -100,10 +100,17 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     new_view = f"{quote(versions.new)}.{quote(draft.table.name)}"
     forward = [_view(versions.new, draft, _new(draft, swapped=True))]
     if versions.old is not None:
-        forward.append(_view(versions.old, draft, draft.shape.old(swapped=True)))
+        given, taken = _old_defaults(versions.old, draft)
+        forward += [_view(versions.old, draft, draft.shape.old(swapped=True)), *given]
         # Undone last first: once the names are back, and before the new columns go.
-        draft.moves.insert(1, Move(inverse=(_view(versions.old, draft, draft.shape.old(swapped=False)),)))
+        back = (_view(versions.old, draft, draft.shape.old(swapped=False)), *taken)
+        draft.moves.insert(1, Move(inverse=back))
+        _keep_keys(draft)
     draft.swap(forward=forward, inverse=[f"drop view if exists {new_view}"])
+    schemas = [versions.new] if versions.old is None else [versions.new, versions.old]
+    draft.view_locks += [
+        Lock(table=f"{quote(schema)}.{quote(draft.table.name)}", mode=LockMode.ACCESS_EXCLUSIVE) for schema in schemas
+    ]
 
 
 def nothing_built_on(versions: Versions) -> Requirement:
@@ -156,8 +163,9 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     yield f"create schema {schema}"
     yield f"grant usage on schema {schema} to public"
     for draft in drafts:
-        yield _view(versions.new, draft, _new(draft, swapped=False))
-        yield from _defaults(versions.new, draft)
+        if draft.dropped_at is None:
+            yield _view(versions.new, draft, _new(draft, swapped=False), draft.renamed_to)
+            yield from _defaults(versions.new, draft)
     yield _other_tables(versions, drafts)
     # The rights that count are those on the tables: the views run with the rights of who uses them.
     yield f"grant select, insert, update, delete on all tables in schema {schema} to public"
@@ -168,10 +176,10 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     )
 
 
-def _view(schema: str, draft: TableDraft, columns: Mapping[str, str]) -> str:
+def _view(schema: str, draft: TableDraft, columns: Mapping[str, str], name: str | None = None) -> str:
     shown = ", ".join(f"{quote(physical)} as {quote(name)}" for name, physical in columns.items())
     return (
-        f"create or replace view {quote(schema)}.{quote(draft.table.name)} with (security_invoker = true) as"
+        f"create or replace view {quote(schema)}.{quote(name or draft.table.name)} with (security_invoker = true) as"
         f" select {shown} from {draft.real}"
     )
 
@@ -194,6 +202,29 @@ def _defaults(schema: str, draft: TableDraft) -> Iterator[str]:
                 f"alter view {quote(schema)}.{quote(draft.table.name)}"
                 f" alter column {quote(target.name)} set default {default}"
             )
+
+
+def _old_defaults(schema: str, draft: TableDraft) -> tuple[list[str], list[str]]:
+    """At the swap the old columns lose their defaults; applications of the old version keep them, by their view."""
+    view = f"alter view {quote(schema)}.{quote(draft.table.name)} alter column"
+    retired = [r.name for r in draft.shape.retired if r.name not in draft.renamed]
+    defaults = {c.name: c.default for c in draft.table.columns if c.name in retired and c.default is not None}
+    given = [f"{view} {quote(name)} set default {default}" for name, default in defaults.items()]
+    return given, [f"{view} {quote(name)} drop default" for name in defaults]
+
+
+def _keep_keys(draft: TableDraft) -> None:
+    """Let `on conflict` of the old version find its keys after the swap, where `down` cannot make two of one."""
+    same = {r.name for r in draft.shape.retired if r.down.strip() in (r.name, quote(r.name))}
+    for index in draft.table.indexes:
+        fed = set(index.referenced) & draft.fed_by_down
+        if index.unique and fed and fed <= same:
+            name = own_name("keep", index.name)
+            create = draft.rehearsal.old_index_definition(index, name, {})
+            title = f"keep {index.name} on the old columns for applications of the old version"
+            draft.unique_indexes.append(draft.index_step(name, create, unique=True, title=title, consumed=True))
+            # Undone first, or a foreign key that comes back would choose to rest on it.
+            draft.swap(inverse=[f"drop index if exists {quote(draft.table.schema_name)}.{quote(name)}"])
 
 
 def _copies(draft: TableDraft) -> set[str]:

@@ -1,13 +1,9 @@
 """alter_column: in place where that is only a restriction or a default; otherwise through a new column."""
 
-from tasks.engines.postgresql.planning.constraints import (
-    add_check,
-    add_references,
-    add_unique,
-    require_not_null,
-)
+from tasks.engines.postgresql.planning.constraints import add_check, add_unique, require_not_null
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.foreign_keys import add_references
 from tasks.engines.postgresql.planning.require import existing_column
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.catalogue import Column
@@ -20,7 +16,7 @@ def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
     """Choose the way, then add the restrictions that the operation names."""
     column = existing_column(draft, op.column, where)
     if op.type is not None or op.up is not None or op.down is not None:
-        _through_new_column(op, column, draft, where)
+        through_new_column(op, column, draft, where)
     else:
         _in_place(op, column, draft, where)
     if op.check:
@@ -60,7 +56,13 @@ def _comment(op: AlterColumn, column: Column, draft: TableDraft) -> None:
     draft.swap(forward=[f"{place} {texts[0]}"], inverse=[f"{place} {texts[1]}"])
 
 
-def _through_new_column(op: AlterColumn, column: Column, draft: TableDraft, where: str) -> None:
+def through_new_column(
+    op: AlterColumn, column: Column, draft: TableDraft, where: str, *, held: str | None = None
+) -> None:
+    """Add a column that takes the place of the old one at the swap.
+
+    `held` is a condition over the old values: rows that break it are being cleansed and need not come back.
+    """
     if column.generated is not None:
         raise SpecError(f"{op.column} is a generated column", where=where, hint="Drop it and add another.")
     if not column.nullable and op.nullable is True and op.down is None:
@@ -99,7 +101,7 @@ def _through_new_column(op: AlterColumn, column: Column, draft: TableDraft, wher
             down=op.down or "",
             sources=(),
             lossy=op.lossy,
-            held=_held(op, column, type_name),
+            held=" and ".join(one for one in (_held(op, column, type_name), held) if one) or None,
         )
     )
 

@@ -18,13 +18,17 @@ def draft_create_index(op: CreateIndex, draft: TableDraft, where: str) -> None:
 def _definition(op: CreateIndex) -> str:
     unique = "unique " if op.unique else ""
     columns = ", ".join(_field(field) for field in op.columns)
+    included = f" include ({', '.join(map(quote, op.include))})" if op.include else ""
+    distinct = " nulls not distinct" if op.nulls_not_distinct else ""
     parameters = f" with ({op.storage_parameters})" if op.storage_parameters else ""
     predicate = f" where {op.predicate}" if op.predicate else ""
-    return f"create {unique}index {quote(op.name)} on {{table}} using {op.method} ({columns}){parameters}{predicate}"
+    what = f"create {unique}index {quote(op.name)} on {{table}} using {op.method} ({columns})"
+    return f"{what}{included}{distinct}{parameters}{predicate}"
 
 
 def _field(field: IndexField) -> str:
-    parts = [quote(field.column)]
+    # A line break before the parenthesis: an expression may end in a comment.
+    parts = [quote(field.column) if field.column is not None else f"({field.expression}\n)"]
     if field.collate:
         parts.append(f"collate {quote(field.collate)}")
     if field.opclass:

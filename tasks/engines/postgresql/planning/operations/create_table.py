@@ -5,8 +5,8 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateTable
-from tasks.model.operations.column import ColumnDefinition, ForeignKeyReference
-from tasks.model.operations.create_table import TableConstraint, TableForeignKeyReference
+from tasks.model.operations.column import ColumnDefinition, ForeignKeyReference, Generated
+from tasks.model.operations.create_table import CreatedConstraint, IndexParameters, TableForeignKeyReference
 from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
 
 
@@ -28,7 +28,13 @@ def draft_create_table(op: CreateTable, draft: SpecDraft, where: str) -> None:
             phase=Phase.EXPAND,
             title=f"create table {schema}.{name}",
             undo="drop it, with the rows that applications wrote into it",
-            action=ShortTransaction(locks=locks, forward=tuple(statements), inverse=(f"drop table if exists {table}",)),
+            action=ShortTransaction(
+                locks=locks,
+                forward=tuple(statements),
+                inverse=(f"drop table if exists {table}",),
+                # Triggers of the foreign keys go from the parents, too.
+                inverse_locks=tuple(lock.model_copy(update={"mode": LockMode.ACCESS_EXCLUSIVE}) for lock in locks),
+            ),
         )
     )
 
@@ -46,6 +52,8 @@ def _column(column: ColumnDefinition, draft: SpecDraft, foreign: bool) -> str:
     parts = [quote(column.name), column.type]
     if column.default is not None:
         parts.append(f"default {column.default}")
+    if column.generated is not None:
+        parts.append(_generated(column.generated))
     if not column.nullable:
         parts.append("not null")
     if column.unique:
@@ -58,6 +66,13 @@ def _column(column: ColumnDefinition, draft: SpecDraft, foreign: bool) -> str:
     return " ".join(parts)
 
 
+def _generated(one: Generated) -> str:
+    if one.identity is None:
+        return f"generated always as ({one.expression}\n) stored"
+    options = f" ({one.identity.sequence_options})" if one.identity.sequence_options else ""
+    return f"generated {one.identity.user_specified_values.lower()} as identity{options}"
+
+
 def references(reference: ForeignKeyReference, parent: str) -> str:
     """Return the REFERENCES clause of a single column."""
     return (
@@ -67,16 +82,33 @@ def references(reference: ForeignKeyReference, parent: str) -> str:
     )
 
 
-def _constraint(one: TableConstraint, draft: SpecDraft) -> str:
+def _constraint(one: CreatedConstraint, draft: SpecDraft) -> str:
     name = f"constraint {quote(one.name)}"
     deferral = _deferral(one.deferrable, one.initially_deferred)
     if one.type == "check":
-        return f"{name} check ({one.check}\n)"
+        return f"{name} check ({one.check}\n){' no inherit' if one.no_inherit else ''}"
     columns = ", ".join(quote(column) for column in one.columns or ())
-    if one.references is None:
-        kind = "unique" if one.type == "unique" else "primary key"
-        return f"{name} {kind} ({columns}){deferral}"
-    return f"{name} foreign key ({columns}) {_table_references(one.references, draft)}{deferral}"
+    if one.references is not None:
+        return f"{name} foreign key ({columns}) {_table_references(one.references, draft)}{deferral}"
+    parameters = _parameters(one.index_parameters)
+    if one.exclude is not None:
+        where = f" where ({one.exclude.predicate}\n)" if one.exclude.predicate else ""
+        elements = f"using {quote(one.exclude.index_method)} ({one.exclude.elements}\n)"
+        return f"{name} exclude {elements}{parameters}{where}{deferral}"
+    kind = "primary key" if one.type == "primary_key" else "unique"
+    nulls = " nulls not distinct" if one.nulls_not_distinct else ""
+    return f"{name} {kind}{nulls} ({columns}){parameters}{deferral}"
+
+
+def _parameters(given: IndexParameters | None) -> str:
+    if given is None:
+        return ""
+    include = ", ".join(quote(column) for column in given.include_columns)
+    return (
+        (f" include ({include})" if include else "")
+        + (f" with ({given.storage_parameters})" if given.storage_parameters else "")
+        + (f" using index tablespace {quote(given.tablespace)}" if given.tablespace else "")
+    )
 
 
 def _table_references(reference: TableForeignKeyReference, draft: SpecDraft) -> str:

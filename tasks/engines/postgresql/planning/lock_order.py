@@ -1,0 +1,43 @@
+"""In which order tables are locked: always the same, so that nobody waits for somebody who waits for him."""
+
+from collections.abc import Sequence
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.move import Restriction
+from tasks.model.plan import Lock, LockMode
+
+
+def unique(locks: Sequence[Lock]) -> tuple[Lock, ...]:
+    """One lock a table, the strongest, in the order of the names: every run locks in the same order."""
+    strength = list(LockMode)
+    strongest: dict[str, Lock] = {}
+    for lock in locks:
+        held = strongest.get(lock.table)
+        if held is None or strength.index(lock.mode) > strength.index(held.mode):
+            strongest[lock.table] = lock
+    return tuple(strongest[table] for table in sorted(strongest))
+
+
+def in_order(locks: Sequence[Lock], drafts: Sequence[TableDraft]) -> tuple[tuple[Lock, ...], tuple[Lock, ...]]:
+    """Return the locks of the swap and of its way back: views before the tables below them, as everybody locks.
+
+    The view of a renamed table has the new name before the swap and the old one after it.
+    """
+    renamed = sorted((d.real, d.real_after) for d in drafts if d.renamed_to is not None)
+    rest = unique(locks)
+
+    def first(names: list[str]) -> tuple[Lock, ...]:
+        views = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in names)
+        return (*views, *(lock for lock in rest if lock.table not in names))
+
+    after = dict(renamed)
+    there = first([name for _, name in renamed])
+    back = first([name for name, _ in renamed])
+    tables = tuple(Lock(table=after[lock.table], mode=lock.mode) for lock in rest if lock.table in after)
+    shown = tuple(lock for draft in drafts for lock in draft.view_locks)
+    return (*shown, *there), (*shown, *back, *tables)
+
+
+def to_drop(restrictions: Sequence[Restriction]) -> list[Lock]:
+    """Return the locks on other tables that dropping takes: harder than adding, for triggers go from the parent."""
+    return [Lock(table=lock.table, mode=LockMode.ACCESS_EXCLUSIVE) for r in restrictions for lock in r.other_locks]

@@ -1,0 +1,117 @@
+"""create_constraint: a rule over one or more columns of a table that exists."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, StrictBool
+
+from tasks.model.names import TableName
+from tasks.model.operations.base import (
+    Claim,
+    Contradiction,
+    Manner,
+    NewName,
+    Operation,
+    constraint,
+    refusal,
+    relation,
+)
+from tasks.model.operations.conversions import Expressions, converted, given_claims, lossy_without_conversion
+from tasks.model.operations.create_table import TableConstraint
+from tasks.model.operations.text import is_null
+
+
+def _no_exclusion(value: Any) -> Any:
+    if value in ("exclusion", "exclude"):
+        raise refusal(
+            "an exclusion constraint cannot be built without blocking writers",
+            "Add it while applications are stopped; or use unique, or a check, where that says enough.",
+        )
+    return value
+
+
+class CreateConstraint(TableConstraint, Operation):
+    """Add a constraint.
+
+    With `up` the values of a column are converted into a new column that takes its place at the swap; a column
+    that is only named there, as in `up: {c: c}`, stays where it is.
+    """
+
+    kind: ClassVar[str] = "create_constraint"
+    optional_keys: ClassVar[frozenset[str]] = frozenset({"columns"})
+
+    table: TableName
+    type: Annotated[Literal["unique", "check", "primary_key", "foreign_key"], BeforeValidator(_no_exclusion)]
+    no_inherit: StrictBool = False
+    """A check that tables which inherit from this one need not meet."""
+    up: Expressions | None = None
+    """For each column, the new value, from the old values of the row."""
+    down: Expressions | None = None
+    """For each column, the old value, from the new values of the row."""
+    lossy: StrictBool = False
+    """`down` need not bring the old values back exactly."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Return the table that gets the constraint."""
+        return (self.table,)
+
+    @property
+    def referenced(self) -> tuple[str, ...]:
+        """Return the table that a foreign key points to."""
+        return (self.references.table,) if self.references else ()
+
+    @property
+    def converted(self) -> tuple[str, ...]:
+        """Return the columns whose values move to a new column."""
+        return converted(self.up, self.down)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse what the type does not know, columns named twice, and values of columns that it does not cover."""
+        yield from super().contradictions()
+        columns = self.columns or ()
+        for position, name in enumerate(columns):
+            if name in columns[:position]:
+                yield Contradiction(
+                    at=("columns", position),
+                    reason=f"the column {name!r} is named twice",
+                    hint="Remove one of the two.",
+                )
+        if self.no_inherit and self.type != "check":
+            yield Contradiction(
+                at=("no_inherit",),
+                reason=f"a constraint of type {self.type} has no no_inherit",
+                hint="Remove no_inherit.",
+            )
+        yield from lossy_without_conversion(lossy=self.lossy, converts=bool(self.converted))
+        yield from self._values()
+
+    def _values(self) -> Iterator[Contradiction]:
+        for direction, expressions in (("up", self.up or {}), ("down", self.down or {})):
+            for column, expression in expressions.items():
+                if self.columns is not None and column not in self.columns:
+                    yield Contradiction(
+                        at=(direction, column),
+                        reason=f"the constraint does not cover the column {column!r}",
+                        hint="Name it under columns, or convert it with alter_column.",
+                    )
+                elif direction == "up" and self.type == "primary_key" and is_null(expression):
+                    yield Contradiction(
+                        at=(direction, column),
+                        reason=f"up gives NULL to {column!r}; a column of the primary key is never NULL",
+                        hint="Choose another value.",
+                    )
+
+    def claims(self) -> Iterator[Claim]:
+        """Change the columns that get other values, and read the others."""
+        given = {*(self.up or {}), *(self.down or {})}
+        for position, column in enumerate(self.columns or ()):
+            if column not in given:
+                yield Claim(table=self.table, column=column, manner=Manner.READS, at=("columns", position))
+        yield from given_claims(self.table, self.up, self.down)
+
+    def new_names(self) -> Iterator[NewName]:
+        """Name the constraint, and the index behind it."""
+        yield constraint(self.table, self.name, ("name",))
+        if self.type in ("unique", "primary_key"):
+            yield relation(self.table, self.name, ("name",))

@@ -1,0 +1,1 @@
+"""Migration files of pgroll, read as they are: what differs in their words is said in ours."""
