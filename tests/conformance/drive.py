@@ -14,7 +14,7 @@ from tasks.ledger.fencing import fence, take_over
 from tasks.ledger.steps import begin_step, finish_step, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
-from tasks.model.plan import Backfill, Phase, Plan, Step
+from tasks.model.plan import Backfill, Finding, Phase, Plan, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
 from tasks.steps import only_for_rollback
@@ -94,6 +94,11 @@ class Migration:
         self.run(Phase.SWAP)
         self._move(MigrationState.SWAPPED)
         self.pass_gate("after_swap")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the plan has to say."""
+        return self._plan.findings
 
     @property
     def swapped(self) -> bool:

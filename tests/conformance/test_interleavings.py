@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.model.errors import PreflightError
+from tasks.model.errors import PreflightError, SpecError
 from tasks.model.plan import Phase
 from tests.conformance.drive import Connection, Migration
 
@@ -132,3 +132,48 @@ def test_a_rollback_knows_beforehand_that_an_odd_unique_index_cannot_be_built(co
     assert migration.before_rollback() == []
     conn.execute("insert into t (id, n) values (4, 5000), (5, 7000)")
     assert migration.before_rollback() == ["public.t is unique by i"]
+
+
+@pytest.mark.parametrize("prefix", ["", "select "])
+def test_orphans_become_null_on_the_way_to_a_foreign_key(prefix: str, conn: Connection, url: str) -> None:
+    """`up` may look for the parent in the table that the new foreign key points to; what it says is not compared."""
+    conn.execute(
+        "create table users (id int primary key); insert into users values (1), (2);"
+        " create table t (id int primary key, user_id int); insert into t values (1, 1), (2, 7), (3, null)"
+    )
+    up = f"({prefix}case when exists (select from users where users.id = user_id) then user_id end)"
+    reference = {"name": "f", "table": "users", "column": "id", "on_delete": "CASCADE"}
+    alter = {"alter_column": {"table": "t", "column": "user_id", "references": reference, "up": up, "down": "user_id"}}
+    migration = dual_write(url, alter)
+    assert [finding.rule for finding in migration.findings] == ["SAF-09"]
+    conn.execute("insert into t values (4, 9), (5, 2)")
+    migration.before_swap()
+    migration.swap()
+    assert rows(conn, "select id, user_id from t order by id") == [(1, 1), (2, None), (3, None), (4, None), (5, 2)]
+    migration.roll_back()
+    assert rows(conn, "select id, user_id from t order by id") == [(1, 1), (2, 7), (3, None), (4, 9), (5, 2)]
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    drop = {"drop_constraint": {"table": "t", "name": "f", "up": "user_id", "down": up}}
+    migration.contract()
+    dropped = Migration(url, [drop], name="dropped")
+    dropped.begin()
+    dropped.before_swap()
+    dropped.swap()
+    conn.execute("update t set user_id = 8 where id = 1")
+    dropped.roll_back()
+    assert rows(conn, "select id, user_id from t order by id") == [(1, None), (2, None), (3, None), (4, None), (5, 2)]
+
+
+def test_no_other_table_may_be_read(conn: Connection, url: str) -> None:
+    conn.execute("create table t (id int primary key, n int); create table u (id int primary key, n int)")
+    read = {
+        "add_column": {
+            "table": "t",
+            "column": {"name": "c", "type": "int"},
+            "up": "(select u.n from u where u.id = t.n)",
+        }
+    }
+    with pytest.raises(SpecError, match="cannot read another table: u"):
+        Migration(url, [read]).begin()

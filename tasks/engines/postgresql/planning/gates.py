@@ -147,7 +147,7 @@ def filled(draft: TableDraft) -> Iterator[Requirement]:
     """What cannot be compared has at least to be there; where NULL may be, unless it is made of a NULL."""
     physical = draft.shape.old(swapped=False)
     for target in draft.shape.targets:
-        if target.volatile:
+        if target.volatile and not target.elsewhere:
             sources = () if target.not_null else target.sources
             known = "".join(f" and {quote(physical[name])} is not null" for name in sources)
             yield Requirement(

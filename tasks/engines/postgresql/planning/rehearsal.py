@@ -9,6 +9,7 @@ happens in a transaction that is rolled back. Locks: ACCESS SHARE on the real ta
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -21,6 +22,16 @@ from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 
 Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What an expression reads."""
+
+    columns: tuple[str, ...]
+    """Of the row itself."""
+    others: tuple[str, ...]
+    """Names of other tables."""
 
 
 class Rehearsal:
@@ -87,8 +98,11 @@ class Rehearsal:
             # Only the first: a name may look the same.
             self.conn.execute(statement.replace("{table}", self.new, 1))
 
-    def reads(self, twin: str, expression: str, where: str) -> tuple[str, ...]:
-        """Return the columns of the twin that an expression reads, after checking that it is one expression."""
+    def reads(self, twin: str, expression: str, where: str, allowed: Sequence[str] = ()) -> Reading:
+        """Return what an expression reads, after checking that it is one expression.
+
+        Of other tables it may read those that are `allowed`, quoted and qualified.
+        """
         # Where the server takes neither aggregates nor window functions nor sets.
         with self.blaming(where, "Write an expression that gives one value for one row."):
             self.conn.execute(
@@ -125,25 +139,27 @@ class Rehearsal:
         ).fetchone()
         others = self.conn.execute(
             """
-            select distinct c.relname
+            select distinct c.relname, c.oid in (select to_regclass(name) from unnest(%s::text[]) as name)
             from pg_catalog.pg_rewrite r
             join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
             join pg_catalog.pg_class c on d.refclassid = 'pg_catalog.pg_class'::regclass and c.oid = d.refobjid
             where r.ev_class = 'pg_temp._changeover_expression'::regclass
               and c.oid not in (%s::regclass, r.ev_class) and c.relkind in ('r', 'p', 'v', 'm', 'f')
             """,
-            (twin,),
+            (list(allowed), twin),
         ).fetchall()
         self.conn.execute(f"drop view {view}")
-        if others:
+        forbidden = sorted(name for name, known in others if not known)
+        if forbidden:
             raise SpecError(
-                f"an expression cannot read another table: {', '.join(sorted(row[0] for row in others))}",
+                f"an expression cannot read another table: {', '.join(forbidden)}",
                 where=where,
-                hint="Its rows would change without the value following them: read columns of the same row only.",
+                hint="Its rows would change without the value following them: read columns of the same row only."
+                " The table that a new, or a dropped, foreign key points to may be read.",
             )
         if whole and whole[0]:
             raise SpecError("an expression cannot read the row as a whole", where=where, hint="Name the columns.")
-        return tuple(row[0] for row in rows)
+        return Reading(columns=tuple(row[0] for row in rows), others=tuple(sorted(name for name, _ in others)))
 
     def assigns(self, source: str, target: str, column: str, expression: str, where: str) -> None:
         """Check that the value of an expression over one twin can be stored in a column of the other."""

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tasks.engines.postgresql.planning.belongings import quote_qualified
 from tasks.engines.postgresql.planning.constraints import resolve_check, resolve_unique
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.foreign_keys import resolve_references
 from tasks.engines.postgresql.planning.operations.create_index import resolve_index
-from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.rehearsal import Reading, Rehearsal
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
+from tasks.model.plan import Finding
 
 
 def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
@@ -19,8 +21,8 @@ def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
     `places` tells where in the spec an expression stands, by direction and column.
     """
     shape, twin = draft.shape, draft.rehearsal
-    shape.targets = [_target(t, twin, places.get(("up", t.name), draft.full_name)) for t in shape.targets]
-    shape.retired = [_retired(r, twin, places.get(("down", r.name), draft.full_name)) for r in shape.retired]
+    shape.targets = [_target(t, draft, places.get(("up", t.name), draft.full_name)) for t in shape.targets]
+    shape.retired = [_retired(r, draft, places.get(("down", r.name), draft.full_name)) for r in shape.retired]
     _refuse_generated(draft)
     shape.pinned = not all(
         [twin.is_immutable(twin.old, t.up) for t in shape.targets]
@@ -37,18 +39,44 @@ def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
         resolve_index(draft, index, where)
 
 
-def _target(target: Target, twin: Rehearsal, where: str) -> Target:
+def _target(target: Target, draft: TableDraft, where: str) -> Target:
+    twin = draft.rehearsal
     up = target.up or _conversion(twin, twin.old, twin.new, target.name, target.type, where)
-    sources = twin.reads(twin.old, up, where)
+    read = twin.reads(twin.old, up, where, _parents(draft))
     twin.assigns(twin.old, twin.new, target.name, up, where)
-    return replace(target, up=up, sources=sources, volatile=twin.is_volatile(twin.old, up))
+    _warn(draft, read, where)
+    volatile = bool(read.others) or twin.is_volatile(twin.old, up)
+    return replace(target, up=up, sources=read.columns, volatile=volatile, elsewhere=bool(read.others))
 
 
-def _retired(retired: Retired, twin: Rehearsal, where: str) -> Retired:
+def _retired(retired: Retired, draft: TableDraft, where: str) -> Retired:
+    twin = draft.rehearsal
     down = retired.down or _conversion(twin, twin.new, twin.old, retired.name, retired.type, where)
-    sources = twin.reads(twin.new, down, where)
+    read = twin.reads(twin.new, down, where, _parents(draft))
     twin.assigns(twin.new, twin.old, retired.name, down, where)
-    return replace(retired, down=down, sources=sources, volatile=twin.is_volatile(twin.new, down))
+    _warn(draft, read, where)
+    volatile = bool(read.others) or twin.is_volatile(twin.new, down)
+    return replace(retired, down=down, sources=read.columns, volatile=volatile)
+
+
+def _parents(draft: TableDraft) -> list[str]:
+    """Return the tables that foreign keys which come or go point to: an expression may look for the parent there."""
+    going = [c for c in draft.table.constraints if c.kind == "foreign key" and c.name in draft.dropped_constraints]
+    found = [key.parent for key in draft.late_references]
+    return found + [quote_qualified(c.referenced_table) for c in going if c.referenced_table is not None]
+
+
+def _warn(draft: TableDraft, read: Reading, where: str) -> None:
+    if read.others:
+        draft.findings.append(
+            Finding(
+                rule="SAF-09",
+                severity="warning",
+                message=f"the expression reads {', '.join(read.others)}: its value is that of the moment when a row is"
+                " written, does not follow later changes there, and is not compared by the gates",
+                where=where,
+            )
+        )
 
 
 def _refuse_generated(draft: TableDraft) -> None:

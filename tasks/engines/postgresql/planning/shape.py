@@ -22,6 +22,8 @@ class Target:
     sources: tuple[str, ...]
     """Columns of the old shape that `up` reads."""
     not_null: bool = False
+    elsewhere: bool = False
+    """It reads other tables, too: nobody knows whether NULL is what it has to be."""
     volatile: bool = False
     """Two evaluations differ: the value can be filled in, but not compared."""
 
