@@ -60,6 +60,11 @@ class Index(Record):
     """`position=target` of the expressions that have one of their own."""
     comment: str | None = None
 
+    @property
+    def without_overlaps(self) -> bool:
+        """True of a key over ranges (PostgreSQL 18), which no statement of its own can build."""
+        return self.unique and " USING gist " in self.definition
+
 
 class Constraint(Record):
     """A constraint of the table itself.

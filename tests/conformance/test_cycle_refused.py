@@ -25,6 +25,14 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "trigger that would come later": (SAME + "create trigger zzzz before insert on t for each row execute function same()", [WIDEN]),
     "trigger on update": (SAME + "create trigger a after update on t for each row execute function same()", [WIDEN]),
     "exclusion": ("alter table t add constraint e exclude using btree (n with =)", [WIDEN]),
+    "key without overlaps": (
+        "create table o (a int4range, v int4range, n int, primary key (a, v without overlaps))",
+        [{"alter_column": {"table": "o", "column": "v", "up": "v * v", "down": "v"}}],
+    ),
+    "walk along a key without overlaps": (
+        "create table o (a int4range, v int4range, n int, primary key (a, v without overlaps))",
+        [{"alter_column": {"table": "o", "column": "n", "type": "bigint", "up": "n", "down": "n"}}],
+    ),
     "no key": ("alter table t drop constraint t_pkey", [WIDEN]),
     "key with NULLs": ("alter table t drop constraint t_pkey; create unique index on t (m)", [WIDEN]),
     "partial key": ("alter table t drop constraint t_pkey; create unique index on t (id) where id > 0", [WIDEN]),

@@ -177,3 +177,17 @@ def test_no_other_table_may_be_read(conn: Connection, url: str) -> None:
     }
     with pytest.raises(SpecError, match="cannot read another table: u"):
         Migration(url, [read]).begin()
+
+
+def test_a_key_without_overlaps_stays_as_it_is(conn: Connection, url: str) -> None:
+    """Nothing can be built like it, and nothing has to be where its columns are left alone."""
+    conn.execute(
+        "create table t (id int unique not null, a int4range, v int4range, n int, primary key (a, v without overlaps));"
+        " insert into t values (1, '[1,2)', '[1,5)', 1), (2, '[1,2)', '[5,9)', 2)"
+    )
+    migration = Migration(url, [WIDEN])
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    migration.roll_back()
+    assert rows(conn, "select n from t order by id") == [(1,), (2,)]

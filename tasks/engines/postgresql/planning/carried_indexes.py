@@ -39,11 +39,11 @@ def _index(draft: TableDraft, index: Index) -> None:
             hint="Rename the column in one migration and alter the other in a second.",
         )
     constraint = draft.table.constraint(index.constraint) if index.constraint else None
-    if constraint is not None and constraint.kind == "exclusion":
+    if constraint is not None and (constraint.kind == "exclusion" or index.without_overlaps):
         raise PreflightError(
-            f"the exclusion constraint {constraint.name} cannot be built without blocking writers",
+            f"the {constraint.kind} constraint {constraint.name} cannot be built without blocking writers",
             where=draft.full_name,
-            hint="Drop the exclusion constraint first, and add it again afterwards.",
+            hint="Drop the constraint first, and add it again afterwards.",
         )
     new, old = own_name("new", index.name), own_name("old", index.name)
     create = draft.rehearsal.index_definition(index.name, new, draft.shape.new(swapped=False))

@@ -46,7 +46,7 @@ def key_columns(table: Table, index: Index) -> tuple[str, ...]:
 
 
 def _walkable(table: Table, index: Index) -> bool:
-    if not (index.unique and index.valid) or index.partial or index.expressions:
+    if not (index.unique and index.valid) or index.partial or index.expressions or index.without_overlaps:
         return False
     columns = [table.column(name) for name in key_columns(table, index)]
     return bool(columns) and all(column is not None and not column.nullable for column in columns)

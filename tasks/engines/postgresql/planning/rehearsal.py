@@ -49,7 +49,8 @@ class Rehearsal:
         for twin in (self.old, self.new):
             self._create(twin)
         for index in table.indexes:
-            self.conn.execute(self._on(self.new, index))
+            if not index.without_overlaps:
+                self.conn.execute(self._on(self.new, index))
 
     def _create(self, twin: str) -> None:
         try:
