@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tasks.engines.postgresql.planning.dual_write import DualWrite, literal
-from tasks.engines.postgresql.planning.late import NewForeignKey, NewKey
 from tasks.engines.postgresql.planning.move import Move, Restriction
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.restrictions.late import NewForeignKey, NewKey
 from tasks.engines.postgresql.planning.shape import Shape
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Column, Constraint, Table

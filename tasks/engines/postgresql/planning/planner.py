@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 
 from tasks.engines.postgresql.inspect import estimates, inspect
-from tasks.engines.postgresql.planning import assemble, carry, gates, obstacles, old_shape, versions
-from tasks.engines.postgresql.planning.between_constraints import between_constraints
-from tasks.engines.postgresql.planning.conversions import Places
-from tasks.engines.postgresql.planning.dependents import nothing_built_on
+from tasks.engines.postgresql.planning import assemble, versions
+from tasks.engines.postgresql.planning.attached import carry
+from tasks.engines.postgresql.planning.checks import gates, obstacles, old_shape
+from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
@@ -35,6 +35,8 @@ from tasks.engines.postgresql.planning.operations.set_replica_identity import (
 from tasks.engines.postgresql.planning.operations.sql import draft_sql
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.resolve import resolve
+from tasks.engines.postgresql.planning.restrictions.between import between_constraints
+from tasks.engines.postgresql.planning.restrictions.conversions import Places
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shape import Shape
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft

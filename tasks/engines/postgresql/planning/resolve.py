@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tasks.engines.postgresql.planning.belongings import quote_qualified
-from tasks.engines.postgresql.planning.constraints import resolve_check, resolve_unique
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.foreign_keys import resolve_references
 from tasks.engines.postgresql.planning.operations.create_index import resolve_index
 from tasks.engines.postgresql.planning.rehearsal import Reading, Rehearsal
+from tasks.engines.postgresql.planning.restrictions.constraints import resolve_check, resolve_unique
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import resolve_references
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.errors import SpecError
 from tasks.model.names import quote

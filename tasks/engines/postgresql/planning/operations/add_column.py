@@ -1,9 +1,9 @@
 """add_column: public from the start, filled by `up`, restricted only after approval."""
 
-from tasks.engines.postgresql.planning.constraints import add_check, add_unique, require_not_null
+from tasks.engines.postgresql.planning.checks.require import free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.foreign_keys import add_references
-from tasks.engines.postgresql.planning.require import free_column
+from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Target
 from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn

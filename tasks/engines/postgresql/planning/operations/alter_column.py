@@ -1,10 +1,10 @@
 """alter_column: in place where that is only a restriction or a default; otherwise through a new column."""
 
-from tasks.engines.postgresql.planning.constraints import add_check, add_unique, require_not_null
+from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.foreign_keys import add_references
-from tasks.engines.postgresql.planning.require import existing_column
+from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.catalogue import Column
 from tasks.model.errors import SpecError

@@ -2,12 +2,12 @@
 
 import psycopg
 
-from tasks.engines.postgresql.planning.constraints import add_condition, add_primary_key, add_unique
-from tasks.engines.postgresql.planning.conversions import Places, convert
+from tasks.engines.postgresql.planning.checks.require import new_column
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.foreign_keys import add_foreign_key, orphaned
-from tasks.engines.postgresql.planning.late import deferral
-from tasks.engines.postgresql.planning.require import new_column
+from tasks.engines.postgresql.planning.restrictions.constraints import add_condition, add_primary_key, add_unique
+from tasks.engines.postgresql.planning.restrictions.conversions import Places, convert
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_foreign_key, orphaned
+from tasks.engines.postgresql.planning.restrictions.late import deferral
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.errors import SpecError
 from tasks.model.names import quote

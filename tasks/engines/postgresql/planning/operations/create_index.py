@@ -1,7 +1,7 @@
 """create_index: concurrently, on the columns of the new shape."""
 
+from tasks.engines.postgresql.planning.checks.require import free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.require import free_relation
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateIndex

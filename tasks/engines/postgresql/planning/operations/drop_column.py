@@ -1,7 +1,7 @@
 """drop_column: the column stays, fed by `down`, until `contract`."""
 
+from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.require import existing_column
 from tasks.engines.postgresql.planning.shape import Retired
 from tasks.model.errors import SpecError
 from tasks.model.names import quote

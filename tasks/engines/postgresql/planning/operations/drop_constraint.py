@@ -1,8 +1,8 @@
 """drop_constraint: dropped at the swap, when applications of the new shape may break it; a rollback puts it back."""
 
-from tasks.engines.postgresql.planning.conversions import Expressions, Places, convert
+from tasks.engines.postgresql.planning.checks.require import existing_constraint
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.require import existing_constraint
+from tasks.engines.postgresql.planning.restrictions.conversions import Expressions, Places, convert
 from tasks.model.catalogue import Constraint
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote

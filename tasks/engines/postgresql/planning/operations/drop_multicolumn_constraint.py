@@ -1,8 +1,8 @@
 """drop_multicolumn_constraint: as drop_constraint, with expressions for several columns."""
 
-from tasks.engines.postgresql.planning.conversions import Places
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.drop_constraint import drop, droppable
+from tasks.engines.postgresql.planning.restrictions.conversions import Places
 from tasks.model.errors import SpecError
 from tasks.model.operations import DropMulticolumnConstraint
 

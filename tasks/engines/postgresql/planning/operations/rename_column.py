@@ -4,10 +4,10 @@ A copy gets the new name first. At the swap the two columns exchange names, so t
 is attached to it (constraints, indexes, views, policies, foreign keys), is the one that stays.
 """
 
-from tasks.engines.postgresql.planning.belongings import grants_of
+from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Move
-from tasks.engines.postgresql.planning.require import existing_column, free_column
 from tasks.engines.postgresql.planning.shape import Retired, Target
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote

@@ -1,8 +1,8 @@
 """rename_constraint: at the swap, after everything else; a rollback renames it back before everything else."""
 
+from tasks.engines.postgresql.planning.checks.require import existing_constraint, free_constraint, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Move
-from tasks.engines.postgresql.planning.require import existing_constraint, free_constraint, free_relation
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import RenameConstraint

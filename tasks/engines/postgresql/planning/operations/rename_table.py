@@ -6,10 +6,10 @@ exchange names, so that whatever others have built on either follows it. `contra
 
 from collections.abc import Iterable, Iterator
 
-from tasks.engines.postgresql.planning.belongings import privileges
+from tasks.engines.postgresql.planning.attached.belongings import privileges
+from tasks.engines.postgresql.planning.checks.require import free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.require import free_relation
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote

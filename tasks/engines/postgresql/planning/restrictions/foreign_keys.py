@@ -1,9 +1,9 @@
 """New foreign keys: added NOT VALID after approval, then validated; the gate counts rows that refer to nothing."""
 
+from tasks.engines.postgresql.planning.checks.require import free_constraint
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.late import NewForeignKey, deferral
 from tasks.engines.postgresql.planning.move import Restriction
-from tasks.engines.postgresql.planning.require import free_constraint
+from tasks.engines.postgresql.planning.restrictions.late import NewForeignKey, deferral
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations.column import ForeignKeyReference

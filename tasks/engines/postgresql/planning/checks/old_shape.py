@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from tasks.engines.postgresql.planning.belongings import quote_qualified
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.foreign_keys import orphaned
 from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import orphaned
 from tasks.engines.postgresql.planning.shape import projection
 from tasks.model.catalogue import Constraint
 from tasks.model.names import quote

@@ -1,10 +1,10 @@
 """New restrictions: planned for the time after approval, counted by the gate before."""
 
+from tasks.engines.postgresql.planning.checks.require import free_constraint, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.late import NewKey
 from tasks.engines.postgresql.planning.move import Move
-from tasks.engines.postgresql.planning.require import free_constraint, free_relation
+from tasks.engines.postgresql.planning.restrictions.late import NewKey
 from tasks.engines.postgresql.planning.shape import projection
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from tasks.engines.postgresql.planning.checks.require import existing_constraint
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.require import existing_constraint
 from tasks.model.errors import PreflightError
 
 

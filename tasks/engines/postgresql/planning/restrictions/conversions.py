@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.alter_column import through_new_column
-from tasks.engines.postgresql.planning.require import existing_column
 from tasks.model.operations import AlterColumn
 
 Expressions = Mapping[str, str]

@@ -5,11 +5,11 @@ application's statement fail once `down` feeds the old column (NOT NULL, CHECK, 
 unique) is taken off at the swap and put back by a rollback.
 """
 
-from tasks.engines.postgresql.planning.belongings import move_default, move_grants
-from tasks.engines.postgresql.planning.carried_constraints import carry_constraint, carry_inbound, let_go
-from tasks.engines.postgresql.planning.carried_indexes import carry_index
+from tasks.engines.postgresql.planning.attached.belongings import move_default, move_grants
+from tasks.engines.postgresql.planning.attached.constraints import carry_constraint, carry_inbound, let_go
+from tasks.engines.postgresql.planning.attached.indexes import carry_index
+from tasks.engines.postgresql.planning.attached.tidy import tidy_index_columns, tidy_not_null
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.tidy import tidy_index_columns, tidy_not_null
 from tasks.model.names import own_name, quote
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from tasks.engines.postgresql.planning.belongings import quote_qualified
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.move import Restriction

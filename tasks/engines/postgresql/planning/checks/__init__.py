@@ -1,0 +1,1 @@
+"""What has to hold: before anything begins, at the gates, before a rollback."""

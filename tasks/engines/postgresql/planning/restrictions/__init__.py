@@ -1,0 +1,1 @@
+"""What the new shape demands of rows: planned for the time after approval, counted by the gate before."""
