@@ -1,5 +1,6 @@
 """Drive a migration step by step on a real server: the engine and the ledger, without Prefect around them."""
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,8 +59,17 @@ class Migration:
             run_id="t",
         )
         self.plan: Plan | None = None
+        self._conn: Connection | None = None
         self.epoch = 0
         self.batch_rows = batch_rows
+
+    @property
+    def _ledger(self) -> Connection:
+        """One session for all that is asked of the ledger: it goes with the migration, or with its database."""
+        if self._conn is None or self._conn.closed:
+            self._conn = self.engine.connect("test")
+            weakref.finalize(self, self._conn.close)
+        return self._conn
 
     @property
     def name(self) -> str:
@@ -69,12 +79,12 @@ class Migration:
     def begin(self) -> None:
         """Plan, record, take over."""
         self.plan = self.engine.plan(self.spec)
-        with self.engine.connect("ledger") as conn:
-            if any(known.id == self.name for known in state.listing(conn)):
-                state.replace_plan(conn, self.plan, "test", "test")
-            else:
-                state.create(conn, self.plan, "test", "test")
-            self.epoch = take_over(conn, self.name, "t", executor="test")
+        conn = self._ledger
+        if any(known.id == self.name for known in state.listing(conn)):
+            state.replace_plan(conn, self.plan, "test", "test")
+        else:
+            state.create(conn, self.plan, "test", "test")
+        self.epoch = take_over(conn, self.name, "t", executor="test")
         self._move(MigrationState.RUNNING)
 
     def run(self, *phases: Phase) -> None:
@@ -124,11 +134,10 @@ class Migration:
         """Say what stands in the way: objects of others by their names, rows by the requirement that they break."""
         swapped = self.swapped
         found = []
-        with self.engine.connect("ledger") as conn:
-            for one in self._plan.requirements:
-                if one.gate == "before_rollback" and (swapped or one.kind == "structure"):
-                    broken = conn.execute(one.violations.encode()).fetchall()
-                    found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
+        for one in self._plan.requirements:
+            if one.gate == "before_rollback" and (swapped or one.kind == "structure"):
+                broken = self._ledger.execute(one.violations.encode()).fetchall()
+                found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
         return found
 
     def revert(self, key: str) -> None:
@@ -172,12 +181,11 @@ class Migration:
         return self.plan
 
     def _records(self) -> dict[str, StepState]:
-        with self.engine.connect("ledger") as conn:
-            return {key: record.state for key, record in step_records(conn, self.name).items()}
+        return {key: record.state for key, record in step_records(self._ledger, self.name).items()}
 
     def _move(self, to: MigrationState) -> None:
-        with self.engine.connect("ledger") as conn, conn.transaction():
-            transition(conn, self.name, self.epoch, to)
+        with self._ledger.transaction():
+            transition(self._ledger, self.name, self.epoch, to)
 
     def back(self, step: Step) -> None:
         """Take one step back."""
@@ -200,8 +208,8 @@ class Migration:
             if high is not None:
                 shard = Shard(position=low, high=high, batch_rows=self.batch_rows)
                 self.engine.fill(action, shard, checkpoint, lambda size: size)
-        with self.engine.connect("ledger") as conn, conn.transaction():
-            finish_step(conn, self.name, self.epoch, step.key, StepState.DONE)
+        with self._ledger.transaction():
+            finish_step(self._ledger, self.name, self.epoch, step.key, StepState.DONE)
 
     def _journal(self, step: Step, goal: StepState) -> Journal:
         def begin(conn: Connection) -> None:
