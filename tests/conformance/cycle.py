@@ -4,12 +4,14 @@ Every leg is compared, catalogue and data, with what the same statements make of
 are run plainly in a transaction that is rolled back.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
@@ -17,6 +19,8 @@ from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.plain import plainly
+
+EVERY_LEG = bool(os.environ.get("CHANGEOVER_EVERY_LEG"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +71,11 @@ class Cycle:
         self.migration = Migration(url, case.operations, backfill=case.backfill)
 
     def all_legs(self) -> None:
-        """Walk all the ways."""
+        """Walk all the ways; the shortest of them, whose steps the next one takes as well, for every third case."""
         if self.case.schema:
             self.conn.execute(self.case.schema.encode())
-        self.back_before_swap()
+        if EVERY_LEG or crc32(self.case.name.encode()) % 3 == 0:
+            self.back_before_swap()
         self.back_after_swap()
         self.to_the_end()
 

@@ -191,3 +191,35 @@ def test_a_key_without_overlaps_stays_as_it_is(conn: Connection, url: str) -> No
     migration.swap()
     migration.roll_back()
     assert rows(conn, "select n from t order by id") == [(1,), (2,)]
+
+
+def test_values_that_only_the_new_shape_can_hold_do_not_keep_it_from_being_contracted(
+    conn: Connection, url: str
+) -> None:
+    """That is what it was widened for. It is the rollback that could not express them."""
+    conn.execute("create table t (id int primary key, n int); insert into t values (1, 1)")
+    migration = dual_write(url, WIDEN)
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into t (id, n) values (2, 5000000000); update t set n = 6000000000 where id = 1")
+    migration.pass_gate("after_swap")
+    migration.contract()
+    assert rows(conn, "select n from t order by id") == [(6000000000,), (5000000000,)]
+
+
+def test_what_others_built_on_a_new_table_is_named(conn: Connection, url: str) -> None:
+    made: dict[str, Any] = {"create_table": {"name": "w", "columns": [{"name": "id", "type": "int", "pk": True}]}}
+    reference = {"name": "f", "table": "w", "column": "id"}
+    columns = [{"name": "id", "type": "int", "pk": True, "references": reference}]
+    child: dict[str, Any] = {"create_table": {"name": "x", "columns": columns}}
+    migration = Migration(url, [made, child])
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    conn.execute("create view v as select id from w; create table theirs (id int references x)")
+    assert sorted(migration.before_rollback()) == [
+        "constraint theirs_id_fkey on table theirs",
+        "rule _RETURN on view v",
+    ]
+    conn.execute("drop view v; drop table theirs")
+    migration.roll_back()

@@ -273,13 +273,12 @@ class _After(_Side):
   end if;"""
 
     def _needed(self, group: Group) -> str:
-        """An old application does not know a new column beside an altered one; where NULL is refused it gets `up`."""
-        known = {r.name for r in group.retired}
+        """An old application leaves new columns out; where NULL is refused, and `down` gave none, they get `up`."""
         return "\n".join(
             f"    if {ROW}.{quote(t.after)} is null then\n"
             f"{self.assign(self.old, [(t.after, t.up, t.sources)], 'up')}\n    end if;"
             for t in group.targets
-            if t.not_null and t.name not in known
+            if t.not_null
         )
 
     def _by_position(self, group: Group) -> str:

@@ -10,7 +10,7 @@ from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, versions
 from tasks.engines.postgresql.planning.attached import carry
 from tasks.engines.postgresql.planning.checks import gates, obstacles, old_shape
-from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on
+from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on, nothing_refers_to
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
@@ -102,8 +102,9 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [gates.structure_after_swap(draft) for draft in drafts]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
+        requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), whole.version))
         if version is not None:
-            requirements += (versions.nothing_built_on(version),)
+            requirements += tuple(versions.nothing_built_on(version))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
     level, reasons = risk(spec, steps, sizes, findings)

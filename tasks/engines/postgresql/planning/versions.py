@@ -7,6 +7,7 @@ a version follow the columns through the swap; `contract` drops those of the ver
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
@@ -16,6 +17,9 @@ from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
+
+_MARK = "a version, made by Changeover"
+"""The comment of each view of ours: what else stands in the schema is somebody else's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,14 @@ def versions_of(whole: SpecDraft, spec: MigrationSpec, drafts: Sequence[TableDra
     row = whole.conn.execute("select 1 from pg_catalog.pg_namespace where nspname = %s", (new,)).fetchone()
     if row is not None:
         raise SpecError(f"there is a schema {new} already", where="version_schema", hint="Choose another name.")
+    _refuse_unfinished(whole.conn, schema, spec.migration)
     old = _before(whole, schema)
+    if old is not None and not spec.operations:
+        raise SpecError(
+            f"{schema} has a version already: {old}",
+            where="version_schema",
+            hint="The next version comes with a change: write operations beside version_schema.",
+        )
     if old is None and spec.operations:
         whole.findings.append(
             Finding(
@@ -64,6 +75,30 @@ def _schema(whole: SpecDraft, drafts: Sequence[TableDraft]) -> str:
             hint="A version is one of one schema: make a migration for each.",
         )
     return found.pop() if found else whole.split_name("any")[0]
+
+
+def _refuse_unfinished(conn: Connection, schema: str, migration: str) -> None:
+    """A version shows every table of its schema, and none of them may be between two shapes."""
+    row = conn.execute("select to_regclass('changeover.migrations') is not null").fetchone()
+    if not (row and row[0]):
+        return
+    found = conn.execute(
+        """
+        select m.id from changeover.migrations m
+        where m.id <> %(migration)s and m.state not in ('planned', 'contracted', 'rolled back')
+          and (m.plan ->> 'version' like %(like)s escape '~' or exists (
+            select from json_array_elements(m.plan -> 'catalogue' -> 'tables') as t
+            where t ->> 'schema_name' = %(schema)s))
+        order by 1
+        """,
+        {"migration": migration, "schema": schema, "like": schema.replace("~", "~~").replace("_", "~_") + "~_%"},
+    ).fetchall()
+    if found:
+        raise PreflightError(
+            f"another migration of tables in {schema} is not finished: {', '.join(row[0] for row in found)}",
+            where="version_schema",
+            hint="Contract that migration, or roll it back, first.",
+        )
 
 
 def _before(whole: SpecDraft, schema: str) -> str | None:
@@ -99,6 +134,8 @@ def follow(draft: TableDraft, versions: Versions) -> None:
         return
     new_view = f"{quote(versions.new)}.{quote(draft.table.name)}"
     forward = [_view(versions.new, draft, _new(draft, swapped=True))]
+    # From now on the column itself has the default; that of the view would hide what becomes of it later.
+    forward += [one.partition(" set default ")[0] + " drop default" for one in _defaults(versions.new, draft)]
     if versions.old is not None:
         given, taken = _old_defaults(versions.old, draft)
         forward += [_view(versions.old, draft, draft.shape.old(swapped=True)), *given]
@@ -113,14 +150,20 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     ]
 
 
-def nothing_built_on(versions: Versions) -> Requirement:
-    """Name what others have built on the views that a rollback drops."""
-    schema = literal(versions.new)
+def nothing_built_on(versions: Versions) -> Iterator[Requirement]:
+    """Name what others have built on the views that a rollback drops, and on those that contract drops."""
+    yield _nothing_built_on(versions.new, "before_rollback")
+    if versions.old is not None:
+        yield _nothing_built_on(versions.old, "after_swap")
+
+
+def _nothing_built_on(name: str, gate: Literal["before_rollback", "after_swap"]) -> Requirement:
+    schema = literal(name)
     return Requirement(
-        name=f"nothing else depends on the views of {versions.new}",
-        table=versions.new,
+        name=f"nothing of others is in {name}, or depends on its views",
+        table=name,
         kind="structure",
-        gate="before_rollback",
+        gate=gate,
         violations=f"""\
 select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
 from pg_catalog.pg_depend d
@@ -132,7 +175,16 @@ where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.deptype = 
 union
 select pg_catalog.format('relation %I.%I', n.nspname, c.relname)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = {schema} and c.relkind not in ('v', 'i', 'I', 't')""",
+where n.nspname = {schema} and c.relkind not in ('i', 'I', 't')
+  and pg_catalog.obj_description(c.oid, 'pg_class') is distinct from {literal(_MARK)}
+union
+select pg_catalog.format('function %I.%I', n.nspname, p.proname)
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = {schema}
+union
+select pg_catalog.format('type %I.%I', n.nspname, t.typname)
+from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+where n.nspname = {schema} and t.typrelid = 0 and t.typelem = 0""",
     )
 
 
@@ -160,6 +212,7 @@ def steps(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[Step]:
 
 def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     schema = quote(versions.new)
+    yield _still_alone(versions)
     yield f"create schema {schema}"
     yield f"grant usage on schema {schema} to public"
     for draft in drafts:
@@ -169,11 +222,43 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     yield _other_tables(versions, drafts)
     # The rights that count are those on the tables: the views run with the rights of who uses them.
     yield f"grant select, insert, update, delete on all tables in schema {schema} to public"
+    yield _mark(versions.new)
     yield (
         "insert into changeover.versions (schema_name, of_schema, name, migration) values "
         f"({literal(versions.new)}, {literal(versions.of_schema)}, {literal(versions.name)}, "
         f"{literal(versions.migration)})"
     )
+
+
+def _mark(schema: str) -> str:
+    """All the views that stand there now are ours."""
+    return f"""\
+do $mark$
+declare
+  shown record;
+begin
+  for shown in
+    select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = {literal(schema)} and c.relkind = 'v'
+  loop
+    execute format('comment on view %I.%I is %L', {literal(schema)}, shown.relname, {literal(_MARK)});
+  end loop;
+end
+$mark$"""
+
+
+def _still_alone(versions: Versions) -> str:
+    """Two that were planned at the same moment: the second one stops here, and can be rolled back."""
+    return f"""\
+do $alone$
+begin
+  lock table changeover.versions in share row exclusive mode;
+  if exists (select from changeover.versions where of_schema = {literal(versions.of_schema)}
+             and schema_name <> {literal(versions.old or "")}) then
+    raise exception 'another version of % was made meanwhile: roll this migration back', {literal(versions.of_schema)};
+  end if;
+end
+$alone$"""
 
 
 def _view(schema: str, draft: TableDraft, columns: Mapping[str, str], name: str | None = None) -> str:
@@ -215,16 +300,29 @@ def _old_defaults(schema: str, draft: TableDraft) -> tuple[list[str], list[str]]
 
 def _keep_keys(draft: TableDraft) -> None:
     """Let `on conflict` of the old version find its keys after the swap, where `down` cannot make two of one."""
-    same = {r.name for r in draft.shape.retired if r.down.strip() in (r.name, quote(r.name))}
+    types = {target.name: target.type for target in draft.shape.targets}
+    same = {
+        r.name
+        for r in draft.shape.retired
+        if r.down.strip() in (r.name, quote(r.name)) and _keeps_apart(types.get(r.name, ""), r.type)
+    }
     for index in draft.table.indexes:
         fed = set(index.referenced) & draft.fed_by_down
-        if index.unique and fed and fed <= same:
+        # One that is deferred would be checked at once, and one that knows only one NULL would reject rejections.
+        usable = index.unique and index.immediate and "NULLS NOT DISTINCT" not in index.definition
+        if usable and fed and fed <= same:
             name = own_name("keep", index.name)
             create = draft.rehearsal.old_index_definition(index, name, {})
             title = f"keep {index.name} on the old columns for applications of the old version"
             draft.unique_indexes.append(draft.index_step(name, create, unique=True, title=title, consumed=True))
             # Undone first, or a foreign key that comes back would choose to rest on it.
             draft.swap(inverse=[f"drop index if exists {quote(draft.table.schema_name)}.{quote(name)}"])
+
+
+def _keeps_apart(new: str, old: str) -> bool:
+    """Tell whether values that differ in the new type differ in the old one, or do not fit into it."""
+    kinds = [("smallint", "integer", "bigint"), ("text", "character varying")]
+    return any(new.startswith(kind) and old.startswith(kind) for kind in kinds)
 
 
 def _copies(draft: TableDraft) -> set[str]:
@@ -255,16 +353,21 @@ $version$"""
 
 
 def _drop(schema: str) -> Iterator[str]:
-    """Drop the views one by one: whatever else stands in the schema, or on a view, is somebody else's."""
+    """Drop our views one by one, all within one lock budget: whoever waits for the first waits for the last, too."""
     yield f"""\
 do $version$
 declare
   shown record;
+  budget constant interval := current_setting('lock_timeout')::interval;
+  started constant timestamptz := clock_timestamp();
 begin
   for shown in
     select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = {literal(schema)} and c.relkind = 'v'
+      and pg_catalog.obj_description(c.oid, 'pg_class') = {literal(_MARK)}
   loop
+    perform pg_catalog.set_config('lock_timeout', greatest(1, (1000 * extract(
+      epoch from budget - (clock_timestamp() - started)))::int)::text, true);
     execute format('drop view %I.%I', {literal(schema)}, shown.relname);
   end loop;
 end

@@ -1,5 +1,7 @@
 """What others have built on the columns that a rollback drops: asked before anything is undone."""
 
+from collections.abc import Iterator, Sequence
+
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.model.names import own_name
@@ -58,3 +60,31 @@ def _foreign_keys(draft: TableDraft) -> list[str]:
 
 def _array(names: list[str]) -> str:
     return f"array[{', '.join(literal(name) for name in names)}]::text[]"
+
+
+def nothing_refers_to(created: Sequence[str], version: str | None) -> Iterator[Requirement]:
+    """Name what others have built on tables that the migration makes, and a rollback drops.
+
+    `created` are quoted and qualified. Foreign keys among them do not count, nor the views of our own version.
+    """
+    tables = ", ".join(f"pg_catalog.to_regclass({literal(name)})" for name in created)
+    for name in created:
+        table = f"pg_catalog.to_regclass({literal(name)})"
+        yield Requirement(
+            name=f"nothing else depends on the new table {name}",
+            table=name.replace('"', ""),
+            kind="structure",
+            gate="before_rollback",
+            violations=f"""\
+select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d
+join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
+join pg_catalog.pg_class v on v.oid = r.ev_class
+join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = {table} and d.deptype = 'n'
+  and v.oid <> {table} and n.nspname <> {literal(version or "")}
+union
+select pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0)
+from pg_catalog.pg_constraint c
+where c.confrelid = {table} and c.conrelid not in ({tables})""",
+        )
