@@ -102,7 +102,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [gates.structure_after_swap(draft) for draft in drafts]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
-        requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), whole.version))
+        requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), drafts, whole.version))
         if version is not None:
             requirements += tuple(versions.nothing_built_on(version))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))

@@ -62,11 +62,15 @@ def _array(names: list[str]) -> str:
     return f"array[{', '.join(literal(name) for name in names)}]::text[]"
 
 
-def nothing_refers_to(created: Sequence[str], version: str | None) -> Iterator[Requirement]:
+def nothing_refers_to(
+    created: Sequence[str], drafts: Sequence[TableDraft], version: str | None
+) -> Iterator[Requirement]:
     """Name what others have built on tables that the migration makes, and a rollback drops.
 
-    `created` are quoted and qualified. Foreign keys among them do not count, nor the views of our own version.
+    `created` are quoted and qualified. Foreign keys among them, or made by the migration itself, do not count, nor do
+    the views of its own version.
     """
+    ours = ", ".join(literal(name) for name in ["", *(r.name for draft in drafts for r in draft.restrictions)])
     tables = ", ".join(f"pg_catalog.to_regclass({literal(name)})" for name in created)
     for name in created:
         table = f"pg_catalog.to_regclass({literal(name)})"
@@ -86,5 +90,5 @@ where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid =
 union
 select pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0)
 from pg_catalog.pg_constraint c
-where c.confrelid = {table} and c.conrelid not in ({tables})""",
+where c.confrelid = {table} and c.conrelid not in ({tables}) and c.conname not in ({ours})""",
         )
