@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LOCK_COMMAND := uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \
+LOCK_COMMAND := uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-header -o requirements.lock
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory

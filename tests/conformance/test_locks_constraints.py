@@ -3,13 +3,11 @@
 
 from typing import Any
 
-import psycopg
 import pytest
 
-from tasks.model.plan import Phase
 from tests.conformance.constraints import T, alter, create, drop, drop_multi, rename
-from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
-from tests.conformance.test_locks_announced import announced, unannounced
+from tests.conformance.drive import Connection, Migration
+from tests.conformance.test_locks_announced import WAYS, surprises
 
 KEY = {"references": {"table": "p", "columns": ["id"]}}
 SPECS: dict[str, tuple[str, list[dict[str, Any]]]] = {
@@ -26,7 +24,7 @@ SPECS: dict[str, tuple[str, list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["back before the swap", "back after the swap", "to the end"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SPECS)
 def test_no_lock_is_a_surprise(name: str, way: str, conn: Connection, url: str) -> None:
     """There, and back, from both sides of the swap."""
@@ -34,17 +32,4 @@ def test_no_lock_is_a_surprise(name: str, way: str, conn: Connection, url: str) 
     conn.execute((T + schema).encode())
     migration = Migration(url, operations)
     migration.begin()
-    assert migration.plan is not None
-    last = [Phase.SWAP] * (way != "back before the swap") + [Phase.CONTRACT] * (way == "to the end")
-    steps = [step for phase in (*BEFORE_SWAP, *last) for step in migration.plan.phase(phase)]
-    found: list[str] = []
-    with psycopg.connect(url, autocommit=True) as other:
-        for step in steps:
-            if (said := announced(step.action, forward=True)) is not None:
-                found += unannounced(step, *said, other)
-            migration.forward(step)
-        for step in reversed(steps) if way != "to the end" else ():
-            if (said := announced(step.action, forward=False)) is not None:
-                found += unannounced(step, *said, other)
-            migration.back(step)
-    assert found == []
+    assert surprises(migration, way, url) == []

@@ -81,7 +81,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     with _rolled_back(conn, search_path):
         whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
         whole.makes_version = spec.version_schema is not None
-        whole.versions = frozenset(schema for schema, _, _ in versions.known(conn))
+        whole.versions = frozenset(versions.known(conn))
         drafts = _draft(whole, spec, catalogue, of_indexes)
         version = versions.versions_of(whole, spec, drafts)
         whole.version = version.new if version is not None else None

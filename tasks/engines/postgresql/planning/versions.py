@@ -15,6 +15,7 @@ from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
+from tasks.model.operations.conversions import is_column
 from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
 
@@ -45,7 +46,8 @@ def versions_of(whole: SpecDraft, spec: MigrationSpec, drafts: Sequence[TableDra
     if row is not None:
         raise SpecError(f"there is a schema {new} already", where="version_schema", hint="Choose another name.")
     _refuse_unfinished(whole.conn, schema, spec.migration)
-    old = _before(whole, schema)
+    # Nothing is under way: there is the one that applications use now, or none.
+    old = next(iter(known(whole.conn, schema)), None)
     if old is not None and not spec.operations:
         raise SpecError(
             f"{schema} has a version already: {old}",
@@ -101,31 +103,17 @@ def _refuse_unfinished(conn: Connection, schema: str, migration: str) -> None:
         )
 
 
-def _before(whole: SpecDraft, schema: str) -> str | None:
-    """Return the version that applications use now; two of them mean that a migration is under way."""
-    rows = known(whole.conn, schema)
-    if len(rows) > 1 or any(not finished for _, _, finished in rows):
-        raise PreflightError(
-            f"the version {rows[-1][1]} of {schema} is not finished",
-            where="version_schema",
-            hint="Contract that migration, or roll it back, first.",
-        )
-    return rows[0][0] if rows else None
-
-
-def known(conn: Connection, schema: str | None = None) -> list[tuple[str, str, bool]]:
-    """Return schema, name, and whether its migration is contracted, of every version, oldest first."""
+def known(conn: Connection, schema: str | None = None) -> list[str]:
+    """Return the schemas of views that the ledger knows, of one schema or of all, oldest first."""
     row = conn.execute("select to_regclass('changeover.versions') is not null").fetchone()
     if not (row and row[0]):
         return []
-    return conn.execute(
-        """
-        select v.schema_name, v.name, coalesce(m.state = 'contracted', true)
-        from changeover.versions v left join changeover.migrations m on m.id = v.migration
-        where v.of_schema = %(schema)s or %(schema)s::text is null order by v.created_at
-        """,
+    rows = conn.execute(
+        "select schema_name from changeover.versions"
+        " where of_schema = %(schema)s or %(schema)s::text is null order by created_at",
         {"schema": schema},
     ).fetchall()
+    return [row[0] for row in rows]
 
 
 def follow(draft: TableDraft, versions: Versions) -> None:
@@ -135,13 +123,14 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     new_view = f"{quote(versions.new)}.{quote(draft.table.name)}"
     forward = [_view(versions.new, draft, _new(draft, swapped=True))]
     # From now on the column itself has the default; that of the view would hide what becomes of it later.
-    forward += [one.partition(" set default ")[0] + " drop default" for one in _defaults(versions.new, draft)]
+    forward += _drop_defaults(versions.new, draft, _defaults(draft))
     if versions.old is not None:
-        given, taken = _old_defaults(versions.old, draft)
-        forward += [_view(versions.old, draft, draft.shape.old(swapped=True)), *given]
+        defaults = _old_defaults(draft)
+        forward.append(_view(versions.old, draft, draft.shape.old(swapped=True)))
+        forward += _set_defaults(versions.old, draft, defaults)
         # Undone last first: once the names are back, and before the new columns go.
-        back = (_view(versions.old, draft, draft.shape.old(swapped=False)), *taken)
-        draft.moves.insert(1, Move(inverse=back))
+        back = _view(versions.old, draft, draft.shape.old(swapped=False))
+        draft.moves.insert(1, Move(inverse=(back, *_drop_defaults(versions.old, draft, defaults))))
         _keep_keys(draft)
     draft.swap(forward=forward, inverse=[f"drop view if exists {new_view}"])
     schemas = [versions.new] if versions.old is None else [versions.new, versions.old]
@@ -218,7 +207,7 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     for draft in drafts:
         if draft.dropped_at is None:
             yield _view(versions.new, draft, _new(draft, swapped=False), draft.renamed_to)
-            yield from _defaults(versions.new, draft)
+            yield from _set_defaults(versions.new, draft, _defaults(draft))
     yield _other_tables(versions, drafts)
     # The rights that count are those on the tables: the views run with the rights of who uses them.
     yield f"grant select, insert, update, delete on all tables in schema {schema} to public"
@@ -277,34 +266,41 @@ def _new(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
     return {name: physical[name] for name in dict.fromkeys((*ordered, *physical))}
 
 
-def _defaults(schema: str, draft: TableDraft) -> Iterator[str]:
-    """A default that the new column gets at the swap only holds for the new applications at once."""
+def _defaults(draft: TableDraft) -> dict[str, str]:
+    """A default that the new column gets at the swap only, by column: it holds for the new applications at once."""
+    found = {}
     for target in draft.shape.targets:
         before = draft.table.column(target.name)
         _, default = draft.rehearsal.new_column(target.name)
-        if default is not None and (before is None or before.default != default) and target.name not in _copies(draft):
-            yield (
-                f"alter view {quote(schema)}.{quote(draft.table.name)}"
-                f" alter column {quote(target.name)} set default {default}"
-            )
+        copied = target.name in draft.renamed.values()
+        if default is not None and not copied and (before is None or before.default != default):
+            found[target.name] = default
+    return found
 
 
-def _old_defaults(schema: str, draft: TableDraft) -> tuple[list[str], list[str]]:
+def _old_defaults(draft: TableDraft) -> dict[str, str]:
     """At the swap the old columns lose their defaults; applications of the old version keep them, by their view."""
-    view = f"alter view {quote(schema)}.{quote(draft.table.name)} alter column"
-    retired = [r.name for r in draft.shape.retired if r.name not in draft.renamed]
-    defaults = {c.name: c.default for c in draft.table.columns if c.name in retired and c.default is not None}
-    given = [f"{view} {quote(name)} set default {default}" for name, default in defaults.items()]
-    return given, [f"{view} {quote(name)} drop default" for name in defaults]
+    retired = {r.name for r in draft.shape.retired} - draft.renamed.keys()
+    return {c.name: c.default for c in draft.table.columns if c.name in retired and c.default is not None}
+
+
+def _set_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str]) -> list[str]:
+    return [f"{_alter(schema, draft, name)} set default {default}" for name, default in defaults.items()]
+
+
+def _drop_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str]) -> list[str]:
+    return [f"{_alter(schema, draft, name)} drop default" for name in defaults]
+
+
+def _alter(schema: str, draft: TableDraft, column: str) -> str:
+    return f"alter view {quote(schema)}.{quote(draft.table.name)} alter column {quote(column)}"
 
 
 def _keep_keys(draft: TableDraft) -> None:
     """Let `on conflict` of the old version find its keys after the swap, where `down` cannot make two of one."""
     types = {target.name: target.type for target in draft.shape.targets}
     same = {
-        r.name
-        for r in draft.shape.retired
-        if r.down.strip() in (r.name, quote(r.name)) and _keeps_apart(types.get(r.name, ""), r.type)
+        r.name for r in draft.shape.retired if is_column(r.down, r.name) and _keeps_apart(types.get(r.name, ""), r.type)
     }
     for index in draft.table.indexes:
         fed = set(index.referenced) & draft.fed_by_down
@@ -323,10 +319,6 @@ def _keeps_apart(new: str, old: str) -> bool:
     """Tell whether values that differ in the new type differ in the old one, or do not fit into it."""
     kinds = [("smallint", "integer", "bigint"), ("text", "character varying")]
     return any(new.startswith(kind) and old.startswith(kind) for kind in kinds)
-
-
-def _copies(draft: TableDraft) -> set[str]:
-    return set(draft.renamed.values())
 
 
 def _other_tables(versions: Versions, drafts: Sequence[TableDraft]) -> str:
