@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.servers import mariadb as maria
 from tests.servers.pgbouncer import running_pgbouncer
 from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
 
@@ -67,6 +68,20 @@ def new_database(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
     """Make fresh databases, as many as a test asks for; gives their URLs."""
     with ExitStack() as made:
         yield lambda: made.enter_context(fresh_database(postgres))
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[maria.MariaServer]:
+    """MariaDB, or the server that CHANGEOVER_TEST_MARIADB_URL names; one per xdist worker."""
+    with maria.server() as running:
+        yield running
+
+
+@pytest.fixture
+def maria_database(mariadb: maria.MariaServer) -> Iterator[str]:
+    """URL of a fresh database on MariaDB."""
+    with maria.fresh_database(mariadb) as url:
+        yield url
 
 
 @pytest.fixture
