@@ -27,7 +27,7 @@ from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING  # noq
 from tasks.expand import expand  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
-from tasks.model.plan import Backfill, ConcurrentIndex, Phase, Plan  # noqa: E402
+from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Plan, Reconcile  # noqa: E402
 from tasks.preflight import preflight  # noqa: E402
 from tasks.run import Run, new_run_id  # noqa: E402
 from tasks.steps import only_for_rollback  # noqa: E402
@@ -109,7 +109,7 @@ def _carry_out(conn: psycopg.Connection[Any], plan: Plan, phase: Phase) -> None:
             conn.execute(update(action, None, last_key(conn, action)).encode())
         elif isinstance(action, ConcurrentIndex):
             conn.execute(action.create.encode())
-        else:
+        elif not isinstance(action, Copy | Reconcile):
             with conn.transaction():
                 for statement in action.forward:
                     conn.execute(statement.encode())

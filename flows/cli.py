@@ -144,6 +144,34 @@ def pause(
     deciding.pause(name, profile, database, as_json=as_json, verbose=verbose)
 
 
+@app.command(rich_help_panel=DECIDE)
+def hold(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put off the swap of a shadow table: everything else goes on, and both tables are kept in step."""
+    from flows.commands import deciding
+
+    deciding.hold(name, profile, database, as_json=as_json, verbose=verbose)
+
+
+@app.command(rich_help_panel=DECIDE)
+def release(
+    name: Name,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Let a swap come that was put off."""
+    from flows.commands import deciding
+
+    deciding.release(name, profile, database, as_json=as_json, verbose=verbose)
+
+
 @app.command(rich_help_panel=CHANGE)
 def resume(
     name: Name,

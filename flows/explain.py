@@ -12,10 +12,12 @@ from profiles.model import Limits
 from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
+    Copy,
     Lock,
     LockMode,
     Phase,
     Plan,
+    Reconcile,
     ShortTransaction,
     Step,
     Validation,
@@ -39,6 +41,17 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             return (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
         case Backfill() as action:
             return (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
+        case Copy() as action:
+            return _both(action)
+        case Reconcile() as action:
+            return _both(action.copy_of)
+
+
+def _both(action: Copy) -> tuple[Lock, ...]:
+    return (
+        Lock(table=action.table, mode=LockMode.ROW_SHARE),
+        Lock(table=action.target, mode=LockMode.ROW_EXCLUSIVE),
+    )
 
 
 def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,6 +65,15 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
         case Backfill() as action:
             filled = ", ".join(f"{a.column} = {a.expression}" for a in action.assignments)
             return (f"update {action.table} set {filled}  -- in ranges of {', '.join(action.key)}",), ()
+        case Copy() as action:
+            columns = ", ".join(a.column for a in action.assignments)
+            values = ", ".join(a.expression for a in action.assignments)
+            return (
+                f"insert into {action.target} ({columns}) select {values} from {action.table}"
+                f"  -- in ranges of {', '.join(action.key)}; rows that are there stay",
+            ), ()
+        case Reconcile() as action:
+            return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 
 def rows_of(step: Step, plan: Plan) -> int | None:

@@ -14,7 +14,7 @@ from tasks.ledger.cursors import Totals, progress
 from tasks.ledger.gates import GateRecord, count_rejections, last_gate
 from tasks.ledger.state import MigrationRecord, load
 from tasks.ledger.steps import step_records
-from tasks.model.plan import Backfill, Phase, Plan, Step
+from tasks.model.plan import Backfill, Copy, Phase, Plan, Step
 from tasks.model.status import MigrationState, Progress, StepRecord, StepState
 from tasks.steps import only_for_rollback
 
@@ -33,6 +33,8 @@ class Standing:
     checkpoint: datetime | None
     """When the last batch committed."""
     pause: bool
+    hold: bool
+    """The swap is put off."""
     batch_rows: int | None
     gates: tuple[GateRecord, ...]
     decisions: tuple[Approval, ...]
@@ -75,6 +77,7 @@ def read(conn: Connection, migration: str) -> Standing:
         progress=tuple(_figures(record.plan, s, totals.get(s.key)) for s in record.plan.phase(Phase.BACKFILL)),
         checkpoint=max((t.updated_at for t in totals.values()), default=None),
         pause=bool(control(conn, migration, "pause")),
+        hold=bool(control(conn, migration, "hold")),
         batch_rows=rows if isinstance(rows, int) and not isinstance(rows, bool) else None,
         gates=tuple(gate for gate in gates if gate is not None),
         decisions=decisions(conn, migration, record.plan_digest),
@@ -104,7 +107,7 @@ def phase_of(plan: Plan, steps: Mapping[str, StepRecord], state: MigrationState,
 
 
 def _figures(plan: Plan, step: Step, totals: Totals | None) -> Progress:
-    assert isinstance(step.action, Backfill)
+    assert isinstance(step.action, Backfill | Copy)
     table = step.key.split("/")[1]
     estimate = next((e.rows for e in plan.estimates if e.table == table), 0)
     if totals is None or totals.started_at is None:

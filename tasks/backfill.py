@@ -10,7 +10,7 @@ from tasks.engines.records import FIRST_ROWS, Checkpoint, Key, Shard
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
-from tasks.model.plan import Backfill, Phase, Step
+from tasks.model.plan import Backfill, Copy, Phase, Step
 from tasks.model.status import StepState
 from tasks.prefect_task import verb
 from tasks.progress import Progress
@@ -34,7 +34,7 @@ def backfill(run: Run) -> int:
 
 
 def _backfill_step(run: Run, step: Step) -> int:
-    assert isinstance(step.action, Backfill)
+    assert isinstance(step.action, Backfill | Copy)
     if record_of(run, step).state is not StepState.DONE:
         shards = _begin(run, step, step.action)
         left = [cursor.shard for cursor in shards if cursor.state is not CursorState.DONE]
@@ -51,7 +51,7 @@ def _rows(conn: Connection, run: Run, step: Step) -> int:
     return sum(cursor.rows for cursor in cursors(conn, run.migration, step.key))
 
 
-def _begin(run: Run, step: Step, action: Backfill) -> tuple[Cursor, ...]:
+def _begin(run: Run, step: Step, action: Backfill | Copy) -> tuple[Cursor, ...]:
     with run.ledger() as conn:
         present = cursors(conn, run.migration, step.key)
         ranges = [] if present else run.engine.shards(action, run.settings.runner.shards)
@@ -67,11 +67,11 @@ def _begin(run: Run, step: Step, action: Backfill) -> tuple[Cursor, ...]:
 def backfill_shard(run: Run, key: str, shard: int) -> None:
     """Fill one shard to its end. After a passing failure it goes on from its cursor, on a new session."""
     step = next(step for step in run.plan.steps if step.key == key)
-    assert isinstance(step.action, Backfill)
+    assert isinstance(step.action, Backfill | Copy)
     retrying(run.settings.limits)(_fill, run, step, step.action, shard)
 
 
-def _fill(run: Run, step: Step, action: Backfill, shard: int) -> None:
+def _fill(run: Run, step: Step, action: Backfill | Copy, shard: int) -> None:
     with run.ledger() as conn:
         cursor = next(c for c in cursors(conn, run.migration, step.key) if c.shard == shard)
     if cursor.state is CursorState.DONE or cursor.high is None:

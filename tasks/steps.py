@@ -1,6 +1,7 @@
 """Carry out the steps of a phase, forward or back, each recorded in the transaction that does it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -9,7 +10,7 @@ from tasks.boundary import Boundary
 from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, step_records
-from tasks.model.plan import Backfill, ConcurrentIndex, Phase, Step
+from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Reconcile, Step
 from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
 
@@ -47,6 +48,20 @@ def run_step(
     return True
 
 
+def repeat_step(run: Run, step: Step) -> None:
+    """Carry out a step that can be carried out again, whether it is done or not. Raises Paused at its boundaries."""
+    with Boundary(run) as boundary:
+        boundary.check()
+        say(step.title)
+        journal = journal_of(run, step, StepState.DONE, boundary)
+
+        def begin(conn: Connection) -> None:
+            fence(conn, run.migration, run.epoch)
+            begin_step(conn, run.migration, run.epoch, step.key)
+
+        run.engine.apply(step, replace(journal, begin=begin))
+
+
 def revert_step(run: Run, step: Step) -> None:
     """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody."""
     say(f"roll back: {step.undo or step.title}")
@@ -58,7 +73,7 @@ def only_for_rollback(step: Step) -> bool:
     action = step.action
     if isinstance(action, ConcurrentIndex):
         return action.build_on == "inverse"
-    return not isinstance(action, Backfill) and not action.forward and step.key != "swap/all"
+    return not isinstance(action, Backfill | Copy | Reconcile) and not action.forward and step.key != "swap/all"
 
 
 def record_of(run: Run, step: Step) -> StepRecord:

@@ -1,4 +1,4 @@
-"""approve, reject, pause: what people say to a migration, through the ledger; no Prefect is needed."""
+"""approve, reject, pause, hold, release: what people say to a migration, through the ledger; no Prefect is needed."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from flows.terminal import out, print_json
 from profiles.loader import load as load_profile
 from tasks.ledger import approvals
 from tasks.ledger.approvals import Decision
-from tasks.ledger.controls import set_control
+from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.state import MigrationSummary, load
 from tasks.model.errors import StateError
 from tasks.model.status import MigrationState
@@ -91,3 +91,32 @@ def pause(name: str, profile: str, database: str, *, as_json: bool, verbose: boo
             print_json({"migration": name, "pause": True, "state": record.state.value})
             return
         out().print(f"{name} stops at its next boundary; changeover resume {name} goes on from there")
+
+
+def hold(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
+    """Put off the swap of a migration by shadow table."""
+    with reported(as_json=as_json, verbose=verbose):
+        with engine_for(profile, database).connect("control") as conn:
+            record = load(conn, name)
+            if record.plan.strategy != "shadow_table" or record.state not in (*_PAUSABLE, _S.FAILED, _S.ROLLED_BACK):
+                raise StateError(
+                    f"the migration is {record.state}, by {record.plan.strategy}: there is no swap to hold",
+                    where=name,
+                    hint=f"Look at it with changeover status {name}.",
+                )
+            set_control(conn, name, "hold", True, actor())
+        if as_json:
+            print_json({"migration": name, "hold": True, "state": record.state.value})
+            return
+        out().print(f"{name} waits before its swap; changeover release {name} lets it come")
+
+
+def release(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
+    """Let the swap come."""
+    with reported(as_json=as_json, verbose=verbose):
+        with engine_for(profile, database).connect("control") as conn:
+            held = clear_control(conn, name, "hold", actor())
+        if as_json:
+            print_json({"migration": name, "hold": False, "held": held})
+            return
+        out().print(f"{name} may swap" if held else f"{name} was not held")

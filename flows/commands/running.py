@@ -1,7 +1,7 @@
 """run, resume, contract, rollback: what changes a database, as flows in this process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flows.commands.looking import header
 from flows.commands.outcome import reported
@@ -79,7 +79,8 @@ def rollback(
 
 def _forward(target: str, profile: str, subject: Subject, *, as_json: bool, verbose: bool) -> Report:
     database = subject.plan.database
-    return _watched(lambda: _expand_contract(target, profile, database), subject, as_json=as_json, verbose=verbose)
+    flow = _STRATEGIES[subject.plan.strategy]
+    return _watched(lambda: flow(target, profile, database), subject, as_json=as_json, verbose=verbose)
 
 
 def _watched(flow: Callable[[], Report], subject: Subject, *, as_json: bool, verbose: bool) -> Report:
@@ -115,6 +116,19 @@ def _expand_contract(target: str, profile: str, database: str) -> Report:
     from flows.expand_contract import expand_contract as flow  # noqa: PLC0415
 
     return flow(target, profile, database)
+
+
+def _shadow_table(target: str, profile: str, database: str) -> Report:
+    from flows.shadow_table import shadow_table as flow  # noqa: PLC0415
+
+    return flow(target, profile, database)
+
+
+_STRATEGIES: Mapping[str, Callable[[str, str, str], Report]] = {
+    "expand_contract": _expand_contract,
+    "shadow_table": _shadow_table,
+}
+"""The flow of each strategy that a spec can name."""
 
 
 def _contract(name: str, profile: str, database: str) -> Report:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tasks.engines.journal import Journal
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.model.catalogue import Catalogue
-from tasks.model.plan import Backfill, DumpTarget, Finding, Plan, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
 from tasks.model.spec import MigrationSpec
 
 
@@ -44,11 +44,13 @@ class Engine(Protocol):
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it; tolerate that it was never, or only half, done."""
 
-    def shards(self, action: Backfill, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
         """Divide the keys that exist now into ranges that cover each once."""
 
-    def fill(self, action: Backfill, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]) -> int:
-        """Fill one shard, batch by batch; return the rows filled."""
+    def fill(
+        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+    ) -> int:
+        """Fill, or copy, one shard, batch by batch; return the rows."""
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count and digest whole tables, in one snapshot."""

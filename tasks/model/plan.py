@@ -21,6 +21,7 @@ class Phase(StrEnum):
     DUAL_WRITE = "dual_write"
     BACKFILL = "backfill"
     INDEX = "index"
+    RECONCILE = "reconcile"
     CONSTRAIN = "constrain"
     SWAP = "swap"
     CONTRACT = "contract"
@@ -123,7 +124,61 @@ class Backfill(Record):
     """The user's own triggers must not fire: run with session_replication_role = replica."""
 
 
-Action = Annotated[ShortTransaction | Validation | ConcurrentIndex | Backfill, Field(discriminator="kind")]
+class Copy(Record):
+    """Copy the rows of a table into its shadow, in key ranges, a transaction a batch.
+
+    Dual write is on: a row that the shadow has already is newer, and stays. Every row that is read stays locked
+    against deletion until its batch commits, so that none comes back that somebody deletes meanwhile.
+    """
+
+    kind: Literal["copy"] = "copy"
+    table: str
+    """Quoted and qualified, like `target`."""
+    key: tuple[str, ...]
+    key_types: tuple[str, ...]
+    alias: str
+    """The bare name of the table, with which expressions may qualify columns."""
+    target: str
+    target_key: tuple[str, ...]
+    """Columns of a unique key of the shadow."""
+    assignments: tuple[Assignment, ...]
+    """Columns of the shadow, and what fills them, in the names of the table."""
+    share: bool = False
+    """Lock rows against every change: the key of the shadow is not part of a key of the table."""
+
+
+class Notes(Record):
+    """Where triggers put the keys of rows that they could not write to the other table."""
+
+    table: str
+    columns: tuple[str, ...]
+    """Columns of the notes, called as in the table that is copied."""
+    types: tuple[str, ...]
+    in_shadow: tuple[str, ...]
+    """The same columns of the shadow."""
+
+
+class Reconcile(Record):
+    """Compare a table and its shadow under the writers, range by range, and carry over what differs.
+
+    What differs after that cannot be carried, and is an error.
+    """
+
+    kind: Literal["reconcile"] = "reconcile"
+    copy_of: Copy
+    notes: Notes | None = None
+    drain: str = ""
+    """A statement that carries over some of what is noted, and returns how much it has dealt with."""
+
+    @property
+    def table(self) -> str:
+        """The table that the shadow is compared with."""
+        return self.copy_of.table
+
+
+Action = Annotated[
+    ShortTransaction | Validation | ConcurrentIndex | Backfill | Copy | Reconcile, Field(discriminator="kind")
+]
 
 
 class Step(Record):

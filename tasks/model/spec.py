@@ -11,7 +11,7 @@ from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonS
 from tasks.model.digest import digest
 from tasks.model.json_schema import SpecJsonSchema
 from tasks.model.names import Identifier, TableName
-from tasks.model.operations import CreateTable
+from tasks.model.operations import CreateTable, RebuildTable
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.conflicts import conflicts
 from tasks.model.operations.mapping import SpecOperation
@@ -85,7 +85,8 @@ class MigrationSpec(Part):
 
     migration: MigrationName
     """The name of the migration: the same name is the same migration."""
-    strategy: Literal["expand_contract"] = "expand_contract"
+    strategy: Literal["expand_contract", "shadow_table"] = "expand_contract"
+    """`shadow_table` makes a table anew beside the old one, for what cannot be changed in place."""
     database: DatabaseName = "main"
     """Which database of the profile."""
     description: Text | None = None
@@ -115,6 +116,7 @@ class MigrationSpec(Part):
                 hint="Add one; or version_schema, to show the shape as it is under a name.",
             )
         yield from conflicts(self.operations)
+        yield from self._strategy()
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
         touched = {name for one in self.operations for name in one.tables} - created
         for name in self.backfill.key:
@@ -125,6 +127,22 @@ class MigrationSpec(Part):
                     reason=f"no operation changes a table {name!r} that exists",
                     hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
                 )
+
+    def _strategy(self) -> Iterator[Contradiction]:
+        shadow = self.strategy == "shadow_table"
+        for number, one in enumerate(self.operations):
+            if isinstance(one, RebuildTable) and not shadow:
+                yield Contradiction(
+                    at=("operations", number, one.kind),
+                    reason="a table is made anew only by way of a shadow table",
+                    hint="Write `strategy: shadow_table`.",
+                )
+        if shadow and self.version_schema is not None:
+            yield Contradiction(
+                at=("version_schema",),
+                reason="a shadow table has one shape at a time, and no versions",
+                hint="Remove version_schema, or write `strategy: expand_contract`.",
+            )
 
     @classmethod
     def model_json_schema(

@@ -1,4 +1,4 @@
-"""Fill new columns of existing rows: a transaction a range, the cursor committed with its batch."""
+"""Fill new columns of existing rows, or a shadow table: a transaction a range, the cursor committed with its batch."""
 
 import random
 import time
@@ -9,21 +9,22 @@ import psycopg
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
+from tasks.engines.postgresql.copy import copy_range, lock_first
+from tasks.engines.postgresql.key_ranges import Walk, condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
-from tasks.model.plan import Backfill
+from tasks.model.plan import Backfill, Copy
 
 GROWTH = 2.0
 PANIC = 5.0
 """A batch that takes this many times its target divides the next by ten (spirit does the same)."""
 
 
-def prepare(conn: Connection, action: Backfill) -> None:
+def prepare(conn: Connection, action: Walk) -> None:
     """Make a session one of the backfill: dual write leaves its rows alone.
 
     A lost commit loses the batch and its cursor together, so commits need not wait for the disk.
@@ -33,13 +34,13 @@ def prepare(conn: Connection, action: Backfill) -> None:
     conn.execute("set jit = off")
     # Rows hidden by a policy would silently stay empty: an error is better.
     conn.execute("set row_security = off")
-    if action.bypass_triggers:
+    if isinstance(action, Backfill) and action.bypass_triggers:
         conn.execute("set session_replication_role = replica")
 
 
 def fill(
     conn: Connection,
-    action: Backfill,
+    action: Walk,
     shard: Shard,
     limits: Limits,
     checkpoint: Checkpoint,
@@ -60,7 +61,7 @@ def fill(
         record = partial(checkpoint, batches)
         try:
             rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end)
-        except psycopg.errors.DataError as error:
+        except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as error:
             raise _bad_row(action, error) from None
         except psycopg.errors.QueryCanceled:
             failures += 1
@@ -89,7 +90,7 @@ def fill(
 
 def _batch(
     conn: Connection,
-    action: Backfill,
+    action: Walk,
     low: Sequence[str] | None,
     high: Sequence[str],
     limits: Limits,
@@ -110,10 +111,17 @@ def _batch(
             f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget};"
             f" set local idle_in_transaction_session_timeout = {idle_limit(limits.lock_budget)}"
         )
+        if isinstance(action, Copy):
+            conn.execute(lock_first(action))
         started = time.monotonic()
-        rows = conn.execute(update(action, low, high) + "\n;\ncommit").rowcount
+        rows = conn.execute(statement(action, low, high) + "\n;\ncommit").rowcount
     took = (time.monotonic() - started) * 1000
     return rows, next_size(size, took, limits) if end is not None else size
+
+
+def statement(action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+    """The statement of one batch."""
+    return copy_range(action, low, high) if isinstance(action, Copy) else update(action, low, high)
 
 
 def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
@@ -145,7 +153,7 @@ def _row_lock_timeout(conn: Connection, limits: Limits) -> int:
     return max(min(limits.lock_budget // 2, deadlock // 2), 1)
 
 
-def _give_up_waiting(action: Backfill, since: float, limits: Limits) -> None:
+def _give_up_waiting(action: Walk, since: float, limits: Limits) -> None:
     if time.monotonic() - since > limits.lock_patience:
         raise LockTimeoutError(
             f"rows of {action.table} are locked by another transaction for more than {limits.lock_patience:g} s",
@@ -155,7 +163,7 @@ def _give_up_waiting(action: Backfill, since: float, limits: Limits) -> None:
         )
 
 
-def _give_up_at_one(action: Backfill, size: int, failures: int, limits: Limits) -> None:
+def _give_up_at_one(action: Walk, size: int, failures: int, limits: Limits) -> None:
     if size <= 1 and failures >= limits.attempts:
         raise TransientError(
             f"a single row of {action.table} cannot be filled within the lock budget of {limits.lock_budget} ms",
@@ -165,7 +173,7 @@ def _give_up_at_one(action: Backfill, size: int, failures: int, limits: Limits) 
         )
 
 
-def _bad_row(action: Backfill, error: psycopg.Error) -> StepError:
+def _bad_row(action: Walk, error: psycopg.Error) -> StepError:
     columns = ", ".join(a.column for a in action.assignments)
     return StepError(
         f"`up` fails on a row that exists: {error.sqlstate} {type(error).__name__}",

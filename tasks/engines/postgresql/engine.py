@@ -17,15 +17,28 @@ from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.key_ranges import shard
 from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
+from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
+from tasks.engines.postgresql.reconcile import reconcile
 from tasks.engines.postgresql.sessions import end_orphans, hold_tables, session_name, tag
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.transient import retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.model.catalogue import Catalogue
-from tasks.model.plan import Backfill, ConcurrentIndex, DumpTarget, Finding, Plan, ShortTransaction, Step, Validation
+from tasks.model.plan import (
+    Backfill,
+    ConcurrentIndex,
+    Copy,
+    DumpTarget,
+    Finding,
+    Plan,
+    Reconcile,
+    ShortTransaction,
+    Step,
+    Validation,
+)
 from tasks.model.spec import MigrationSpec
 
 
@@ -72,6 +85,8 @@ class PostgresEngine:
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
         with self.connect("plan") as conn:
+            if spec.strategy == "shadow_table":
+                return plan_shadow(conn, spec, self.database.search_path)
             return plan(conn, spec, self.database.search_path)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
@@ -111,7 +126,10 @@ class PostgresEngine:
                     run_validation(conn, action.forward, self.limits, journal)
             case ConcurrentIndex() as action:
                 concurrent_index.build(lambda: self.connect(step.phase), action, self.limits, journal)
-            case Backfill():
+            case Reconcile() as action:
+                with self.connect(step.phase) as conn:
+                    reconcile(conn, action, self.limits, journal)
+            case Backfill() | Copy():
                 raise AssertionError("a backfill runs shard by shard")
 
     def _inverse(self, step: Step, journal: Journal) -> None:
@@ -127,17 +145,19 @@ class PostgresEngine:
                 concurrent_index.build(lambda: self.connect("rollback"), action, self.limits, journal)
             case ConcurrentIndex() as action:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
-            case Backfill():
-                # The columns that it filled are dropped by the steps before it.
+            case Backfill() | Copy() | Reconcile():
+                # What it filled is dropped by the steps before it.
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
 
-    def shards(self, action: Backfill, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             return shard(conn, action, count)
 
-    def fill(self, action: Backfill, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]) -> int:
+    def fill(
+        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+    ) -> int:
         """Fill one shard, batch by batch."""
         with self.connect("backfill") as conn:
             return fill(conn, action, shard, self.limits, checkpoint, between)
@@ -164,7 +184,7 @@ class PostgresEngine:
         """Return the lag of the slowest standby; None: unknown."""
         return replica_lag_bytes(conn, self.database.replicas)
 
-    def probe_ms(self, conn: Connection, action: Backfill) -> float:
+    def probe_ms(self, conn: Connection, action: Backfill | Copy) -> float:
         """Return the latency of a read by key."""
         return probe_latency_ms(conn, action.table, action.key)
 

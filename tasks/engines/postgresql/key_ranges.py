@@ -10,23 +10,26 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.records import Key, Range
 from tasks.model.names import quote
-from tasks.model.plan import Backfill
+from tasks.model.plan import Backfill, Copy
+
+Walk = Backfill | Copy
+"""What walks along a key of a table."""
 
 SAMPLE_PAGES = 1000
 """How many pages the bounds of shards are chosen from."""
 
 
-def tuple_of(action: Backfill) -> str:
+def tuple_of(action: Walk) -> str:
     """The key columns as a row."""
     return "(" + ", ".join(quote(column) for column in action.key) + ")"
 
 
-def key_literal(action: Backfill, key: Sequence[str]) -> str:
+def key_literal(action: Walk, key: Sequence[str]) -> str:
     """A key as SQL, each value cast to the type of its column."""
     return "(" + ", ".join(f"{literal(v)}::{t}" for v, t in zip(key, action.key_types, strict=True)) + ")"
 
 
-def condition(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+def condition(action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
     """`low < key <= high`, either end open when None."""
     parts = []
     if low is not None:
@@ -36,7 +39,7 @@ def condition(action: Backfill, low: Sequence[str] | None, high: Sequence[str] |
     return " and ".join(parts) or "true"
 
 
-def last_key(conn: Connection, action: Backfill) -> Key | None:
+def last_key(conn: Connection, action: Walk) -> Key | None:
     """Return the greatest key; None when the table is empty.
 
     Taken once, after dual write is committed: every row that it does not cover has met the trigger, so the
@@ -47,20 +50,20 @@ def last_key(conn: Connection, action: Backfill) -> Key | None:
 
 
 def end_of_batch(
-    conn: Connection, action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
+    conn: Connection, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
 ) -> Key | None:
     """Return the key of the row `rows` further on; None when fewer are left before `high`."""
     order = ", ".join(f"t.{quote(column)}" for column in action.key)
     return _key(conn, action, f"where {condition(action, low, high)} order by {order} offset {rows - 1} limit 1")
 
 
-def count(conn: Connection, action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
+def count(conn: Connection, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
     """Return how many rows a range has."""
     row = conn.execute(f"select count(*) from {action.table} as t where {condition(action, low, high)}").fetchone()
     return int(row[0]) if row else 0
 
 
-def shard(conn: Connection, action: Backfill, shards: int) -> list[Range]:
+def shard(conn: Connection, action: Walk, shards: int) -> list[Range]:
     """Return ranges of about the same size that cover every key up to the present greatest, each once."""
     high = last_key(conn, action)
     if high is None:
@@ -70,7 +73,7 @@ def shard(conn: Connection, action: Backfill, shards: int) -> list[Range]:
     return [(None if i == 0 else ends[i - 1], end) for i, end in enumerate(ends)]
 
 
-def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
+def _quantiles(conn: Connection, action: Walk, shards: int) -> list[Key]:
     """Choose the bounds from a sample of pages: any bounds are right, even ones only make it faster."""
     names = ", ".join(quote(c) for c in action.key)
     listed = ", ".join(f"t.{quote(c)}::text" for c in action.key)
@@ -95,7 +98,7 @@ def _quantiles(conn: Connection, action: Backfill, shards: int) -> list[Key]:
     return [tuple(row) for row in rows]
 
 
-def _key(conn: Connection, action: Backfill, tail: str) -> Key | None:
+def _key(conn: Connection, action: Walk, tail: str) -> Key | None:
     # Qualified throughout: `order by "id"` would sort by the text that the select list makes of it.
     listed = ", ".join(f"t.{quote(column)}::text" for column in action.key)
     row = conn.execute(f"select {listed} from {action.table} as t {tail}").fetchone()

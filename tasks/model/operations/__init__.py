@@ -14,6 +14,7 @@ from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
+from tasks.model.operations.rebuild_table import RebuildTable
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_constraint import RenameConstraint
 from tasks.model.operations.rename_table import RenameTable
@@ -35,6 +36,7 @@ AnyOperation = (
     | RenameTable
     | DropTable
     | SetReplicaIdentity
+    | RebuildTable
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -52,6 +54,7 @@ __all__ = [
     "DropMulticolumnConstraint",
     "DropTable",
     "Operation",
+    "RebuildTable",
     "RenameColumn",
     "RenameConstraint",
     "RenameTable",

@@ -54,6 +54,7 @@ from tasks.model.operations import (
     DropIndex,
     DropMulticolumnConstraint,
     DropTable,
+    RebuildTable,
     RenameColumn,
     RenameConstraint,
     RenameTable,
@@ -153,6 +154,8 @@ def _draft(
             draft_sql(op, whole, where)
         elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity):
             _of_the_table(op, drafts[_full_name(whole, op.tables[0], where)], where)
+        elif isinstance(op, RebuildTable):
+            raise AssertionError("a spec with rebuild_table has another strategy")
         elif not isinstance(op, DropIndex):
             draft = drafts[_full_name(whole, op.table, where)]
             if isinstance(op, ConstraintOperation):

@@ -1,0 +1,201 @@
+"""Compare a table with its shadow while applications write to both, and carry over what differs.
+
+Dual write commits with the statement that it follows, so that one statement sees table and shadow at the same
+moment: what differs then, and is not noted to be carried over, does differ. Two passes: rows of the table against
+the shadow, and rows of the shadow that the table does not have.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal
+from tasks.engines.postgresql.backfill import next_size, prepare
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
+from tasks.engines.records import FIRST_ROWS, Key
+from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+from tasks.model.names import quote
+from tasks.model.plan import Copy, Notes, Reconcile
+
+MOST = 1000
+"""As many keys are carried over in one transaction."""
+TIMES = 3
+"""As often is a range compared and carried over before its rows count as different."""
+
+
+def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Journal) -> None:
+    """Carry over what dual write has put aside, compare everything, repair, and record.
+
+    Raises StepError when rows still differ after that, or cannot be carried. Locks: ACCESS SHARE; row locks only on
+    what differs, for one transaction. Each range is one snapshot.
+    """
+    prepare(conn, action.copy_of)
+    conn.execute("set statement_timeout = 0")
+    conn.execute(f"set lock_timeout = {limits.lock_budget // 2}")
+    drain(conn, action.drain, limits, journal)
+    compared, repaired = 0, 0
+    for walk, differing in ((action.copy_of, _differing), (_backwards(action.copy_of), _superfluous)):
+        rows, mended = _walk(conn, action, walk, differing, limits, journal)
+        compared, repaired = compared + rows, repaired + mended
+    drain(conn, action.drain, limits, journal)
+    _refuse_leftovers(conn, action)
+    conn.execute(f"analyze {action.copy_of.target}")
+    with conn.transaction():
+        journal.begin(conn)
+        journal.finish(conn)
+    journal.waiting(f"{action.table}: {compared:,} rows compared, {repaired:,} carried over, none differs")
+
+
+def drain(conn: Connection, statement: str, limits: Limits, journal: Journal) -> None:
+    """Call a statement until it returns 0, each time in a transaction of its own. Gives way to applications."""
+    since: float | None = None
+    while statement:
+        journal.between()
+        try:
+            row = conn.execute(statement).fetchone()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            since = since or time.monotonic()
+            if time.monotonic() - since > limits.lock_patience:
+                raise LockTimeoutError(
+                    "rows that have to be carried over are locked by another transaction",
+                    hint="End that transaction, then run again.",
+                    changed=DataChanged.PARTIALLY,
+                ) from error
+            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311
+            continue
+        since = None
+        if not row or not row[0]:
+            return
+
+
+Find = Callable[[Connection, Reconcile, str], list[Key]]
+
+
+def _walk(
+    conn: Connection, action: Reconcile, walk: Copy, find: Find, limits: Limits, journal: Journal
+) -> tuple[int, int]:
+    """Go through all ranges of a key; return rows compared and keys carried over."""
+    high = last_key(conn, walk)
+    position: Key | None = None
+    size, compared, repaired = FIRST_ROWS, 0, 0
+    while high is not None and position != high:
+        journal.between()
+        end = end_of_batch(conn, walk, position, high, size) or high
+        started = time.monotonic()
+        repaired += _one_range(conn, action, find, condition(walk, position, end), limits, journal)
+        compared += size
+        size = next_size(size, (time.monotonic() - started) * 1000, limits)
+        position = end
+    return compared, repaired
+
+
+def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limits: Limits, journal: Journal) -> int:
+    """Compare one range; carry over what differs, and look again."""
+    carried = 0
+    for _ in range(TIMES):
+        keys = find(conn, action, where)
+        if not keys:
+            return carried
+        for start in range(0, len(keys), MOST):
+            put_aside(conn, action, keys[start : start + MOST])
+        drain(conn, action.drain, limits, journal)
+        carried += len(keys)
+    keys = find(conn, action, where)
+    if keys:
+        raise StepError(
+            f"{len(keys)} rows of {action.table} and of its shadow differ, and do not become equal",
+            where=action.table,
+            hint="Look whether something else writes to the shadow; then run again, or roll back.",
+            changed=DataChanged.PARTIALLY,
+        )
+    return carried
+
+
+def put_aside(conn: Connection, action: Reconcile, keys: Sequence[Key]) -> None:
+    """Note keys for `drain`, which carries them over."""
+    notes = _notes(action)
+    columns = ", ".join(quote(column) for column in notes.columns)
+    values = ", ".join(f"unnest(%s::text[])::{kind}" for kind in notes.types)
+    arrays = [[key[i] for key in keys] for i in range(len(notes.columns))]
+    statement = f"insert into {notes.table} ({columns.replace('%', '%%')}) select {values}"
+    conn.execute(statement.encode(), arrays)
+
+
+def _notes(action: Reconcile) -> Notes:
+    assert action.notes is not None
+    return action.notes
+
+
+def _backwards(copy: Copy) -> Copy:
+    """The same copy, walked along the key of the shadow."""
+    types = {a.column: a.type for a in copy.assignments}
+    return copy.model_copy(
+        update={
+            "table": copy.target,
+            "key": copy.target_key,
+            "key_types": tuple(types[column] for column in copy.target_key),
+        }
+    )
+
+
+def _images(action: Reconcile, where: str) -> str:
+    """The rows that the shadow should have, in a range, with what is noted of each."""
+    copy = action.copy_of
+    shown = [f"({a.expression}\n)::{a.type} as {quote(f'c{i}')}" for i, a in enumerate(copy.assignments)]
+    noted = _notes(action).columns
+    shown += [f"{quote(copy.alias)}.{quote(column)} as {quote(f'n{i}')}" for i, column in enumerate(noted)]
+    return f"(select {', '.join(shown)} from {copy.table} as {quote(copy.alias)} where {where})"
+
+
+def _matching(action: Reconcile) -> str:
+    copy = action.copy_of
+    number = {a.column: i for i, a in enumerate(copy.assignments)}
+    return " and ".join(f"s.{quote(column)} = t.{quote(f'c{number[column]}')}" for column in copy.target_key)
+
+
+def _differing(conn: Connection, action: Reconcile, where: str) -> list[Key]:
+    """Return what is noted of rows of the table that the shadow does not have, or has otherwise."""
+    copy = action.copy_of
+    wanted = ", ".join(f"t.{quote(f'c{i}')}" for i in range(len(copy.assignments)))
+    found = ", ".join(f"s.{quote(a.column)}" for a in copy.assignments)
+    notes = _notes(action)
+    listed = ", ".join(f"t.{quote(f'n{i}')}::text" for i in range(len(notes.columns)))
+    known = " and ".join(f"n.{quote(column)} = t.{quote(f'n{i}')}" for i, column in enumerate(notes.columns))
+    rows = conn.execute(
+        f"select {listed} from {_images(action, where)} as t left join {copy.target} as s on {_matching(action)}"
+        f" where (s.ctid is null or row({wanted})::record operator(pg_catalog.*<>) row({found})::record)"
+        f" and not exists (select from {notes.table} as n where {known})".encode()
+    ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def _superfluous(conn: Connection, action: Reconcile, where: str) -> list[Key]:
+    """Return what would be noted of rows that the shadow has and the table does not."""
+    copy = action.copy_of
+    notes = _notes(action)
+    pairs = tuple(zip(notes.in_shadow, notes.columns, strict=True))
+    listed = ", ".join(f"s.{quote(column)}::text" for column, _ in pairs)
+    here = " and ".join(f"t.{quote(source)} = s.{quote(column)}" for column, source in pairs)
+    known = " and ".join(f"n.{quote(source)} = s.{quote(column)}" for column, source in pairs)
+    rows = conn.execute(
+        f"select {listed} from (select * from {copy.target} where {where}) as s"
+        f" where not exists (select from {copy.table} as t where {here})"
+        f" and not exists (select from {notes.table} as n where {known})".encode()
+    ).fetchall()
+    return [tuple(row) for row in rows]
+
+
+def _refuse_leftovers(conn: Connection, action: Reconcile) -> None:
+    """What is noted and has not failed came just now, and is carried over before the swap."""
+    row = conn.execute(f"select count(failed), min(failed) from {_notes(action).table}".encode()).fetchone()
+    if row and row[0]:
+        raise StepError(
+            f"{row[0]} rows of {action.table} cannot be carried over to its shadow: {row[1]}",
+            where=action.table,
+            hint="Correct those rows, or `up`, then run again.",
+            changed=DataChanged.PARTIALLY,
+        )

@@ -1,0 +1,31 @@
+"""hold: put off the swap for as long as somebody asks for it."""
+
+import time
+
+from tasks.boundary import EVERY, Boundary
+from tasks.ledger.controls import control
+from tasks.ledger.state import summary
+from tasks.model.status import MigrationState
+from tasks.prefect_task import verb
+from tasks.run import Run, say
+
+
+@verb("hold")
+def hold(run: Run) -> float:
+    """Wait, before the swap, until `changeover release` says that it may come; return the seconds.
+
+    Dual write keeps both shapes in step meanwhile. Raises Paused at the pause that somebody asks for, and when
+    the window closes. Locks: none.
+    """
+    began = time.monotonic()
+    told = False
+    with Boundary(run) as boundary:
+        while summary(boundary.conn, run.migration).state is MigrationState.RUNNING and control(
+            boundary.conn, run.migration, "hold"
+        ):
+            if not told:
+                say(f"holds before the swap: changeover release {run.migration} lets it come")
+                told = True
+            boundary.check()
+            time.sleep(EVERY)
+    return time.monotonic() - began
