@@ -264,13 +264,20 @@ def versions(
 @app.command(rich_help_panel=LOOK)
 def validate(
     target: Target,
-    gate: Annotated[Literal["before_swap", "after_swap"], typer.Option("--gate", help="Which gate to evaluate.")],
+    gate: Annotated[
+        Literal["before_run", "before_swap", "after_swap"] | None,
+        typer.Option("--gate", help="Which gate to evaluate; the one that comes next unless given."),
+    ] = None,
     profile: ProfileName = "local",
     database: DatabaseName = "main",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Evaluate a gate on the database as it is now. Records nothing: only a run's own gates count."""
+    """Evaluate a gate on the database as it is now. Records nothing: only a run's own gates count.
+
+    Before a run: whether the rows can take the new shape, with counts, keys where the profile allows them, and
+    statements that would mend them.
+    """
     from flows.commands import checking
 
     checking.validate(target, profile, database, gate=gate, as_json=as_json, verbose=verbose)

@@ -1,8 +1,12 @@
-"""preflight: is this the right moment, the right role, the right database?"""
+"""preflight: is this the right moment, the right role, the right database, and can the rows take it?"""
 
 from tasks.boundary import Boundary
+from tasks.ledger.gates import record_gate
+from tasks.ledger.steps import step_records
 from tasks.model.errors import PreflightError
+from tasks.model.status import GateResult, StepState
 from tasks.prefect_task import verb
+from tasks.report import gate_artifact
 from tasks.run import Run, say
 
 
@@ -10,7 +14,8 @@ from tasks.run import Run, say
 def preflight(run: Run) -> int:
     """Check everything that can be checked before anything changes; raise PreflightError on errors.
 
-    A closed window stops the run as paused. Takes no lock but ACCESS SHARE. Returns how many findings there are.
+    The rows are asked once, before the first step; their answers are recorded as the gate `before_run`. A closed
+    window stops the run as paused. Takes no lock but ACCESS SHARE. Returns how many findings there are.
     """
     with Boundary(run) as boundary:
         boundary.check()
@@ -25,4 +30,35 @@ def preflight(run: Run) -> int:
             where=", ".join(dict.fromkeys(finding.where for finding in errors)),
             hint=errors[0].hint,
         )
-    return len(findings)
+    return len(findings) + _rows(run)
+
+
+def _rows(run: Run) -> int:
+    """Ask the rows, unless the migration has begun to change what they look like."""
+    with run.ledger() as conn:
+        states = {record.state for record in step_records(conn, run.migration).values()}
+    if states & {StepState.RUNNING, StepState.DONE}:
+        return 0
+    result = run.engine.examine(run.plan, values_in_reports=run.settings.values_in_reports)
+    if not result.checks:
+        # A new table or an index: there is no row to ask.
+        return 0
+    with run.ledger() as conn, conn.transaction():
+        record_gate(conn, run.migration, run.epoch, result, 0)
+    gate_artifact(run, result)
+    for check in result.checks:
+        say(f"{check.verdict}: {check.name}: {check.message}")
+    _refuse(run, result)
+    return sum(check.verdict == "WARNING" for check in result.checks)
+
+
+def _refuse(run: Run, result: GateResult) -> None:
+    if result.passed:
+        return
+    failed = result.failed
+    raise PreflightError(
+        "; ".join(f"{check.name}: {check.message}" for check in failed[:5]),
+        where=run.migration,
+        hint=f"changeover validate {run.migration} shows the rows and what would mend them; or give `up` so that the"
+        " backfill does.",
+    )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tasks.model.base import Record
 from tasks.model.names import quote
+from tasks.model.plan import differing
 from tasks.model.status import GateResult
 
 
@@ -32,13 +33,7 @@ class RowCheck(Record):
     @property
     def differs(self) -> str:
         """SQL that is true, never null, in a row that breaks the equality."""
-        stored, computed = f"row(\n{self.stored}\n)", f"row(\n{self.computed}\n)"
-        if self.exact:
-            # The casts change nothing but the parser's mind: between two bare rows it takes the operator for
-            # one between their fields.
-            record = "pg_catalog.record"
-            return f"{stored}::{record} operator(pg_catalog.*<>) {computed}::{record}"
-        return f"{stored} is distinct from {computed}"
+        return differing(self.stored, self.computed, exact=self.exact)
 
     @property
     def relation(self) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
+from rich.text import Text
 
 from flows.commands.outcome import reported
 from flows.commands.subject import Subject, engine_for, subject_of
@@ -12,51 +13,86 @@ from profiles.loader import load as load_profile
 from tasks.ledger.install import is_installed
 from tasks.ledger.verify import verify
 from tasks.model.errors import AuditError, GateError, StateError
-from tasks.model.status import GateResult, MigrationState
+from tasks.model.status import GateResult, MigrationState, StepState
 
-GateName = Literal["before_swap", "after_swap"]
+GateName = Literal["before_run", "before_swap", "after_swap"]
 _S = MigrationState
 _WHEN: dict[GateName, tuple[MigrationState, ...]] = {
+    "before_run": (),
     "before_swap": (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED),
     "after_swap": (_S.SWAPPED, _S.COMPLETE),
 }
 
 
-def validate(target: str, profile: str, database: str, *, gate: GateName, as_json: bool, verbose: bool) -> None:
+def validate(target: str, profile: str, database: str, *, gate: GateName | None, as_json: bool, verbose: bool) -> None:
     """Evaluate a gate on the database as it is. Records nothing: only a run's own gates count."""
     with reported(as_json=as_json, verbose=verbose):
         subject = subject_of(target, profile, database)
-        _refuse_moment(subject, gate)
-        from validations import gates  # noqa: PLC0415 - brings SQLAlchemy's and its own seconds of import
-
-        built = gates.before_swap(subject.plan) if gate == "before_swap" else gates.after_swap(subject.plan)
-        result = built.evaluate(
-            subject.engine.url,
-            values_in_reports=subject.profile.values_in_reports,
-            search_path=subject.plan.search_path,
-        )
-        if as_json and result.passed:
+        chosen = gate or _next(subject)
+        _refuse_moment(subject, chosen)
+        result = _evaluated(subject, chosen)
+        passed = result.passed or (chosen == "before_run" and not result.checks)
+        if as_json and passed:
             print_json(result.model_dump(mode="json") | {"passed": True})
         elif not as_json:
-            out().print(_checks(result))
-        if not result.passed:
-            failed = [one.name for one in result.checks if not (one.passed and one.evaluated)]
+            _show(result)
+        if not passed:
+            failed = [one.name for one in result.failed]
             raise GateError(
-                f"the gate {gate} does not pass: {', '.join(failed) or 'there was nothing to check'}",
+                f"the gate {chosen} does not pass: {', '.join(failed) or 'there was nothing to check'}",
                 where=subject.name,
                 hint="Correct the rows or the expressions; changeover run evaluates the gate anew.",
             )
 
 
+def _next(subject: Subject) -> GateName:
+    """Return the gate that comes next."""
+    if subject.summary is not None and subject.summary.state in _WHEN["after_swap"]:
+        return "after_swap"
+    return "before_swap" if _started(subject) else "before_run"
+
+
+def _started(subject: Subject) -> bool:
+    return any(record.state in (StepState.RUNNING, StepState.DONE) for record in subject.records.values())
+
+
+def _evaluated(subject: Subject, gate: GateName) -> GateResult:
+    values = subject.profile.values_in_reports
+    if gate == "before_run":
+        return subject.engine.examine(subject.plan, values_in_reports=values)
+    from validations import gates  # noqa: PLC0415 - brings SQLAlchemy's and its own seconds of import
+
+    built = gates.before_swap(subject.plan) if gate == "before_swap" else gates.after_swap(subject.plan)
+    return built.evaluate(subject.engine.url, values_in_reports=values, search_path=subject.plan.search_path)
+
+
 def _refuse_moment(subject: Subject, gate: GateName) -> None:
     state = subject.summary.state if subject.summary is not None else None
+    if gate == "before_run" and not _started(subject):
+        return
     if state in _WHEN[gate]:
         return
     raise StateError(
         f"the gate {gate} cannot be evaluated: the migration " + (f"is {state}" if state else "has not begun"),
         where=subject.name,
-        hint=f"It can while the migration is {', '.join(_WHEN[gate])}.",
+        hint="It can before the first step."
+        if gate == "before_run"
+        else f"It can while the migration is {', '.join(_WHEN[gate])}.",
     )
+
+
+def _show(result: GateResult) -> None:
+    if not result.checks:
+        out().print("nothing to check: the migration asks nothing of rows that exist")
+        return
+    out().print(_checks(result))
+    for one in result.checks:
+        if not one.passed and (one.examples or one.fix):
+            out().print(Text(f"\n{one.verdict} {one.name}", style="bold"))
+            if one.examples:
+                out().print(Text(f"  keys: {'; '.join(one.examples)}"), soft_wrap=True)
+            if one.fix:
+                out().print(Text(f"  fix:  {one.fix}"), soft_wrap=True)
 
 
 def _checks(result: GateResult) -> Table:
@@ -64,8 +100,7 @@ def _checks(result: GateResult) -> Table:
     for title in ("result", "check", "message"):
         table.add_column(title, overflow="fold")
     for one in result.checks:
-        verdict = "passed" if one.passed and one.evaluated else ("FAILED" if one.evaluated else "NOT EVALUATED")
-        table.add_row(verdict, one.name, one.message)
+        table.add_row(one.verdict, Text(one.name), Text(one.message))
     return table
 
 

@@ -14,6 +14,7 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.model.catalogue import Catalogue
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
 from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
 
 
 class Engine(Protocol):
@@ -37,6 +38,9 @@ class Engine(Protocol):
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """Say what stands in the way now; change nothing."""
+
+    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
+        """Ask the rows what the new shape demands, before anything is done; change nothing."""
 
     def apply(self, step: Step, journal: Journal) -> None:
         """Carry out a step and record it."""

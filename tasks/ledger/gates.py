@@ -46,7 +46,7 @@ def record_gate(conn: Connection, migration: str, epoch: int, result: GateResult
             },
         )
         assert row is not None
-        failed = [check.name for check in result.checks if not (check.passed and check.evaluated)]
+        failed = [check.name for check in result.checks if not (check.stands)]
         detail: audit.Detail = {
             "epoch": epoch,
             "checks": len(result.checks),

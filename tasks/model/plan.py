@@ -214,6 +214,22 @@ class Comparison(Record):
     """Compare images; otherwise values."""
     gate: Literal["before_swap", "after_swap"] = "before_swap"
 
+    @property
+    def differs(self) -> str:
+        """SQL that is true, never null, in a row that breaks the equality."""
+        return differing(self.stored, self.computed, exact=self.exact)
+
+
+def differing(stored: str, computed: str, *, exact: bool) -> str:
+    """Return SQL that is true, never null, where two expressions differ, or lists of them; `exact`: in their images."""
+    left, right = f"row(\n{stored}\n)", f"row(\n{computed}\n)"
+    if exact:
+        # The casts change nothing but the parser's mind: between two bare rows it takes the operator for
+        # one between their fields.
+        record = "pg_catalog.record"
+        return f"{left}::{record} operator(pg_catalog.*<>) {right}::{record}"
+    return f"{left} is distinct from {right}"
+
 
 class Requirement(Record):
     """A condition that the new shape brings: rows that break it are counted by `violations`."""
@@ -222,11 +238,35 @@ class Requirement(Record):
     table: str
     kind: Literal["not null", "check", "unique", "references", "parity", "structure"]
     constraint: str = ""
-    gate: Literal["before_swap", "after_swap", "before_rollback"] = "before_swap"
+    gate: Literal["before_run", "before_swap", "after_swap", "before_rollback"] = "before_swap"
     violations: str
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False
     """It reads columns that exist only once the migration has begun."""
+    severity: Literal["error", "warning"] = "error"
+    """A warning is shown, and stops nothing."""
+    rows: str = ""
+    """A query for the keys of the rows that are involved, where `violations` counts something else."""
+    fix: str = ""
+    """A statement that would mend the rows; `<value>` stands for what only people know."""
+
+
+class Conversion(Record):
+    """Values that a new column has to be able to hold, looked at before anything is done."""
+
+    name: str
+    table: str
+    """`schema.name`, unquoted."""
+    relation: str
+    """The same, quoted."""
+    alias: str
+    """The bare name of the table, with which expressions may qualify columns."""
+    key: tuple[str, ...]
+    sources: tuple[str, ...]
+    """Columns that the expression reads."""
+    expression: str
+    type: str
+    severity: Literal["error", "warning"] = "error"
 
 
 class Finding(Record):
@@ -283,6 +323,7 @@ class Plan(Record):
     """The schema of views that shows the new shape, if the spec asks for one."""
     comparisons: tuple[Comparison, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
     dumps: tuple[DumpTarget, ...] = ()
     additions: tuple[Addition, ...] = ()
     estimates: tuple[TableEstimate, ...] = ()

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from tasks.model.base import Record
 
@@ -97,6 +98,24 @@ class CheckResult(Record):
     examples: tuple[str, ...] = ()
     """Keys of example rows, where the profile allows values in reports."""
     seconds: float = 0.0
+    severity: Literal["error", "warning"] = "error"
+    """A warning is shown, and stops nothing; but it has to have been evaluated."""
+    fix: str = ""
+    """A statement that would mend the rows."""
+
+    @property
+    def verdict(self) -> Literal["passed", "WARNING", "FAILED", "NOT EVALUATED"]:
+        """What came of it, in the words that every report uses."""
+        if not self.evaluated:
+            return "NOT EVALUATED"
+        if self.passed:
+            return "passed"
+        return "WARNING" if self.severity == "warning" else "FAILED"
+
+    @property
+    def stands(self) -> bool:
+        """Whether the gate may pass with it."""
+        return self.verdict in ("passed", "WARNING")
 
 
 class GateResult(Record):
@@ -107,8 +126,13 @@ class GateResult(Record):
 
     @property
     def passed(self) -> bool:
-        """True when at least one check was evaluated and none failed."""
-        return bool(self.checks) and all(check.passed and check.evaluated for check in self.checks)
+        """True when there was something to check, and every check stands."""
+        return bool(self.checks) and all(check.stands for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The checks that keep it from passing."""
+        return tuple(check for check in self.checks if not check.stands)
 
 
 class Report(Record):

@@ -29,6 +29,7 @@ SAME_CODE = {
         "up": "'the same'",
     }
 }
+FAILING = {"before_swap": ["tests.acceptance.suites:nobody_is_called_first_seven"]}
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +112,7 @@ def test_up_and_back_and_up_again_and_contract(cli: Changeover) -> None:
 def test_a_gate_that_fails_ends_with_rolled_back(cli: Changeover) -> None:
     before = columns(cli)
 
-    result = cli("run", cli.spec("same-code", SAME_CODE))
+    result = cli("run", cli.spec("gated", FIRST, gates=FAILING))
 
     assert result.returncode == 1
     assert "[GATE]" in result.stderr
@@ -120,15 +121,45 @@ def test_a_gate_that_fails_ends_with_rolled_back(cli: Changeover) -> None:
     assert columns(cli) == before
 
 
+def test_rows_that_cannot_take_the_new_shape(offline: Changeover) -> None:
+    """Named with the statement that would mend them, before there is even a ledger."""
+    offline.profile(values_in_reports=True)
+    spec = offline.spec("same-code", SAME_CODE)
+    result = offline("validate", spec)
+    assert result.returncode == 1
+    assert "public.orders is unique by code" in result.stdout
+    assert "1 group of equal rows breaks it" in " ".join(result.stdout.split())
+    assert "keys: 1; " in result.stdout
+    assert 'fix:  delete from "public"."orders" where ("id") in (' in result.stdout
+    assert last_line(result) == "nothing changed"
+    first = offline.data("validate", offline.spec("first", FIRST))
+    assert (first["gate"], first["passed"]) == ("before_run", True)
+    assert [check["name"] for check in first["checks"]] == [
+        "public.orders.first can hold what up gives, as text",
+        "public.orders.first is not null",
+    ]
+    assert offline.query("select to_regnamespace('changeover')") == [(None,)]
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_take_the_new_shape_refuse_a_run(cli: Changeover) -> None:
+    before = columns(cli)
+    result = cli("run", cli.spec("same-code", SAME_CODE))
+    assert result.returncode == 2
+    assert "[PREFLIGHT] public.orders is unique by code: 1 group of equal rows breaks it" in result.stderr
+    assert columns(cli) == before
+    assert "is unique by code" in cli("validate", "same-code").stdout
+
+
 @pytest.mark.slow
 def test_a_gate_that_fails_can_leave_what_was_built(cli: Changeover) -> None:
     cli.profile(on_failure="keep")
 
-    result = cli("run", cli.spec("same-code", SAME_CODE))
+    result = cli("run", cli.spec("gated", FIRST, gates=FAILING))
 
     assert result.returncode == 1
-    assert last_line(result) == ("partially applied, run: changeover resume same-code (or rollback same-code)")
-    assert "FAILED" in cli.done("status", "same-code")
+    assert last_line(result) == ("partially applied, run: changeover resume gated (or rollback gated)")
+    assert "FAILED" in cli.done("status", "gated")
 
 
 @pytest.mark.slow

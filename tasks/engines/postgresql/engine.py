@@ -10,6 +10,7 @@ from profiles.model import Database, Limits
 from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.postgresql import concurrent_index
 from tasks.engines.postgresql.backfill import fill
+from tasks.engines.postgresql.before_run import examine
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_primary, require_version, require_writable
 from tasks.engines.postgresql.dump import dump
@@ -40,6 +41,7 @@ from tasks.model.plan import (
     Validation,
 )
 from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,15 @@ class PostgresEngine:
         """Say what stands in the way now; change nothing."""
         with self.connect("preflight") as conn:
             return preflight(conn, plan, self.limits)
+
+    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
+        """Ask the rows what the new shape demands, before anything is done; change nothing."""
+
+        def asked() -> GateResult:
+            with self.connect("examine") as conn:
+                return examine(conn, plan, values_in_reports=values_in_reports)
+
+        return retrying(self.limits)(asked)
 
     def apply(self, step: Step, journal: Journal) -> None:
         """Carry out a step and record it."""

@@ -259,4 +259,10 @@ class TableDraft:
 
     def key_list(self) -> str:
         """The key columns, quoted, for a select list."""
-        return ", ".join(quote(column) for column in self.key) or "1"
+        return ", ".join(quote(column) for column in self.naming) or "1"
+
+    @property
+    def naming(self) -> tuple[str, ...]:
+        """The columns that name a row in reports: those of the backfill, or the primary key."""
+        primary = next((one for one in self.table.constraints if one.kind == "primary key"), None)
+        return self.key or (primary.columns if primary is not None else ())

@@ -9,7 +9,7 @@ import psycopg
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, versions
 from tasks.engines.postgresql.planning.attached import carry
-from tasks.engines.postgresql.planning.checks import gates, obstacles, old_shape
+from tasks.engines.postgresql.planning.checks import before_run, gates, obstacles, old_shape
 from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on, nothing_refers_to
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
@@ -106,6 +106,9 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), drafts, whole.version))
         if version is not None:
             requirements += tuple(versions.nothing_built_on(version))
+        requirements += tuple(r for draft in drafts for r in before_run.requirements(draft))
+        requirements += tuple(r for draft in drafts for r in before_run.coming_back(draft, comparisons))
+        conversions = tuple(c for draft in drafts for c in before_run.conversions(draft))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
     level, reasons = risk(spec, steps, sizes, findings)
@@ -120,6 +123,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         version=whole.version,
         comparisons=comparisons,
         requirements=requirements,
+        conversions=conversions,
         dumps=dumps,
         additions=tuple(_addition(draft) for draft in drafts),
         estimates=sizes,
