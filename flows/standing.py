@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psycopg
-
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.sessions import tag
+from tasks.engines.protocol import Engine
+from tasks.engines.session import Session
 from tasks.ledger.approvals import Approval, decisions
 from tasks.ledger.controls import control
 from tasks.ledger.cursors import Totals, progress
@@ -63,14 +61,14 @@ def forward(step: Step) -> bool:
     return step.phase is not Phase.CONTRACT and not only_for_rollback(step)
 
 
-def read(conn: Connection, migration: str) -> Standing:
+def read(conn: Session, engine: Engine, migration: str) -> Standing:
     """Read everything about a migration. Raises StateError when it is unknown. Locks: none but of reading."""
     record = load(conn, migration)
     steps = step_records(conn, migration)
     totals = progress(conn, migration)
     gates = [last_gate(conn, migration, name) for name in ("before_swap", "after_swap")]
     rows = control(conn, migration, "batch_rows")
-    alive, waiting = _sessions(conn, migration)
+    alive, waiting = engine.run_sessions(conn, migration)
     return Standing(
         record=record,
         steps=steps,
@@ -120,27 +118,6 @@ def _figures(plan: Plan, step: Step, totals: Totals | None) -> Progress:
 def eta(rows: int, total: int, rate: float) -> float | None:
     """Return the seconds that are left; None before one per cent is done, when nobody can know."""
     return (total - rows) / rate if total and rate > 0 and rows >= total / 100 else None
-
-
-def _sessions(conn: Connection, migration: str) -> tuple[bool, str]:
-    """Tell whether a run is alive, and for whom it waits. Without the right to see others: nobody."""
-    try:
-        rows = conn.execute(
-            """
-            select a.wait_event_type = 'Lock',
-                   (select string_agg(
-                               format('pid %%s (%%s)', b.pid, coalesce(nullif(b.application_name, ''), 'unnamed')), ', '
-                           )
-                      from pg_catalog.pg_stat_activity b where b.pid = any (pg_catalog.pg_blocking_pids(a.pid)))
-              from pg_catalog.pg_stat_activity a
-             where a.application_name like %s and a.datname = current_database()
-            """,
-            (f"changeover {tag(migration)} %",),
-        ).fetchall()
-    except psycopg.errors.InsufficientPrivilege:
-        return False, ""
-    blocked = next((row[1] for row in rows if row[0] and row[1]), None)
-    return bool(rows), f"a lock that {blocked} holds" if blocked else ""
 
 
 def age(since: datetime) -> float:

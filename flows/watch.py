@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from flows.explain import span
 from flows.standing import Standing, eta, read
 from flows.terminal import err
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.protocol import Engine
+from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import Progress as Figures
 
@@ -47,7 +47,7 @@ class Watch:
     backfill. What it cannot read it does not show: a run never fails because nobody could watch it.
     """
 
-    def __init__(self, engine: PostgresEngine, migration: str, *, silent: bool = False, plain: bool = False) -> None:
+    def __init__(self, engine: Engine, migration: str, *, silent: bool = False, plain: bool = False) -> None:
         self._engine = engine
         self._migration = migration
         self._silent = silent
@@ -90,7 +90,7 @@ class Watch:
             logging.getLogger(name).removeHandler(self._listener)
 
     def _watch(self) -> None:
-        conn: Connection | None = None
+        conn: Session | None = None
         while not self._over.wait(EVERY):
             for name in _LOGGERS:
                 # Each time, which does no harm: Prefect takes handlers away when it sets up its own.
@@ -98,7 +98,7 @@ class Watch:
             try:
                 if conn is None or conn.closed:
                     conn = self._engine.connect("watch")
-                self._show(read(conn, self._migration))
+                self._show(read(conn, self._engine, self._migration))
             except (ChangeoverError, psycopg.Error):
                 # The ledger is not there yet, or the database is away for a moment: look again.
                 continue

@@ -1,12 +1,8 @@
 """backfill: fill the new shape for the rows that were there before."""
 
-from typing import Any
-
-import psycopg
-
 from tasks.boundary import Boundary
-from tasks.engines.postgresql.transient import retrying
 from tasks.engines.records import FIRST_ROWS, Checkpoint, Key, Shard
+from tasks.engines.session import Session
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
@@ -19,7 +15,7 @@ from tasks.runner import run_everywhere
 from tasks.steps import record_of
 from tasks.throttle import between_batches
 
-Connection = psycopg.Connection[Any]
+Connection = Session
 
 
 @verb("backfill")
@@ -68,7 +64,7 @@ def backfill_shard(run: Run, key: str, shard: int) -> None:
     """Fill one shard to its end. After a passing failure it goes on from its cursor, on a new session."""
     step = next(step for step in run.plan.steps if step.key == key)
     assert isinstance(step.action, Backfill | Copy)
-    retrying(run.settings.limits)(_fill, run, step, step.action, shard)
+    run.engine.retrying()(_fill, run, step, step.action, shard)
 
 
 def _fill(run: Run, step: Step, action: Backfill | Copy, shard: int) -> None:

@@ -3,11 +3,10 @@
 import time
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
-
-import psycopg
+from typing import Self
 
 from profiles.window import closed_because, contains
+from tasks.engines.session import Session
 from tasks.ledger.controls import control
 from tasks.model.errors import DataChanged, Paused
 from tasks.run import Run
@@ -22,7 +21,7 @@ class Boundary:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.profile = run.settings
-        self._conn: psycopg.Connection[Any] | None = None
+        self._conn: Session | None = None
         self._looked = 0.0
         self._rows: int | None = None
 
@@ -37,7 +36,7 @@ class Boundary:
             self._conn.close()
 
     @property
-    def conn(self) -> psycopg.Connection[Any]:
+    def conn(self) -> Session:
         """The session; a new one when the old one was lost."""
         if self._conn is None or self._conn.closed:
             self._conn = self.run.engine.connect("boundary")

@@ -1,6 +1,5 @@
 """constrain: let the rules of the new shape hold."""
 
-from tasks.engines.postgresql.drift import refuse_drift_since
 from tasks.ledger.steps import step_records
 from tasks.model.plan import Phase
 from tasks.model.status import StepState
@@ -22,5 +21,5 @@ def constrain(run: Run) -> int:
     with run.ledger("drift") as conn:
         records = step_records(conn, run.migration)
         if all(records[step.key].state is StepState.PENDING for step in run.plan.steps if step.phase in LATER):
-            refuse_drift_since(conn, run.plan)
+            run.engine.refuse_drift_since(conn, run.plan)
     return run_phase(run, Phase.CONSTRAIN)

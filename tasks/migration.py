@@ -7,14 +7,9 @@ profile wants undone is undone. A flow of one's own inherits all of it by one `w
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from tasks.approve import AwaitingApproval, approved
-from tasks.engines.postgresql.drift import refuse_drift
-from tasks.engines.postgresql.sessions import require_privileges
-from tasks.engines.postgresql.translate import in_our_words
+from tasks.engines.translate import in_our_words
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition
@@ -27,7 +22,6 @@ from tasks.report import plan_artifact, report
 from tasks.rollback import rollback
 from tasks.run import Run, actor, new_run_id, say
 
-Connection = psycopg.Connection[Any]
 _S = MigrationState
 FRESH = (_S.PLANNED, _S.ROLLED_BACK)
 FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
@@ -124,7 +118,7 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
                 "the plan was replaced while this run began", where=run.migration, hint="Run again."
             )
         if record.state in FRESH:
-            refuse_drift(conn, record.plan)
+            run.engine.refuse_drift(conn, record.plan)
         held = run.model_copy(update={"epoch": epoch})
         now = record.state
         if now in (*FRESH, *FORWARD):
@@ -145,7 +139,7 @@ def _first_plan(run: Run, spec: MigrationSpec) -> Plan | None:
         if install.is_installed(conn):
             return None
         plan = run.engine.plan(spec)
-        require_privileges(conn, plan.tables)
+        run.engine.require_privileges(conn, plan.tables)
         return plan
 
 

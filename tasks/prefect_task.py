@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.engines.postgresql.translate import in_our_words
+from tasks.engines.translate import in_our_words
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
 from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.protocol import Engine
+from tasks.engines.session import Session
 from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
@@ -44,7 +43,7 @@ class Run(Record):
         return load_profile(self.profile)
 
     @property
-    def engine(self) -> PostgresEngine:
+    def engine(self) -> Engine:
         """The database of the run."""
         return engine_of(self.profile, self.database, self.migration, self.run_id)
 
@@ -59,7 +58,7 @@ class Run(Record):
         return _plan(self)
 
     @contextmanager
-    def ledger(self, purpose: str = "ledger") -> Iterator[psycopg.Connection[Any]]:
+    def ledger(self, purpose: str = "ledger") -> Iterator[Session]:
         """Open a session for the ledger."""
         with self.engine.connect(purpose) as conn:
             yield conn
@@ -77,11 +76,14 @@ def _plan(run: Run) -> Plan:
         return load(conn, run.migration).plan
 
 
-def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> PostgresEngine:
-    """Return the engine of a database of a profile. Raises ProfileError when there is none."""
+POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
+
+
+def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> Engine:
+    """Return the engine of a database of a profile; its URL says which. Raises ProfileError when there is none."""
     profile = load_profile(profile_name)
     url = resolve_url(profile, database).get_secret_value()
-    if not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+    if not url.startswith(POSTGRESQL):
         raise ProfileError(
             "only PostgreSQL is supported so far",
             where=f"profile {profile.name}, databases.{database}",

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import psycopg
 
 from tasks.boundary import Boundary
 from tasks.engines.journal import AlreadyRecorded, Journal
+from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, step_records
 from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Reconcile, Step
 from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
 
-Connection = psycopg.Connection[Any]
+Connection = Session
 
 
 def run_phase(run: Run, phase: Phase) -> int:

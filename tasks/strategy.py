@@ -9,7 +9,7 @@ from prefect import Flow, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from tasks.engines.postgresql.translate import in_our_words
+from tasks.engines.translate import in_our_words
 from tasks.model.errors import Paused
 from tasks.model.status import Report
 

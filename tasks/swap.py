@@ -1,9 +1,6 @@
 """swap: the act, in one short transaction."""
 
-from typing import Any
-
-import psycopg
-
+from tasks.engines.session import Session
 from tasks.ledger.gates import count_rejections, last_gate
 from tasks.ledger.transitions import transition
 from tasks.model.errors import DataChanged, GateError
@@ -13,7 +10,7 @@ from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
 
-Connection = psycopg.Connection[Any]
+Connection = Session
 
 
 @verb("swap")

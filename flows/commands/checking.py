@@ -108,12 +108,13 @@ def audit_verify(profile: str, database: str, *, as_json: bool, verbose: bool) -
     """Recompute the audit log and hold it against its anchors."""
     with reported(as_json=as_json, verbose=verbose):
         evidence = Path(load_profile(profile).evidence)
-        with engine_for(profile, database).connect("audit") as conn:
+        engine = engine_for(profile, database)
+        with engine.connect("audit") as conn:
             verdict = verify(conn, evidence)
             if verdict.ok and not is_installed(conn):
                 raise StateError(
                     "this database has no ledger, and no anchor knows of one",
-                    where=f"database {conn.info.dbname}",
+                    where=f"database {engine.database_name}",
                     hint="Check the profile and the evidence folder.",
                 )
         if not verdict.ok:

@@ -21,9 +21,11 @@ from flows.commands.subject import engine_for
 from flows.terminal import out, print_json
 from profiles.loader import load as load_profile
 from profiles.model import Profile
+from tasks.engines.mysql.session import MariaSession
 from tasks.engines.postgresql.address import redact, where
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import require_direct, require_primary, require_version, require_writable
+from tasks.engines.protocol import Engine
 from tasks.ledger.install import is_installed, versions
 from tasks.ledger.state import listing
 from tasks.model.errors import ChangeoverError
@@ -70,6 +72,9 @@ def _checks(profile: str, database: str) -> Iterator[Check]:
     try:
         engine = engine_for(profile, database)
         with engine.connect("doctor") as conn:
+            if isinstance(conn, MariaSession):
+                yield from _maria(engine, conn)
+                return
             yield Check(name="connection", level="ok", found=f"{where(conn)} as {conn.info.user}")
             yield from _server(conn)
             yield _ledger(conn)
@@ -79,6 +84,15 @@ def _checks(profile: str, database: str) -> Iterator[Check]:
     except psycopg.Error as error:
         said = redact(error.diag.message_primary or type(error).__name__)
         yield Check(name="connection", level="fail", found=said, remedy="Look at the log of the server.")
+
+
+def _maria(engine: Engine, conn: MariaSession) -> Iterator[Check]:
+    yield Check(name="connection", level="ok", found=conn.place)
+    try:
+        engine.check()
+        yield Check(name="server version", level="ok", found=conn.dialect.name)
+    except ChangeoverError as error:
+        yield _failed("server", error)
 
 
 def _package(name: str) -> Check:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+import pymysql
 import typer
 
 from flows.terminal import err, print_json
 from tasks.engines.postgresql.address import redact
-from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.protocol import Engine
+from tasks.engines.translate import DRIVER
 from tasks.ledger.state import MigrationSummary, listing
 from tasks.ledger.steps import step_records
 from tasks.model.errors import ChangeoverError, DataChanged
@@ -38,11 +40,11 @@ class Witness:
     """Remembers what the ledger said before a command changes anything, to tell afterwards what it did."""
 
     def __init__(self) -> None:
-        self._engine: PostgresEngine | None = None
+        self._engine: Engine | None = None
         self._migration = ""
         self._before = _Moment(summary=None)
 
-    def watch(self, engine: PostgresEngine, migration: str) -> None:
+    def watch(self, engine: Engine, migration: str) -> None:
         """Look at the ledger now. What fails before this call has changed nothing."""
         self._before = _look(engine, migration)
         self._engine, self._migration = engine, migration
@@ -54,7 +56,7 @@ class Witness:
             return None
         try:
             now = _look(self._engine, self._migration).summary
-        except (ChangeoverError, psycopg.Error):
+        except (ChangeoverError, *DRIVER):
             return None
         return now.state if now else None
 
@@ -64,12 +66,12 @@ class Witness:
             return DataChanged.NO
         try:
             now = _look(self._engine, self._migration)
-        except (ChangeoverError, psycopg.Error):
+        except (ChangeoverError, *DRIVER):
             return DataChanged.UNKNOWN
         return _verdict(self._migration, self._before, now)
 
 
-def _look(engine: PostgresEngine, migration: str) -> _Moment:
+def _look(engine: Engine, migration: str) -> _Moment:
     with engine.connect("look") as conn:
         summary = next((m for m in listing(conn) if m.id == migration), None)
         if summary is None:
@@ -144,7 +146,10 @@ def _of(error: ChangeoverError) -> dict[str, object]:
 def _surprise(error: BaseException) -> dict[str, object]:
     """Name an error that nobody foresaw. PostgreSQL's own detail is left out: it quotes rows."""
     kind = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}"
-    if isinstance(error, psycopg.Error):
+    if isinstance(error, pymysql.err.MySQLError):
+        # Its texts quote values.
+        what = f"{kind}: the server said {error.args[0] if error.args else 'nothing'}"
+    elif isinstance(error, psycopg.Error):
         said = error.diag.message_primary or str(error).splitlines()[:1]
         what = f"{kind}: {said if isinstance(said, str) else ''.join(said)}"
     else:

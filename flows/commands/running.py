@@ -9,7 +9,6 @@ from flows.commands.prefect_settings import prepare
 from flows.commands.subject import Subject, engine_for, subject_of
 from flows.terminal import err, facts, out, print_json
 from flows.watch import Watch
-from tasks.engines.postgresql.address import parameters
 from tasks.ledger.controls import clear_control
 from tasks.model.errors import Paused, Refused, StateError
 from tasks.model.source import is_spec
@@ -164,7 +163,7 @@ def _ask(subject: Subject, *, yes: bool, as_json: bool) -> None:
         err().print()
     if yes or not subject.profile.confirm:
         return
-    name = parameters(subject.engine.url).get("dbname", "")
+    name = subject.engine.database_name
     if as_json or not sys.stdin.isatty():
         raise UnconfirmedError(
             f"the profile {subject.profile.name} asks for the name of the database, and nobody is there to type it",

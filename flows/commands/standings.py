@@ -19,8 +19,9 @@ def status(name: str | None, profile: str, database: str, *, as_json: bool, verb
     """Show where one migration stands, or all."""
     with reported(as_json=as_json, verbose=verbose):
         needed = load_profile(profile).approvals
-        with engine_for(profile, database).connect("status") as conn:
-            one = read(conn, name) if name is not None else None
+        engine = engine_for(profile, database)
+        with engine.connect("status") as conn:
+            one = read(conn, engine, name) if name is not None else None
             every = listing(conn) if one is None else ()
         if one is None:
             _all(every, as_json=as_json)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from profiles.loader import load as load_profile
 from profiles.model import Profile
-from tasks.engines.postgresql.address import where
-from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.protocol import Engine
 from tasks.ledger import state
 from tasks.ledger.state import MigrationSummary
 from tasks.ledger.steps import step_records
@@ -29,7 +28,7 @@ class Subject:
 
     name: str
     profile: Profile
-    engine: PostgresEngine
+    engine: Engine
     plan: Plan
     summary: MigrationSummary | None = None
     """None: the ledger does not know it yet."""
@@ -41,7 +40,7 @@ class Subject:
     @property
     def address(self) -> str:
         """Where the database is, without any secret."""
-        return where(self.engine.url)
+        return self.engine.address
 
     @property
     def begun(self) -> bool:
@@ -49,7 +48,7 @@ class Subject:
         return self.summary is not None and self.summary.state not in FRESH
 
 
-def engine_for(profile: str, database: str) -> PostgresEngine:
+def engine_for(profile: str, database: str) -> Engine:
     """Return the engine of a command: its sessions are none of a run's, which the next run would end."""
     return engine_of(profile, database, "command line", new_run_id())
 
@@ -80,7 +79,7 @@ def subject_of(target: str, profile: str, database: str) -> Subject:
     return Subject(name=spec.migration, profile=settings, engine=engine, plan=plan, summary=summary, notes=told)
 
 
-def _known(name: str, profile: Profile, engine: PostgresEngine) -> Subject:
+def _known(name: str, profile: Profile, engine: Engine) -> Subject:
     with engine.connect("look") as conn:
         record = state.load(conn, name)
         records = step_records(conn, name)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
-import psycopg
+from tasks.engines.session import Session
 
-Connection = psycopg.Connection[Any]
+Connection = Session
 
 
 class AlreadyRecorded(Exception):  # noqa: N818 - not an error: the outcome of a commit that was cut off

@@ -9,8 +9,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import tenacity
+
+from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
+from tasks.engines.retrying import OnRetry
+from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
 from tasks.model.spec import MigrationSpec
@@ -24,8 +29,20 @@ class Engine(Protocol):
     def url(self) -> str:
         """Where it is, password included: for gates, never for a log."""
 
-    def connect(self, purpose: str) -> AbstractContextManager[Any]:
-        """Open a session, named after the run and its purpose."""
+    @property
+    def limits(self) -> Limits:
+        """What applications may feel."""
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people: no user, no password."""
+
+    @property
+    def database_name(self) -> str:
+        """What people type to confirm."""
+
+    def connect(self, purpose: str) -> Session:
+        """Open a session, named after the run and its purpose. Close it, or use `with`."""
 
     def check(self) -> None:
         """Refuse a server that cannot be used at all: a standby, a pooler, a version that is not known."""
@@ -64,3 +81,27 @@ class Engine(Protocol):
 
     def hold(self, tables: tuple[str, ...]) -> AbstractContextManager[Any]:
         """Keep other runs away from tables for as long as the context lasts, and end what dead ones left."""
+
+    def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:
+        """Try again what can pass by itself: the whole transaction, bounded, with jitter."""
+
+    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+        """Refuse a role that cannot alter the tables; raises PreflightError."""
+
+    def refuse_drift(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when the tables are not what the plan was made for."""
+
+    def refuse_drift_since(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when more has changed than the plan has done up to the gate."""
+
+    def count(self, conn: Session, query: str) -> int:
+        """Return how many rows a query of the plan gives, over all rows, however long it takes."""
+
+    def lag_bytes(self, conn: Session) -> int | None:
+        """Return how far the slowest replica is behind; None: unknown."""
+
+    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
+        """Return the latency of a read by key."""
+
+    def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:
+        """Tell whether some run of a migration is alive, and for whom it waits."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.ledger._session import Connection, Instant, one_row
+from tasks.engines.mysql.session import MariaSession
+from tasks.ledger._session import Connection, Instant, Statement, one_row
 from tasks.ledger.audit import AuditRecord, head
 from tasks.ledger.install import installation_id
 from tasks.model.base import Record
@@ -40,9 +41,7 @@ def database_id(conn: Connection) -> str:
     schema, or the whole database, is dropped and made again. It changes when the database is renamed, or
     moved by dump and restore.
     """
-    row = one_row(
-        conn, "select system_identifier::text as cluster, current_database() as name from pg_control_system()"
-    )
+    row = one_row(conn, _IDENTITY)
     assert row is not None
     name = str(row["name"])
     # The digest keeps apart names that differ in case or in characters that a file name cannot have.
@@ -60,14 +59,27 @@ def anchor_head(conn: Connection, evidence: Path) -> Anchor | None:
     Call it after the commit: StepError within a transaction that has written something, which could still be
     rolled back and leave an anchor that accuses the log.
     """
-    row = one_row(conn, "select pg_current_xact_id_if_assigned() is not null as dirty")
-    if row and row["dirty"]:
+    if _dirty(conn):
         raise StepError("an anchor needs a committed record", hint="Commit the transaction first.")
     installation = installation_id(conn)
     newest = None if installation is None else head(conn)
     if installation is None or newest is None:
         return None
     return write_anchor(evidence, database_id(conn), newest, installation)
+
+
+_IDENTITY = Statement(
+    postgresql="select system_identifier::text as cluster, current_database() as name from pg_control_system()",
+    # The identity of a server may hold what a file name cannot.
+    mysql=("select sha2(@@server_uid, 256) as cluster, database() as name",),
+)
+
+
+def _dirty(conn: Connection) -> bool:
+    if isinstance(conn, MariaSession):
+        return conn.in_transaction
+    row = one_row(conn, "select pg_current_xact_id_if_assigned() is not null as dirty")
+    return bool(row and row["dirty"])
 
 
 def write_anchor(evidence: Path, database: str, newest: AuditRecord, installation: str) -> Anchor:

@@ -4,12 +4,29 @@ from datetime import datetime
 from typing import Literal
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, Instant, all_rows, atomic, one_row
+from tasks.ledger._session import Connection, Instant, Statement, all_rows, atomic, one_row
 from tasks.ledger.state import summary
 from tasks.model.base import Record
 from tasks.model.errors import StateError
 
 Decision = Literal["approve", "reject"]
+_DECIDE = Statement(
+    postgresql="""
+        insert into changeover.approvals (migration, plan_digest, approver, decision, reason, expires_at)
+        values (%(migration)s, %(digest)s, %(person)s, %(decision)s, %(reason)s, %(expires)s)
+        returning plan_digest, approver, decision, reason, at, expires_at
+        """,
+    mysql=(
+        """
+        insert into changeover.approvals (migration, plan_digest, approver, decision, reason, expires_at)
+        values (%(migration)s, %(digest)s, %(person)s, %(decision)s, %(reason)s, %(expires)s)
+        """,
+        """
+        select plan_digest, approver, decision, reason, at, expires_at
+          from changeover.approvals where id = last_insert_id()
+        """,
+    ),
+)
 
 
 class Approval(Record):
@@ -53,12 +70,15 @@ def approve(
             )
         row = one_row(
             conn,
-            """
-            insert into changeover.approvals (migration, plan_digest, approver, decision, reason, expires_at)
-            values (%s, %s, %s, %s, %s, %s)
-            returning plan_digest, approver, decision, reason, at, expires_at
-            """,
-            (migration, plan_digest, person, decision, audit.storable(reason), expires_at),
+            _DECIDE,
+            {
+                "migration": migration,
+                "digest": plan_digest,
+                "person": person,
+                "decision": decision,
+                "reason": audit.storable(reason),
+                "expires": expires_at,
+            },
         )
         made = Approval.model_validate(row)
         until = made.expires_at.isoformat() if made.expires_at else "never"

@@ -20,18 +20,18 @@ from psycopg.types.json import Jsonb
 from tasks.ledger._session import (
     Connection,
     Instant,
+    Statement,
     atomic,
-    lock_key,
+    lock_until_commit,
     one_row,
     require_read_committed,
-    write,
 )
 from tasks.model.base import Record
 
 GENESIS = "0" * 64
 """What the first record names as its predecessor."""
 BODY_VERSION = 1
-_LOCK = lock_key("audit")
+_LOCK = "audit"
 
 Detail = Mapping[str, str | int | bool]
 """Facts for people: names, counts and digests. Never a secret, never a value of a row."""
@@ -97,7 +97,7 @@ def append(
     database must survive a crash of it. Needs a read committed transaction (StepError).
     """
     with atomic(conn):
-        write(conn, "select pg_advisory_xact_lock(%s)", (_LOCK,))
+        lock_until_commit(conn, _LOCK)
         content = _circumstances(conn)
         require_read_committed(str(content.pop("isolation")), "the audit log")
         prev_hash = str(content.pop("prev_hash"))
@@ -110,13 +110,7 @@ def append(
 
 def head(conn: Connection) -> AuditRecord | None:
     """Return the newest record that this transaction sees, or None when the log is empty."""
-    row = one_row(
-        conn,
-        """
-        select seq, prev_hash, hash, at, actor, role, place, action, subject, outcome, digest, detail, body
-          from changeover.audit order by seq desc limit 1
-        """,
-    )
+    row = one_row(conn, _HEAD)
     return None if row is None else AuditRecord.model_validate(row)
 
 
@@ -127,9 +121,14 @@ def storable(text: str) -> str:
 
 def _circumstances(conn: Connection) -> dict[str, object]:
     # A statement of its own, after the lock: its snapshot must see what the last holder committed.
-    row = one_row(
-        conn,
-        """
+    row = one_row(conn, _CIRCUMSTANCES, (GENESIS,))
+    assert row is not None
+    row.pop("durable", None)
+    return row
+
+
+_CIRCUMSTANCES = Statement(
+    postgresql="""
         select coalesce(max(a.seq), 0) + 1 as seq,
                coalesce((select hash from changeover.audit order by seq desc limit 1), %s) as prev_hash,
                to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at,
@@ -141,27 +140,56 @@ def _circumstances(conn: Connection) -> dict[str, object]:
                    when 'off' then set_config('synchronous_commit', 'on', true) end as durable
           from changeover.audit a
         """,
-        (GENESIS,),
-    )
-    assert row is not None
-    del row["durable"]
-    return row
+    mysql=(
+        """
+        select coalesce(max(a.seq), 0) + 1 as seq,
+               coalesce((select hash from changeover.audit order by seq desc limit 1), %s) as prev_hash,
+               date_format(utc_timestamp(6), '%%Y-%%m-%%dT%%H:%%i:%%s.%%fZ') as at,
+               current_user() as role, concat(database(), '@', @@hostname, ':', @@port) as place,
+               lower(replace(@@tx_isolation, '-', ' ')) as isolation
+          from changeover.audit a
+        """,
+    ),
+)
 
 
 def _insert(conn: Connection, content: dict[str, object]) -> AuditRecord:
-    row = one_row(
-        conn,
-        """
+    row = one_row(conn, _INSERT, content | {"detail": Jsonb(content["detail"]), "moment": str(content["at"])[:-1]})
+    assert row is not None
+    return AuditRecord.model_validate(content | row)
+
+
+_INSERT = Statement(
+    postgresql="""
         insert into changeover.audit
                (seq, prev_hash, hash, at, actor, role, place, action, subject, outcome, digest, detail, body)
         values (%(seq)s, %(prev_hash)s, %(hash)s, %(at)s, %(actor)s, %(role)s, %(place)s, %(action)s,
                 %(subject)s, %(outcome)s, %(digest)s, %(detail)s, %(body)s)
         returning at
         """,
-        content | {"detail": Jsonb(content["detail"])},
-    )
-    assert row is not None
-    return AuditRecord.model_validate(content | row)
+    mysql=(
+        """
+        insert into changeover.audit
+               (seq, prev_hash, hash, at, actor, role, place, action, subject, outcome, digest, detail, body)
+        values (%(seq)s, %(prev_hash)s, %(hash)s, %(moment)s, %(actor)s, %(role)s, %(place)s, %(action)s,
+                %(subject)s, %(outcome)s, %(digest)s, %(detail)s, %(body)s)
+        """,
+        "select at from changeover.audit where seq = %(seq)s",
+    ),
+)
+_HEAD = Statement(
+    postgresql="""
+        select seq, prev_hash, hash, at, actor, role, place, action, subject, outcome, digest, detail, body
+          from changeover.audit order by seq desc limit 1
+        """,
+    mysql=(
+        """
+        select seq, prev_hash, hash, at, actor, role, place, action, subject, outcome, digest, detail, body
+          from changeover.audit order by seq desc limit 1
+        """,
+    ),
+    json=("detail",),
+)
 
 
 def _scalar(value: str | int | bool) -> str | int | bool:

@@ -3,10 +3,28 @@
 from psycopg.types.json import Jsonb
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, atomic, one_row, write
+from tasks.ledger._session import Connection, Statement, atomic, one_row, write
 from tasks.ledger.state import summary
 
 Value = str | int | bool
+_SET = Statement(
+    postgresql="""
+            insert into changeover.controls (migration, name, value, set_by) values (%s, %s, %s, %s)
+                on conflict (migration, name) do update
+               set value = excluded.value, set_by = excluded.set_by, set_at = clock_timestamp()
+            """,
+    mysql=(
+        """
+        insert into changeover.controls (migration, name, value, set_by) values (%s, %s, %s, %s)
+            on duplicate key update value = values(value), set_by = values(set_by), set_at = sysdate(6)
+        """,
+    ),
+)
+_GET = Statement(
+    postgresql="select value from changeover.controls where migration = %s and name = %s",
+    mysql=("select value from changeover.controls where migration = %s and name = %s",),
+    json=("value",),
+)
 
 
 def set_control(conn: Connection, migration: str, name: str, value: Value, actor: str) -> None:
@@ -16,15 +34,7 @@ def set_control(conn: Connection, migration: str, name: str, value: Value, actor
     """
     with atomic(conn):
         digest = summary(conn, migration).plan_digest
-        write(
-            conn,
-            """
-            insert into changeover.controls (migration, name, value, set_by) values (%s, %s, %s, %s)
-                on conflict (migration, name) do update
-               set value = excluded.value, set_by = excluded.set_by, set_at = clock_timestamp()
-            """,
-            (migration, name, Jsonb(value), actor),
-        )
+        write(conn, _SET, (migration, name, Jsonb(value), actor))
         audit.append(conn, actor, "set control", migration, "done", digest, {"control": name, "value": value})
 
 
@@ -40,9 +50,5 @@ def clear_control(conn: Connection, migration: str, name: str, actor: str) -> bo
 
 def control(conn: Connection, migration: str, name: str) -> Value | None:
     """Return the value of a control, or None when it is not set. Cheap: it is read at every batch."""
-    row = one_row(
-        conn,
-        "select value from changeover.controls where migration = %s and name = %s",
-        (migration, name),
-    )
+    row = one_row(conn, _GET, (migration, name))
     return None if row is None else row["value"]

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from psycopg.types.json import Jsonb
 
-from tasks.ledger._session import Connection, Instant, all_rows, atomic, one_row, write
+from tasks.ledger._session import Connection, Instant, Statement, all_rows, atomic, one_row, write, write_many
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, FencedError, StateError
 
@@ -15,6 +15,86 @@ Key = tuple[str, ...]
 
 _PAUSE = 30.0
 """Seconds: what is longer between two batches was a pause, or a throttle, and counts no further."""
+
+
+_LOCK_STEP = Statement(
+    postgresql="select 1 from changeover.steps where migration = %s and key = %s for no key update",
+    mysql=("select 1 from changeover.steps where migration = %s and `key` = %s for update",),
+)
+_CURSORS = Statement(
+    postgresql="""
+        select step, shard, low, high, position, rows, batches, batch_rows, state, started_at, updated_at
+          from changeover.cursors where migration = %s and step = %s order by shard
+        """,
+    mysql=(
+        """
+        select step, shard, low, high, position, `rows`, batches, batch_rows, state, started_at, updated_at
+          from changeover.cursors where migration = %s and step = %s order by shard
+        """,
+    ),
+    json=("low", "high", "position"),
+)
+_ADVANCE = Statement(
+    postgresql="""
+        update changeover.cursors
+           set position = %(position)s, rows = rows + %(rows)s, batches = batches + 1,
+               batch_rows = %(batch_rows)s, state = 'running',
+               started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp(),
+               seconds = seconds
+                   + least(extract(epoch from clock_timestamp() - greatest(updated_at, started_at)), %(pause)s)
+         where migration = %(id)s and step = %(step)s and shard = %(shard)s
+           and (%(batches)s::bigint is null or batches = %(batches)s::bigint)
+        """,
+    # Assignments are made from left to right here: `seconds` comes before what it is computed from.
+    mysql=(
+        """
+        update changeover.cursors
+           set seconds = seconds + least(
+                   timestampdiff(microsecond, greatest(updated_at, coalesce(started_at, updated_at)), sysdate(6)) / 1e6,
+                   %(pause)s),
+               position = %(position)s, `rows` = `rows` + %(rows)s, batches = batches + 1,
+               batch_rows = %(batch_rows)s, state = 'running',
+               started_at = coalesce(started_at, sysdate(6)), updated_at = sysdate(6)
+         where migration = %(id)s and step = %(step)s and shard = %(shard)s
+           and (%(batches)s is null or batches = %(batches)s)
+        """,
+    ),
+)
+_FINISH = Statement(
+    postgresql="""
+        update changeover.cursors
+           set state = 'done', started_at = coalesce(started_at, clock_timestamp()),
+               updated_at = clock_timestamp()
+         where migration = %s and step = %s and shard = %s
+        """,
+    mysql=(
+        """
+        update changeover.cursors
+           set state = 'done', started_at = coalesce(started_at, sysdate(6)), updated_at = sysdate(6)
+         where migration = %s and step = %s and shard = %s
+        """,
+    ),
+)
+_PROGRESS = Statement(
+    postgresql="""
+        select c.step, sum(c.rows)::bigint as rows, sum(c.batches)::bigint as batches, count(*) as shards,
+               count(*) filter (where c.state = 'done') as shards_done,
+               min(c.started_at) as started_at, max(c.updated_at) as updated_at, max(c.seconds) as seconds
+          from changeover.cursors c join changeover.steps s on s.migration = c.migration and s.key = c.step
+         where c.migration = %s
+         group by c.step, s.position order by s.position
+        """,
+    mysql=(
+        """
+        select c.step, cast(sum(c.`rows`) as signed) as `rows`, cast(sum(c.batches) as signed) as batches,
+               count(*) as shards, cast(sum(c.state = 'done') as signed) as shards_done,
+               min(c.started_at) as started_at, max(c.updated_at) as updated_at, max(c.seconds) as seconds
+          from changeover.cursors c join changeover.steps s on s.migration = c.migration and s.`key` = c.step
+         where c.migration = %s
+         group by c.step, s.position order by s.position
+        """,
+    ),
+)
 
 
 class CursorState(StrEnum):
@@ -73,37 +153,23 @@ def create_cursors(
     Call it after `fence`. Locks the step's row. Raises StateError when the plan has no such step.
     """
     with atomic(conn):
-        locked = one_row(
-            conn,
-            "select 1 from changeover.steps where migration = %s and key = %s for no key update",
-            (migration, step),
-        )
+        locked = one_row(conn, _LOCK_STEP, (migration, step))
         if locked is None:
             raise _lost(migration, step, "the plan in the ledger has no such step")
         present = cursors(conn, migration, step)
         if present or not ranges:
             return present
-        with conn.cursor() as cursor:
-            cursor.executemany(
-                """
-                insert into changeover.cursors (migration, step, shard, low, high)
-                values (%s, %s, %s, %s, %s)
-                """,
-                [(migration, step, shard, _json(low), _json(high)) for shard, (low, high) in enumerate(ranges)],
-            )
+        write_many(
+            conn,
+            "insert into changeover.cursors (migration, step, shard, low, high) values (%s, %s, %s, %s, %s)",
+            [(migration, step, shard, _json(low), _json(high)) for shard, (low, high) in enumerate(ranges)],
+        )
         return cursors(conn, migration, step)
 
 
 def cursors(conn: Connection, migration: str, step: str) -> tuple[Cursor, ...]:
     """Return the cursors of a step, by shard."""
-    rows = all_rows(
-        conn,
-        """
-        select step, shard, low, high, position, rows, batches, batch_rows, state, started_at, updated_at
-          from changeover.cursors where migration = %s and step = %s order by shard
-        """,
-        (migration, step),
-    )
+    rows = all_rows(conn, _CURSORS, (migration, step))
     return tuple(Cursor.model_validate(row) for row in rows)
 
 
@@ -126,16 +192,7 @@ def advance(
     """
     moved = write(
         conn,
-        """
-        update changeover.cursors
-           set position = %(position)s, rows = rows + %(rows)s, batches = batches + 1,
-               batch_rows = %(batch_rows)s, state = 'running',
-               started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp(),
-               seconds = seconds
-                   + least(extract(epoch from clock_timestamp() - greatest(updated_at, started_at)), %(pause)s)
-         where migration = %(id)s and step = %(step)s and shard = %(shard)s
-           and (%(batches)s::bigint is null or batches = %(batches)s::bigint)
-        """,
+        _ADVANCE,
         {
             "id": migration,
             "step": step,
@@ -161,34 +218,14 @@ def advance(
 
 def finish_cursor(conn: Connection, migration: str, step: str, shard: int) -> None:
     """Say that a shard is done, after `fence`; StateError when there is no such cursor."""
-    done = write(
-        conn,
-        """
-        update changeover.cursors
-           set state = 'done', started_at = coalesce(started_at, clock_timestamp()),
-               updated_at = clock_timestamp()
-         where migration = %s and step = %s and shard = %s
-        """,
-        (migration, step, shard),
-    )
+    done = write(conn, _FINISH, (migration, step, shard))
     if not done:
         raise _lost(migration, step, f"there is no cursor for shard {shard}")
 
 
 def progress(conn: Connection, migration: str) -> dict[str, Totals]:
     """Return the totals of every step that has cursors, by step, in the order of the plan."""
-    rows = all_rows(
-        conn,
-        """
-        select c.step, sum(c.rows)::bigint as rows, sum(c.batches)::bigint as batches, count(*) as shards,
-               count(*) filter (where c.state = 'done') as shards_done,
-               min(c.started_at) as started_at, max(c.updated_at) as updated_at, max(c.seconds) as seconds
-          from changeover.cursors c join changeover.steps s on s.migration = c.migration and s.key = c.step
-         where c.migration = %s
-         group by c.step, s.position order by s.position
-        """,
-        (migration,),
-    )
+    rows = all_rows(conn, _PROGRESS, (migration,))
     return {row["step"]: Totals.model_validate(row) for row in rows}
 
 

@@ -14,14 +14,14 @@ from typing import NoReturn
 from tasks.ledger import audit
 from tasks.ledger._session import (
     Connection,
+    Statement,
     atomic,
-    lock_key,
+    lock_until_commit,
     one_row,
     require_read_committed,
     require_transaction,
-    write,
 )
-from tasks.ledger.state import unknown
+from tasks.ledger.state import lock_of, unknown
 from tasks.model.errors import DataChanged, FencedError
 
 
@@ -33,16 +33,10 @@ def take_over(conn: Connection, migration: str, run_id: str, *, executor: str, f
     then its plan may still be replaced. Audits. Raises StateError when the migration is unknown.
     """
     with atomic(conn):
-        write(conn, "select pg_advisory_xact_lock(%s)", (_key(migration),))
+        lock_until_commit(conn, lock_of(migration))
         row = one_row(
             conn,
-            """
-            update changeover.migrations
-               set epoch = epoch + 1, run_id = %(run)s, flow_run_id = %(flow_run)s, executor = %(executor)s,
-                   updated_at = clock_timestamp()
-             where id = %(id)s
-            returning epoch, plan_digest
-            """,
+            _TAKE_OVER,
             {"id": migration, "run": run_id, "flow_run": flow_run_id, "executor": executor},
         )
         if row is None:
@@ -60,16 +54,9 @@ def fence(conn: Connection, migration: str, epoch: int) -> str:
     taken over, StateError when the migration is unknown, StepError outside a read committed transaction.
     """
     require_transaction(conn, "a fence")
-    write(conn, "select pg_advisory_xact_lock_shared(%s)", (_key(migration),))
+    lock_until_commit(conn, lock_of(migration), shared=True)
     # A statement of its own: its snapshot must be taken after the lock was had.
-    row = one_row(
-        conn,
-        """
-        select epoch, executor, current_setting('transaction_isolation') as isolation
-          from changeover.migrations where id = %s
-        """,
-        (migration,),
-    )
+    row = one_row(conn, _EPOCH, (migration,))
     if row is None:
         raise unknown(conn, migration)
     require_read_committed(row["isolation"], "a fence")
@@ -78,8 +65,36 @@ def fence(conn: Connection, migration: str, epoch: int) -> str:
     return str(row["executor"] or "changeover")
 
 
-def _key(migration: str) -> int:
-    return lock_key(f"migration:{migration}")
+_TAKE_OVER = Statement(
+    postgresql="""
+            update changeover.migrations
+               set epoch = epoch + 1, run_id = %(run)s, flow_run_id = %(flow_run)s, executor = %(executor)s,
+                   updated_at = clock_timestamp()
+             where id = %(id)s
+            returning epoch, plan_digest
+            """,
+    mysql=(
+        """
+        update changeover.migrations
+           set epoch = epoch + 1, run_id = %(run)s, flow_run_id = %(flow_run)s, executor = %(executor)s,
+               updated_at = sysdate(6)
+         where id = %(id)s
+        """,
+        "select epoch, plan_digest from changeover.migrations where id = %(id)s",
+    ),
+)
+_EPOCH = Statement(
+    postgresql="""
+        select epoch, executor, current_setting('transaction_isolation') as isolation
+          from changeover.migrations where id = %s
+        """,
+    mysql=(
+        """
+        select epoch, executor, lower(replace(@@tx_isolation, '-', ' ')) as isolation
+          from changeover.migrations where id = %s
+        """,
+    ),
+)
 
 
 def _fenced(migration: str, epoch: int, present: int) -> NoReturn:

@@ -3,10 +3,64 @@
 from psycopg.types.json import Json
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, Instant, atomic, one_row
+from tasks.ledger._session import Connection, Instant, Statement, atomic, one_row
 from tasks.ledger.fencing import fence
 from tasks.model.base import Record
 from tasks.model.status import GateResult
+
+_RECORD = Statement(
+    postgresql="""
+            insert into changeover.gates (migration, gate, plan_digest, passed, result, rejections, epoch)
+            select m.id, %(gate)s, m.plan_digest, %(passed)s, %(result)s, %(rejections)s, m.epoch
+              from changeover.migrations m where m.id = %(id)s
+            returning plan_digest
+            """,
+    mysql=(
+        """
+        insert into changeover.gates (migration, gate, plan_digest, passed, result, rejections, epoch)
+        select m.id, %(gate)s, m.plan_digest, %(passed)s, %(result)s, %(rejections)s, m.epoch
+          from changeover.migrations m where m.id = %(id)s
+        """,
+        "select plan_digest from changeover.migrations where id = %(id)s",
+    ),
+)
+_LAST = Statement(
+    postgresql="""
+        select g.gate, g.plan_digest, g.passed, g.result, g.rejections, g.epoch, g.at
+          from changeover.gates g join changeover.migrations m on m.id = g.migration
+         where g.migration = %s and g.gate = %s
+           and g.plan_digest = m.plan_digest and g.epoch >= m.attempt_epoch
+         order by g.id desc limit 1
+        """,
+    mysql=(
+        """
+        select g.gate, g.plan_digest, g.passed, g.result, g.rejections, g.epoch, g.at
+          from changeover.gates g join changeover.migrations m on m.id = g.migration
+         where g.migration = %s and g.gate = %s
+           and g.plan_digest = m.plan_digest and g.epoch >= m.attempt_epoch
+         order by g.id desc limit 1
+        """,
+    ),
+    json=("result",),
+)
+_COUNT = Statement(
+    postgresql="""
+        select count(*) as rejections
+          from changeover.rejections r join changeover.migrations m on m.id = r.migration
+         where r.migration = %(id)s and r.id > m.attempt_rejection
+           and (%(direction)s::text is null or r.direction = %(direction)s::text)
+           and (%(table)s::text is null or r.table_name = %(table)s::text)
+        """,
+    mysql=(
+        """
+        select count(*) as rejections
+          from changeover.rejections r join changeover.migrations m on m.id = r.migration
+         where r.migration = %(id)s and r.id > m.attempt_rejection
+           and (%(direction)s is null or r.direction = %(direction)s)
+           and (%(table)s is null or r.table_name = %(table)s)
+        """,
+    ),
+)
 
 
 class GateRecord(Record):
@@ -31,12 +85,7 @@ def record_gate(conn: Connection, migration: str, epoch: int, result: GateResult
         executor = fence(conn, migration, epoch)
         row = one_row(
             conn,
-            """
-            insert into changeover.gates (migration, gate, plan_digest, passed, result, rejections, epoch)
-            select m.id, %(gate)s, m.plan_digest, %(passed)s, %(result)s, %(rejections)s, m.epoch
-              from changeover.migrations m where m.id = %(id)s
-            returning plan_digest
-            """,
+            _RECORD,
             {
                 "id": migration,
                 "gate": result.gate,
@@ -63,17 +112,7 @@ def last_gate(conn: Connection, migration: str, gate: str) -> GateRecord | None:
 
     A gate that passed before a rollback, or for another plan, never counts.
     """
-    row = one_row(
-        conn,
-        """
-        select g.gate, g.plan_digest, g.passed, g.result, g.rejections, g.epoch, g.at
-          from changeover.gates g join changeover.migrations m on m.id = g.migration
-         where g.migration = %s and g.gate = %s
-           and g.plan_digest = m.plan_digest and g.epoch >= m.attempt_epoch
-         order by g.id desc limit 1
-        """,
-        (migration, gate),
-    )
+    row = one_row(conn, _LAST, (migration, gate))
     return None if row is None else GateRecord.model_validate(row)
 
 
@@ -83,13 +122,7 @@ def count_rejections(
     """Count the values that the dual-write triggers could not write in the present attempt."""
     row = one_row(
         conn,
-        """
-        select count(*) as rejections
-          from changeover.rejections r join changeover.migrations m on m.id = r.migration
-         where r.migration = %(id)s and r.id > m.attempt_rejection
-           and (%(direction)s::text is null or r.direction = %(direction)s::text)
-           and (%(table)s::text is null or r.table_name = %(table)s::text)
-        """,
+        _COUNT,
         {"id": migration, "direction": direction, "table": table},
     )
     return 0 if row is None else int(row["rejections"])

@@ -1,14 +1,17 @@
 """What the role that runs migrations may do in the ledger, where another role owns it."""
 
+from typing import Any
+
+import psycopg
 from psycopg import sql
 
-from tasks.ledger._session import Connection, atomic
+from tasks.ledger._session import atomic
 
 _KEPT = ("audit", "approvals", "gates", "rejections")
 _CHANGED = ("migrations", "steps", "cursors", "controls", "snapshots", "versions")
 
 
-def grant_writer(conn: Connection, role: str) -> None:
+def grant_writer(conn: psycopg.Connection[Any], role: str) -> None:
     """Let a role run migrations, without the means to change what was recorded.
 
     On the audit log, approvals, gates and rejections it may INSERT and SELECT, nothing else; only the owner,

@@ -1,7 +1,7 @@
 """Create the ledger in a database, and bring an older one forward.
 
-The files of `sql/` are the versions of the schema, in order: `0001_*.sql` makes version 1 and so on. A file
-that was released is never edited; a change is a new file. There is no way back, and none is needed: rows of
+The files of `sql/`, and of `sql/mysql/`, are the versions of the schema, in order: `0001_*.sql` makes version 1 and so
+on. A file that was released is never edited; a change is a new file. There is no way back, and none is needed: rows of
 an older version stay valid in a newer one.
 """
 
@@ -9,16 +9,27 @@ import re
 import uuid
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pymysql
 
+from tasks.engines.mysql.session import MariaSession
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, atomic, has_table, lock_key, one_row, write
-from tasks.model.errors import PreflightError, StateError
+from tasks.ledger._session import (
+    Connection,
+    Statement,
+    atomic,
+    database_of,
+    has_table,
+    lock_until_commit,
+    one_row,
+)
+from tasks.model.errors import PreflightError, StateError, TransientError
 from tasks.model.names import quote
 
 _SQL = Path(__file__).parent / "sql"
-_LOCK = lock_key("install")
+_LOCK = "install"
 _TAKEN = (
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,
@@ -37,15 +48,19 @@ create table if not exists changeover.installation (
 
 
 @cache
-def versions() -> dict[int, Path]:
+def versions(folder: Path = _SQL) -> dict[int, Path]:
     """Return the file that makes each version of the schema, in order."""
-    found = sorted(_SQL.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    found = sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     return {int(re.split("_", path.name)[0]): path for path in found}
 
 
 def is_installed(conn: Connection) -> bool:
     """Return True when the ledger is there, in the version of this program."""
-    return _version(conn) == max(versions())
+    return _version(conn) == _newest(conn)
+
+
+def _newest(conn: Connection) -> int:
+    return max(versions(_SQL / "mysql") if isinstance(conn, MariaSession) else versions())
 
 
 def installation_id(conn: Connection) -> str | None:
@@ -63,8 +78,11 @@ def install(conn: Connection, *, actor: str = "changeover", version: int | None 
     record, hence with the lock of the audit log. Raises StateError when the ledger was made by a newer
     program, PreflightError when the role may not create it or the schema belongs to something else.
     """
-    wanted = max(versions()) if version is None else version
+    wanted = _newest(conn) if version is None else version
     if _version(conn) == wanted:
+        return
+    if isinstance(conn, MariaSession):
+        _install_on_maria(conn, actor, wanted)
         return
     try:
         with atomic(conn):
@@ -83,15 +101,47 @@ def install(conn: Connection, *, actor: str = "changeover", version: int | None 
         ) from error
 
 
-def _install(conn: Connection, actor: str, wanted: int) -> None:
-    write(conn, "select pg_advisory_xact_lock(%s)", (_LOCK,))
-    present = _version(conn)
+def _install_on_maria(conn: MariaSession, actor: str, wanted: int) -> None:
+    """Create what is missing: there, every statement commits by itself, and may be run again."""
+    row = conn.execute("select get_lock(%s, 10)", (f"changeover.install.{conn.database}"[:64],)).fetchone()
+    if row is None or row[0] != 1:
+        raise TransientError("somebody else installs the ledger", where=conn.place, hint="Run again.")
+    try:
+        present = _version(conn)
+        _refuse_newer(conn, present, wanted)
+        for version, path in versions(_SQL / "mysql").items():
+            if present < version <= wanted:
+                for statement in path.read_text(encoding="utf-8").split(";\n"):
+                    if statement.strip():
+                        conn.execute(statement)
+        with conn.transaction():
+            if _version(conn) != wanted:
+                _record(conn, actor, present, wanted)
+    except pymysql.err.OperationalError as error:
+        if error.args[0] not in (1044, 1142, 1227, 1370, 1419):
+            raise
+        raise PreflightError(
+            "the user may not create the ledger",
+            where=conn.place,
+            hint="Grant create, alter, drop, index, trigger, select, insert, update and delete on this database.",
+        ) from None
+    finally:
+        conn.execute("do release_lock(%s)", (f"changeover.install.{conn.database}"[:64],))
+
+
+def _refuse_newer(conn: Connection, present: int, wanted: int) -> None:
     if present > wanted:
         raise StateError(
             f"the ledger has version {present}, newer than the {wanted} of this program",
-            where=f"schema changeover of database {conn.info.dbname}",
+            where=f"schema changeover of database {database_of(conn)}",
             hint="Upgrade Changeover on this machine.",
         )
+
+
+def _install(conn: psycopg.Connection[Any], actor: str, wanted: int) -> None:
+    lock_until_commit(conn, _LOCK)
+    present = _version(conn)
+    _refuse_newer(conn, present, wanted)
     if present == wanted:
         return
     conn.execute(_FOUNDATION)
@@ -101,20 +151,29 @@ def _install(conn: Connection, actor: str, wanted: int) -> None:
     _record(conn, actor, present, wanted)
 
 
-def _record(conn: Connection, actor: str, present: int, version: int) -> None:
-    row = one_row(
-        conn,
-        """
+_INSTALLED = Statement(
+    postgresql="""
         insert into changeover.installation as i (id, version) values (%s, %s)
             on conflict (only_one) do update set version = excluded.version, upgraded_at = clock_timestamp()
         returning i.id
         """,
-        (uuid.uuid4().hex, version),
-    )
+    mysql=(
+        """
+        insert into changeover.installation (id, version) values (%s, %s)
+            on duplicate key update version = values(version), upgraded_at = sysdate(6)
+        """,
+        # The parameters again: every part gets all of them.
+        "select id from changeover.installation where %s <> '' and %s > 0",
+    ),
+)
+
+
+def _record(conn: Connection, actor: str, present: int, version: int) -> None:
+    row = one_row(conn, _INSTALLED, (uuid.uuid4().hex, version))
     if row and has_table(conn, "audit"):
         action = "upgrade ledger" if present else "install ledger"
         detail: audit.Detail = {"installation": str(row["id"]), "from": present, "to": version}
-        audit.append(conn, actor, action, conn.info.dbname, "done", detail=detail)
+        audit.append(conn, actor, action, database_of(conn), "done", detail=detail)
 
 
 def _version(conn: Connection) -> int:

@@ -4,10 +4,31 @@ from typing import Any
 
 from psycopg.types.json import Json
 
-from tasks.ledger._session import Connection, one_row, write
+from tasks.ledger._session import Connection, Statement, one_row, write
 
 Payload = dict[str, Any]
 """JSON: numbers that are not integers belong in strings."""
+
+
+_SAVE = Statement(
+    postgresql="""
+        insert into changeover.snapshots as s (migration, name, payload) values (%(id)s, %(name)s, %(payload)s)
+            on conflict (migration, name) do update
+           set payload = excluded.payload, at = clock_timestamp() where %(replace)s
+        """,
+    mysql=(
+        """
+        insert into changeover.snapshots (migration, name, payload) values (%(id)s, %(name)s, %(payload)s)
+            on duplicate key update payload = if(%(replace)s, values(payload), payload),
+                                    at = if(%(replace)s, sysdate(6), at)
+        """,
+    ),
+)
+_LOAD = Statement(
+    postgresql="select payload from changeover.snapshots where migration = %s and name = %s",
+    mysql=("select payload from changeover.snapshots where migration = %s and name = %s",),
+    json=("payload",),
+)
 
 
 def save_snapshot(conn: Connection, migration: str, name: str, payload: Payload, *, replace: bool = False) -> bool:
@@ -17,23 +38,11 @@ def save_snapshot(conn: Connection, migration: str, name: str, payload: Payload,
     not displace what was there before. They are forgotten when the migration is rolled back. `replace`
     overwrites them.
     """
-    saved = write(
-        conn,
-        """
-        insert into changeover.snapshots as s (migration, name, payload) values (%s, %s, %s)
-            on conflict (migration, name) do update
-           set payload = excluded.payload, at = clock_timestamp() where %s
-        """,
-        (migration, name, Json(payload), replace),
-    )
-    return bool(saved)
+    parameters = {"id": migration, "name": name, "payload": Json(payload), "replace": replace}
+    return bool(write(conn, _SAVE, parameters))
 
 
 def load_snapshot(conn: Connection, migration: str, name: str) -> Payload | None:
     """Return the facts kept under a name, or None."""
-    row = one_row(
-        conn,
-        "select payload from changeover.snapshots where migration = %s and name = %s",
-        (migration, name),
-    )
+    row = one_row(conn, _LOAD, (migration, name))
     return None if row is None else dict(row["payload"])

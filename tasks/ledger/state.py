@@ -5,7 +5,18 @@ from hashlib import sha256
 from typing import LiteralString
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, Instant, all_rows, atomic, one_row, write
+from tasks.ledger._session import (
+    Connection,
+    Instant,
+    Statement,
+    all_rows,
+    atomic,
+    database_of,
+    make_lock,
+    one_row,
+    write,
+    write_many,
+)
 from tasks.ledger.install import is_installed
 from tasks.model.base import Record
 from tasks.model.errors import AuditError, StateError
@@ -17,6 +28,81 @@ _SUMMARY: LiteralString = """
     id, strategy, profile, database, state, epoch, attempt_epoch, run_id, flow_run_id, executor, author,
     plan_digest, spec_digest, message, created_at, updated_at, swapped_at
 """
+
+
+_CREATE = Statement(
+    postgresql="""
+            insert into changeover.migrations
+                   (id, strategy, profile, database, state, author, plan, plan_sha256, plan_digest,
+                    spec_digest)
+            values (%(id)s, %(strategy)s, %(profile)s, %(database)s, %(state)s, %(author)s, %(plan)s,
+                    %(sha256)s, %(digest)s, %(spec)s)
+                on conflict (id) do nothing
+            """,
+    mysql=(
+        """
+        insert into changeover.migrations
+               (id, strategy, profile, `database`, state, author, plan, plan_sha256, plan_digest, spec_digest)
+        values (%(id)s, %(strategy)s, %(profile)s, %(database)s, %(state)s, %(author)s, %(plan)s,
+                %(sha256)s, %(digest)s, %(spec)s)
+            on duplicate key update id = id
+        """,
+    ),
+)
+_REPLACE = Statement(
+    postgresql="""
+            update changeover.migrations
+               set strategy = %(strategy)s, profile = %(profile)s, database = %(database)s,
+                   author = %(author)s, plan = %(plan)s, plan_sha256 = %(sha256)s,
+                   plan_digest = %(digest)s, spec_digest = %(spec)s,
+                   epoch = epoch + 1, message = '', updated_at = clock_timestamp()
+             where id = %(id)s
+            """,
+    mysql=(
+        """
+        update changeover.migrations
+           set strategy = %(strategy)s, profile = %(profile)s, `database` = %(database)s,
+               author = %(author)s, plan = %(plan)s, plan_sha256 = %(sha256)s,
+               plan_digest = %(digest)s, spec_digest = %(spec)s,
+               epoch = epoch + 1, message = '', updated_at = sysdate(6)
+         where id = %(id)s
+        """,
+    ),
+)
+_MYSQL_SUMMARY: LiteralString = _SUMMARY.replace(" database,", " `database`,")
+_ONE = Statement(
+    postgresql=f"select {_SUMMARY} from changeover.migrations where id = %s",
+    mysql=(f"select {_MYSQL_SUMMARY} from changeover.migrations where id = %s",),
+)
+_EVERY = Statement(
+    postgresql=f"select {_SUMMARY} from changeover.migrations order by created_at, id",
+    mysql=(f"select {_MYSQL_SUMMARY} from changeover.migrations order by created_at, id",),
+)
+_LOAD = Statement(
+    postgresql=f"select {_SUMMARY}, plan::text as plan, plan_sha256 from changeover.migrations where id = %s",
+    mysql=(f"select {_MYSQL_SUMMARY}, plan, plan_sha256 from changeover.migrations where id = %s",),
+)
+_LOCK = Statement(
+    postgresql="select state from changeover.migrations where id = %s for no key update",
+    mysql=("select state from changeover.migrations where id = %s for update",),
+)
+_STEPS = Statement(
+    postgresql="""
+            insert into changeover.steps (migration, key, position, phase, state) values (%s, %s, %s, %s, %s)
+                on conflict (migration, key) do nothing
+            """,
+    mysql=(
+        """
+        insert into changeover.steps (migration, `key`, position, phase, state) values (%s, %s, %s, %s, %s)
+            on duplicate key update position = position
+        """,
+    ),
+)
+
+
+def lock_of(migration: str) -> str:
+    """Return the name of the lock that keeps the epoch of a migration still."""
+    return f"migration:{migration}"
 
 
 class MigrationSummary(Record):
@@ -59,16 +145,10 @@ def create(conn: Connection, plan: Plan, profile: str, actor: str) -> None:
     """
     document = plan.model_dump_json()
     with atomic(conn):
+        make_lock(conn, lock_of(plan.migration))
         made = write(
             conn,
-            """
-            insert into changeover.migrations
-                   (id, strategy, profile, database, state, author, plan, plan_sha256, plan_digest,
-                    spec_digest)
-            values (%(id)s, %(strategy)s, %(profile)s, %(database)s, %(state)s, %(author)s, %(plan)s,
-                    %(sha256)s, %(digest)s, %(spec)s)
-                on conflict (id) do nothing
-            """,
+            _CREATE,
             _columns(plan, document) | {"profile": profile, "author": actor, "state": MigrationState.PLANNED.value},
         )
         if not made:
@@ -100,25 +180,14 @@ def replace_plan(conn: Connection, plan: Plan, profile: str, actor: str) -> None
             )
         forget_attempt(conn, migration)
         write(conn, "delete from changeover.steps where migration = %s", (migration,))
-        write(
-            conn,
-            """
-            update changeover.migrations
-               set strategy = %(strategy)s, profile = %(profile)s, database = %(database)s,
-                   author = %(author)s, plan = %(plan)s, plan_sha256 = %(sha256)s,
-                   plan_digest = %(digest)s, spec_digest = %(spec)s,
-                   epoch = epoch + 1, message = '', updated_at = clock_timestamp()
-             where id = %(id)s
-            """,
-            _columns(plan, document) | {"profile": profile, "author": actor},
-        )
+        write(conn, _REPLACE, _columns(plan, document) | {"profile": profile, "author": actor})
         _set_steps(conn, plan)
         _audit_plan(conn, actor, "replan", plan, document)
 
 
 def summary(conn: Connection, migration: str) -> MigrationSummary:
     """Return a migration without its plan; raise StateError when it is unknown."""
-    row = one_row(conn, f"select {_SUMMARY} from changeover.migrations where id = %s", (migration,))
+    row = one_row(conn, _ONE, (migration,))
     if row is None:
         raise unknown(conn, migration)
     return MigrationSummary.model_validate(row)
@@ -133,14 +202,10 @@ def load(conn: Connection, migration: str) -> MigrationRecord:
     if not is_installed(conn):
         raise StateError(
             "this database has no ledger of this version",
-            where=f"database {conn.info.dbname}",
+            where=f"database {database_of(conn)}",
             hint="Check the profile, or plan a migration here first.",
         )
-    row = one_row(
-        conn,
-        f"select {_SUMMARY}, plan::text as plan, plan_sha256 from changeover.migrations where id = %s",
-        (migration,),
-    )
+    row = one_row(conn, _LOAD, (migration,))
     if row is None:
         raise unknown(conn, migration)
     document = row.pop("plan")
@@ -157,7 +222,7 @@ def listing(conn: Connection) -> tuple[MigrationSummary, ...]:
     """Return all migrations of this database, oldest first; none when there is no ledger."""
     if not is_installed(conn):
         return ()
-    rows = all_rows(conn, f"select {_SUMMARY} from changeover.migrations order by created_at, id")
+    rows = all_rows(conn, _EVERY)
     return tuple(MigrationSummary.model_validate(row) for row in rows)
 
 
@@ -166,7 +231,7 @@ def lock(conn: Connection, migration: str) -> MigrationState:
 
     Shards go on, since they do not lock this row. Raises StateError when the migration is unknown.
     """
-    row = one_row(conn, "select state from changeover.migrations where id = %s for no key update", (migration,))
+    row = one_row(conn, _LOCK, (migration,))
     if row is None:
         raise unknown(conn, migration)
     return MigrationState(row["state"])
@@ -189,21 +254,18 @@ def unknown(conn: Connection, migration: str) -> StateError:
         hint = f"Choose one of: {', '.join(known[:_SHOWN])}{more}."
     else:
         hint = "Plan it first: this database knows no migration yet."
-    return StateError(f"the ledger knows no migration {migration!r}", where=f"database {conn.info.dbname}", hint=hint)
+    return StateError(f"the ledger knows no migration {migration!r}", where=f"database {database_of(conn)}", hint=hint)
 
 
 def _set_steps(conn: Connection, plan: Plan) -> None:
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            """
-            insert into changeover.steps (migration, key, position, phase, state) values (%s, %s, %s, %s, %s)
-                on conflict (migration, key) do nothing
-            """,
-            [
-                (plan.migration, step.key, position, step.phase.value, StepState.PENDING.value)
-                for position, step in enumerate(plan.steps)
-            ],
-        )
+    write_many(
+        conn,
+        _STEPS,
+        [
+            (plan.migration, step.key, position, step.phase.value, StepState.PENDING.value)
+            for position, step in enumerate(plan.steps)
+        ],
+    )
 
 
 def _columns(plan: Plan, document: str) -> dict[str, object]:

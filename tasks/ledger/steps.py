@@ -8,13 +8,59 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, all_rows, atomic, one_row, write
+from tasks.ledger._session import Connection, Statement, all_rows, atomic, one_row, write
 from tasks.ledger.fencing import fence
 from tasks.model.errors import StateError
 from tasks.model.status import StepRecord, StepState
 
 _COUNTS = ("rows", "batches", "attempts")
 _COLUMNS: LiteralString = "key, state, attempts, started_at, finished_at, detail"
+_QUOTED: LiteralString = "`key`, state, attempts, started_at, finished_at, detail"
+_BEGIN = Statement(
+    postgresql=f"""
+            update changeover.steps
+               set state = %(state)s, attempts = attempts + 1, started_at = clock_timestamp(),
+                   finished_at = null
+             where migration = %(id)s and key = %(key)s
+            returning {_COLUMNS}
+            """,
+    mysql=(
+        """
+        update changeover.steps
+           set state = %(state)s, attempts = attempts + 1, started_at = sysdate(6), finished_at = null
+         where migration = %(id)s and `key` = %(key)s
+        """,
+        f"select {_QUOTED} from changeover.steps where migration = %(id)s and `key` = %(key)s",
+    ),
+    json=("detail",),
+)
+_RECORDS = Statement(
+    postgresql=f"select {_COLUMNS} from changeover.steps where migration = %s order by position",
+    mysql=(f"select {_QUOTED} from changeover.steps where migration = %s order by position",),
+    json=("detail",),
+)
+_FINISH = Statement(
+    postgresql="""
+        update changeover.steps s
+           set state = %(state)s, finished_at = clock_timestamp(),
+               detail = case when %(undone)s then '{}'::jsonb else s.detail end || %(facts)s
+          from changeover.migrations m
+         where s.migration = %(id)s and s.key = %(key)s and m.id = s.migration
+        returning m.plan_digest
+        """,
+    mysql=(
+        """
+        update changeover.steps
+           set state = %(state)s, finished_at = sysdate(6),
+               detail = json_merge_patch(if(%(undone)s, '{}', detail), %(facts)s)
+         where migration = %(id)s and `key` = %(key)s
+        """,
+        """
+        select m.plan_digest from changeover.steps s join changeover.migrations m on m.id = s.migration
+         where s.migration = %(id)s and s.`key` = %(key)s
+        """,
+    ),
+)
 
 
 def begin_step(conn: Connection, migration: str, epoch: int, key: str) -> StepRecord:
@@ -25,17 +71,7 @@ def begin_step(conn: Connection, migration: str, epoch: int, key: str) -> StepRe
     """
     with atomic(conn):
         fence(conn, migration, epoch)
-        row = one_row(
-            conn,
-            f"""
-            update changeover.steps
-               set state = %(state)s, attempts = attempts + 1, started_at = clock_timestamp(),
-                   finished_at = null
-             where migration = %(id)s and key = %(key)s
-            returning {_COLUMNS}
-            """,
-            {"id": migration, "key": key, "state": StepState.RUNNING.value},
-        )
+        row = one_row(conn, _BEGIN, {"id": migration, "key": key, "state": StepState.RUNNING.value})
         if row is None:
             raise _no_step(migration, key)
         return _record(row)
@@ -69,9 +105,7 @@ def finish_step(
 
 def step_records(conn: Connection, migration: str) -> dict[str, StepRecord]:
     """Return the steps of a migration by key, in the order of the plan."""
-    rows = all_rows(
-        conn, f"select {_COLUMNS} from changeover.steps where migration = %s order by position", (migration,)
-    )
+    rows = all_rows(conn, _RECORDS, (migration,))
     return {row["key"]: _record(row) for row in rows}
 
 
@@ -83,14 +117,7 @@ def _record(row: DictRow) -> StepRecord:
 def _finish(conn: Connection, migration: str, key: str, state: StepState, facts: dict[str, object]) -> str:
     row = one_row(
         conn,
-        """
-        update changeover.steps s
-           set state = %(state)s, finished_at = clock_timestamp(),
-               detail = case when %(undone)s then '{}'::jsonb else s.detail end || %(facts)s
-          from changeover.migrations m
-         where s.migration = %(id)s and s.key = %(key)s and m.id = s.migration
-        returning m.plan_digest
-        """,
+        _FINISH,
         {
             "id": migration,
             "key": key,

@@ -1,7 +1,7 @@
 """Move a migration from state to state, along the edges that the model knows."""
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, atomic, one_row
+from tasks.ledger._session import Connection, Statement, atomic, one_row
 from tasks.ledger.fencing import fence
 from tasks.ledger.state import forget_attempt, lock
 from tasks.model.errors import StateError
@@ -45,18 +45,7 @@ def transition(
 def _move(conn: Connection, migration: str, present: MigrationState, to: MigrationState, message: str) -> str:
     row = one_row(
         conn,
-        """
-        update changeover.migrations
-           set state = %(to)s, message = %(message)s, updated_at = clock_timestamp(),
-               swapped_at = case when %(swaps)s then clock_timestamp() when %(undone)s then null
-                            else swapped_at end,
-               attempt_epoch = case when %(begins)s then epoch else attempt_epoch end,
-               attempt_rejection = case when %(begins)s
-                   then (select coalesce(max(id), 0) from changeover.rejections where migration = %(id)s)
-                   else attempt_rejection end
-         where id = %(id)s
-        returning plan_digest
-        """,
+        _MOVE,
         {
             "id": migration,
             "to": to.value,
@@ -68,6 +57,35 @@ def _move(conn: Connection, migration: str, present: MigrationState, to: Migrati
     )
     assert row is not None
     return str(row["plan_digest"])
+
+
+_MOVE = Statement(
+    postgresql="""
+        update changeover.migrations
+           set state = %(to)s, message = %(message)s, updated_at = clock_timestamp(),
+               swapped_at = case when %(swaps)s then clock_timestamp() when %(undone)s then null
+                            else swapped_at end,
+               attempt_epoch = case when %(begins)s then epoch else attempt_epoch end,
+               attempt_rejection = case when %(begins)s
+                   then (select coalesce(max(id), 0) from changeover.rejections where migration = %(id)s)
+                   else attempt_rejection end
+         where id = %(id)s
+        returning plan_digest
+        """,
+    mysql=(
+        """
+        update changeover.migrations
+           set state = %(to)s, message = %(message)s, updated_at = sysdate(6),
+               swapped_at = case when %(swaps)s then sysdate(6) when %(undone)s then null else swapped_at end,
+               attempt_epoch = case when %(begins)s then epoch else attempt_epoch end,
+               attempt_rejection = case when %(begins)s
+                   then (select coalesce(max(id), 0) from changeover.rejections where migration = %(id)s)
+                   else attempt_rejection end
+         where id = %(id)s
+        """,
+        "select plan_digest from changeover.migrations where id = %(id)s",
+    ),
+)
 
 
 def _refused(migration: str, present: MigrationState, to: MigrationState) -> StateError:

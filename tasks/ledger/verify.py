@@ -9,7 +9,8 @@ from typing import Any, LiteralString
 import rfc8785
 from psycopg.rows import DictRow, dict_row
 
-from tasks.ledger._session import Connection, all_rows, atomic, has_table, one_row, require_read_committed
+from tasks.engines.mysql.session import MariaSession
+from tasks.ledger._session import Connection, Statement, all_rows, atomic, has_table, one_row, require_read_committed
 from tasks.ledger.anchor import Anchor, anchor_path, database_id, read_anchors
 from tasks.ledger.audit import GENESIS, body_of, detail_of, hash_of
 from tasks.ledger.install import installation_id
@@ -87,7 +88,7 @@ def verify(conn: Connection, anchors: Path | None) -> AuditVerdict:
 
 
 def _check_isolation(conn: Connection) -> None:
-    row = one_row(conn, "select current_setting('transaction_isolation') as isolation")
+    row = one_row(conn, _ISOLATION)
     require_read_committed(str(row and row["isolation"]), "verifying the audit log")
 
 
@@ -101,9 +102,19 @@ def _read(conn: Connection, evidence: Path | None, findings: _Findings) -> list[
 
 
 def _check_protection(conn: Connection, findings: _Findings) -> None:
-    rows = all_rows(
-        conn,
-        """
+    rows = all_rows(conn, _PROTECTION)
+    if not rows[0]["guarded"]:
+        findings.add("the trigger append_only on changeover.audit is missing or not enabled always")
+    if rows[0]["constraints"] < 4:
+        findings.add("a constraint of changeover.audit is missing: seq, prev_hash, hash or audit_hash")
+
+
+_ISOLATION = Statement(
+    postgresql="select current_setting('transaction_isolation') as isolation",
+    mysql=("select lower(replace(@@tx_isolation, '-', ' ')) as isolation",),
+)
+_PROTECTION = Statement(
+    postgresql="""
         select coalesce((select tgenabled = 'A' from pg_trigger
                           where tgrelid = 'changeover.audit'::regclass and tgname = 'append_only'), false)
                    as guarded,
@@ -111,11 +122,18 @@ def _check_protection(conn: Connection, findings: _Findings) -> None:
                  where conrelid = 'changeover.audit'::regclass and convalidated
                    and (contype in ('p', 'u') or conname = 'audit_hash')) as constraints
         """,
-    )
-    if not rows[0]["guarded"]:
-        findings.add("the trigger append_only on changeover.audit is missing or not enabled always")
-    if rows[0]["constraints"] < 4:
-        findings.add("a constraint of changeover.audit is missing: seq, prev_hash, hash or audit_hash")
+    mysql=(
+        """
+        select (select count(*) = 2 from information_schema.triggers
+                 where trigger_schema = database() and event_object_table = 'changeover_audit'
+                   and event_manipulation in ('UPDATE', 'DELETE') and action_timing = 'BEFORE'
+                   and trigger_name like 'changeover_audit_%%') as guarded,
+               (select count(*) from information_schema.table_constraints
+                 where table_schema = database() and table_name = 'changeover_audit'
+                   and (constraint_type in ('PRIMARY KEY', 'UNIQUE') or constraint_name = 'audit_hash')) as constraints
+        """,
+    ),
+)
 
 
 def _walk(conn: Connection, installation: str | None, anchors: list[Anchor], findings: _Findings) -> tuple[int, str]:
@@ -142,10 +160,32 @@ def _walk(conn: Connection, installation: str | None, anchors: list[Anchor], fin
 
 
 def _stream(conn: Connection) -> Iterator[DictRow]:
+    if isinstance(conn, MariaSession):
+        yield from _pages(conn)
+        return
     with conn.cursor(name="changeover_verify", row_factory=dict_row) as cursor:
         cursor.itersize = _PAGE
         cursor.execute(_RECORDS)
         yield from cursor
+
+
+def _pages(conn: MariaSession) -> Iterator[DictRow]:
+    """Read up to the present end, page by page: nothing that is recorded changes any more."""
+    end = one_row(conn, "select coalesce(max(seq), 0) as seq from changeover.audit")
+    seq = 0
+    while end is not None and seq < end["seq"]:
+        page = all_rows(conn, _PAGE_OF_RECORDS, {"after": seq, "end": end["seq"], "page": _PAGE})
+        if not page:
+            return
+        yield from page
+        seq = page[-1]["seq"]
+
+
+_PAGE_OF_RECORDS: LiteralString = """
+    select seq, prev_hash, hash, actor, role, place, action, subject, outcome, digest, body,
+           date_format(at, '%%Y-%%m-%%dT%%H:%%i:%%s.%%fZ') as at, detail
+      from changeover.audit where seq > %(after)s and seq <= %(end)s order by seq limit %(page)s
+"""
 
 
 def _check_record(row: DictRow, seq: int, previous: str, findings: _Findings) -> None:

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+import tenacity
+
 from profiles.model import Database, Limits
 from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.postgresql import concurrent_index
+from tasks.engines.postgresql.address import parameters, where
 from tasks.engines.postgresql.backfill import fill
 from tasks.engines.postgresql.before_run import examine
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_primary, require_version, require_writable
+from tasks.engines.postgresql.drift import refuse_drift, refuse_drift_since
 from tasks.engines.postgresql.dump import dump
 from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.key_ranges import shard
@@ -22,11 +27,20 @@ from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
 from tasks.engines.postgresql.reconcile import reconcile
-from tasks.engines.postgresql.sessions import end_orphans, hold_tables, session_name, tag
+from tasks.engines.postgresql.sessions import (
+    end_orphans,
+    hold_tables,
+    require_privileges,
+    run_sessions,
+    session_name,
+    tag,
+)
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.transient import retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
+from tasks.engines.retrying import OnRetry
+from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.plan import (
     Backfill,
@@ -61,6 +75,16 @@ class PostgresEngine:
     def tag(self) -> str:
         """A short name of the migration, of small letters and digits."""
         return tag(self.migration)
+
+    @property
+    def address(self) -> str:
+        """Where it is, without any secret."""
+        return where(self.url)
+
+    @property
+    def database_name(self) -> str:
+        """What people type to confirm."""
+        return str(parameters(self.url).get("dbname", ""))
 
     def connect(self, purpose: str) -> Connection:
         """Open a session, named after the run and its purpose. It is autocommit; close it, or use `with`."""
@@ -191,13 +215,44 @@ class PostgresEngine:
             end_orphans(conn, self.migration, self.run_id)
             yield conn
 
-    def lag_bytes(self, conn: Connection) -> int | None:
-        """Return the lag of the slowest standby; None: unknown."""
-        return replica_lag_bytes(conn, self.database.replicas)
+    def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:
+        """Try again what can pass by itself."""
+        return retrying(self.limits, on_retry)
 
-    def probe_ms(self, conn: Connection, action: Backfill | Copy) -> float:
+    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+        """Refuse a role that cannot alter the tables or make the ledger."""
+        require_privileges(_own(conn), tables)
+
+    def refuse_drift(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when the tables are not what the plan was made for."""
+        refuse_drift(_own(conn), plan)
+
+    def refuse_drift_since(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when more has changed than the plan has done up to the gate."""
+        refuse_drift_since(_own(conn), plan)
+
+    def count(self, conn: Session, query: str) -> int:
+        """Return how many rows a query gives; rows that a policy would hide are an error."""
+        conn.execute("set statement_timeout = 0; set row_security = off")
+        row = conn.execute(f"select count(*) from ({query}) as counted").fetchone()
+        return int(row[0]) if row else 0
+
+    def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:
+        """Tell whether some run of a migration is alive, and for whom it waits."""
+        return run_sessions(_own(conn), migration)
+
+    def lag_bytes(self, conn: Session) -> int | None:
+        """Return the lag of the slowest standby; None: unknown."""
+        return replica_lag_bytes(_own(conn), self.database.replicas)
+
+    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
         """Return the latency of a read by key."""
-        return probe_latency_ms(conn, action.table, action.key)
+        return probe_latency_ms(_own(conn), action.table, action.key)
+
+
+def _own(conn: Session) -> Connection:
+    assert isinstance(conn, psycopg.Connection), "a session of another engine"
+    return conn
 
 
 if TYPE_CHECKING:

@@ -12,22 +12,10 @@ from typing import Final
 import psycopg
 
 from tasks.engines.postgresql.address import redact
-from tasks.model.errors import Actor, ChangeoverError, PreflightError, TransientError
+from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
+from tasks.model.errors import ChangeoverError, PreflightError
 
-
-class UnreachableError(PreflightError):
-    """The server could not be reached now; within a run, which it answered before, that may pass."""
-
-    code = "UNREACHABLE"
-    retryable = True
-    actor = Actor.OPERATOR
-
-
-class TooManyConnectionsError(TransientError):
-    """The server, the database or the role has no free connection left."""
-
-    code = "CONNECTIONS"
-    actor = Actor.ADMINISTRATOR
+__all__ = ["TooManyConnectionsError", "UnreachableError", "refusal"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 import hashlib
 import time
 
+import psycopg
+
 from tasks.engines.postgresql.blockers import Connection
 from tasks.model.errors import ConcurrentRunError, PreflightError
 from tasks.model.names import quote
@@ -99,3 +101,24 @@ def require_privileges(conn: Connection, tables: tuple[str, ...]) -> None:
                 where=conn.info.dbname,
                 hint=f"Connect as {row[1]}, or as a member of that role.",
             )
+
+
+def run_sessions(conn: Connection, migration: str) -> tuple[bool, str]:
+    """Tell whether a run is alive, and for whom it waits. Without the right to see others: nobody."""
+    try:
+        rows = conn.execute(
+            """
+            select a.wait_event_type = 'Lock',
+                   (select string_agg(
+                               format('pid %%s (%%s)', b.pid, coalesce(nullif(b.application_name, ''), 'unnamed')), ', '
+                           )
+                      from pg_catalog.pg_stat_activity b where b.pid = any (pg_catalog.pg_blocking_pids(a.pid)))
+              from pg_catalog.pg_stat_activity a
+             where a.application_name like %s and a.datname = current_database()
+            """,
+            (f"changeover {tag(migration)} %",),
+        ).fetchall()
+    except psycopg.errors.InsufficientPrivilege:
+        return False, ""
+    blocked = next((row[1] for row in rows if row[0] and row[1]), None)
+    return bool(rows), f"a lock that {blocked} holds" if blocked else ""

@@ -1,19 +1,16 @@
 """Which errors pass by themselves, and how to try again."""
 
-import random
-from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
 
 import psycopg
 import tenacity
 
 from profiles.model import Limits
 from tasks.engines.postgresql.address import redact
-from tasks.engines.postgresql.refusals import TooManyConnectionsError, UnreachableError
-from tasks.model.errors import ChangeoverError, LockTimeoutError, TransientError
-
-OnRetry = Callable[[BaseException, int, float], None]
-"""Called before each wait with the error, the number of the try that failed, and the seconds to wait."""
+from tasks.engines.retrying import OnRetry, Passing
+from tasks.engines.retrying import retrying as again
+from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
+from tasks.model.errors import ChangeoverError
 
 # Others were faster; the same transaction goes through once they are done.
 _CONFLICTS: Final = frozenset(
@@ -36,9 +33,6 @@ _LOST: Final = frozenset(
 )
 _CONNECTION_EXCEPTION: Final = "08"  # a class: every code that begins with it
 
-_FIRST_WAIT: Final = {True: 1.0, False: 0.05}  # seconds, after a lost session and after a conflict
-_LONGEST_WAIT: Final = {True: 15.0, False: 5.0}
-
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether the whole transaction, tried again, may succeed.
@@ -50,26 +44,8 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retrying(limits: Limits, on_retry: OnRetry | None = None) -> tenacity.Retrying:
-    """Try up to `limits.attempts` times, with exponential backoff and jitter in between.
-
-    Call it with a function, or loop over it: `for attempt in retrying(limits): with attempt: ...`. Each try
-    has to be the whole transaction, on a connection of its own.
-
-    Raises TransientError, for a lock LockTimeoutError, when the last try failed for a passing reason too;
-    every other error at once and as it is.
-    """
-
-    def before_sleep(state: tenacity.RetryCallState) -> None:
-        if on_retry is not None:
-            on_retry(_error(state), state.attempt_number, state.upcoming_sleep)
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(is_transient),
-        stop=tenacity.stop_after_attempt(limits.attempts),
-        wait=_wait,
-        before_sleep=before_sleep,
-        retry_error_callback=_give_up,
-    )
+    """Try up to `limits.attempts` times; see `tasks.engines.retrying`."""
+    return again(limits, _PASSING, on_retry)
 
 
 def _is_lost(error: BaseException) -> bool:
@@ -95,29 +71,6 @@ def _driver_error(error: BaseException) -> BaseException:
     return inner if isinstance(inner, psycopg.Error) else error
 
 
-def _error(state: tenacity.RetryCallState) -> BaseException:
-    failed = state.outcome.exception() if state.outcome is not None else None
-    assert failed is not None
-    return failed
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    lost = _is_lost(_error(state))
-    longest = min(_LONGEST_WAIT[lost], _FIRST_WAIT[lost] * 2.0 ** (state.attempt_number - 1))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
-
-
-def _give_up(state: tenacity.RetryCallState) -> NoReturn:
-    error = _error(state)
-    kind = LockTimeoutError if _sqlstate(error) == "55P03" else TransientError
-    hint = error.hint if isinstance(error, ChangeoverError) else ""
-    raise kind(
-        f"Still failing after {state.attempt_number} tries: {_summary(error)}",
-        where=error.where if isinstance(error, ChangeoverError) else "",
-        hint=hint or "Run again when the database is calmer; what was committed stays.",
-    ) from error
-
-
 def _summary(error: BaseException) -> str:
     """Give the first line: details and contexts of PostgreSQL may show values of rows."""
     if isinstance(error, ChangeoverError):
@@ -125,3 +78,8 @@ def _summary(error: BaseException) -> str:
     driver = _driver_error(error)
     message = driver.diag.message_primary if isinstance(driver, psycopg.Error) else None
     return redact(message or str(driver).partition("\n")[0] or type(driver).__name__)
+
+
+_PASSING: Final = Passing(
+    passes=is_transient, lost=_is_lost, lock=lambda error: _sqlstate(error) == "55P03", summary=_summary
+)

@@ -1,7 +1,5 @@
-"""Errors of the driver in our words, wherever nobody has found better ones."""
+"""Errors of psycopg in our words, without values of rows."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import psycopg
@@ -16,16 +14,6 @@ _HINTS: Final = {
     "53100": "Make room on the disk of the server, then run again.",
     "42501": "Ask the administrator for the privilege, then run again.",
 }
-
-
-@contextmanager
-def in_our_words(where: str) -> Iterator[None]:
-    """Turn an error of the driver into TransientError or StepError, with a remedy and without values of rows."""
-    try:
-        yield
-    except psycopg.Error as error:
-        # None: details and contexts of PostgreSQL show values of rows, and Prefect logs whatever is chained.
-        raise translated(error, where) from None
 
 
 def translated(error: psycopg.Error, where: str) -> ChangeoverError:

@@ -1,0 +1,1 @@
+"""MariaDB, and MySQL where `dialect` says so. Tested on MariaDB 10.11."""

@@ -1,0 +1,55 @@
+"""URLs of MariaDB and MySQL: read, and shown without their secrets."""
+
+from typing import Any, Final
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from tasks.model.errors import ProfileError
+
+SCHEMES: Final = ("mysql://", "mariadb://", "mysql+pymysql://", "mariadb+pymysql://")
+_TLS: Final = ("ssl_ca", "ssl_cert", "ssl_key")
+_HINT: Final = "Write mysql://user:password@host:3306/database."
+
+
+def parse(url: str) -> URL:
+    """Read a URL. Raises ProfileError, which never shows it."""
+    try:
+        read = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ProfileError("the URL of the database cannot be read", hint=_HINT) from None
+    unknown = set(read.query) - {*_TLS, "ssl_verify_cert"}
+    if unknown:
+        raise ProfileError(
+            f"the URL has parameters that are not known: {', '.join(sorted(unknown))}",
+            where=where(url),
+            hint=f"Use {', '.join(_TLS)}, ssl_verify_cert.",
+        )
+    if not read.host or not read.database:
+        raise ProfileError("the URL names no host, or no database", where=where(url), hint=_HINT)
+    return read
+
+
+def options(url: str) -> dict[str, Any]:
+    """Return what PyMySQL's `connect` takes, password included."""
+    read = parse(url)
+    tls = {name: str(read.query[name]) for name in _TLS if name in read.query}
+    if tls:
+        tls["ssl_verify_cert"] = read.query.get("ssl_verify_cert", "true") != "false"  # type: ignore[assignment]
+    return {
+        "host": read.host,
+        "port": read.port or 3306,
+        "user": read.username or "",
+        "password": read.password or "",
+        "database": read.database,
+        **tls,
+    }
+
+
+def where(url: str) -> str:
+    """Return `database@host:port`, for people: no user, no password."""
+    try:
+        read = make_url(url)
+    except (ArgumentError, ValueError):
+        return "the database"
+    return f"{read.database}@{read.host}:{read.port or 3306}"

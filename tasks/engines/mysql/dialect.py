@@ -1,0 +1,63 @@
+"""Where MySQL 8 differs from MariaDB 10.11, all in one place. Statements are written for MariaDB.
+
+Tested on MariaDB 10.11 alone: what stands here for MySQL follows its manual.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tasks.model.errors import PreflightError
+
+OLDEST_MARIADB: Final = (10, 6)
+"""Before 10.6 a RENAME of several tables can be torn by a crash."""
+OLDEST_MYSQL: Final = (8, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """A server, by its version."""
+
+    maria: bool
+    version: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """`MariaDB 10.11`, for people."""
+        return f"{'MariaDB' if self.maria else 'MySQL'} {'.'.join(map(str, self.version[:2]))}"
+
+    def spoken(self, statement: str) -> str:
+        """Return a statement in the words of this server."""
+        if self.maria:
+            return statement
+        for ours, theirs in _VARIABLES.items():
+            statement = statement.replace(ours, theirs)
+        return statement
+
+    def limited(self, statement: str, budget_ms: int) -> str:
+        """Return a DDL statement that does not wait for longer than the budget.
+
+        MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
+        `lock_wait_timeout`, in whole seconds, which every session of ours sets.
+        """
+        if not self.maria:
+            return statement
+        return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}"
+
+
+_VARIABLES: Final = {"@@tx_isolation": "@@transaction_isolation", "@@server_uid": "@@server_uuid"}
+
+
+def dialect_of(version: str, place: str) -> Dialect:
+    """Read what `select version()` says; raises PreflightError for a server that is not known."""
+    maria = "mariadb" in version.lower()
+    numbers = version.lower().removeprefix("5.5.5-").split("-")[0].split(".")
+    known = tuple(int(part) for part in numbers[:3] if part.isdigit())
+    oldest = OLDEST_MARIADB if maria else OLDEST_MYSQL
+    found = Dialect(maria=maria, version=known)
+    if known < oldest:
+        raise PreflightError(
+            f"{found.name} is not supported, only MariaDB 10.6 and MySQL 8.0, or later",
+            where=place,
+            hint="Upgrade the server.",
+        )
+    return found

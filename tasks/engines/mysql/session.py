@@ -1,0 +1,119 @@
+"""A session with MariaDB: strict, in UTC, read committed, and named so that it is found again."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pymysql
+from pymysql.constants import SERVER_STATUS
+from pymysql.cursors import Cursor, DictCursor
+
+from tasks.engines.mysql.address import options, where
+from tasks.engines.mysql.dialect import Dialect, dialect_of
+from tasks.engines.mysql.transient import refusal
+from tasks.model.errors import StepError
+
+SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
+"""Strict, so that nothing is shortened in silence. Zero dates pass: they may be in tables that are only copied."""
+_A_DAY: Final = 86_400
+
+
+class MariaSession:
+    """An autocommit session. Whatever the server warns of is an error."""
+
+    def __init__(self, raw: "pymysql.Connection[Any]", place: str) -> None:
+        self._raw = raw
+        self.place = place
+        self.name = f"changeover.{secrets.token_hex(12)}"
+        """The lock that this session holds for as long as it lives: by it, it is found and ended."""
+        with raw.cursor() as cursor:
+            cursor.execute("select version()")
+            row = cursor.fetchone()
+        self.dialect: Dialect = dialect_of(str(row and row[0]), place)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed, or lost."""
+        return not self._raw.open
+
+    @property
+    def in_transaction(self) -> bool:
+        """What the server said with its last answer."""
+        # The types of PyMySQL leave it out.
+        return bool(self._raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)  # type: ignore[attr-defined]
+
+    @property
+    def database(self) -> str:
+        """The database that unqualified names are looked up in."""
+        name = self._raw.db
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    def execute(self, query: Any, params: Any = None, *, by_name: bool = False) -> Any:
+        """Run a statement; raises StepError when the server warns of what it did."""
+        cursor = self._raw.cursor(DictCursor if by_name else Cursor)
+        cursor.execute(self.dialect.spoken(str(query)), params)
+        if cursor.warning_count:
+            self._refuse_warnings()
+        return cursor
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Begin, and commit at the end; whatever is raised inside rolls back."""
+        assert not self.in_transaction, "transactions are not nested"
+        self.execute("start transaction")
+        try:
+            yield
+        except BaseException:
+            if not self.closed:
+                self._raw.rollback()
+            raise
+        self._raw.commit()
+
+    def close(self) -> None:
+        """End the session; what was not committed is rolled back."""
+        if self._raw.open:
+            self._raw.close()
+
+    def _refuse_warnings(self) -> None:
+        with self._raw.cursor() as cursor:
+            cursor.execute("show warnings")
+            # The texts of warnings quote values of rows.
+            codes = sorted({int(code) for level, code, _ in cursor.fetchall() if level != "Note"})
+        if codes:
+            raise StepError(
+                f"the server warns: {', '.join(map(str, codes))}",
+                where=self.place,
+                hint="Correct the expression or the rows, so that nothing is shortened or guessed.",
+            )
+
+
+def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -> MariaSession:
+    """Open a session. Raises ProfileError for a URL that cannot be read, UnreachableError, PreflightError."""
+    seconds = max(1, -(-lock_timeout_ms // 1000))
+    settings = (
+        f"set session sql_mode = '{SQL_MODE}', time_zone = '+00:00', lock_wait_timeout = {seconds},"
+        f" innodb_lock_wait_timeout = {seconds}, wait_timeout = {_A_DAY}, group_concat_max_len = 1048576"
+    )
+    try:
+        raw = pymysql.connect(
+            **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=settings,
+            program_name="changeover",
+        )  # fmt: skip
+    except pymysql.err.MySQLError as error:
+        failed = refusal(error, where(url))
+    else:
+        session = MariaSession(raw, where(url))
+        session.execute("set session transaction isolation level read committed" + (", read only" if read_only else ""))
+        return session
+    # Outside of the handler: the driver's own error may quote the user.
+    raise failed

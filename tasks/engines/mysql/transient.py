@@ -1,0 +1,74 @@
+"""Which errors of MariaDB pass by themselves, and why a server did not let us in."""
+
+from typing import Final
+
+import pymysql
+import tenacity
+
+from profiles.model import Limits
+from tasks.engines.retrying import OnRetry, Passing
+from tasks.engines.retrying import retrying as again
+from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
+from tasks.model.errors import ChangeoverError, PreflightError
+
+LOCKED: Final = frozenset({1205, 1213, 1969, 3024})
+"""lock wait timeout, deadlock, max_statement_time, and MySQL's max_execution_time."""
+LOST: Final = frozenset({1053, 1040, 1203, 1927, 2003, 2006, 2013, 2055, 4031, 0})
+"""shutdown, too many connections, killed, and all ways in which a client loses its server."""
+_REFUSED: Final[dict[int, tuple[type[ChangeoverError], str, str]]] = {
+    1045: (PreflightError, "The server refused the user or the password", "Correct user and password in the URL."),
+    1044: (PreflightError, "The user may not use this database", "Ask the administrator for the privileges."),
+    1049: (PreflightError, "The database does not exist", "Correct the name at the end of the URL, or create it."),
+    1040: (
+        TooManyConnectionsError,
+        "The server has no free connection",
+        "End idle sessions, or raise max_connections.",
+    ),
+    1203: (TooManyConnectionsError, "The user has no free connection", "End idle sessions, or raise the user's limit."),
+    2003: (UnreachableError, "No server answers there", "Start the server, or correct host and port in the URL."),
+}
+
+
+def code_of(error: BaseException) -> int | None:
+    """Return the server's or the client's number of an error; None for others."""
+    inner = getattr(error, "orig", None) or error
+    if isinstance(inner, pymysql.err.InterfaceError):
+        return 0
+    if isinstance(inner, pymysql.err.MySQLError) and inner.args and isinstance(inner.args[0], int):
+        return inner.args[0]
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the whole transaction, tried again, may succeed."""
+    code = code_of(error)
+    return isinstance(error, UnreachableError | TooManyConnectionsError) or code in LOCKED or code in LOST
+
+
+def refusal(error: pymysql.err.MySQLError, place: str) -> ChangeoverError:
+    """Turn the error of a failed connection into ours, without what it quotes."""
+    code = code_of(error) or 0
+    kind, what, hint = _REFUSED.get(
+        code, (PreflightError, f"The connection could not be made: {code}", "Remove the cause that the server gives.")
+    )
+    return kind(what, where=place, hint=hint)
+
+
+def retrying(limits: Limits, on_retry: OnRetry | None = None) -> tenacity.Retrying:
+    """Try up to `limits.attempts` times; see `tasks.engines.retrying`."""
+    return again(limits, _PASSING, on_retry)
+
+
+def _lost(error: BaseException) -> bool:
+    return isinstance(error, UnreachableError | TooManyConnectionsError) or code_of(error) in LOST
+
+
+def _summary(error: BaseException) -> str:
+    if isinstance(error, ChangeoverError):
+        return error.what
+    return f"the server said {code_of(error)}"
+
+
+_PASSING: Final = Passing(
+    passes=is_transient, lost=_lost, lock=lambda error: code_of(error) in LOCKED - {1213}, summary=_summary
+)
