@@ -56,6 +56,6 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "$(PYTHON) has no venv. Debian, Ubuntu: apt install python$$v-venv" >&2; exit 2; }
 	@echo "Installing into $(VENV): half a minute to two, once."
 	@"$(PYTHON)" -m venv "$(VENV)"
-	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-input --require-hashes -r requirements.lock
+	@"$(BIN)/python" -m pip install -q --no-compile --disable-pip-version-check --no-input --require-hashes -r requirements.lock
 	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-input --no-deps -e .
 	@touch "$(STAMP)"

@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 
-ROOT = Path(__file__).parents[2]
+from tests.acceptance.forked import ROOT, Forked
+
+AWAY = "http://127.0.0.1:1/api"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,8 @@ class Changeover:
 
     folder: Path
     url: str
-    api: str
+    forked: Forked | None = None
+    """What runs the commands; unless given, a fresh interpreter does, and Prefect's server is away."""
 
     def profile(self, **settings: object) -> None:
         """Write the profile; it is called `test`."""
@@ -40,17 +43,17 @@ class Changeover:
 
     def __call__(self, *arguments: str, actor: str = "ada", url: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command, with nothing on its standard input."""
-        environment = os.environ | {
+        environment = {
             "CHANGEOVER_PROFILE": str(self.folder / "test.toml"),
             "CHANGEOVER_ACTOR": actor,
             "TEST_URL": url or self.url,
-            "PREFECT_API_URL": self.api,
-            "PYTHONPATH": str(ROOT),
         }
+        if self.forked is not None:
+            return self.forked.run(arguments, folder=self.folder, environment=environment)
         return subprocess.run(
             [sys.executable, "-m", "flows", *arguments],
             cwd=self.folder,
-            env=environment,
+            env=os.environ | environment | {"PREFECT_API_URL": AWAY, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

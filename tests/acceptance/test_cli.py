@@ -2,12 +2,14 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.acceptance.commands import Changeover, last_line
+from tests.acceptance.forked import Forked
 
 ORDERS = """
 create table orders (id integer primary key, full_name text not null, status text);
@@ -32,12 +34,13 @@ SAME_CODE = {
 FAILING = {"before_swap": ["tests.acceptance.suites:nobody_is_called_first_seven"]}
 
 
-@pytest.fixture(scope="session")
-def api(prefect_server: None) -> str:
-    """URL of the Prefect server of the session."""
+@pytest.fixture(scope="module")
+def forked(prefect_server: None) -> Iterator[Forked]:
+    """What runs commands against the Prefect server of the session."""
     from prefect.settings import get_current_settings
 
-    return str(get_current_settings().api.url)
+    with Forked(str(get_current_settings().api.url)) as running:
+        yield running
 
 
 @pytest.fixture
@@ -45,15 +48,15 @@ def offline(tmp_path: Path, database: str) -> Changeover:
     """The command line on a database with a table, where nothing needs Prefect."""
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(ORDERS)
-    cli = Changeover(folder=tmp_path, url=database, api="http://127.0.0.1:1/api")
+    cli = Changeover(folder=tmp_path, url=database)
     cli.profile()
     return cli
 
 
 @pytest.fixture
-def cli(offline: Changeover, api: str) -> Changeover:
+def cli(offline: Changeover, forked: Forked) -> Changeover:
     """The command line, with a Prefect server."""
-    return Changeover(folder=offline.folder, url=offline.url, api=api)
+    return Changeover(folder=offline.folder, url=offline.url, forked=forked)
 
 
 def columns(cli: Changeover) -> dict[str, str]:

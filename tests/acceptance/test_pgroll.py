@@ -29,7 +29,7 @@ def cli(tmp_path: Path, database: str) -> Changeover:
             "insert into orders select n, 'title ' || n, nullif('old', 'o' || n) from generate_series(1, 50) n"
         )
         conn.execute("update orders set status = null where id % 7 = 0")
-    made = Changeover(folder=tmp_path, url=database, api="http://127.0.0.1:1/api")
+    made = Changeover(folder=tmp_path, url=database)
     made.profile()
     return made
 
