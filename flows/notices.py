@@ -79,6 +79,13 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from expand until contract, {_table(plan, operation['from'])} has both names, {operation['from']}"
                 f" and {operation['to']}; one of them is a view, which takes no COPY FROM and no TRUNCATE"
             )
+        elif kind == "move_column":
+            source, target = _table(plan, operation["table"]), _table(plan, operation["to"])
+            new = operation.get("to_column", operation["column"])
+            yield (
+                f"from dual write until contract, {source}.{operation['column']} and {target}.{new} follow each"
+                " other when a transaction commits"
+            )
         elif kind in ("drop_constraint", "drop_multicolumn_constraint"):
             table = _table(plan, operation["table"])
             yield f"from the swap on, {table} no longer refuses rows that break {operation['name']}"
@@ -86,8 +93,8 @@ def _swapped(plan: Plan) -> Iterator[str]:
 
 def _contracted(plan: Plan) -> Iterator[str]:
     for kind, operation in _operations(plan):
-        gone = operation.get("column") if kind == "drop_column" else operation.get("from")
-        if kind in ("drop_column", "rename_column"):
+        gone = operation.get("from") if kind == "rename_column" else operation.get("column")
+        if kind in ("drop_column", "rename_column", "move_column"):
             yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
         elif kind in ("drop_table", "rename_table"):
             name = operation.get("name") or operation["from"]

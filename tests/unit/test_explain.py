@@ -211,6 +211,18 @@ def test_applications_are_told_of_types_columns_and_rules() -> None:
         ),
         ({"drop_table": {"name": "orders"}}, "after contract, statements that name public.orders fail"),
         ({"drop_constraint": {"table": "orders", "name": "c"}}, "public.orders no longer refuses rows that break c"),
+        (
+            {
+                "move_column": {
+                    "table": "orders",
+                    "column": "note",
+                    "to": "orders",
+                    "to_column": "remark",
+                    "on": {"a": "b"},
+                }
+            },
+            "public.orders.note and public.orders.remark follow each other when a transaction commits",
+        ),
         ({"drop_index": {"name": "i"}}, "can no longer be planned with the index i"),
     ],
 )

@@ -155,6 +155,17 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
                 | mapping({"type": st.just("index"), "index": NAMES}),
             }
         ),
+        "move_column": mapping(
+            {
+                "table": just,
+                "column": st.just(names[0]),
+                "to": st.just(f"other_{len(names[1])}"),
+                "on": mapping({"k": just}),
+            },
+            to_column=NAMES,
+            lossy=BOOLEANS,
+            when_differ=st.sampled_from(["refuse", "min", "max"]),
+        ),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))

@@ -2,12 +2,11 @@
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.model.catalogue import Catalogue, Dependent, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
-
-OWN_TRIGGERS = "zzz_changeover_"
 
 
 def refuse_drift(conn: Connection, plan: Plan) -> None:

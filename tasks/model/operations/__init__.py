@@ -14,6 +14,7 @@ from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
+from tasks.model.operations.move_column import MoveColumn
 from tasks.model.operations.rebuild_table import RebuildTable
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_constraint import RenameConstraint
@@ -37,6 +38,7 @@ AnyOperation = (
     | DropTable
     | SetReplicaIdentity
     | RebuildTable
+    | MoveColumn
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -53,6 +55,7 @@ __all__ = [
     "DropIndex",
     "DropMulticolumnConstraint",
     "DropTable",
+    "MoveColumn",
     "Operation",
     "RebuildTable",
     "RenameColumn",

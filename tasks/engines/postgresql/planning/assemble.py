@@ -22,11 +22,11 @@ from tasks.model.plan import (
 def steps(drafts: Sequence[TableDraft], loose: Sequence[Step]) -> tuple[Step, ...]:
     """Return all steps; `loose` are those that belong to no existing table."""
     found: list[Step] = [step for step in loose if step.phase is Phase.EXPAND]
-    for build in (_expand, _dual_write, _backfill, _indexes, _constrain):
+    for phase, build in _BUILD.items():
         for draft in drafts:
             found += build(draft)
-        if build is _indexes:
-            found += [step for step in loose if step.phase is Phase.INDEX]
+        if phase is not Phase.EXPAND:
+            found += [step for step in loose if step.phase is phase]
     found += _swap(drafts)
     found += [step for step in loose if step.phase is Phase.CONTRACT]
     for draft in drafts:
@@ -159,6 +159,15 @@ def _validate(restriction: Restriction) -> Step:
         title=f"validate {restriction.name} while applications write",
         action=Validation(table=restriction.table, forward=(restriction.validate,)),
     )
+
+
+_BUILD = {
+    Phase.EXPAND: _expand,
+    Phase.DUAL_WRITE: _dual_write,
+    Phase.BACKFILL: _backfill,
+    Phase.INDEX: _indexes,
+    Phase.CONSTRAIN: _constrain,
+}
 
 
 def _swap(drafts: Sequence[TableDraft]) -> Iterable[Step]:

@@ -12,7 +12,7 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Column, Constraint, Table
 from tasks.model.names import own_name, quote
 from tasks.model.operations import CreateIndex
-from tasks.model.plan import ConcurrentIndex, Finding, Lock, LockMode, Phase, Requirement, Step
+from tasks.model.plan import Comparison, ConcurrentIndex, Finding, Lock, LockMode, Phase, Requirement, Step
 
 
 @dataclass(kw_only=True)
@@ -44,6 +44,8 @@ class TableDraft:
     tidy: list[str] = field(default_factory=list)
     bypass_triggers: bool = False
     requirements: list[Requirement] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    """Beside those of the columns that dual write fills."""
     findings: list[Finding] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     """Old columns that an operation replaces or removes."""

@@ -19,6 +19,8 @@ from tasks.model.names import quote
 PINNED = {"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1"}
 """The settings of our own sessions, as `connect` makes them."""
 BACKFILL_SETTING = "changeover.backfill"
+OWN_TRIGGERS = "zzz_changeover_"
+"""How the names of our triggers begin, which fire last."""
 ROW = "_changeover_row"
 BEFORE_ROW = "_changeover_before"
 
@@ -56,7 +58,7 @@ class DualWrite:
     @property
     def trigger_names(self) -> tuple[str, str]:
         """Names of the INSERT and the UPDATE trigger; triggers fire by name, and these must come last."""
-        return (f"zzz_changeover_{self.tag}_insert", f"zzz_changeover_{self.tag}_update")
+        return (f"{OWN_TRIGGERS}{self.tag}_insert", f"{OWN_TRIGGERS}{self.tag}_update")
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that install the function and its triggers."""

@@ -25,6 +25,7 @@ from tasks.engines.postgresql.planning.operations.drop_multicolumn_constraint im
     draft_drop_multicolumn_constraint,
 )
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table, finish_drops, whole_table
+from tasks.engines.postgresql.planning.operations.move_column import draft_move_column
 from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
 from tasks.engines.postgresql.planning.operations.rename_constraint import draft_rename_constraint
 from tasks.engines.postgresql.planning.operations.rename_table import draft_rename_table, refuse_same_names
@@ -54,6 +55,7 @@ from tasks.model.operations import (
     DropIndex,
     DropMulticolumnConstraint,
     DropTable,
+    MoveColumn,
     RebuildTable,
     RenameColumn,
     RenameConstraint,
@@ -94,7 +96,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         finish_drops({draft.full_name: draft for draft in drafts}, whole)
         findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
         steps = assemble.steps(drafts, whole.steps)
-        comparisons = tuple(c for draft in drafts for c in gates.comparisons(draft))
+        comparisons = tuple(c for draft in drafts for c in (*gates.comparisons(draft), *draft.comparisons))
         requirements = tuple(
             [r for draft in drafts for r in gates.requirements(draft)]
             + [r for draft in drafts for r in gates.filled(draft)]
@@ -160,6 +162,9 @@ def _draft(
             _of_the_table(op, drafts[_full_name(whole, op.tables[0], where)], where)
         elif isinstance(op, RebuildTable):
             raise AssertionError("a spec with rebuild_table has another strategy")
+        elif isinstance(op, MoveColumn):
+            source, target = (drafts[_full_name(whole, name, where)] for name in op.tables)
+            draft_move_column(op, source, target, spec.backfill.user_triggers, where)
         elif not isinstance(op, DropIndex):
             draft = drafts[_full_name(whole, op.table, where)]
             if isinstance(op, ConstraintOperation):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.model.operations import DropColumn, DropTable, Sql
+from tasks.model.operations import DropColumn, DropTable, MoveColumn, Sql
 from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
 from tasks.model.spec import MigrationSpec
 
@@ -17,7 +17,7 @@ def risk(
     reasons: list[tuple[Risk, str]] = []
     if any(isinstance(op, Sql) for op in spec.operations):
         reasons.append((Risk.HIGH, "the author's own SQL runs, whose effects are not known"))
-    if any(isinstance(op, DropColumn) for op in spec.operations):
+    if any(isinstance(op, DropColumn | MoveColumn) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
     if any(isinstance(op, DropTable) for op in spec.operations):
         reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, literal
 from tasks.model.names import own_name
 from tasks.model.plan import Requirement
 
@@ -39,7 +39,7 @@ where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid =
                     and n.nspname in ({versions}))
   and not exists (select from pg_catalog.pg_trigger t
                   where d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass and t.oid = d.objid
-                    and t.tgname in ({triggers}))
+                    and (t.tgname in ({triggers}) or starts_with(t.tgname::text, {literal(OWN_TRIGGERS)})))
 union
 select pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0)
 from pg_catalog.pg_constraint c join going on going.attnum = any (c.confkey)

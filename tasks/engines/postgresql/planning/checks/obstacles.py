@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.engines.postgresql.planning.spec_draft import Connection
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError
@@ -17,7 +18,7 @@ def of_table(table: Table) -> None:
         raise PreflightError(f"{where} is a {table.kind}", where=where, hint="Only ordinary tables can be changed.")
     if table.persistence == "temporary":
         raise PreflightError(f"{where} is temporary", where=where, hint="Name the permanent table.")
-    if any(trigger.name.startswith("zzz_changeover_") for trigger in table.triggers):
+    if any(trigger.name.startswith(OWN_TRIGGERS) for trigger in table.triggers):
         raise PreflightError(
             f"another migration of {where} is not contracted yet",
             where=where,

@@ -1,0 +1,209 @@
+"""move_column: the column stands in both tables, each following the other, until `contract` drops the first.
+
+What keeps them in step is in `planning.linked`.
+"""
+
+from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.keys import choose_key, key_columns
+from tasks.engines.postgresql.planning.linked import gates, preconditions
+from tasks.engines.postgresql.planning.linked.moved import Moved
+from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.side import Side
+from tasks.engines.postgresql.planning.move import Move
+from tasks.model.catalogue import Table
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import quote
+from tasks.model.operations import MoveColumn
+from tasks.model.plan import Assignment, Backfill, Finding, Lock, LockMode, Phase, ShortTransaction, Step
+
+
+def draft_move_column(op: MoveColumn, source: TableDraft, target: TableDraft, triggers: str, where: str) -> None:
+    """Add the column to the target, keep both in step, and retire the one of the source."""
+    column = existing_column(source, op.column, where)
+    free_column(target, op.new_name, where)
+    types = _types(op, source, target, where)
+    for draft in (source, target):
+        preconditions.check(draft, triggers, where)
+    preconditions.movable(source, column, where)
+    source.key, target.key = choose_key(source, None), choose_key(target, None)
+    moved = Moved(
+        outbox=Outbox(
+            migration=source.migration,
+            about=f"{source.full_name}\0{op.column}\0{target.full_name}",
+            types=types,
+            search_path=source.search_path,
+        ),
+        source=_side(source, op.column, tuple(op.on), where),
+        target=_side(target, op.new_name, tuple(op.on.values()), where),
+        type=column.type,
+        when_differ=op.when_differ,
+        lossy=op.lossy,
+    )
+    _refuse_many_to_many(moved, op, where)
+    _try(op, source, target, column.type, where)
+    target.add_column(op.new_name, column.type, like=column)
+    target.expand.append(Move(forward=grants_of(target.real, op.new_name, column.grants)))
+    target.shape.plain_new[op.new_name] = column.type
+    if column.comment is not None:
+        target.comment(op.new_name, column.comment)
+    source.shape.dropped.add(op.column)
+    source.touched.add(op.column)
+    source.contract.append(f"drop column if exists {quote(op.column)}")
+    source.restore_not_null(column)
+    source.relax(column, after=op.column)
+    # Undone before anything else of the swap, while both tables are as the applications left them.
+    source.last.append(
+        Move(
+            forward=(*moved.outbox.carry_rest(), *moved.functions(swapped=True)),
+            inverse=(*moved.outbox.carry_rest(), *moved.drop()),
+        )
+    )
+    source.swap_locks.append(target.exclusive)
+    source.requirements += gates.before_swap(moved)
+    source.requirements += gates.after_swap(moved)
+    source.comparisons += gates.comparisons(moved)
+    source.findings += _findings(moved, source, op, where)
+    source.spec.steps += _steps(moved, source, target)
+
+
+def _types(op: MoveColumn, source: TableDraft, target: TableDraft, where: str) -> tuple[str, ...]:
+    types = []
+    for own, other in op.on.items():
+        mine, theirs = existing_column(source, own, f"{where}.on"), existing_column(target, other, f"{where}.on")
+        if mine.type != theirs.type:
+            raise SpecError(
+                f"{source.full_name}.{own} is of type {mine.type}, {target.full_name}.{other} of type {theirs.type}",
+                where=f"{where}.on",
+                hint="Give both the same type in a migration of its own first: alter_column.",
+            )
+        source.rehearsal.try_on_new(
+            f"select pg_catalog.hash_record(row({quote(own)})) from {{table}}",
+            f"{where}.on",
+            "Tie them by another key.",
+        )
+        types.append(mine.type)
+    return tuple(types)
+
+
+def _side(draft: TableDraft, column: str, link: tuple[str, ...], where: str) -> Side:
+    """Refuse a link without an index: each write would read the whole table."""
+    usable = [i for i in draft.table.indexes if i.valid and not i.partial and not i.without_overlaps]
+    if not any({*i.columns[: len(link)]} == {*link} and " USING btree " in i.definition for i in usable):
+        raise PreflightError(
+            f"no index of {draft.full_name} begins with {', '.join(link)}",
+            where=f"{where}.on",
+            hint="Build one first: create_index.",
+        )
+    return Side(
+        real=draft.real,
+        full_name=draft.full_name,
+        column=column,
+        link=link,
+        key=draft.key,
+        alone=_unique(draft.table, link),
+    )
+
+
+def _unique(table: Table, link: tuple[str, ...]) -> bool:
+    """Tell whether at most one row has a link; one that is deferred may have two for a while."""
+    return any(
+        index.unique and index.valid and index.immediate and not index.partial and not index.expressions
+        and bool(key_columns(table, index)) and {*key_columns(table, index)} <= {*link}
+        for index in table.indexes
+    )  # fmt: skip
+
+
+def _refuse_many_to_many(moved: Moved, op: MoveColumn, where: str) -> None:
+    if not (moved.source.alone or moved.target.alone):
+        raise SpecError(
+            f"neither {op.table} nor {op.to} has a unique index on what ties them",
+            where=f"{where}.on",
+            hint="Name a key of one of the two tables.",
+        )
+    if moved.source.alone and op.when_differ != "refuse":
+        raise SpecError(
+            f"at most one row of {op.table} belongs to a row of {op.to}: there is nothing to choose from",
+            where=f"{where}.when_differ",
+            hint="Remove when_differ.",
+        )
+
+
+def _try(op: MoveColumn, source: TableDraft, target: TableDraft, type_name: str, where: str) -> None:
+    new = quote(op.new_name)
+    target.rehearsal.try_on_new(f"alter table {{table}} add column {new} {type_name}", where)
+    if op.when_differ != "refuse":
+        target.rehearsal.try_on_new(
+            f"select {op.when_differ}({new}) from {{table}}", f"{where}.when_differ", "Write refuse."
+        )
+    source.rehearsal.try_on_new(f"alter table {{table}} drop column {quote(op.column)}", where)
+
+
+def _findings(moved: Moved, source: TableDraft, op: MoveColumn, where: str) -> list[Finding]:
+    lost = [i.name for i in source.table.indexes if op.column in i.referenced]
+    found = [
+        Finding(
+            rule="LNK-01",
+            severity="note",
+            message=f"{moved.source.full_name}.{op.column} and {moved.target.full_name}.{op.new_name} are in step when"
+            " a transaction commits, not before; rows that somebody else has locked at that moment follow with the"
+            " next commit",
+            where=where,
+        )
+    ]
+    if lost:
+        found.append(
+            Finding(
+                rule="SAF-02",
+                severity="warning",
+                message=f"index {', '.join(lost)} disappears with the column when the migration is contracted",
+                where=where,
+            )
+        )
+    return found
+
+
+def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
+    both = sorted((source.real, target.real))
+    writers = tuple(Lock(table=name, mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in both)
+    everybody = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in both)
+    what = f"{moved.source.full_name}.{moved.source.column} and {moved.target.full_name}.{moved.target.column}"
+    at = f"{source.full_name}/{moved.source.column}"
+    columns = {column.name: column.type for column in target.table.columns}
+    return [
+        Step(
+            key=f"dual_write/{at} triggers",
+            phase=Phase.DUAL_WRITE,
+            title=f"keep {what} in step with triggers on both tables",
+            undo="drop the triggers, and what they noted",
+            action=ShortTransaction(
+                locks=writers, forward=moved.create(), inverse=moved.drop(), inverse_locks=everybody
+            ),
+        ),
+        Step(
+            key=f"backfill/{target.full_name}/{moved.target.column} rows",
+            phase=Phase.BACKFILL,
+            title=f"fill {moved.target.column} of {target.full_name} from {source.full_name} for rows that exist",
+            action=Backfill(
+                table=target.real,
+                key=target.key,
+                key_types=tuple(columns[name] for name in target.key),
+                assignments=(Assignment(column=moved.target.column, type=moved.type, expression=moved.fill()),),
+                alias=target.table.name,
+            ),
+        ),
+        Step(
+            key=f"index/{at} carried",
+            phase=Phase.INDEX,
+            title=f"carry writes that wait from one of {what} to the other",
+            action=ShortTransaction(forward=moved.outbox.carry_some()),
+        ),
+        Step(
+            key=f"contract/{at} triggers",
+            phase=Phase.CONTRACT,
+            title=f"end keeping {what} in step",
+            undo="nothing: this is the point of no return",
+            action=ShortTransaction(locks=everybody, forward=(*moved.outbox.carry_rest(), *moved.drop())),
+        ),
+    ]

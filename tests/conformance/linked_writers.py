@@ -1,0 +1,112 @@
+"""Applications that write into two tables between which a column moves; a third table holds what they mean.
+
+Each locks the row of the third table first, so that the order of two writes of one pair is known. Rows are locked by
+key, and of one key in the order twin, p, u: among themselves these applications cannot deadlock, whatever they do.
+"""
+
+import random
+import threading
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from tests.conformance.drive import Connection
+
+KEYS = 40
+"""Few enough for writers to meet."""
+VALUES = (None, "", "Ann", "x y", "ünï 🐘", "'\\\"")
+TABLES = """
+create table u (id int primary key, mail text, n int default 0);
+create table p (u_id int primary key, photo text, n int default 0);
+create table twin (id int primary key, mail text);
+insert into u (id, mail) select i, 'm' || i from generate_series(1, 400) i;
+insert into p (u_id, photo) select i, 'p' || i from generate_series(1, 400) i;
+insert into twin select i, 'm' || i from generate_series(1, 400) i;
+"""
+
+
+class LinkedWriter(threading.Thread):
+    """One connection of an application that knows one of the two shapes: u has the column, or p."""
+
+    def __init__(self, url: str, number: int, shape: str) -> None:
+        super().__init__(name=f"{shape} writer {number}", daemon=True)
+        self.url = url
+        self.random = random.Random(f"{number} {shape}")
+        self.old = shape == "old"
+        self.over = threading.Event()
+        self.committed = 0
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Write until told to stop. No statement may fail."""
+        try:
+            with psycopg.connect(self.url, autocommit=True) as conn:
+                while not self.over.is_set():
+                    self._transaction(conn)
+                    self.committed += 1
+        except BaseException as error:  # noqa: BLE001 - the test shows it
+            self.failure = error
+
+    def _transaction(self, conn: Connection) -> None:
+        keys = sorted(self.random.sample(range(1, KEYS), self.random.randint(1, 5)))
+        with conn.transaction() as transaction:
+            for key in keys:
+                self._statements(conn, key)
+            if self.random.random() < 0.15:
+                raise psycopg.Rollback(transaction)
+
+    def _statements(self, conn: Connection, key: int) -> None:
+        value, kind = self.random.choice(VALUES), self.random.random()
+        if kind < 0.15:
+            # Nothing about the column: but a lock on a row that others' writes have to be carried to.
+            conn.execute("update p set n = n + 1 where u_id = %s", (key,))
+        elif kind < 0.3:
+            conn.execute("update u set n = n + 1 where id = %s", (key,))
+        elif kind < 0.4:
+            conn.execute("delete from twin where id = %s", (key,))
+            conn.execute("delete from p where u_id = %s", (key,))
+            conn.execute("delete from u where id = %s", (key,))
+        elif kind < 0.6:
+            made = "insert into twin values (%s, %s) on conflict do nothing"
+            if conn.execute(made, (key, value)).rowcount:
+                self._insert(conn, key, value)
+        else:
+            conn.execute("update twin set mail = %s where id = %s", (value, key))
+            table, of_key = ("u", "id") if self.old else ("p", "u_id")
+            conn.execute(f"update {table} set mail = %s where {of_key} = %s".encode(), (value, key))
+
+    def _insert(self, conn: Connection, key: int, value: str | None) -> None:
+        if self.old:
+            conn.execute("insert into p (u_id) values (%s)", (key,))
+            conn.execute("insert into u (id, mail) values (%s, %s)", (key, value))
+        else:
+            conn.execute("insert into p (u_id, mail) values (%s, %s)", (key, value))
+            conn.execute("insert into u (id) values (%s)", (key,))
+
+
+class LinkedWriters:
+    """Several of them at once, for as long as the context lasts."""
+
+    def __init__(self, url: str, *shapes: str) -> None:
+        self.writers = [LinkedWriter(url, number, shape) for number, shape in enumerate(shapes)]
+
+    def __enter__(self) -> Self:
+        for writer in self.writers:
+            writer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self.writers:
+            writer.over.set()
+        for writer in self.writers:
+            writer.join()
+            if error is None and writer.failure is not None:
+                raise writer.failure
+
+    @property
+    def committed(self) -> int:
+        """How many transactions were committed so far."""
+        return sum(writer.committed for writer in self.writers)

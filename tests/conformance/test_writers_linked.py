@@ -1,0 +1,96 @@
+"""A column moves between two tables under writers of both shapes: nothing is lost, nothing fails, nobody deadlocks."""
+
+from typing import Any
+
+from tests.conformance import tables
+from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
+from tests.conformance.linked_writers import TABLES, LinkedWriters
+from tests.servers.remains import soon
+
+MOVE: list[dict[str, Any]] = [{"move_column": {"table": "u", "column": "mail", "to": "p", "on": {"id": "u_id"}}}]
+
+
+def different(conn: Connection, table: str, key: str) -> list[tuple[object, ...]]:
+    """Return rows that are not what the twin says."""
+    return conn.execute(
+        f"select t.id, t.mail, x.{key}, x.mail from twin t full join {table} x on x.{key} = t.id"
+        f" where t.id is distinct from x.{key} or t.mail is distinct from x.mail limit 5".encode()
+    ).fetchall()
+
+
+def carried(conn: Connection) -> int:
+    """Carry what waits, now that nobody writes; return how many notes there were."""
+    found = conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone()
+    assert found is not None
+    outbox = f'changeover."{found[0]}"'
+    waiting = conn.execute(f"select count(*) from {outbox}".encode()).fetchone()
+    conn.execute(f"select {outbox.replace('outbox_', 'dual_carry_all_')}(null, false)".encode())
+    assert conn.execute(f"select count(*) from {outbox}".encode()).fetchone() == (0,)
+    return int(waiting[0]) if waiting else 0
+
+
+def work(writers: LinkedWriters, transactions: int) -> None:
+    """Wait until so many more transactions were committed."""
+    wanted = writers.committed + transactions
+    assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
+
+
+def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) -> None:
+    """They never notice: not the swap, not the way back."""
+    conn.execute(TABLES.encode())
+    before = tables.catalogue(conn)
+    migration = Migration(url, MOVE, batch_rows=50)
+    with LinkedWriters(url, "old", "old", "old") as writers:
+        migration.begin()
+        for phase in BEFORE_SWAP:
+            migration.run(phase)
+            work(writers, 60)
+        migration.pass_gate("before_swap")
+        migration.swap()
+        work(writers, 100)
+        migration.pass_gate("after_swap")
+    carried(conn)
+    assert different(conn, "u", "id") == []
+    assert different(conn, "p", "u_id") == []
+    with LinkedWriters(url, "old", "old", "old") as writers:
+        migration.roll_back()
+        work(writers, 60)
+    assert different(conn, "u", "id") == []
+    assert tables.catalogue(conn) == before
+    assert tables.leftovers(conn) == []
+
+
+def test_both_applications_side_by_side(conn: Connection, url: str) -> None:
+    """What each of them writes is what the other one sees; the last one to write a pair has it."""
+    conn.execute(TABLES.encode())
+    migration = Migration(url, MOVE, batch_rows=50)
+    with LinkedWriters(url, "old", "old") as writers:
+        migration.begin()
+        migration.before_swap()
+        work(writers, 60)
+        migration.swap()
+    with LinkedWriters(url, "old", "new", "old", "new") as writers:
+        work(writers, 400)
+        migration.pass_gate("after_swap")
+    carried(conn)
+    assert different(conn, "u", "id") == []
+    assert different(conn, "p", "u_id") == []
+    with LinkedWriters(url, "new", "new") as writers:
+        migration.contract()
+        work(writers, 60)
+    assert different(conn, "p", "u_id") == []
+    assert tables.leftovers(conn) == []
+
+
+def test_a_rollback_brings_back_what_new_applications_wrote(conn: Connection, url: str) -> None:
+    """Also while they write."""
+    conn.execute(TABLES.encode())
+    migration = Migration(url, MOVE, batch_rows=50)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    with LinkedWriters(url, "new", "new", "new") as writers:
+        work(writers, 200)
+    migration.roll_back()
+    assert different(conn, "u", "id") == []
+    assert tables.leftovers(conn) == []
