@@ -471,6 +471,7 @@ def test_the_schema_describes_every_operation_under_its_key() -> None:
         "rename_table": "#/$defs/RenameTable",
         "drop_table": "#/$defs/DropTable",
         "set_replica_identity": "#/$defs/SetReplicaIdentity",
+        "rebuild_table": "#/$defs/RebuildTable",
         "move_column": "#/$defs/MoveColumn",
         "sql": "#/$defs/Sql",
     }

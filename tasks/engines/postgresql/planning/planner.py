@@ -1,6 +1,6 @@
 """Draw up the plan of an expand-contract migration. Nothing is changed: what is tried is rolled back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -158,13 +158,11 @@ def _draft(
             draft_create_table(op, whole, where)
         elif isinstance(op, Sql):
             draft_sql(op, whole, where)
-        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity):
-            _of_the_table(op, drafts[_full_name(whole, op.tables[0], where)], where)
+        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | MoveColumn):
+            concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
+            _of_whole_tables(op, concerned, spec.backfill.user_triggers, where)
         elif isinstance(op, RebuildTable):
             raise AssertionError("a spec with rebuild_table has another strategy")
-        elif isinstance(op, MoveColumn):
-            source, target = (drafts[_full_name(whole, name, where)] for name in op.tables)
-            draft_move_column(op, source, target, spec.backfill.user_triggers, where)
         elif not isinstance(op, DropIndex):
             draft = drafts[_full_name(whole, op.table, where)]
             if isinstance(op, ConstraintOperation):
@@ -209,14 +207,21 @@ def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: in
     )
 
 
-def _of_the_table(op: DropTable | RenameTable | SetReplicaIdentity, draft: TableDraft, where: str) -> None:
+def _of_whole_tables(
+    op: DropTable | RenameTable | SetReplicaIdentity | MoveColumn,
+    drafts: Sequence[TableDraft],
+    triggers: str,
+    where: str,
+) -> None:
     match op:
         case DropTable():
-            draft_drop_table(draft, where)
+            draft_drop_table(drafts[0], where)
         case RenameTable():
-            draft_rename_table(op, draft, where)
+            draft_rename_table(op, drafts[0], where)
         case SetReplicaIdentity():
-            draft_replica_identity(op, draft, where)
+            draft_replica_identity(op, drafts[0], where)
+        case MoveColumn():
+            draft_move_column(op, drafts[0], drafts[1], triggers, where)
 
 
 def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> Places:
