@@ -4,6 +4,7 @@ Importing Prefect and Great Expectations takes longer than most commands; what i
 That a fresh interpreter does the same is tested where `Changeover` runs without a Prefect server.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -55,6 +56,13 @@ class Forked:
         return subprocess.CompletedProcess(list(arguments), code, out, err)
 
 
+PRELOAD = (
+    "great_expectations.expectations.core",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "flows.expand_contract",
+    "flows.contract",
+    "flows.rollback",
+)
 OUTPUTS = ("stdout.txt", "stderr.txt")
 
 
@@ -80,7 +88,7 @@ def _command(asked: Mapping[str, Any]) -> int:
             main()
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else 1
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the test wants to see it
             import traceback
 
             traceback.print_exc()
@@ -93,12 +101,8 @@ def serve() -> None:
     from flows.commands.prefect_settings import prepare
 
     prepare(verbose=False)
-    import great_expectations.expectations.core
-    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
-
-    import flows.contract
-    import flows.expand_contract
-    import flows.rollback  # noqa: F401
+    for module in PRELOAD:
+        importlib.import_module(module)
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
