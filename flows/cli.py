@@ -283,6 +283,54 @@ def validate(
     checking.validate(target, profile, database, gate=gate, as_json=as_json, verbose=verbose)
 
 
+@app.command(rich_help_panel=LOOK)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A.TABLE", help="Database of the profile, and table: `main.orders`.")],
+    b: Annotated[str, typer.Argument(metavar="B.TABLE", help="The table that should hold the same rows.")],
+    profile: ProfileName = "local",
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=SQL", help="What stands in A for a column of B, as SQL over A."),
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out, on either side.")
+    ] = None,
+    values_equal: Annotated[
+        bool, typer.Option("--values-equal", help="Let 1.0 and 1.00, -0 and 0, '1 mon' and '30 days' be equal.")
+    ] = False,
+    lag: Annotated[
+        float | None,
+        typer.Option("--lag", min=0, help="Seconds B may be behind A; 0 within one database, otherwise 1."),
+    ] = None,
+    patience: Annotated[
+        float, typer.Option("--patience", min=0, help="Seconds after which a row that never stands still is given up.")
+    ] = 30.0,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Name at most this many rows.")] = 1000,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare two tables exactly, while applications write, and name the rows and columns that differ.
+
+    Of one database or of two. Exit code 0: equal; 1: different, or undecided; 2: refused. What cannot be read is
+    never called equal. Values are shown only if the profile allows it.
+    """
+    from flows.commands import comparing
+
+    comparing.diff(
+        a,
+        b,
+        profile,
+        mapped=mapped or [],
+        ignored=ignored or [],
+        values_equal=values_equal,
+        lag=lag,
+        patience=patience,
+        limit=limit,
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
 @audit.command("verify")
 def audit_verify(
     profile: ProfileName = "local",

@@ -136,6 +136,6 @@ class Profile(Record):
     evidence: str = "evidence"
     """Folder of audit anchors, dumps and reports, relative to the working directory."""
     values_in_reports: bool = False
-    """Whether keys of failing rows may appear in reports."""
+    """Whether keys of failing rows may appear in reports of gates, and values of differing rows in those of `diff`."""
     confirm: bool = False
     """Ask for the name of the database before anything is changed."""
