@@ -24,7 +24,7 @@ def cli(tmp_path: Path, database: str) -> Changeover:
     """The command line on a database with two tables alike; it needs no Prefect."""
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(TABLES)
-    made = Changeover(folder=tmp_path, url=database, api="http://127.0.0.1:1/api")
+    made = Changeover(folder=tmp_path, url=database)
     made.profile()
     return made
 
