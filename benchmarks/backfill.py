@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import psycopg
 
@@ -13,7 +14,7 @@ from benchmarks.server import Connection, Meter, Usage, copy, template
 from benchmarks.surroundings import Surroundings
 
 NAMES = ("backfill_cpu", "backfill_wall", "batches_cpu", "pgroll_cpu", "backfill_cpu_indexed")
-_CPU, _WALL, _BATCHES, _INDEXED = 1.15, 1.3, 0.4, 1.35
+_CPU, _WALL, _BATCHES = 1.15, 1.3, 0.4
 
 
 def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
@@ -40,8 +41,19 @@ def _in_turns(place: Surroundings, sizes: Sizes, *, indexed: bool) -> dict[str, 
             # The other way round every other time, so that nobody always follows the same neighbour.
             for way in ways if number % 2 == 0 else reversed(ways):
                 with copy(place.postgres, name) as url:
-                    taken.setdefault(way, []).append(ways[way](url))
+                    usage = ways[way](url)
+                    taken.setdefault(way, []).append(_left_over(place, url, usage) if indexed else usage)
     return taken
+
+
+def _left_over(place: Surroundings, url: str, usage: Usage) -> Usage:
+    """Add how large the second index has become, and what it takes to clean up."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        row = conn.execute("select pg_relation_size('orders_customer') / 1e6").fetchone()
+        assert row is not None
+        meter = Meter(place.postgres.pid)
+        conn.execute("vacuum orders")
+        return replace(usage, index_mb=float(row[0]), vacuum=meter.taken().cpu)
 
 
 def _by_hand(
@@ -117,14 +129,18 @@ def _pgroll(cpu: Mapping[str, list[float]], wall: Mapping[str, list[float]], row
 def _indexed(taken: dict[str, list[Usage]], sizes: Sizes) -> Result:
     """A second index costs batches more: each finds entries of the one before dead, and cleans them up.
 
-    One statement cannot, and leaves an index that is larger. The goal is our own, a fence against getting worse.
+    One statement cannot, and leaves an index that is larger, and the cleaning to VACUUM.
     """
     ours, one = ([usage.cpu for usage in taken[way]] for way in ("ours", "one_beside"))
+    left, left_by_one = (median(usage.index_mb for usage in taken[way]) for way in ("ours", "one_beside"))
+    cleaned, cleaned_one = ([u.cpu + u.vacuum for u in taken[way]] for way in ("ours", "one_beside"))
     return Result(
         name="backfill_cpu_indexed",
         measured=ratio(ours, one),
-        goal=_INDEXED,
+        goal=_CPU,
         unit="x",
         detail=f"{sizes.rows:,} rows, {sizes.rounds} rounds, with a second index on a column in no order: our backfill "
-        f"{spread(ours)}, the same UPDATE beside the triggers of dual write {spread(one)}",
+        f"{spread(ours)}, the same UPDATE beside the triggers of dual write {spread(one)}; they leave {left:.0f} and "
+        f"{left_by_one:.0f} MB of that index; with the VACUUM that follows {spread(cleaned)} and "
+        f"{spread(cleaned_one)}, {ratio(cleaned, cleaned_one):g} x",
     )

@@ -13,15 +13,27 @@ _INTRODUCTION = """\
 fails when a goal is missed. What counts is the processor time of all processes of the server where that can
 be had: wall time depends on what else the machine does. Checkpoints and autovacuum, which come when they want, are kept
 out of it; the data live in memory where there is room, so that no disk hides what the processors do.
+
+[pgroll](https://github.com/xataio/pgroll) is measured, too, if there is a program `pgroll` on the path, or where the
+variable `PGROLL` says. It needs Go and a C compiler; nothing of it is part of this repository:
+
+```sh
+git clone --branch v0.16.2 https://github.com/xataio/pgroll /tmp/pgroll
+(cd /tmp/pgroll && go build -ldflags "-X github.com/xataio/pgroll/cmd.Version=0.16.2" -o pgroll .)
+PGROLL=/tmp/pgroll/pgroll make bench ARGS="--only pgroll_cpu"
+```
+
+Without it, the statements that it sends stand in for it, written out in `benchmarks/statements.py` as its source and
+the log of a server show them.
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
     "against one `update` of the whole table beside the same triggers",
     "backfill_cpu_indexed": "The same with a second index, on a column in no order: each batch cleans up dead entries "
-    "of the one before, which one statement leaves in the index (a goal of our own)",
+    "of the one before, which one statement leaves to VACUUM",
     "backfill_wall": "Wall time of the same, through Prefect",
     "batches_cpu": "Processor time of the backfill against batches as pgroll makes them",
-    "pgroll_cpu": "Processor time of the backfill against `pgroll start`",
+    "pgroll_cpu": "Processor time of the backfill against `pgroll start`, which fills the same column",
     "memory_growth": "Most memory of the migrating process: a large table against a small one",
     "memory_peak": "Most memory of the migrating process",
     "overhead": "Time of a run beyond its own statements",

@@ -42,7 +42,7 @@ class Sizes:
     small: int = 100_000
     large: int = 3_000_000
     """Rows of the two tables whose migrations must cost the same memory."""
-    rounds: int = 5
+    rounds: int = 3
 
 
 FULL = Sizes()

@@ -102,6 +102,10 @@ class Usage:
     cpu: float
     """Seconds of processor time of all processes of the server."""
     wall: float
+    vacuum: float = 0.0
+    """The same of the VACUUM that follows, where that is measured."""
+    index_mb: float = 0.0
+    """The size of the second index before it."""
 
 
 class Meter:

@@ -13,30 +13,26 @@ def one_statement(conn: Connection) -> None:
 
 
 def prepare_batches(conn: Connection) -> None:
-    """Set the table up as pgroll does (v0.16): a mark on every row, and a trigger that fills and unmarks.
+    """Set the table up as pgroll does: a mark on every row, and a trigger that fills and unmarks.
 
-    Ours in words and names; the same in kind: the trigger copies all columns into variables of PL/pgSQL, and
-    looks at the search_path to tell which shape a session uses.
+    Our own words for what its source at v0.16 and the log of a server say that it does: the trigger copies every
+    column into a variable of PL/pgSQL, and looks at the search_path to tell which shape a session uses.
     """
     conn.execute(f"alter table orders add column {COLUMN} text".encode())
     conn.execute("alter table orders add column needs_backfill boolean default true")
+    columns = ("amount", "created_at", "currency", "customer", COLUMN, "id", "note", "quantity", "status")
+    variables = "\n".join(f"{name} public.orders.{name}%type := new.{name};" for name in columns)
     conn.execute(
         f"""
         create function fill() returns trigger language plpgsql as $$
         declare
-            id orders.id%type := new.id;
-            customer orders.customer%type := new.customer;
-            amount orders.amount%type := new.amount;
-            currency orders.currency%type := new.currency;
-            status orders.status%type := new.status;
-            note orders.note%type := new.note;
-            created_at orders.created_at%type := new.created_at;
-            quantity orders.quantity%type := new.quantity;
-            shape text;
+            {variables}
+            newest text;
+            path text;
         begin
-            select current_setting into shape from current_setting('search_path');
-            if shape <> 'the_new_shape' then
-                new.{COLUMN} := {EXPRESSION};
+            select current_setting into path from current_setting('search_path');
+            if path <> 'the_new_shape' then
+                new.{COLUMN} := ({EXPRESSION});
                 new.needs_backfill := false;
             end if;
             return new;
@@ -48,23 +44,28 @@ def prepare_batches(conn: Connection) -> None:
 
 
 def batches(conn: Connection) -> None:
-    """Fill the column as pgroll does: select and lock the next thousand marked rows, touch them, wake the trigger."""
-    last = 0
+    """Fill the column as pgroll does: select and lock the next thousand marked rows, touch them, wake the trigger.
+
+    It counts the rows first. The last key comes back once for every row of a batch.
+    """
+    conn.execute("select count(*) from orders")
+    last = ""
     while True:
-        row = conn.execute(
-            f"""
-            with batch as (
-                select id from orders
-                where needs_backfill = true and id > {last}
-                order by id
-                limit {BATCH}
-                for no key update
-            ), touched as (
-                update orders set id = orders.id from batch where orders.id = batch.id returning orders.id
-            )
-            select max(id) from touched
-            """.encode()
-        ).fetchone()
-        if row is None or row[0] is None:
+        with conn.transaction():
+            row = conn.execute(
+                f"""
+                with batch as (
+                    select id from orders
+                    where needs_backfill = true {last}
+                    order by id
+                    limit {BATCH}
+                    for no key update
+                ), touched as (
+                    update orders set id = orders.id from batch where orders.id = batch.id returning orders.id
+                )
+                select last_value(id) over () from touched
+                """.encode()
+            ).fetchone()
+        if row is None:
             return
-        last = row[0]
+        last = f"and (id) > ('{row[0]}')"

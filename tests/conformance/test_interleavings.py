@@ -5,8 +5,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.model.errors import PreflightError, SpecError
-from tasks.model.plan import Phase
+from tasks.engines.postgresql.drift import refuse_drift_since
+from tasks.model.errors import DriftError, PreflightError, SpecError
+from tasks.model.plan import ConcurrentIndex, Phase
 from tests.conformance.drive import Connection, Migration
 
 WIDEN: dict[str, Any] = {"alter_column": {"table": "t", "column": "n", "type": "bigint", "up": "n", "down": "n"}}
@@ -223,3 +224,31 @@ def test_what_others_built_on_a_new_table_is_named(conn: Connection, url: str) -
     ]
     conn.execute("drop view v; drop table theirs")
     migration.roll_back()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_unique_index_of_a_killed_run_is_no_drift(conn: Connection, url: str, *, whole: bool) -> None:
+    """It is built outside of a transaction, so a kill leaves it, valid or not, without an entry in the ledger."""
+    conn.execute("create table t (id int primary key, n int); insert into t values (1, 1), (2, 2)")
+    unique = {"name": "t_n_is_unique"}
+    migration = dual_write(url, {"alter_column": {"table": "t", "column": "n", "unique": unique}}, ADD)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    migration.pass_gate("before_swap")
+    plan = migration.plan
+    assert plan is not None
+    steps = [step for step in plan.phase(Phase.CONSTRAIN) if isinstance(step.action, ConcurrentIndex)]
+    assert steps
+    for step in steps:
+        assert isinstance(step.action, ConcurrentIndex)
+        conn.execute(step.action.create.encode())
+        if not whole:
+            conn.execute("update pg_index set indisvalid = false where indexrelid = %s::regclass", (step.action.name,))
+    refuse_drift_since(conn, plan)
+    conn.execute("create unique index somebody_elses on t (n)")
+    with pytest.raises(DriftError, match="somebody_elses"):
+        refuse_drift_since(conn, plan)
+    conn.execute("drop index somebody_elses")
+    migration.run(Phase.CONSTRAIN)
+    migration.swap()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        conn.execute("insert into t values (3, 1)")

@@ -41,12 +41,14 @@ def _refuse(plan: Plan, now: Catalogue, changed: DataChanged) -> None:
 
 
 def _without_ours(table: Table, plan: Plan) -> Table:
-    """Leave out what the phases before CONSTRAIN have added."""
+    """Leave out what the phases before CONSTRAIN have added, and a unique index that a killed run has not recorded."""
     new = {column for addition in plan.additions if addition.table == table.full_name for column in addition.columns}
     built = {
         step.action.name
-        for step in plan.phase(Phase.INDEX)
-        if isinstance(step.action, ConcurrentIndex) and step.key.split("/")[1] == table.full_name
+        for step in plan.steps
+        if isinstance(step.action, ConcurrentIndex)
+        and step.action.build_on == "forward"
+        and step.key.split("/")[1] == table.full_name
     }
     return table.model_copy(
         update={

@@ -99,7 +99,7 @@ def _quantiles(conn: Connection, action: Walk, shards: int) -> list[Key]:
 
 
 def _key(conn: Connection, action: Walk, tail: str) -> Key | None:
-    # Qualified throughout: `order by "id"` would sort by the text that the select list makes of it.
-    listed = ", ".join(f"t.{quote(column)}::text" for column in action.key)
-    row = conn.execute(f"select {listed} from {action.table} as t {tail}").fetchone()
+    # Made text outside: inside, each row that the offset skips would be, too; and `order by "id"` would sort by it.
+    listed, names = (", ".join(f"t.{quote(column)}{cast}" for column in action.key) for cast in ("::text", ""))
+    row = conn.execute(f"select {listed} from (select {names} from {action.table} as t {tail}) as t").fetchone()
     return tuple(row) if row else None

@@ -112,7 +112,7 @@ def of_columns(draft: TableDraft) -> None:
             raise PreflightError(
                 f"the foreign key {foreign_key.name} of the table on itself has both sides altered",
                 where=draft.full_name,
-                hint="Drop the foreign key, migrate, and add it again in a second migration.",
+                hint="Change the referring column in a migration of its own first, then the key.",
             )
     _policies(draft, replaced)
     _triggers(draft, replaced)
