@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from validations.parity.postgresql import PostgresSide
 from validations.parity.settle import Seen
 from validations.parity.side import Key, Row
+from validations.parity.sides import AnySide
 from validations.parity.terms import Terms
 
 
@@ -14,40 +15,41 @@ from validations.parity.terms import Terms
 class Both:
     """A and B, and their expressions."""
 
-    a: PostgresSide
-    b: PostgresSide
+    a: AnySide
+    b: AnySide
     terms_a: Terms
     terms_b: Terms
 
     @property
-    def together(self) -> bool:
-        """Whether both are in one database, so that one snapshot holds both."""
-        return together(self.a, self.b)
+    def together(self) -> tuple[PostgresSide, PostgresSide] | None:
+        """Both sides where they are in one database, so that one snapshot holds both."""
+        a, b = self.a, self.b
+        if isinstance(a, PostgresSide) and isinstance(b, PostgresSide) and a.identity == b.identity:
+            return a, b
+        return None
 
     @contextmanager
     def passing(self) -> Generator[None, None, None]:
         """Read within one snapshot where there can be one: then nothing that is written meanwhile looks different."""
-        if not self.together:
+        if self.together is None:
             yield
             return
-        with self.a.snapshot(), self.b.snapshot_of(self.a):
+        a, b = self.together
+        with a.snapshot(), b.snapshot_of(a):
             yield
 
     def observe(self, keys: Sequence[Key]) -> dict[Key, Seen]:
         """Look rows up on both sides; without a common snapshot A before and after B."""
-        if self.together:
-            with self.b.looking_with(self.a):
-                of_a, of_b = self._of(self.a, self.terms_a, keys), self._of(self.b, self.terms_b, keys)
+        if self.together is not None:
+            a, b = self.together
+            with b.looking_with(a):
+                of_a, of_b = _of(a, self.terms_a, keys), _of(b, self.terms_b, keys)
             return {key: Seen(a=of_a.get(key), b=of_b.get(key), steady=True) for key in keys}
-        before = self._of(self.a, self.terms_a, keys)
-        of_b = self._of(self.b, self.terms_b, keys)
-        after = self._of(self.a, self.terms_a, keys)
+        before = _of(self.a, self.terms_a, keys)
+        of_b = _of(self.b, self.terms_b, keys)
+        after = _of(self.a, self.terms_a, keys)
         return {key: Seen(a=after.get(key), b=of_b.get(key), steady=before.get(key) == after.get(key)) for key in keys}
 
-    def _of(self, side: PostgresSide, terms: Terms, keys: Sequence[Key]) -> dict[Key, Row]:
-        return side.look(terms, keys) if terms.key else side.count(terms, keys)
 
-
-def together(a: PostgresSide, b: PostgresSide) -> bool:
-    """Tell whether two sides are in one database of one server."""
-    return a.identity == b.identity
+def _of(side: AnySide, terms: Terms, keys: Sequence[Key]) -> dict[Key, Row]:
+    return side.look(terms, keys) if terms.key else side.count(terms, keys)

@@ -5,15 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from validations.parity import exact
 from validations.parity.both import Both
 from validations.parity.pairing import Pairing, pair
 from validations.parity.passes import candidates, digests
-from validations.parity.postgresql import PostgresSide
 from validations.parity.report import Comparison, Difference, Kind, Verdict
 from validations.parity.settle import Seen, Settling, settle
 from validations.parity.side import Key
-from validations.parity.terms import BUCKETS
+from validations.parity.sides import side_of, terms_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ class Opened:
     def _settled(self, keys: Iterator[Key]) -> Iterator[Difference]:
         lag = self._options.lag
         if lag is None:
-            lag = 0.0 if self.both.together else 1.0
+            lag = 1.0 if self.both.together is None else 0.0
         how = Settling(lag=lag, patience=self._options.patience, name=self._named)
         names = self._names if self.pairing.key else ("",)
         return settle(keys, names, self.both.observe, how, self._count)
@@ -142,31 +140,15 @@ class Opened:
 def opened(table_a: Table, table_b: Table, options: Options) -> Opened:
     """Open two tables for comparing; raises PreflightError when one cannot be read, or they do not fit."""
     with ExitStack() as opening:
-        a = opening.enter_context(_side(table_a))
-        b = opening.enter_context(_side(table_b))
+        a = side_of(table_a.url, table_a.database, table_a.name, table_a.search_path)
+        opening.push(a)
+        b = side_of(table_b.url, table_b.database, table_b.name, table_b.search_path)
+        opening.push(b)
         mapped = {name: a.expression(name, sql) for name, sql in options.mapped.items()}
         pairing = pair(a.relation, b.relation, mapped=mapped, ignored=options.ignored)
-        shift = _shift(a, b, pairing)
-        recode = a.encoding != b.encoding
-        of_a, of_b = (
-            exact.terms(pairing, side, shift=shift, values_equal=options.values_equal, recode=recode) for side in "ab"
-        )
+        of_a, of_b = terms_of(a, b, pairing, values_equal=options.values_equal)
         opening.pop_all()
         return Opened(Both(a=a, b=b, terms_a=of_a, terms_b=of_b), pairing, options)
-
-
-def _side(table: Table) -> PostgresSide:
-    return PostgresSide(table.url, table.database, table.name, table.search_path)
-
-
-def _shift(a: PostgresSide, b: PostgresSide, pairing: Pairing) -> int | None:
-    """Return how many lower bits of the first column of the key one part covers; None when it is no whole number."""
-    if not pairing.key or not {pairing.key[0].a.kind, pairing.key[0].b.kind} <= exact.INTEGERS:
-        return None
-    name = pairing.key[0].name
-    extents = [found for found in (a.extent(name), b.extent(name)) if found is not None]
-    span = max((high for _, high in extents), default=0) - min((low for low, _ in extents), default=0)
-    return (span // BUCKETS).bit_length()
 
 
 def _verdict(found: Sequence[Difference], unsettled: Sequence[Difference]) -> Verdict:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from tasks.engines.postgresql.connect import connect
 from validations.parity import postgresql_catalogue as catalogue
+from validations.parity.families import read
 from validations.parity.relation import Column
 from validations.parity.report import Position
 from validations.parity.side import Buckets, Key, Row
@@ -37,6 +38,8 @@ _AS_BEFORE: Final = "reset enable_sort; reset parallel_tuple_cost; reset work_me
 
 class PostgresSide:
     """One table; two sessions, both read-only: one for passes over the table, one to look rows up."""
+
+    engine = "postgresql"
 
     def __init__(self, url: str, database: str, table: str, search_path: str) -> None:
         with ExitStack() as opened:
@@ -148,7 +151,7 @@ class PostgresSide:
         with self._reading():
             rows = self._look.execute(question.encode()).fetchall()
         found = (row for row in rows if row[:width] in wanted)
-        return {row[:width]: Row(version=row[width], values=tuple(row[width + 1 :])) for row in found}
+        return {row[:width]: Row(version=row[width], values=read(row[width + 1 :], terms.families)) for row in found}
 
     def count(self, terms: Terms, digests: Sequence[Key]) -> dict[Key, Row]:
         """Return, as a row of one value, how many rows there are now of each of these digests."""

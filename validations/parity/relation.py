@@ -19,6 +19,8 @@ class Column:
     binary: str | None
     """SQL for the exact bytes of the value, alike in all databases of the engine; None: only the text is."""
     generated: bool = False
+    fraction: int = 0
+    """Digits behind the point of a decimal of MariaDB."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,8 @@ class Terms:
     """64 bits of the row."""
     bucket: str
     """The part that a row belongs to: it follows from the key, or without a key from the digest."""
+    families: tuple[str, ...] = ()
+    """Family of each other column, between engines; empty within one: its texts are exact."""
     shift: int | None = None
     """The first column of the key is a whole number, and its upper bits are the bucket; None: it is hashed."""
 

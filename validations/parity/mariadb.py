@@ -1,0 +1,242 @@
+"""A table of MariaDB as one side of a comparison."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, Final, Self
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from tasks.engines.mysql.address import options, where
+from tasks.engines.mysql.transient import refusal
+from tasks.model.errors import PreflightError
+from validations.parity.families import read
+from validations.parity.relation import Column, Relation
+from validations.parity.report import Position
+from validations.parity.side import Buckets, Key, Row
+from validations.parity.terms import BUCKETS, Part, Terms
+
+_SETTINGS: Final = (
+    "set session time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES', lock_wait_timeout = 60,"
+    " collation_connection = 'utf8mb4_bin', net_write_timeout = 3600"
+)
+
+
+class MariaSide:
+    """One table; two sessions, both read-only: one for passes over the table, one to look rows up."""
+
+    engine = "mariadb"
+
+    def __init__(self, url: str, database: str, table: str) -> None:
+        self._place = where(url)
+        self._scan, self._look = _session(url), _session(url)
+        try:
+            self.relation = self._relation(table, database)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.identity = ""
+        self.encoding = "UTF8"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._scan.close()
+        self._look.close()
+
+    def expression(self, name: str, sql: str) -> Column:  # noqa: ARG002 - whatever it says
+        """Refuse: what an expression gives cannot be told before it is evaluated."""
+        raise PreflightError(
+            f"{name} cannot be mapped: expressions are evaluated by PostgreSQL only",
+            where=self.relation.place,
+            hint=f"Compare with a view that has the column {name}.",
+        )
+
+    def position(self) -> Position:
+        """Return the GTID of the last transaction that is in the binary log."""
+        row = self._ask("select @@gtid_current_pos")[0]
+        return Position(log=str(row[0] or "no binary log"), sees="read committed")
+
+    def extent(self, column: str) -> tuple[int, int] | None:
+        """Return least and greatest value of a column of whole numbers; None when there is no row."""
+        found = self.relation.column(column)
+        assert found is not None
+        low, high = self._ask(f"select min({found.sql}), max({found.sql}) from {self.relation.source} as t")[0]
+        return None if low is None else (int(low), int(high))
+
+    @contextmanager
+    def snapshot(self) -> Generator[None, None, None]:
+        """Do nothing: two databases have no snapshot in common, and rows are read until they settle."""
+        yield
+
+    def buckets(self, terms: Terms) -> Buckets:
+        """Return count and digest of each part of the table, in one pass over it."""
+        # A digest is not negative, so that one row without makes the sum so.
+        digest = f"sum(ifnull({terms.digest}, -{10**30}))"
+        source = self.relation.source
+        question = f"select {terms.bucket} as bucket, count(*), {digest} from {source} as t group by bucket"
+        rows = self._ask(question, self._scan)
+        if any(digest < 0 for _, _, digest in rows):
+            raise PreflightError(
+                f"{self.relation.place} has rows longer than max_allowed_packet",
+                where=self.relation.place,
+                hint="Raise max_allowed_packet on the server, or leave the long columns out.",
+            )
+        return {int(bucket): (int(count), str(digest)) for bucket, count, digest in rows}
+
+    def rows(self, terms: Terms, part: Part) -> Generator[tuple[Key, str], None, None]:
+        """Give keys and digests of the rows of a part, in the order of the keys; flat memory."""
+        by = ", ".join(f"cast({text} as binary)" for text in terms.key)
+        question = (
+            f"select {', '.join(terms.key)}, {terms.digest} from {self.relation.source} as t"
+            f" where {self._within(terms, part)} order by {by}"
+        )
+        with closing(self._stream(question)) as found:
+            for *key, digest in found:
+                yield tuple(map(str, key)), str(digest)
+
+    def counted(self, terms: Terms, part: Part) -> Generator[tuple[Key, str], None, None]:
+        """Give the digests of the rows of a part as keys, with how many there are of each, in their order."""
+        question = (
+            f"select {_hex(terms)} as digest, count(*) from {self.relation.source} as t"
+            f" where {self._within(terms, part)} group by digest order by cast(digest as binary)"
+        )
+        with closing(self._stream(question)) as found:
+            for digest, count in found:
+                yield (str(digest),), str(count)
+
+    def look(self, terms: Terms, keys: Sequence[Key]) -> dict[Key, Row]:
+        """Return the rows of these keys that are there now."""
+        wanted, width = set(keys), len(terms.key)
+        lists = ", ".join(
+            "(" + ", ".join(self._literal(value, family) for value, family in zip(key, terms.casts, strict=True)) + ")"
+            for key in keys
+        )
+        question = (
+            f"select {', '.join([*terms.key, *terms.values])} from {self.relation.source} as t"
+            f" where ({', '.join(terms.columns)}) in ({lists})"
+        )
+        found: dict[Key, Row] = {}
+        for row in self._ask(question):
+            key = tuple(map(str, row[:width]))
+            if key in wanted:
+                found[key] = Row(version="", values=read(row[width:], terms.families))
+        return found
+
+    def count(self, terms: Terms, digests: Sequence[Key]) -> dict[Key, Row]:
+        """Return, as a row of one value, how many rows there are now of each of these digests."""
+        wanted = ", ".join(self._literal(digest, "text") for (digest,) in digests)
+        rows = self._ask(
+            f"select {_hex(terms)} as digest, count(*) from {self.relation.source} as t"
+            f" where {_hex(terms)} in ({wanted}) group by digest"
+        )
+        return {(str(digest),): Row(version="", values=(str(count),)) for digest, count in rows}
+
+    def _within(self, terms: Terms, part: Part) -> str:
+        if len(part.buckets) >= BUCKETS:
+            return "true"
+        if terms.shift is None:
+            return f"({terms.bucket}) in ({', '.join(map(str, part.buckets))})"
+        key = terms.columns[0]
+        ranges = [f"({key} >= {low} and {key} < {high})" for low, high in part.ranges(terms.shift)]
+        return f"({' or '.join(ranges)})"
+
+    def _literal(self, value: str, family: str) -> str:
+        if family == "bytes":
+            return f"x'{value.removeprefix(chr(92) + 'x')}'"
+        if family in ("integer", "decimal", "boolean"):
+            return value
+        return "'" + value.replace("'", "''") + "'"
+
+    def _relation(self, table: str, database: str) -> Relation:
+        schema, _, name = table.rpartition(".")
+        names = (schema or str(self._ask("select database()")[0][0]), name)
+        spelled = ", ".join(self._literal(one, "text") for one in names)
+        columns = self._ask(
+            "select column_name, data_type, column_type, numeric_scale, generation_expression is not null"
+            f" from information_schema.columns where (table_schema, table_name) = ({spelled}) order by ordinal_position"
+        )
+        if not columns:
+            raise PreflightError(
+                f"there is no table {table} in {database}",
+                where=self._place,
+                hint="Write database.table, as the catalogue spells it, or grant select on it.",
+            )
+        keys = self._ask(
+            "select group_concat(column_name order by seq_in_index separator '\\0')"
+            f" from information_schema.statistics where (table_schema, table_name) = ({spelled}) group by index_name"
+            " having max(non_unique) = 0 and max(nullable) = '' and max(sub_part) is null"
+            " order by index_name <> 'PRIMARY', index_name".replace("\\0", "\x01")
+        )
+        source = ".".join(_quote(one) for one in names)
+        found = Relation(
+            place=f"{database}.{name}",
+            source=source,
+            columns=tuple(_column(*row) for row in columns),
+            keys=tuple(tuple(str(row[0]).split("\x01")) for row in keys),
+        )
+        self._ask(f"select 1 from {source} limit 0")
+        return found
+
+    def _stream(self, question: str) -> Generator[tuple[Any, ...], None, None]:
+        with self._reading(), closing(self._scan.cursor(SSCursor)) as cursor:
+            cursor.execute(question)
+            while rows := cursor.fetchmany(5_000):
+                yield from rows
+
+    def _ask(self, question: str, conn: "pymysql.Connection[Any] | None" = None) -> list[tuple[Any, ...]]:
+        with self._reading(), (conn or self._look).cursor() as cursor:
+            cursor.execute(question)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def _reading(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except pymysql.err.MySQLError as error:
+            code = error.args[0] if error.args else type(error).__name__
+            failed = PreflightError(
+                f"{self._place} refuses to be read: error {code}",
+                where=self._place,
+                hint="Grant select on the table, and correct what the error is about.",
+            )
+        else:
+            return
+        raise failed
+
+
+def _column(name: str, kind: str, whole: str, scale: int | None, generated: int) -> Column:
+    sql = f"t.{_quote(name)}"
+    return Column(
+        name=name,
+        sql=sql,
+        type=whole,
+        kind=kind.lower(),
+        text="",
+        binary=None,
+        generated=bool(generated),
+        fraction=int(scale or 0),
+    )
+
+
+def _hex(terms: Terms) -> str:
+    return f"lpad(lower(hex({terms.digest})), 16, '0')"
+
+
+def _quote(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _session(url: str) -> "pymysql.Connection[Any]":
+    try:
+        conn = pymysql.connect(
+            **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=_SETTINGS,
+            program_name="changeover diff",
+        )  # fmt: skip
+        with conn.cursor() as cursor:
+            cursor.execute("set session transaction isolation level read committed, read only")
+        return conn
+    except pymysql.err.MySQLError as error:
+        failed = refusal(error, where(url))
+    raise failed
