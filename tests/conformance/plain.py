@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 
+from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
+    AlterType,
     CreateIndex,
     CreateTable,
+    CreateType,
     DropColumn,
     DropIndex,
     DropTable,
+    DropType,
     RenameColumn,
     RenameTable,
     SetReplicaIdentity,
@@ -37,6 +41,7 @@ def _table(name: str) -> str:
 
 
 def _tables(spec: MigrationSpec) -> Iterator[str]:
+    yield from _types(spec)
     for op in spec.operations:
         if isinstance(op, Sql):
             yield op.up
@@ -49,6 +54,22 @@ def _tables(spec: MigrationSpec) -> Iterator[str]:
         if keys := [quote(c.name) for c in op.columns if c.pk]:
             parts.append(f"primary key ({', '.join(keys)})")
         yield f"create table {_table(op.name)} ({', '.join(parts)})"
+
+
+def _types(spec: MigrationSpec) -> Iterator[str]:
+    for op in spec.operations:
+        if isinstance(op, CreateType) and op.domain is not None:
+            check = f" {_check(op.domain.check)}" if op.domain.check else ""
+            yield f"create domain {_table(op.name)} as {op.domain.type}{_default(op.domain.default)}{check}"
+        elif isinstance(op, CreateType):
+            yield f"create type {_table(op.name)} as enum ({', '.join(literal(value) for value in op.values or ())})"
+        elif isinstance(op, AlterType) and op.check is not None:
+            yield f"alter domain {_table(op.name)} add {_check(op.check)} not valid"
+        elif isinstance(op, AlterType):
+            for one in op.add_values or ():
+                place = f" before {literal(one.before)}" if one.before else ""
+                place += f" after {literal(one.after)}" if one.after else ""
+                yield f"alter type {_table(op.name)} add value if not exists {literal(one.value)}{place}"
 
 
 def _new_columns(spec: MigrationSpec) -> Iterator[str]:
@@ -159,6 +180,8 @@ def _whole(spec: MigrationSpec) -> Iterator[str]:
     for op in spec.operations:
         if isinstance(op, RenameTable):
             yield f"alter table {_table(op.from_)} rename to {quote(op.to)}"
+        elif isinstance(op, DropType):
+            yield f"drop type {_table(op.name)}"
         elif isinstance(op, DropIndex):
             yield f"drop index {_table(op.name)}"
         elif isinstance(op, SetReplicaIdentity):

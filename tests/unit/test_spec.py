@@ -474,6 +474,10 @@ def test_the_schema_describes_every_operation_under_its_key() -> None:
         "rebuild_table": "#/$defs/RebuildTable",
         "move_column": "#/$defs/MoveColumn",
         "sql": "#/$defs/Sql",
+        "create_type": "#/$defs/CreateType",
+        "alter_type": "#/$defs/AlterType",
+        "drop_type": "#/$defs/DropType",
+        "clean_column": "#/$defs/CleanColumn",
     }
 
 

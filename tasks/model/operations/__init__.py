@@ -5,15 +5,19 @@ A new operation is a file with a subclass of `Operation`, its import here, and a
 
 from tasks.model.operations.add_column import AddColumn
 from tasks.model.operations.alter_column import AlterColumn
+from tasks.model.operations.alter_type import AlterType
 from tasks.model.operations.base import Operation
+from tasks.model.operations.clean_column import CleanColumn
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
+from tasks.model.operations.create_type import CreateType
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
+from tasks.model.operations.drop_type import DropType
 from tasks.model.operations.move_column import MoveColumn
 from tasks.model.operations.rebuild_table import RebuildTable
 from tasks.model.operations.rename_column import RenameColumn
@@ -39,6 +43,10 @@ AnyOperation = (
     | SetReplicaIdentity
     | RebuildTable
     | MoveColumn
+    | CreateType
+    | AlterType
+    | DropType
+    | CleanColumn
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -46,15 +54,19 @@ AnyOperation = (
 __all__ = [
     "AddColumn",
     "AlterColumn",
+    "AlterType",
     "AnyOperation",
+    "CleanColumn",
     "CreateConstraint",
     "CreateIndex",
     "CreateTable",
+    "CreateType",
     "DropColumn",
     "DropConstraint",
     "DropIndex",
     "DropMulticolumnConstraint",
     "DropTable",
+    "DropType",
     "MoveColumn",
     "Operation",
     "RebuildTable",

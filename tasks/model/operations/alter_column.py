@@ -10,6 +10,7 @@ from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, O
 from tasks.model.operations.column import (
     CheckConstraint,
     ForeignKeyReference,
+    Orphans,
     UniqueConstraint,
     constraint_names,
     not_null,
@@ -41,6 +42,8 @@ class AlterColumn(Operation):
     """A constraint to add."""
     references: ForeignKeyReference | None = None
     """A foreign key to add."""
+    orphans: Orphans = "reject"
+    """With references: what becomes of rows that refer to nothing."""
     comment: Text | None = Field(None, json_schema_extra=_OR_NULL)
     """The new comment; null drops it."""
     up: Expression | None = None
@@ -78,7 +81,8 @@ class AlterColumn(Operation):
     @property
     def converts(self) -> bool:
         """True when the values move to a new column; False when the column is altered where it is."""
-        return self.type is not None or self.up is not None or self.down is not None
+        given = self.type is not None or self.up is not None or self.down is not None
+        return given or self.orphans == "set_null"
 
     @property
     def _changes(self) -> bool:
@@ -103,6 +107,7 @@ class AlterColumn(Operation):
             )
 
     def _conversion(self) -> Iterator[Contradiction]:
+        yield from self._orphans()
         if self.type is not None and is_serial(self.type):
             yield Contradiction(
                 at=("type",),
@@ -112,6 +117,24 @@ class AlterColumn(Operation):
         if self.lossy and not self.converts:
             yield Contradiction(
                 at=("lossy",), reason="lossy says something about down, and nothing is converted", hint="Remove lossy."
+            )
+
+    def _orphans(self) -> Iterator[Contradiction]:
+        if self.orphans == "reject":
+            return
+        if self.references is None:
+            yield Contradiction(
+                at=("orphans",), reason="there are orphans only of a foreign key", hint="Add references."
+            )
+        if self.type is not None or self.up is not None or self.down is not None:
+            yield Contradiction(
+                at=("orphans",),
+                reason="the values are converted already",
+                hint="Let `up` give NULL for a row that refers to nothing, and remove orphans.",
+            )
+        if self.nullable is False:
+            yield Contradiction(
+                at=("nullable",), reason="orphans become NULL in a column that takes none", hint="Remove orphans."
             )
 
     def claims(self) -> Iterator[Claim]:

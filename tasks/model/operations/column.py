@@ -13,6 +13,10 @@ ForeignKeyAction = Literal["NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET 
 MatchType = Literal["SIMPLE", "FULL"]
 
 
+Orphans = Literal["reject", "set_null"]
+"""What becomes of rows that refer to nothing: the gate counts and refuses them, or they refer to nothing by NULL."""
+
+
 class CheckConstraint(Part):
     """A condition that each row must meet."""
 

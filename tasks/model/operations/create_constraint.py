@@ -16,6 +16,7 @@ from tasks.model.operations.base import (
     refusal,
     relation,
 )
+from tasks.model.operations.column import Orphans
 from tasks.model.operations.conversions import Expressions, converted, given_claims, lossy_without_conversion
 from tasks.model.operations.create_table import TableConstraint
 from tasks.model.operations.text import is_null
@@ -44,6 +45,8 @@ class CreateConstraint(TableConstraint, Operation):
     type: Annotated[Literal["unique", "check", "primary_key", "foreign_key"], BeforeValidator(_no_exclusion)]
     no_inherit: StrictBool = False
     """A check that tables which inherit from this one need not meet."""
+    orphans: Orphans = "reject"
+    """Of a foreign key: what becomes of rows that refer to nothing."""
     up: Expressions | None = None
     """For each column, the new value, from the old values of the row."""
     down: Expressions | None = None
@@ -77,6 +80,12 @@ class CreateConstraint(TableConstraint, Operation):
                     reason=f"the column {name!r} is named twice",
                     hint="Remove one of the two.",
                 )
+        if self.orphans == "set_null" and (self.type != "foreign_key" or self.up or self.down or len(columns) != 1):
+            yield Contradiction(
+                at=("orphans",),
+                reason="orphans is for a foreign key of one column whose values are not converted otherwise",
+                hint="Remove orphans, and let `up` give NULL to the column that shall refer to nothing.",
+            )
         if self.no_inherit and self.type != "check":
             yield Contradiction(
                 at=("no_inherit",),
@@ -107,7 +116,8 @@ class CreateConstraint(TableConstraint, Operation):
         given = {*(self.up or {}), *(self.down or {})}
         for position, column in enumerate(self.columns or ()):
             if column not in given:
-                yield Claim(table=self.table, column=column, manner=Manner.READS, at=("columns", position))
+                manner = Manner.CHANGES if self.orphans == "set_null" else Manner.READS
+                yield Claim(table=self.table, column=column, manner=manner, at=("columns", position))
         yield from given_claims(self.table, self.up, self.down)
 
     def new_names(self) -> Iterator[NewName]:

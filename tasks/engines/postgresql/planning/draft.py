@@ -176,11 +176,11 @@ class TableDraft:
             ),
         )
 
-    def add_column(self, name: str, definition: str, *, like: Column | None = None) -> None:
+    def add_column(self, name: str, definition: str, *, like: Column | None = None, default: str = "") -> None:
         """Add a physical column at once, with the storage settings of the column it stands for."""
         column = quote(name)
         collation = f" collate {like.collation}" if like and like.collation else ""
-        forward = [self.alter(f"add column {column} {definition}{collation}")]
+        forward = [self.alter(f"add column {column} {definition}{collation}{default}")]
         if like and like.storage:
             forward.append(self.alter(f"alter column {column} set storage {like.storage}"))
         if like and like.compression:

@@ -15,9 +15,12 @@ from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
 from tasks.engines.postgresql.planning.operations.alter_column import draft_alter_column
+from tasks.engines.postgresql.planning.operations.alter_type import draft_alter_type, tables_of_domains
+from tasks.engines.postgresql.planning.operations.clean_column import draft_clean_column
 from tasks.engines.postgresql.planning.operations.create_constraint import draft_create_constraint
 from tasks.engines.postgresql.planning.operations.create_index import draft_create_index
 from tasks.engines.postgresql.planning.operations.create_table import draft_create_table
+from tasks.engines.postgresql.planning.operations.create_type import draft_create_type, still_unused
 from tasks.engines.postgresql.planning.operations.drop_column import draft_drop_column
 from tasks.engines.postgresql.planning.operations.drop_constraint import draft_drop_constraint
 from tasks.engines.postgresql.planning.operations.drop_index import draft_drop_index, tables_of_indexes
@@ -25,6 +28,7 @@ from tasks.engines.postgresql.planning.operations.drop_multicolumn_constraint im
     draft_drop_multicolumn_constraint,
 )
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table, finish_drops, whole_table
+from tasks.engines.postgresql.planning.operations.drop_type import draft_drop_type
 from tasks.engines.postgresql.planning.operations.move_column import draft_move_column
 from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
 from tasks.engines.postgresql.planning.operations.rename_constraint import draft_rename_constraint
@@ -47,14 +51,18 @@ from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
+    AlterType,
+    CleanColumn,
     CreateConstraint,
     CreateIndex,
     CreateTable,
+    CreateType,
     DropColumn,
     DropConstraint,
     DropIndex,
     DropMulticolumnConstraint,
     DropTable,
+    DropType,
     MoveColumn,
     RebuildTable,
     RenameColumn,
@@ -79,7 +87,8 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     created = {op.name for op in spec.operations if isinstance(op, CreateTable)}
     of_indexes = tables_of_indexes(conn, spec.operations, search_path)
     names = {name for op in spec.operations for name in op.tables} - created
-    catalogue = inspect(conn, sorted(names | {*of_indexes.values()}), search_path)
+    names |= {*of_indexes.values(), *tables_of_domains(conn, spec.operations, search_path)}
+    catalogue = inspect(conn, sorted(names), search_path)
     sizes = estimates(conn, catalogue.tables)
     with _rolled_back(conn, search_path):
         whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
@@ -95,7 +104,10 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         # After the views of the version before, which show the tables.
         finish_drops({draft.full_name: draft for draft in drafts}, whole)
         findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
-        steps = assemble.steps(drafts, whole.steps)
+        for number, op in enumerate(spec.operations):
+            if isinstance(op, DropType):
+                whole.requirements.append(draft_drop_type(op, whole, drafts, f"operations[{number}].drop_type"))
+        steps = (*assemble.steps(drafts, whole.steps), *whole.last_steps)
         comparisons = tuple(c for draft in drafts for c in (*gates.comparisons(draft), *draft.comparisons))
         requirements = tuple(
             [r for draft in drafts for r in gates.requirements(draft)]
@@ -105,6 +117,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [gates.structure_after_swap(draft) for draft in drafts]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
+        requirements += (*whole.requirements, *still_unused(whole, drafts, spec.operations))
         requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), drafts, whole.version))
         if version is not None:
             requirements += tuple(versions.nothing_built_on(version))
@@ -154,16 +167,14 @@ def _draft(
     # What is dropped first does not stand in the way of trying the rest.
     for number, op in sorted(enumerate(spec.operations), key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         where = f"operations[{number}].{op.kind}"
-        if isinstance(op, CreateTable):
-            draft_create_table(op, whole, where)
-        elif isinstance(op, Sql):
-            draft_sql(op, whole, where)
+        if isinstance(op, CreateTable | Sql | CreateType | AlterType):
+            _of_no_table(op, whole, where)
         elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | MoveColumn):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
             _of_whole_tables(op, concerned, spec.backfill.user_triggers, where)
         elif isinstance(op, RebuildTable):
             raise AssertionError("a spec with rebuild_table has another strategy")
-        elif not isinstance(op, DropIndex):
+        elif not isinstance(op, DropIndex | DropType):
             draft = drafts[_full_name(whole, op.table, where)]
             if isinstance(op, ConstraintOperation):
                 found = _of_constraints(op, draft, where)
@@ -207,6 +218,18 @@ def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: in
     )
 
 
+def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraft, where: str) -> None:
+    match op:
+        case CreateTable():
+            draft_create_table(op, whole, where)
+        case Sql():
+            draft_sql(op, whole, where)
+        case CreateType():
+            draft_create_type(op, whole, where)
+        case AlterType():
+            whole.requirements += draft_alter_type(op, whole, where)
+
+
 def _of_whole_tables(
     op: DropTable | RenameTable | SetReplicaIdentity | MoveColumn,
     drafts: Sequence[TableDraft],
@@ -238,7 +261,7 @@ def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> P
 
 
 def _contribute(
-    op: AddColumn | AlterColumn | CreateIndex | DropColumn | RenameColumn,
+    op: AddColumn | AlterColumn | CleanColumn | CreateIndex | DropColumn | RenameColumn,
     draft: TableDraft,
     where: str,
     places: dict[tuple[str, str, str], str],
@@ -251,6 +274,8 @@ def _contribute(
             draft_alter_column(op, draft, where)
             places[draft.full_name, "up", op.column] = f"{where}.up"
             places[draft.full_name, "down", op.column] = f"{where}.down"
+        case CleanColumn():
+            draft_clean_column(op, draft, where)
         case DropColumn():
             draft_drop_column(op, draft, where)
             places[draft.full_name, "down", op.column] = f"{where}.down"

@@ -87,6 +87,8 @@ class Rehearsal:
             if is_transient(error):
                 raise
             message = error.diag.message_primary or type(error).__name__
+            if isinstance(error, psycopg.errors.UnsafeNewEnumValueUsage):
+                hint = "A value that this spec adds can be used only by a migration of its own, afterwards."
             raise SpecError(
                 _plain(message),
                 where=where,

@@ -10,7 +10,7 @@ from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Catalogue
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, Step
+from tasks.model.plan import Finding, Requirement, Step
 
 Connection = psycopg.Connection[Any]
 
@@ -24,8 +24,13 @@ class SpecDraft:
     search_path: str
     steps: list[Step] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    requirements: list[Requirement] = field(default_factory=list)
     created: dict[str, str] = field(default_factory=dict)
     """Names as written, of tables that the spec creates, and their quoted, qualified names."""
+    last_steps: list[Step] = field(default_factory=list)
+    """Of the contract, after those of all tables."""
+    made_types: list[str] = field(default_factory=list)
+    """Quoted and qualified, of types that the spec makes."""
     versions: frozenset[str] = frozenset()
     """Schemas of views that show versions of others, those of earlier migrations."""
     makes_version: bool = False
@@ -81,13 +86,18 @@ class SpecDraft:
             message = error.diag.message_primary or "syntax error"
             raise SpecError(message, where=where, hint="Correct the statement.") from None
 
-    def tried(self, statement: str, where: str) -> None:
-        """Run a statement that touches no table of the user, and roll it back."""
+    def keep(self, statement: str, where: str) -> None:
+        """Run a statement that touches no table of the user, for as long as the plan is drawn up."""
         try:
-            with self.conn.transaction(force_rollback=True):
+            with self.conn.transaction():
                 self.conn.execute(statement)
         except psycopg.Error as error:
             if is_transient(error):
                 raise
             message = error.diag.message_primary or "error"
             raise SpecError(message, where=where, hint=error.diag.message_hint or "Correct it.") from None
+
+    def tried(self, statement: str, where: str) -> None:
+        """Run a statement that touches no table of the user, and roll it back."""
+        with self.conn.transaction(force_rollback=True):
+            self.keep(statement, where)

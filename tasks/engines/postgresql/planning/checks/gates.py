@@ -12,7 +12,8 @@ from tasks.model.plan import Comparison, Requirement
 def requirements(draft: TableDraft) -> Iterator[Requirement]:
     """The restrictions that the change brings; those on columns that exist can be checked before it begins."""
     for requirement in draft.requirements:
-        can_run = draft.rehearsal.can_run(requirement.violations)
+        # What names a type that the spec makes can be run only here, where it has been made for a moment.
+        can_run = not draft.spec.made_types and draft.rehearsal.can_run(requirement.violations)
         yield requirement.model_copy(update={"reads_new": not can_run})
 
 

@@ -1,5 +1,6 @@
 """add_column: public from the start, filled by `up`, restricted only after approval."""
 
+from tasks.engines.postgresql.planning.checks.domains import Beneath, beneath, end_silence, silent
 from tasks.engines.postgresql.planning.checks.require import free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
@@ -17,11 +18,12 @@ def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
     default = f" default {new.default}" if new.default is not None else ""
     draft.rehearsal.try_on_new(f"alter table {{table}} add column {name} {new.type}{default}", f"{where}.column")
     type_name, _ = draft.rehearsal.new_column(new.name)
-    constant = new.default is None or draft.rehearsal.default_is_constant(new.name)
+    found = beneath(draft, new.name, f"{where}.column.type")
+    constant = (new.default or found.default) is None or draft.rehearsal.default_is_constant(new.name)
     if op.up is None and constant:
         _add_at_once(op, draft, type_name)
     else:
-        _add_and_fill(op, draft, type_name)
+        _add_and_fill(op, draft, type_name, found)
     if not new.nullable:
         draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} set not null", where)
     if new.comment is not None:
@@ -49,11 +51,12 @@ def _add_at_once(op: AddColumn, draft: TableDraft, type_name: str) -> None:
     draft.shape.plain_new[new.name] = type_name
 
 
-def _add_and_fill(op: AddColumn, draft: TableDraft, type_name: str) -> None:
+def _add_and_fill(op: AddColumn, draft: TableDraft, type_name: str, found: Beneath) -> None:
     new = op.column
-    assert op.up is not None or new.default is not None
-    up = op.up if op.up is not None else str(new.default)
-    draft.add_column(new.name, type_name)
+    up = op.up or new.default or found.default
+    assert up is not None
+    draft.add_column(new.name, f"{type_name}{silent(found, draft.full_name)}")
+    end_silence(draft, new.name, found, has_default=new.default is not None)
     draft.shape.targets.append(
         Target(
             name=new.name,

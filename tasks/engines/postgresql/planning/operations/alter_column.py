@@ -1,5 +1,6 @@
 """alter_column: in place where that is only a restriction or a default; otherwise through a new column."""
 
+from tasks.engines.postgresql.planning.checks.domains import beneath, end_silence, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
@@ -15,7 +16,10 @@ from tasks.model.operations import AlterColumn
 def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
     """Choose the way, then add the restrictions that the operation names."""
     column = existing_column(draft, op.column, where)
-    if op.type is not None or op.up is not None or op.down is not None:
+    if op.references is not None and op.orphans == "set_null":
+        reference = op.references
+        set_orphans_null(draft, column, (reference.table, reference.column), where, alteration=op)
+    elif op.converts:
         through_new_column(op, column, draft, where)
     else:
         _in_place(op, column, draft, where)
@@ -25,6 +29,29 @@ def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
         add_unique(draft, op.unique.name, (op.column,), f"{where}.unique")
     if op.references:
         add_references(draft, op.column, op.references, f"{where}.references")
+
+
+def set_orphans_null(
+    draft: TableDraft, column: Column, referenced: tuple[str, str], where: str, *, alteration: AlterColumn | None = None
+) -> None:
+    """Let a row that refers to nothing have NULL; a rollback finds the values that such rows had."""
+    if not column.nullable:
+        raise SpecError(
+            f"{column.name} is NOT NULL: orphans could not become NULL",
+            where=f"{where}.orphans",
+            hint="Correct or delete those rows; or let alter_column make the column nullable first.",
+        )
+    parent = draft.spec.resolve_table(referenced[0], where)
+    name = f"{quote(draft.table.name)}.{quote(column.name)}"
+    # The alias keeps the table apart from its parent, where a row refers to another of the same table.
+    found = (
+        f"exists (select from {parent} as changeover_parent where changeover_parent.{quote(referenced[1])} = {name})"
+    )
+    op = alteration or AlterColumn(table=draft.full_name, column=column.name, up=quote(column.name))
+    up, down = f"case when {found} then {name} end", quote(column.name)
+    through_new_column(
+        op.model_copy(update={"up": up, "down": down}), column, draft, where, held=f"({name} is null or {found})"
+    )
 
 
 def _in_place(op: AlterColumn, column: Column, draft: TableDraft, where: str) -> None:
@@ -76,7 +103,9 @@ def through_new_column(
     like = column.model_copy(update={"collation": draft.rehearsal.collation(op.column), "storage": ""})
     if type_name == column.type:
         like = like.model_copy(update={"storage": column.storage})
-    draft.add_column(before, type_name, like=like)
+    found = beneath(draft, op.column, where)
+    draft.add_column(before, type_name, like=like, default=silent(found, where))
+    end_silence(draft, op.column, found, has_default=draft.rehearsal.new_column(op.column)[1] is not None)
     draft.altered[op.column] = before
     draft.touched.add(op.column)
     draft.shape.dropped.add(op.column)

@@ -2,8 +2,9 @@
 
 import psycopg
 
-from tasks.engines.postgresql.planning.checks.require import new_column
+from tasks.engines.postgresql.planning.checks.require import existing_column, new_column
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.operations.alter_column import set_orphans_null
 from tasks.engines.postgresql.planning.restrictions.constraints import add_condition, add_primary_key, add_unique
 from tasks.engines.postgresql.planning.restrictions.conversions import Places, convert
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_foreign_key, orphaned
@@ -27,6 +28,9 @@ def draft_create_constraint(op: CreateConstraint, draft: TableDraft, where: str)
         held=_held(op, draft) if op.converted else None,
         never_null=op.type == "primary_key",
     )
+    if op.orphans == "set_null" and op.references is not None and op.columns is not None:
+        child = existing_column(draft, op.columns[0], where)
+        set_orphans_null(draft, child, (op.references.table, op.references.columns[0]), where)
     _add(op, op.columns or (), draft, where)
     return places
 

@@ -5,6 +5,7 @@ is attached to it (constraints, indexes, views, policies, foreign keys), is the 
 """
 
 from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.domains import beneath, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Move
@@ -22,7 +23,8 @@ def draft_rename_column(op: RenameColumn, draft: TableDraft, where: str) -> None
         raise SpecError(f"{op.from_} is a generated column", where=where, hint="Add a generated column instead.")
     old, new = quote(op.from_), quote(op.to)
     draft.rehearsal.try_on_new(f"alter table {{table}} rename column {old} to {new}", where)
-    draft.add_column(op.to, column.type, like=column)
+    # The copy is filled by dual write alone, on either side of the swap.
+    draft.add_column(op.to, column.type, like=column, default=silent(beneath(draft, op.to, where), where))
     draft.expand.append(Move(forward=grants_of(draft.real, op.to, column.grants)))
     draft.shape.dropped.add(op.from_)
     draft.renamed[op.from_] = op.to
