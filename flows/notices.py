@@ -79,7 +79,7 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from expand until contract, {_table(plan, operation['from'])} has both names, {operation['from']}"
                 f" and {operation['to']}; one of them is a view, which takes no COPY FROM and no TRUNCATE"
             )
-        elif kind == "move_column":
+        elif kind in ("move_column", "denormalize"):
             source, target = _table(plan, operation["table"]), _table(plan, operation["to"])
             new = operation.get("to_column", operation["column"])
             yield (

@@ -85,3 +85,22 @@ def test_a_table_is_dropped_with_a_copy_of_it(people: psycopg.Connection[Any], t
     assert people.execute("select to_regclass('people')").fetchone() == (None,)
     manifest = json.loads((tmp_path / "evidence" / "m" / "public.people-after-swap.copy.json").read_text())
     assert (manifest["columns"], manifest["rows"]) == (["id", "name"], 302)
+
+
+def test_a_column_moves_there_and_back_and_there(people: psycopg.Connection[Any], tmp_path: Path) -> None:
+    """With what applications write in between, in either table."""
+    people.execute("create table cards (person int primary key, note text)")
+    people.execute("insert into cards select id from people")
+    move = {"move_column": {"table": "people", "column": "name", "to": "cards", "on": {"id": "person"}}}
+    spec, profile = written(tmp_path, "m", move)
+    assert expand_contract(spec, profile).state is S.COMPLETE
+    people.execute("update cards set name = 'new' where person = 1")
+    people.execute("update people set name = 'old' where id = 2")
+    both = "select p.name, c.name from people p join cards c on c.person = p.id where id in (1, 2) order by id"
+    assert people.execute(both).fetchall() == [("new", "new"), ("old", "old")]
+    assert rollback("m", profile).state is S.ROLLED_BACK
+    assert people.execute("select name from people where id < 3 order by id").fetchall() == [("new",), ("old",)]
+    assert expand_contract(spec, profile).state is S.COMPLETE
+    assert contract("m", profile).state is S.CONTRACTED
+    assert people.execute("select name from cards where person < 3 order by person").fetchall() == [("new",), ("old",)]
+    assert people.execute("select count(*), count(name) from cards").fetchone() == (300, 300)

@@ -64,7 +64,7 @@ class Migration:
         self.batch_rows = batch_rows
 
     @property
-    def _ledger(self) -> Connection:
+    def ledger(self) -> Connection:
         """One session for all that is asked of the ledger: it goes with the migration, or with its database."""
         if self._conn is None or self._conn.closed:
             self._conn = self.engine.connect("test")
@@ -79,7 +79,7 @@ class Migration:
     def begin(self) -> None:
         """Plan, record, take over."""
         self.plan = self.engine.plan(self.spec)
-        conn = self._ledger
+        conn = self.ledger
         if any(known.id == self.name for known in state.listing(conn)):
             state.replace_plan(conn, self.plan, "test", "test")
         else:
@@ -136,7 +136,7 @@ class Migration:
         found = []
         for one in self._plan.requirements:
             if one.gate == "before_rollback" and (swapped or one.kind == "structure"):
-                broken = self._ledger.execute(one.violations.encode()).fetchall()
+                broken = self.ledger.execute(one.violations.encode()).fetchall()
                 found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
         return found
 
@@ -181,11 +181,11 @@ class Migration:
         return self.plan
 
     def _records(self) -> dict[str, StepState]:
-        return {key: record.state for key, record in step_records(self._ledger, self.name).items()}
+        return {key: record.state for key, record in step_records(self.ledger, self.name).items()}
 
     def _move(self, to: MigrationState) -> None:
-        with self._ledger.transaction():
-            transition(self._ledger, self.name, self.epoch, to)
+        with self.ledger.transaction():
+            transition(self.ledger, self.name, self.epoch, to)
 
     def back(self, step: Step) -> None:
         """Take one step back."""
@@ -208,8 +208,8 @@ class Migration:
             if high is not None:
                 shard = Shard(position=low, high=high, batch_rows=self.batch_rows)
                 self.engine.fill(action, shard, checkpoint, lambda size: size)
-        with self._ledger.transaction():
-            finish_step(self._ledger, self.name, self.epoch, step.key, StepState.DONE)
+        with self.ledger.transaction():
+            finish_step(self.ledger, self.name, self.epoch, step.key, StepState.DONE)
 
     def _journal(self, step: Step, goal: StepState) -> Journal:
         def begin(conn: Connection) -> None:

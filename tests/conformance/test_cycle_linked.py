@@ -39,9 +39,9 @@ TO_PARENT_PLAINLY = (
     "alter table o drop column region",
 )
 ODD = """
-create table "T One" ("a k" int, "B" text, "v' x" jsonb, primary key ("a k", "B"));
-create table "s 2" ("x" text, "K" int, id serial primary key, unique ("K", "x"));
-insert into "T One" select i, 'b' || i % 3, jsonb_build_object('i', i) from generate_series(1, 20) i;
+create table "T One" ("a k" int, "B" text, "v' x" jsonb, value text default 'no', k1 int default 7, primary key ("a k", "B"));
+create table "s 2" ("x" text, "K" int, id serial primary key, value text default 'no', k1 int default 7, unique ("K", "x"));
+insert into "T One" ("a k", "B", "v' x") select i, 'b' || i % 3, jsonb_build_object('i', i) from generate_series(1, 20) i;
 insert into "s 2" (x, "K") select 'b' || i % 3, i from generate_series(1, 20) i;
 """
 CASES = [
@@ -98,6 +98,18 @@ CASES = [
         " delete from c where id = 2; update c set code = null where id = 8",
         after="update o set code = 'new' where c_id = 5; update o set code = 'one' where c_id = 9",
         back="update c set code = 'new' where id = 5; update c set code = 'one' where id = 9",
+    ),
+    Case(
+        name="a copy in the children",
+        schema=MANY,
+        operations=[
+            {"denormalize": {"table": "c", "column": "code", "to": "o", "to_column": "c_code", "on": {"id": "c_id"}}}
+        ],
+        plain=("alter table o add column c_code text", "update o set c_code = c.code from c where c.id = o.c_id"),
+        writes="insert into o (id, c_id) values (101, 5), (102, null); update c set code = 'x' where id = 5; update o set c_id = 7 where id = 3;"
+        " delete from c where id = 2",
+        after="update c set code = 'new' where id = 5; update o set c_code = 'new' where c_id = 5; insert into o (id, c_id, c_code) values (201, 8, 'c8')",
+        back="update c set code = 'new' where id = 5; insert into o (id, c_id) values (201, 8)",
     ),
     Case(
         name="composite key, quoted names",

@@ -1,5 +1,6 @@
 """What two transactions do to a pair of rows between which a column moves, statement by statement."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -77,7 +78,9 @@ def test_locks_in_opposite_orders_are_no_deadlock(filled: Migration, conn: Conne
         b.execute("update t set n = 1 where s_id = 1")
         b.execute("update t set n = 1 where s_id = 2")
         a.execute("update s set v = 'a' where id = 2")
+        started = time.monotonic()
         a.execute("commit")
+        assert time.monotonic() - started < 1.5, "it waited for a row"
         assert values(a, 1) == ["a", "v1"]
         b.execute("commit")
         # Nobody who waited: the next commit of anybody carries it.
@@ -100,18 +103,19 @@ def test_a_row_that_the_other_cannot_see_yet(filled: Migration, conn: Connection
 
 def test_the_same_while_one_of_them_commits(filled: Migration, conn: Connection, url: str) -> None:
     """The window between carrying and the end of the commit, held open: the second one leaves its note."""
+    conn.execute("insert into s (id, v) values (10, 'a')")
     with applications(url) as (a, b):
         a.execute("begin")
         b.execute("begin")
-        a.execute("insert into t (id, s_id) values (101, 1)")
-        b.execute("update s set v = 'b' where id = 1")
+        a.execute("insert into t (id, s_id) values (101, 10)")
+        b.execute("update s set v = 'b' where id = 10")
         a.execute("set constraints all immediate")
         b.execute("set constraints all immediate")
         b.execute("commit")
         a.execute("commit")
         assert waiting(conn) == 1
         a.execute("update s set v = 'c' where id = 2")
-    assert values(conn, 1) == ["b", "b", "b"]
+    assert values(conn, 10) == ["b", "b"]
     assert waiting(conn) == 0
 
 
@@ -184,3 +188,20 @@ def test_children_that_differ_keep_a_rollback_from_choosing(filled: Migration, c
     conn.execute("update t set v = 'x' where id = 1")
     assert filled.before_rollback() == []
     assert values(conn, 1) == ["x", "x", "x"]
+
+
+def test_a_copy_follows_and_touches_no_other(conn: Connection, url: str) -> None:
+    """What is written into a copy is overwritten; a row that is inserted leaves the rows beside it alone."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, [{"denormalize": {**MOVE[0]["move_column"]}}])
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    with applications(url) as (a, b):
+        a.execute("begin; update t set n = 1 where s_id = 1")
+        b.execute("insert into t (id, s_id) values (101, 1), (102, 2)")
+        b.execute("update t set v = 'mine' where id = 102")
+        a.execute("commit")
+        b.execute("update s set v = 'x' where id = 2")
+    assert [values(conn, key) for key in (1, 2)] == [["v1", "v1", "v1"], ["x", "x", "x"]]
+    assert waiting(conn) == 0

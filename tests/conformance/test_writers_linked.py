@@ -1,7 +1,12 @@
 """A column moves between two tables under writers of both shapes: nothing is lost, nothing fails, nobody deadlocks."""
 
+import multiprocessing
 from typing import Any
 
+import psycopg
+
+from tasks.ledger.fencing import take_over
+from tasks.model.plan import Plan
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.linked_writers import TABLES, LinkedWriters
@@ -94,3 +99,47 @@ def test_a_rollback_brings_back_what_new_applications_wrote(conn: Connection, ur
     migration.roll_back()
     assert different(conn, "u", "id") == []
     assert tables.leftovers(conn) == []
+
+
+def _before_swap(url: str, plan: str, epoch: int) -> None:
+    """In a process of its own, a row a batch."""
+    migration = Migration(url, MOVE, batch_rows=1)
+    migration.plan, migration.epoch = Plan.model_validate_json(plan), epoch
+    migration.before_swap()
+
+
+def _filled(conn: Connection) -> int:
+    try:
+        row = conn.execute("select count(mail) from p where u_id > 40").fetchone()
+    except psycopg.errors.UndefinedColumn:
+        return 0
+    assert row is not None
+    return int(row[0])
+
+
+def test_killed_in_the_backfill(conn: Connection, url: str) -> None:
+    """Another process goes on where it stopped; applications write all the time."""
+    conn.execute(TABLES.encode())
+    migration = Migration(url, MOVE, batch_rows=50)
+    migration.begin()
+    assert migration.plan is not None
+    with LinkedWriters(url, "old", "old") as writers:
+        run = multiprocessing.get_context("spawn").Process(
+            target=_before_swap, args=(url, migration.plan.model_dump_json(), migration.epoch)
+        )
+        run.start()
+        assert soon(lambda: _filled(conn) > 60, seconds=60)
+        run.kill()
+        run.join()
+        assert 60 < _filled(conn) < 360
+        conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            " and application_name like 'changeover%' and application_name not like '% test'"
+        )
+        migration.epoch = take_over(migration.ledger, migration.name, "t", executor="test")
+        migration.before_swap()
+        migration.swap()
+        work(writers, 60)
+    carried(conn)
+    assert different(conn, "u", "id") == []
+    assert different(conn, "p", "u_id") == []

@@ -473,6 +473,7 @@ def test_the_schema_describes_every_operation_under_its_key() -> None:
         "set_replica_identity": "#/$defs/SetReplicaIdentity",
         "rebuild_table": "#/$defs/RebuildTable",
         "move_column": "#/$defs/MoveColumn",
+        "denormalize": "#/$defs/Denormalize",
         "sql": "#/$defs/Sql",
         "create_type": "#/$defs/CreateType",
         "alter_type": "#/$defs/AlterType",

@@ -166,6 +166,15 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             lossy=BOOLEANS,
             when_differ=st.sampled_from(["refuse", "min", "max"]),
         ),
+        "denormalize": mapping(
+            {
+                "table": just,
+                "column": st.just(names[0]),
+                "to": st.just(f"other_{len(names[1])}"),
+                "on": mapping({"k": just}),
+            },
+            to_column=NAMES,
+        ),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))

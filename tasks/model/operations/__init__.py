@@ -12,6 +12,7 @@ from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.create_type import CreateType
+from tasks.model.operations.denormalize import Denormalize
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_index import DropIndex
@@ -47,6 +48,7 @@ AnyOperation = (
     | AlterType
     | DropType
     | CleanColumn
+    | Denormalize
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -61,6 +63,7 @@ __all__ = [
     "CreateIndex",
     "CreateTable",
     "CreateType",
+    "Denormalize",
     "DropColumn",
     "DropConstraint",
     "DropIndex",

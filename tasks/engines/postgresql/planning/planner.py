@@ -57,6 +57,7 @@ from tasks.model.operations import (
     CreateIndex,
     CreateTable,
     CreateType,
+    Denormalize,
     DropColumn,
     DropConstraint,
     DropIndex,
@@ -76,6 +77,7 @@ from tasks.model.spec import MigrationSpec
 
 Connection = psycopg.Connection[Any]
 ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
+Linked = MoveColumn | Denormalize
 DROPS_CONSTRAINT = (DropConstraint, DropMulticolumnConstraint)
 
 
@@ -169,7 +171,7 @@ def _draft(
         where = f"operations[{number}].{op.kind}"
         if isinstance(op, CreateTable | Sql | CreateType | AlterType):
             _of_no_table(op, whole, where)
-        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | MoveColumn):
+        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
             _of_whole_tables(op, concerned, spec.backfill.user_triggers, where)
         elif isinstance(op, RebuildTable):
@@ -231,7 +233,7 @@ def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraf
 
 
 def _of_whole_tables(
-    op: DropTable | RenameTable | SetReplicaIdentity | MoveColumn,
+    op: DropTable | RenameTable | SetReplicaIdentity | Linked,
     drafts: Sequence[TableDraft],
     triggers: str,
     where: str,
@@ -243,7 +245,7 @@ def _of_whole_tables(
             draft_rename_table(op, drafts[0], where)
         case SetReplicaIdentity():
             draft_replica_identity(op, drafts[0], where)
-        case MoveColumn():
+        case MoveColumn() | Denormalize():
             draft_move_column(op, drafts[0], drafts[1], triggers, where)
 
 

@@ -14,10 +14,10 @@ from tasks.model.plan import Comparison, Requirement
 
 
 def comparisons(moved: Moved) -> Iterator[Comparison]:
-    """Compare every row of the source, or of the target where the source has several that may differ."""
+    """Compare every row of the source, or of the target where the source has several, or keeps its own."""
     source, target = moved.source, moved.target
     name = f"{target.full_name}.{target.column} equals {source.full_name}.{source.column}"
-    if moved.when_differ == "refuse":
+    if moved.when_differ == "refuse" and not moved.copies:
         keys = {f"_changeover_key_{i}": one for i, one in enumerate(source.shown("s", source.key))}
         tied = target.linked("t", source.values("s"))
         rows = f"{source.real} as s left join {target.real} as t on {tied}"
@@ -33,7 +33,7 @@ def comparisons(moved: Moved) -> Iterator[Comparison]:
         waits = moved.outbox.waits(target.values("t"))
         table = target.full_name
     shown = ", ".join(f"{sql} as {quote(key)}" for key, sql in keys.items())
-    yield Comparison(
+    once = Comparison(
         name=name,
         table=table,
         key=tuple(keys),
@@ -42,6 +42,9 @@ def comparisons(moved: Moved) -> Iterator[Comparison]:
         source=f"(select {shown}, {stored} as stored, {computed} as computed, {waits} as waits from {rows}) as linked",
         where="not waits",
     )
+    yield once
+    if moved.copies:
+        yield once.model_copy(update={"gate": "after_swap"})
 
 
 def before_swap(moved: Moved) -> Iterator[Requirement]:
@@ -58,7 +61,7 @@ def before_swap(moved: Moved) -> Iterator[Requirement]:
         f" and not exists (select from {source.real} as s where {tied}) and not {waits}",
         reads_new=True,
     )
-    if moved.when_differ != "refuse" and not moved.lossy:
+    if moved.when_differ != "refuse" and not moved.lossy and not moved.copies:
         keys = ", ".join(source.shown("s", source.key))
         back = target.linked("t", source.values("s"))
         yield Requirement(
@@ -74,6 +77,8 @@ def after_swap(moved: Moved) -> Iterator[Requirement]:
     """Both agree wherever one row stands for one row; where several may differ, a rollback asks whether they do."""
     source, target = moved.source, moved.target
     yield _triggers(moved)
+    if moved.copies:
+        return
     keys = ", ".join(source.shown("s", source.key))
     tied = target.linked("t", source.values("s"))
     if target.alone and moved.when_differ == "refuse":

@@ -1,8 +1,8 @@
 """A column in two tables at once, each following what is written into the other.
 
-Before the swap the source decides: a row of the target has what its rows of the source say, unless an application
-already writes the target. After the swap it is the other way round. Which of two writes came last is told by the
-order of their notes, which are drawn while the row is locked.
+Of a copy the source always decides. Of a column that moves it decides before the swap: a row of the target has what
+its rows of the source say, unless an application already writes the target. After the swap it is the other way round.
+Which of two writes came last is told by the order of their notes, which are drawn while the row is locked.
 
 Kinds of notes: `s` a row of the source was written, `t` one of the target; `f` a new row of the target wants its
 value from the source, `g` one of the source from the target, for whoever inserted it does not know the column.
@@ -28,6 +28,8 @@ class Moved:
     when_differ: Literal["refuse", "min", "max"]
     lossy: bool
     """Values of the source without a row in the target are given up."""
+    copies: bool = False
+    """The source keeps its column, and stays what decides."""
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
@@ -50,8 +52,9 @@ class Moved:
 
     def functions(self, *, swapped: bool) -> tuple[str, ...]:
         """Return the functions that differ before and after the swap."""
+        swapped = swapped and not self.copies
         note_source = _SOURCE_AFTER if swapped else _SOURCE_BEFORE
-        note_target = _TARGET_AFTER if swapped else _TARGET_BEFORE
+        note_target = _TARGET_AFTER if swapped else _COPY if self.copies else _TARGET_BEFORE
         return (
             self.outbox.define("source", "", "trigger", self._noting(self.source, note_source)),
             self.outbox.define("target", "", "trigger", self._noting(self.target, note_target)),
@@ -109,13 +112,11 @@ end""",
         )
 
     def _carry(self, *, swapped: bool) -> str:
+        """Only rows that change are locked: of many that belong together, a new one must not touch the others."""
         outbox, source, target = self.outbox, self.source, self.target
-        arguments = outbox.arguments
-        in_s, in_t = source.linked("s", arguments), target.linked("t", arguments)
-        found = self._from_source(swapped)
-        siblings = swapped and not source.alone and self.when_differ == "refuse"
-        locks_source = " or last.kind = 's'" if siblings else ""
-        step_siblings = f"\n      {self._set_source()}" if siblings else ""
+        siblings = ""
+        if swapped and not source.alone and self.when_differ == "refuse":
+            siblings = f"\n{self._set(source, _differs(source))}"
         return outbox.define(
             "carry",
             outbox.parameters,
@@ -124,39 +125,36 @@ end""",
 declare
   seen bigint[];
   last record;
-  sources tid[];
-  targets tid[];
+  places tid[];
   value {self.type};
 begin
   select array_agg(o.id) into seen from {outbox.table} as o where {outbox.of_link};
   if seen is null then return; end if;
   select o.kind, o.key into last from {outbox.table} as o
   where o.id = any (seen) and o.kind in ('s', 't') order by o.id desc limit 1;
-  if last.kind = 's' or exists (select from {outbox.table} as o where o.id = any (seen) and o.kind = 'f') then
-    select array_agg(x.place) into targets from (
-      select t.ctid as place from {target.real} as t where {in_t} for no key update skip locked) as x;
-    if (select count(*) from {target.real} as t where {in_t}) > coalesce(cardinality(targets), 0) then return; end if;
-  end if;
-  if last.kind = 't'{locks_source}
-     or exists (select from {outbox.table} as o where o.id = any (seen) and o.kind = 'g') then
-    select array_agg(x.place) into sources from (
-      select s.ctid as place from {source.real} as s where {in_s} for no key update skip locked) as x;
-    if (select count(*) from {source.real} as s where {in_s}) > coalesce(cardinality(sources), 0) then return; end if;
-  end if;
   if last.kind = 's' then
-    {found}
-      {self._set_target()}{step_siblings}
+    {self._from_source(swapped)}
+{self._set(target, _differs(target))}{siblings}
     end if;
   elsif last.kind = 't' then
     {self._from_target()}
     if found then
-      {self._set_source()}
+{self._set(source, _differs(source))}
     end if;
   end if;
 {self._fill_new()}
   delete from {outbox.table} as o where o.id = any (seen);
 end""",
         )
+
+    def _set(self, side: Side, condition: str) -> str:
+        """Set rows that nobody else has locked, or leave the notes for later."""
+        rows = f"{side.real} as x where {side.linked('x', self.outbox.arguments)} and {condition}"
+        return f"""\
+      select array_agg(free.place) into places
+      from (select x.ctid as place from {rows} for no key update skip locked) as free;
+      if (select count(*) from {rows}) > coalesce(cardinality(places), 0) then return; end if;
+      update {side.real} as x set {quote(side.column)} = value where x.ctid = any (places);"""
 
     def _from_source(self, swapped: bool) -> str:
         """After the swap only a row that is there has something to say; before it, no row says NULL."""
@@ -176,43 +174,31 @@ end""",
             where += f" and {self.target.row_key('t')} = last.key"
         return f"select {self.target.value('t')} into value from {self.target.real} as t where {where};"
 
-    def _set_target(self) -> str:
-        return _set(self.target, "targets")
-
-    def _set_source(self) -> str:
-        return _set(self.source, "sources")
-
     def _fill_new(self) -> str:
-        """Rows that were inserted without the column."""
+        """Rows that were inserted without the column; of several, none says what the one they belong to has."""
         outbox, source, target = self.outbox, self.source, self.target
-        wants = f"(select o.key from {outbox.table} as o where o.id = any (seen) and o.kind = '{{}}')"
-        filled = (
-            f"  if cardinality(targets) > 0 then\n"
-            f"    value := ({self.of_source(outbox.arguments)});\n"
-            f"    update {target.real} as t set {quote(target.column)} = value where t.ctid = any (targets)\n"
-            f"      and {target.value('t')} is null and {target.row_key('t')} in {wants.format('f')};\n"
-            "  end if;"
-        )
-        if not target.alone:
-            # Of several rows none says what the one they belong to has.
+        wanted = f"exists (select from {outbox.table} as o where o.id = any (seen) and o.kind = '{{}}')"
+        keys = f"(select o.key from {outbox.table} as o where o.id = any (seen) and o.kind = '{{}}')"
+        empty = _differs(target) if self.copies else f"{target.value('x')} is null"
+        filled = f"""\
+  if {wanted.format("f")} then
+      value := ({self.of_source(outbox.arguments)});
+{self._set(target, f"{empty} and {target.row_key('x')} in {keys.format('f')}")}
+  end if;"""
+        if not target.alone or self.copies:
             return filled
-        return (
-            f"{filled}\n  if cardinality(sources) > 0 then\n"
-            f"    select {target.value('t')} into value from {target.real} as t"
-            f" where {target.linked('t', outbox.arguments)};\n"
-            f"    if found then\n"
-            f"      update {source.real} as s set {quote(source.column)} = value where s.ctid = any (sources)\n"
-            f"        and {source.row_key('s')} in {wants.format('g')};\n"
-            "    end if;\n  end if;"
-        )
+        return f"""\
+{filled}
+  if {wanted.format("g")} then
+    select {target.value("t")} into value from {target.real} as t where {target.linked("t", outbox.arguments)};
+    if found then
+{self._set(source, f"{_differs(source)} and {source.row_key('x')} in {keys.format('g')}")}
+    end if;
+  end if;"""
 
 
-def _set(side: Side, places: str) -> str:
-    alias = "x"
-    return (
-        f"update {side.real} as {alias} set {quote(side.column)} = value where {alias}.ctid = any ({places})"
-        f" and row({side.value(alias)})::record operator(pg_catalog.*<>) row(value)::record;"
-    )
+def _differs(side: Side) -> str:
+    return f"row({side.value('x')})::record operator(pg_catalog.*<>) row(value)::record"
 
 
 _SOURCE_BEFORE = """\
@@ -291,5 +277,10 @@ begin
   else
     {rekey}
   end if;
+  return null;
+end"""
+_COPY = """\
+begin
+  {f_new}
   return null;
 end"""

@@ -90,7 +90,8 @@ class Outbox:
         return (
             f"create or replace function {self.function(name)}({parameters}) returns {returns}\n"
             f"language plpgsql security definer {self.settings} as {tag}\n"
-            f"#variable_conflict use_column\n{body}\n{tag}"
+            # Every column is qualified: a user's column may be called like a variable of ours.
+            f"#variable_conflict use_variable\n{body}\n{tag}"
         )
 
     def note(self, kind: str, values: Sequence[str], key: str) -> str:

@@ -1,6 +1,7 @@
-"""move_column: the column stands in both tables, each following the other, until `contract` drops the first.
+"""move_column and denormalize: the column stands in both tables, each following the other, until `contract`.
 
-What keeps them in step is in `planning.linked`.
+Of a column that moves the contract drops the first; of a copy both stay, and nothing ties them any more. What keeps
+them in step is in `planning.linked`.
 """
 
 from tasks.engines.postgresql.planning.attached.belongings import grants_of
@@ -12,22 +13,27 @@ from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
 from tasks.engines.postgresql.planning.move import Move
-from tasks.model.catalogue import Table
+from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
-from tasks.model.operations import MoveColumn
+from tasks.model.operations import Denormalize, MoveColumn
 from tasks.model.plan import Assignment, Backfill, Finding, Lock, LockMode, Phase, ShortTransaction, Step
 
 
-def draft_move_column(op: MoveColumn, source: TableDraft, target: TableDraft, triggers: str, where: str) -> None:
-    """Add the column to the target, keep both in step, and retire the one of the source."""
+def draft_move_column(
+    op: MoveColumn | Denormalize, source: TableDraft, target: TableDraft, triggers: str, where: str
+) -> None:
+    """Add the column to the target, and keep both in step; unless it is a copy, retire the one of the source."""
     column = existing_column(source, op.column, where)
     free_column(target, op.new_name, where)
     types = _types(op, source, target, where)
-    for draft in (source, target):
-        preconditions.check(draft, triggers, where)
-    preconditions.movable(source, column, where)
+    # Of a copy nothing is ever carried back.
+    preconditions.check(source, triggers if isinstance(op, MoveColumn) else "fire", where)
+    preconditions.check(target, triggers, where)
+    if isinstance(op, MoveColumn):
+        preconditions.movable(source, column, where)
     source.key, target.key = choose_key(source, None), choose_key(target, None)
+    moves = isinstance(op, MoveColumn)
     moved = Moved(
         outbox=Outbox(
             migration=source.migration,
@@ -38,21 +44,19 @@ def draft_move_column(op: MoveColumn, source: TableDraft, target: TableDraft, tr
         source=_side(source, op.column, tuple(op.on), where),
         target=_side(target, op.new_name, tuple(op.on.values()), where),
         type=column.type,
-        when_differ=op.when_differ,
-        lossy=op.lossy,
+        when_differ=op.when_differ if isinstance(op, MoveColumn) else "refuse",
+        lossy=isinstance(op, MoveColumn) and op.lossy,
+        copies=not moves,
     )
     _refuse_many_to_many(moved, op, where)
-    _try(op, source, target, column.type, where)
+    _try(moved, source, target, where)
     target.add_column(op.new_name, column.type, like=column)
     target.expand.append(Move(forward=grants_of(target.real, op.new_name, column.grants)))
     target.shape.plain_new[op.new_name] = column.type
     if column.comment is not None:
         target.comment(op.new_name, column.comment)
-    source.shape.dropped.add(op.column)
-    source.touched.add(op.column)
-    source.contract.append(f"drop column if exists {quote(op.column)}")
-    source.restore_not_null(column)
-    source.relax(column, after=op.column)
+    if moves:
+        _retire(source, column)
     # Undone before anything else of the swap, while both tables are as the applications left them.
     source.last.append(
         Move(
@@ -64,11 +68,19 @@ def draft_move_column(op: MoveColumn, source: TableDraft, target: TableDraft, tr
     source.requirements += gates.before_swap(moved)
     source.requirements += gates.after_swap(moved)
     source.comparisons += gates.comparisons(moved)
-    source.findings += _findings(moved, source, op, where)
+    source.findings += _findings(moved, source, where)
     source.spec.steps += _steps(moved, source, target)
 
 
-def _types(op: MoveColumn, source: TableDraft, target: TableDraft, where: str) -> tuple[str, ...]:
+def _retire(source: TableDraft, column: Column) -> None:
+    source.shape.dropped.add(column.name)
+    source.touched.add(column.name)
+    source.contract.append(f"drop column if exists {quote(column.name)}")
+    source.restore_not_null(column)
+    source.relax(column, after=column.name)
+
+
+def _types(op: MoveColumn | Denormalize, source: TableDraft, target: TableDraft, where: str) -> tuple[str, ...]:
     types = []
     for own, other in op.on.items():
         mine, theirs = existing_column(source, own, f"{where}.on"), existing_column(target, other, f"{where}.on")
@@ -115,14 +127,20 @@ def _unique(table: Table, link: tuple[str, ...]) -> bool:
     )  # fmt: skip
 
 
-def _refuse_many_to_many(moved: Moved, op: MoveColumn, where: str) -> None:
+def _refuse_many_to_many(moved: Moved, op: MoveColumn | Denormalize, where: str) -> None:
+    if moved.copies and not moved.source.alone:
+        raise SpecError(
+            f"{', '.join(op.on)} is no key of {op.table}: which row is to be copied?",
+            where=f"{where}.on",
+            hint="Name a key of that table, or move the column the other way: move_column.",
+        )
     if not (moved.source.alone or moved.target.alone):
         raise SpecError(
             f"neither {op.table} nor {op.to} has a unique index on what ties them",
             where=f"{where}.on",
             hint="Name a key of one of the two tables.",
         )
-    if moved.source.alone and op.when_differ != "refuse":
+    if moved.source.alone and moved.when_differ != "refuse":
         raise SpecError(
             f"at most one row of {op.table} belongs to a row of {op.to}: there is nothing to choose from",
             where=f"{where}.when_differ",
@@ -130,23 +148,24 @@ def _refuse_many_to_many(moved: Moved, op: MoveColumn, where: str) -> None:
         )
 
 
-def _try(op: MoveColumn, source: TableDraft, target: TableDraft, type_name: str, where: str) -> None:
-    new = quote(op.new_name)
-    target.rehearsal.try_on_new(f"alter table {{table}} add column {new} {type_name}", where)
-    if op.when_differ != "refuse":
+def _try(moved: Moved, source: TableDraft, target: TableDraft, where: str) -> None:
+    new = quote(moved.target.column)
+    target.rehearsal.try_on_new(f"alter table {{table}} add column {new} {moved.type}", where)
+    if moved.when_differ != "refuse":
         target.rehearsal.try_on_new(
-            f"select {op.when_differ}({new}) from {{table}}", f"{where}.when_differ", "Write refuse."
+            f"select {moved.when_differ}({new}) from {{table}}", f"{where}.when_differ", "Write refuse."
         )
-    source.rehearsal.try_on_new(f"alter table {{table}} drop column {quote(op.column)}", where)
+    if not moved.copies:
+        source.rehearsal.try_on_new(f"alter table {{table}} drop column {quote(moved.source.column)}", where)
 
 
-def _findings(moved: Moved, source: TableDraft, op: MoveColumn, where: str) -> list[Finding]:
-    lost = [i.name for i in source.table.indexes if op.column in i.referenced]
+def _findings(moved: Moved, source: TableDraft, where: str) -> list[Finding]:
+    lost = [i.name for i in source.table.indexes if moved.source.column in i.referenced and not moved.copies]
     found = [
         Finding(
             rule="LNK-01",
             severity="note",
-            message=f"{moved.source.full_name}.{op.column} and {moved.target.full_name}.{op.new_name} are in step when"
+            message=f"{_named(moved)} are in step when"
             " a transaction commits, not before; rows that somebody else has locked at that moment follow with the"
             " next commit",
             where=where,
@@ -164,11 +183,15 @@ def _findings(moved: Moved, source: TableDraft, op: MoveColumn, where: str) -> l
     return found
 
 
+def _named(moved: Moved) -> str:
+    return f"{moved.source.full_name}.{moved.source.column} and {moved.target.full_name}.{moved.target.column}"
+
+
 def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
     both = sorted((source.real, target.real))
     writers = tuple(Lock(table=name, mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in both)
     everybody = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in both)
-    what = f"{moved.source.full_name}.{moved.source.column} and {moved.target.full_name}.{moved.target.column}"
+    what = _named(moved)
     at = f"{source.full_name}/{moved.source.column}"
     columns = {column.name: column.type for column in target.table.columns}
     return [
