@@ -8,7 +8,7 @@ from tasks.model.errors import DataChanged, StateError, StepError
 from tasks.model.plan import Requirement, Step
 from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
-from tasks.run import Run
+from tasks.run import Run, say
 from tasks.steps import only_for_rollback, revert_step
 
 BEGUN = (StepState.DONE, StepState.RUNNING)
@@ -22,8 +22,11 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     expressed in the old shape, unless the loss is accepted. Locks: as the steps, within the lock budget.
     """
     with run.ledger() as conn:
-        lost = count_rejections(conn, run.migration, direction="down")
         records = step_records(conn, run.migration)
+    if records["swap/all"].state is StepState.DONE:
+        run.engine.settle(next(step for step in run.plan.steps if step.key == "swap/all"), say)
+    with run.ledger() as conn:
+        lost = count_rejections(conn, run.migration, direction="down")
     if lost and not accept_loss:
         raise StateError(
             f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",

@@ -65,6 +65,9 @@ class Engine(Protocol):
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it; tolerate that it was never, or only half, done."""
 
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Carry back what the triggers since the swap have put aside, so that it is known what a rollback loses."""
+
     def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
         """Divide the keys that exist now into ranges that cover each once."""
 

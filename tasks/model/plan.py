@@ -71,6 +71,15 @@ class ShortTransaction(Record):
     """Where they differ from `locks`."""
     guard: bool = False
     """Check before the statements, under the locks, that nothing was written that the gate did not see."""
+    before: str = ""
+    """A statement that is called before the locks are taken, at each attempt, until it returns 0."""
+    inverse_before: str = ""
+    given: Catalogue | None = None
+    """What the tables have to be under the locks, before the statements: anything else would be lost."""
+    inverse_given: Catalogue | None = None
+    result: Catalogue | None = None
+    """What the tables are afterwards: checked before the commit, and anything else rolls back."""
+    inverse_result: Catalogue | None = None
 
 
 class Validation(Record):
@@ -98,6 +107,8 @@ class ConcurrentIndex(Record):
     create: str
     build_on: Literal["forward", "inverse"] = "forward"
     """`inverse`: built when rolling back, and dropped when a rollback is itself resumed forward."""
+    goes_with_table: bool = False
+    """Its table is dropped on the way back: nothing has to be done about the index."""
     consumed: bool = False
     """A later step turns it into a constraint: it is not dropped on the way back when it no longer exists."""
 
@@ -296,6 +307,8 @@ class DumpTarget(Record):
     """Names before the swap; empty: the whole table."""
     columns_after: tuple[str, ...] = ()
     """The same columns by their names after the swap."""
+    table_after: str = ""
+    """Where the columns are after the swap; empty: in the same table."""
 
 
 class Addition(Record):

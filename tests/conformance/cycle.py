@@ -43,6 +43,7 @@ class Case:
     """The author's own statements are the author's own to undo: the catalogue differs."""
     plain: Sequence[str] = ()
     """The change by plain statements, where they cannot be derived."""
+    strategy: str = "expand_contract"
     also: str = ""
     """What Changeover carries over and plain statements do not."""
 
@@ -68,7 +69,7 @@ class Cycle:
     def __init__(self, case: Case, conn: Connection, url: str) -> None:
         self.case = case
         self.conn = conn
-        self.migration = Migration(url, case.operations, backfill=case.backfill)
+        self.migration = Migration(url, case.operations, backfill=case.backfill, strategy=case.strategy)
 
     def all_legs(self) -> None:
         """Walk all the ways; the shortest of them, whose steps the next one takes as well, for every third case."""

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -15,7 +16,8 @@ from tasks.ledger.fencing import fence, take_over
 from tasks.ledger.steps import begin_step, finish_step, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
-from tasks.model.plan import Backfill, Finding, Phase, Plan, Step
+from tasks.model.errors import LockTimeoutError
+from tasks.model.plan import Backfill, Copy, Finding, Phase, Plan, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
 from tasks.steps import only_for_rollback
@@ -26,7 +28,7 @@ from validations.session import Session
 
 Connection = psycopg.Connection[Any]
 Operations = Sequence[Mapping[str, Any]]
-BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.CONSTRAIN)
+BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)
 
 
 class Migration:
@@ -42,6 +44,8 @@ class Migration:
         backfill: Mapping[str, Any] | None = None,
         search_path: str = "public",
         version_schema: str | None = None,
+        strategy: str = "expand_contract",
+        lock_patience: float = 20.0,
     ) -> None:
         self.spec = MigrationSpec.model_validate(
             {
@@ -49,12 +53,13 @@ class Migration:
                 "operations": list(operations),
                 "backfill": dict(backfill or {}),
                 "version_schema": version_schema,
+                "strategy": strategy,
             }
         )
         self.engine = PostgresEngine(
             url=url,
             database=Database(url_env="UNUSED", search_path=search_path),
-            limits=Limits(batch_rows=batch_rows, lock_patience=20.0, snapshot_age=20.0),
+            limits=Limits(batch_rows=batch_rows, lock_patience=lock_patience, snapshot_age=20.0),
             migration=name,
             run_id="t",
         )
@@ -104,6 +109,25 @@ class Migration:
         self.run(Phase.SWAP)
         self._move(MigrationState.SWAPPED)
         self.pass_gate("after_swap")
+
+    def blocked_swap(self) -> bool:
+        """Try to swap with next to no patience; tell whether a lock could not be had."""
+        return self._blocked(Phase.SWAP)
+
+    def blocked_copy(self) -> bool:
+        """Try to copy with next to no patience; tell whether a lock could not be had."""
+        return self._blocked(Phase.BACKFILL)
+
+    def _blocked(self, phase: Phase) -> bool:
+        patient = self.engine
+        self.engine = replace(patient, limits=patient.limits.model_copy(update={"lock_patience": 0.3}))
+        try:
+            self.run(phase)
+        except LockTimeoutError:
+            return True
+        finally:
+            self.engine = patient
+        return False
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -195,12 +219,12 @@ class Migration:
         """Carry out one step, unless it is done or only for a rollback."""
         if only_for_rollback(step) or self._records()[step.key] is StepState.DONE:
             return
-        if isinstance(step.action, Backfill):
+        if isinstance(step.action, Backfill | Copy):
             self._fill(step, step.action)
         else:
             self.engine.apply(step, self._journal(step, StepState.DONE))
 
-    def _fill(self, step: Step, action: Backfill) -> None:
+    def _fill(self, step: Step, action: Backfill | Copy) -> None:
         def checkpoint(_done: int, conn: Connection, _position: Key, _rows: int, _size: int) -> None:
             fence(conn, self.name, self.epoch)
 

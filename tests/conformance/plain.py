@@ -101,7 +101,7 @@ def _conversions(spec: MigrationSpec) -> Iterator[str]:
         if isinstance(op, AlterColumn) and op.converts:
             column = quote(op.column)
             kind = op.type or f"{{type of {op.table}.{op.column}}}"
-            changes.setdefault(op.table, []).append(f"alter column {column} type {kind} using ({op.up}\n)")
+            changes.setdefault(op.table, []).append(f"alter column {column} type {kind} using ({op.up or column}\n)")
             if op.drops_default or op.sets_default:
                 yield f"alter table {_table(op.table)} alter column {column} drop default"
     for op in spec.operations:

@@ -84,7 +84,8 @@ def leftovers(conn: Connection) -> list[str]:
           union all select 'column ' || attname from pg_attribute
             where attname like {OURS} and not attisdropped
           union all select 'function ' || p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-            where n.nspname = 'changeover' and p.proname like 'dual%'
+            where n.nspname = 'changeover' and (p.proname like 'dual%' or p.proname like 'shadow%')
+          union all select 'schema ' || nspname from pg_namespace where nspname like {OURS}
           union all select 'invalid index ' || indexrelid::regclass from pg_index where not indisvalid
           union all select 'rejection ' || sqlstate from changeover.rejections
         )

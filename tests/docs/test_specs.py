@@ -7,6 +7,7 @@ import pytest
 
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.planner import plan
+from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.model.source import parse
 from tests.docs.pages import ROOT, Block, blocks, blocks_of
 from tests.servers.postgres import PostgresServer, fresh_database
@@ -23,7 +24,8 @@ def test_a_spec_plans(block: Block, postgres: PostgresServer) -> None:
             for tables in tables_of(block.page):
                 setup.execute(tables.text)  # type: ignore[arg-type]
         with connect(url, application_name="docs", search_path="public") as conn:
-            found = plan(conn, spec, "public")
+            draw_up = plan_shadow if spec.strategy == "shadow_table" else plan
+            found = draw_up(conn, spec, "public")
     assert found.steps
     assert [finding for finding in found.findings if finding.severity == "error"] == []
 

@@ -64,7 +64,7 @@ def _names(conn: Connection, relation: str) -> tuple[str, ...]:
 
 
 def _selection(conn: Connection, target: DumpTarget, swapped: bool) -> tuple[str, str]:
-    schema, _, name = target.table.rpartition(".")
+    schema, _, name = ((swapped and target.table_after) or target.table).rpartition(".")
     relation = f"{quote(schema)}.{quote(name)}"
     if not target.columns:
         return ", ".join(quote(column) for column in _names(conn, relation)), relation

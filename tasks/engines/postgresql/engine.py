@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
-from tasks.engines.postgresql.reconcile import reconcile
+from tasks.engines.postgresql.reconcile import drain, reconcile
 from tasks.engines.postgresql.sessions import (
     end_orphans,
     hold_tables,
@@ -36,6 +37,7 @@ from tasks.engines.postgresql.sessions import (
     tag,
 )
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
+from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_tables
 from tasks.engines.postgresql.transient import retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
@@ -155,7 +157,17 @@ class PostgresEngine:
         match step.action:
             case ShortTransaction() as action:
                 with self.connect(step.phase) as conn:
-                    run_short(conn, action.forward, action.locks, self.limits, journal, guard=action.guard)
+                    run_short(
+                        conn,
+                        action.forward,
+                        action.locks,
+                        self.limits,
+                        journal,
+                        guard=action.guard,
+                        before=partial(drain, conn, action.before, self.limits, journal),
+                        given=partial(refuse_other_tables, wanted=action.given),
+                        check=partial(refuse_other_result, wanted=action.result) if action.result else None,
+                    )
             case Validation() as action:
                 with self.connect(step.phase) as conn:
                     run_validation(conn, action.forward, self.limits, journal)
@@ -172,18 +184,41 @@ class PostgresEngine:
             case ShortTransaction() as action:
                 locks = action.locks if action.inverse_locks is None else action.inverse_locks
                 with self.connect("rollback") as conn:
-                    run_short(conn, action.inverse, locks if action.inverse else (), self.limits, journal, guard=False)
+                    run_short(
+                        conn,
+                        action.inverse,
+                        locks if action.inverse else (),
+                        self.limits,
+                        journal,
+                        guard=False,
+                        before=partial(drain, conn, action.inverse_before, self.limits, journal),
+                        given=partial(refuse_other_tables, wanted=action.inverse_given),
+                        check=partial(refuse_other_result, wanted=action.inverse_result)
+                        if action.inverse_result
+                        else None,
+                    )
             case Validation() as action:
                 with self.connect("rollback") as conn:
                     run_validation(conn, action.inverse, self.limits, journal)
             case ConcurrentIndex(build_on="inverse") as action:
                 concurrent_index.build(lambda: self.connect("rollback"), action, self.limits, journal)
+            case ConcurrentIndex(goes_with_table=True):
+                with self.connect("rollback") as conn:
+                    run_short(conn, (), (), self.limits, journal, guard=False)
             case ConcurrentIndex() as action:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
             case Backfill() | Copy() | Reconcile():
                 # What it filled is dropped by the steps before it.
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Carry back what the triggers since the swap have put aside."""
+        if isinstance(swap.action, ShortTransaction) and swap.action.inverse_before:
+            nothing = Journal(begin=lambda _: None, finish=lambda _: None, waiting=say)
+            with self.connect("rollback") as conn:
+                conn.execute(f"set lock_timeout = {self.limits.lock_budget // 2}")
+                drain(conn, swap.action.inverse_before, self.limits, nothing)
 
     def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
         """Divide the keys that exist now."""

@@ -36,6 +36,8 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     prepare(conn, action.copy_of)
     conn.execute("set statement_timeout = 0")
     conn.execute(f"set lock_timeout = {limits.lock_budget // 2}")
+    # What was refused once may have been corrected since.
+    conn.execute(f"update {_notes(action).table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, journal)
     compared, repaired = 0, 0
     for walk, differing in ((action.copy_of, _differing), (_backwards(action.copy_of), _superfluous)):
@@ -191,7 +193,9 @@ def _superfluous(conn: Connection, action: Reconcile, where: str) -> list[Key]:
 
 def _refuse_leftovers(conn: Connection, action: Reconcile) -> None:
     """What is noted and has not failed came just now, and is carried over before the swap."""
-    row = conn.execute(f"select count(failed), min(failed) from {_notes(action).table}".encode()).fetchone()
+    row = conn.execute(
+        f"select count(_changeover_failed), min(_changeover_failed) from {_notes(action).table}".encode()
+    ).fetchone()
     if row and row[0]:
         raise StepError(
             f"{row[0]} rows of {action.table} cannot be carried over to its shadow: {row[1]}",

@@ -6,7 +6,7 @@ wait at most the budget for all locks together; then go away, let the queue drai
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -23,9 +23,20 @@ SHORT = 10
 
 
 def run_short(
-    conn: Connection, statements: Sequence[str], locks: Sequence[Lock], limits: Limits, journal: Journal, *, guard: bool
+    conn: Connection,
+    statements: Sequence[str],
+    locks: Sequence[Lock],
+    limits: Limits,
+    journal: Journal,
+    *,
+    guard: bool,
+    before: Callable[[], None] | None = None,
+    given: Callable[[Connection], None] | None = None,
+    check: Callable[[Connection], None] | None = None,
 ) -> None:
     """Run statements in one transaction, with all locks taken first, within budget and patience.
+
+    `before` is called ahead of each attempt, without a lock; `given` under the locks, and `check` after the statements.
 
     No statement of an application waits for us longer than the budget and this transaction. Raises
     LockTimeoutError, with who blocks, when patience runs out; nothing has changed then.
@@ -34,7 +45,9 @@ def run_short(
     attempt = 0
     while True:
         attempt += 1
-        reason = _try_once(conn, statements, locks, limits, journal, guard)
+        if before is not None:
+            before()
+        reason = _try_once(conn, statements, locks, limits, journal, guard, given, check)
         if reason is None:
             return
         if time.monotonic() >= deadline:
@@ -49,7 +62,14 @@ def run_short(
 
 
 def _try_once(
-    conn: Connection, statements: Sequence[str], locks: Sequence[Lock], limits: Limits, journal: Journal, guard: bool
+    conn: Connection,
+    statements: Sequence[str],
+    locks: Sequence[Lock],
+    limits: Limits,
+    journal: Journal,
+    guard: bool,
+    given: Callable[[Connection], None] | None,
+    check: Callable[[Connection], None] | None,
 ) -> str | None:
     """Return None when it is done, otherwise why it has to wait."""
     in_the_way = holders(conn, locks, older_than_ms=limits.lock_budget)
@@ -64,6 +84,12 @@ def _try_once(
             _take(conn, locks, limits.lock_budget)
             if guard:
                 journal.guard(conn)
+            if given is not None:
+                given(conn)
+            if check is not None:
+                conn.execute("\n;\n".join(statements))
+                check(conn)
+                statements = ()
             conn.execute("\n;\n".join([*statements, "commit"]))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         return f"blocked by {named(holders(conn, locks))}"

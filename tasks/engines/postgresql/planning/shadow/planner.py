@@ -1,18 +1,129 @@
-"""Draw up the plan of a migration by shadow table."""
+"""Draw up the plan of a migration by shadow table. Nothing is changed: what is tried is rolled back."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import psycopg
-
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.inspect import estimates, inspect
+from tasks.engines.postgresql.planning.checks.obstacles import unfinished
+from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.planning.risk import risk
+from tasks.engines.postgresql.planning.shadow import obstacles
+from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
+from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.mapping import back, forth
+from tasks.engines.postgresql.planning.shadow.places import Places
+from tasks.engines.postgresql.planning.shadow.rehearse import build_twin, carried, twin_of
+from tasks.model.catalogue import Catalogue, Table
+from tasks.model.catalogue_difference import compare
 from tasks.model.errors import SpecError
-from tasks.model.plan import Plan
+from tasks.model.plan import DumpTarget, Plan
 from tasks.model.spec import MigrationSpec
 
 
-def plan_shadow(conn: psycopg.Connection[Any], spec: MigrationSpec, search_path: str) -> Plan:  # noqa: ARG001
-    """Return the complete plan of a spec on the catalogue as it is now."""
-    raise SpecError(
-        "a shadow table cannot be planned on PostgreSQL yet",
-        where="strategy",
-        hint="Write `strategy: expand_contract`.",
+def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
+    """Return the complete plan of a spec on the catalogue as it is now.
+
+    Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the tables.
+    """
+    names = sorted({name for op in spec.operations for name in op.tables})
+    catalogue = inspect(conn, names, search_path)
+    if len(catalogue.tables) != 1:
+        raise SpecError(
+            f"a shadow table is made for one table, and the spec names {len(catalogue.tables)}",
+            where="operations",
+            hint="Write a spec for each table.",
+        )
+    sizes = estimates(conn, catalogue.tables)
+    with conn.transaction(force_rollback=True):
+        conn.execute("select set_config('search_path', %s, true)", (search_path,))
+        draft = _draft(conn, spec, catalogue, search_path)
+        found = steps(draft)
+        checks = tuple(requirements(draft, found))
+    differences = compare(_alone(draft.table, catalogue), _alone(draft.new, catalogue))
+    findings = tuple(obstacles.findings(draft.change, differences, next(iter(sizes), None)))
+    level, reasons = risk(spec, found, sizes, findings)
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        strategy="shadow_table",
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path=search_path,
+        steps=found,
+        requirements=checks,
+        dumps=tuple(_dumps(draft)),
+        estimates=sizes,
+        risk=level,
+        risk_reasons=reasons,
+        findings=findings,
     )
+
+
+def _alone(table: Table, catalogue: Catalogue) -> Catalogue:
+    return Catalogue(engine=catalogue.engine, version=catalogue.version, tables=(table,))
+
+
+def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_path: str) -> Draft:
+    table = catalogue.tables[0]
+    places = Places(migration=spec.migration, schema=table.schema_name, name=table.name)
+    unfinished(conn, table, spec.migration)
+    obstacles.of_table(conn, table)
+    build_twin(conn, table, places.new)
+    obstacles.refuse_differences(table, twin_of(conn, table, places.new))
+    change = Change(table=table, twin=places.at(places.new), rehearsal=Rehearsal(conn, table, 0))
+    for number, op in enumerate(spec.operations):
+        change.apply(op, f"operations[{number}].{op.kind}")
+    change.finish()
+    changed = twin_of(conn, table, places.new)
+    new = carried(table, changed.model_copy(update={"columns": change.in_order(changed.columns)}))
+    obstacles.of_change(change, new)
+    if new != table:
+        build_twin(conn, new, places.old)
+        found = twin_of(conn, new, places.old)
+        obstacles.refuse_differences(new, found)
+        # With columns in another order, what names several of them does so in another order, too.
+        new = carried(table, found)
+    key, new_key = obstacles.choose_key(table, new, _wanted(spec, table))
+    columns = key_columns(table, key)
+    for column in columns:
+        if column in change.ups or column in change.downs:
+            raise SpecError(
+                f"{column} is part of the key by which rows are known, and gets other values",
+                where=change.altered.get(column, table.full_name),
+                hint="Name the columns of another unique key under backfill.key.",
+            )
+    return Draft(
+        conn=conn,
+        spec=spec,
+        places=places,
+        table=table,
+        new=new,
+        change=change,
+        key=columns,
+        new_key=new_key,
+        search_path=search_path,
+        forth=forth(change, new, places),
+        back=back(change, new, places),
+    )
+
+
+def _wanted(spec: MigrationSpec, table: Table) -> tuple[str, ...] | None:
+    return spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
+
+
+def _dumps(draft: Draft) -> Iterator[DumpTarget]:
+    """What cannot be told from the new table: columns that are dropped, or have other values."""
+    change = draft.change
+    lost: Sequence[str] = sorted(
+        {*change.dropped, *(name for name in change.altered if not change.widens(name, draft.new))}
+    )
+    if lost:
+        yield DumpTarget(
+            table=draft.table.full_name,
+            key=draft.key,
+            columns=tuple(lost),
+            columns_after=tuple(lost),
+            table_after=f"{draft.places.old}.{draft.table.name}",
+        )

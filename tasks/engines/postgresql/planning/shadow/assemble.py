@@ -1,0 +1,376 @@
+"""From a finished draft to the list of steps, in the order of the phases."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.lock_order import unique
+from tasks.engines.postgresql.planning.shadow import build
+from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
+from tasks.engines.postgresql.planning.shadow.mirror import Mirror
+from tasks.engines.postgresql.planning.shadow.places import Places
+from tasks.model.catalogue import Catalogue, Index, Table
+from tasks.model.names import quote
+from tasks.model.plan import (
+    Assignment,
+    ConcurrentIndex,
+    Copy,
+    Lock,
+    LockMode,
+    Notes,
+    Phase,
+    Reconcile,
+    Requirement,
+    ShortTransaction,
+    Step,
+    Validation,
+)
+from tasks.model.spec import MigrationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """All that is known of a table, its shadow, and what fills them."""
+
+    conn: Connection
+    spec: MigrationSpec
+    places: Places
+    table: Table
+    new: Table
+    """As it shall be in its place."""
+    change: Change
+    key: tuple[str, ...]
+    new_key: Index
+    search_path: str
+    forth: tuple[Assignment, ...]
+    back: tuple[Assignment, ...]
+
+    @property
+    def shadow(self) -> str:
+        """The shadow before the swap, quoted and qualified."""
+        return self.places.at(self.places.new)
+
+    @property
+    def former(self) -> str:
+        """The old table after the swap, quoted and qualified."""
+        return self.places.at(self.places.old)
+
+    @property
+    def up(self) -> Mirror:
+        """What keeps the shadow the image of the table."""
+        return self._mirror("up", self.shadow, self.places.new, self.forth, self.new)
+
+    @property
+    def down(self) -> Mirror:
+        """What keeps the old table the image of the new one."""
+        return self._mirror("down", self.former, self.places.old, self.back, self.table)
+
+    def _mirror(
+        self, direction: str, target: str, schema: str, assignments: tuple[Assignment, ...], image: Table
+    ) -> Mirror:
+        twin, source = self.change.rehearsal, self.places.real if direction == "up" else self.change.twin
+        return Mirror(
+            tag=self.places.tag,
+            direction=direction,
+            migration=self.spec.migration,
+            full_name=self.table.full_name,
+            source=self.places.real,
+            target=target,
+            notes=self.places.notes(schema),
+            alias=self.table.name,
+            search_path=self.search_path,
+            key=self.key,
+            target_types=self.types(image),
+            assignments=assignments,
+            guarded=self._may_refuse(image, there=direction == "up"),
+            pinned=not all(twin.is_immutable(source, a.expression) for a in assignments),
+        )
+
+    def types(self, table: Table) -> tuple[str, ...]:
+        """Types of the key columns in one of the two tables."""
+        types = {column.name: column.type for column in table.columns}
+        return tuple(types[column] for column in self.key)
+
+    def _may_refuse(self, target: Table, *, there: bool) -> bool:
+        """A key beside that of the walk may meet a row that is only noted; a conversion, or a new rule, may refuse."""
+        keys = [i for i in target.indexes if i.unique] + [c for c in target.constraints if c.kind == "exclusion"]
+        change = self.change
+        if len(keys) > 1 or change.restricted or change.dropped or change.added:
+            return True
+        return any(not there or not change.widens(name, self.new) for name in change.altered)
+
+
+def steps(draft: Draft) -> tuple[Step, ...]:
+    """Return all steps."""
+    return (
+        _expand(draft),
+        _dual_write(draft),
+        _copy(draft),
+        *_indexes(draft),
+        _reconcile(draft),
+        *_constrain(draft),
+        *_swap(draft),
+        *_contract(draft),
+    )
+
+
+def _expand(draft: Draft) -> Step:
+    places, table = draft.places, draft.new
+    forward = [
+        f"create schema {quote(schema)} authorization {quote(table.owner)}" for schema in (places.new, places.old)
+    ]
+    forward += build.create_table(table, places.new)
+    for index in build.at_once(table, draft.new_key):
+        forward.append(build.create_index(draft.conn, table, index, places.new))
+        forward += build.finish_index(table, index, places.new, attach=False)
+    forward += build.statistics(draft.conn, table, places.new)
+    forward += [draft.up.create_notes(draft.types(draft.table)), draft.down.create_notes(draft.types(draft.new))]
+    forward += [*draft.up.create_functions(), *draft.down.create_functions()]
+    inverse = [*draft.up.drop_functions(), *draft.down.drop_functions()]
+    inverse += [f"drop table if exists {name}" for name in (draft.shadow, draft.up.notes, draft.down.notes)]
+    inverse += [f"drop schema if exists {quote(schema)}" for schema in (places.new, places.old)]
+    return Step(
+        key=f"expand/{table.full_name}/shadow",
+        phase=Phase.EXPAND,
+        title=f"make an empty shadow of {table.full_name}",
+        undo="drop it",
+        action=ShortTransaction(forward=tuple(forward), inverse=tuple(inverse)),
+    )
+
+
+def _dual_write(draft: Draft) -> Step:
+    return Step(
+        key=f"dual_write/{draft.table.full_name}/triggers",
+        phase=Phase.DUAL_WRITE,
+        title=f"write to the shadow what is written to {draft.table.full_name}, with triggers",
+        undo="drop the triggers",
+        action=ShortTransaction(
+            locks=(Lock(table=draft.places.real, mode=LockMode.SHARE_ROW_EXCLUSIVE),),
+            forward=draft.up.create_triggers(),
+            inverse=draft.up.drop_triggers(),
+            inverse_locks=(Lock(table=draft.places.real, mode=LockMode.ACCESS_EXCLUSIVE),),
+        ),
+    )
+
+
+def _action(draft: Draft) -> Copy:
+    return Copy(
+        table=draft.places.real,
+        key=draft.key,
+        key_types=draft.types(draft.table),
+        alias=draft.table.name,
+        target=draft.shadow,
+        target_key=draft.key,
+        assignments=draft.forth,
+    )
+
+
+def _copy(draft: Draft) -> Step:
+    return Step(
+        key=f"backfill/{draft.table.full_name}/rows",
+        phase=Phase.BACKFILL,
+        title=f"copy the rows of {draft.table.full_name} into the shadow",
+        action=_action(draft),
+    )
+
+
+def _later(draft: Draft) -> list[Index]:
+    """The indexes that are built when the rows are there."""
+    early = {index.name for index in build.at_once(draft.new, draft.new_key)}
+    return [index for index in draft.new.indexes if index.name not in early]
+
+
+def _indexes(draft: Draft) -> Iterator[Step]:
+    for index in _later(draft):
+        yield Step(
+            key=f"index/{draft.places.new}.{draft.table.name}/index {index.name}",
+            phase=Phase.INDEX,
+            title=f"build {index.name} on the shadow of {draft.table.full_name}",
+            action=ConcurrentIndex(
+                table=draft.shadow,
+                schema_name=draft.places.new,
+                name=index.name,
+                create=build.create_index(draft.conn, draft.new, index, draft.places.new, concurrently=True),
+                goes_with_table=True,
+            ),
+        )
+
+
+def _reconcile(draft: Draft) -> Step:
+    return Step(
+        key=f"reconcile/{draft.table.full_name}/rows",
+        phase=Phase.RECONCILE,
+        title=f"compare every row of {draft.table.full_name} with its shadow, and carry over what differs",
+        action=Reconcile(
+            copy_of=_action(draft),
+            notes=Notes(table=draft.up.notes, columns=draft.key, types=draft.types(draft.table), in_shadow=draft.key),
+            drain=draft.up.drain,
+        ),
+    )
+
+
+def _constrain(draft: Draft) -> Iterator[Step]:
+    found = [s for index in _later(draft) for s in build.finish_index(draft.new, index, draft.places.new, attach=True)]
+    if found:
+        yield Step(
+            key=f"constrain/{draft.table.full_name}/keys",
+            phase=Phase.CONSTRAIN,
+            title=f"turn the indexes of the shadow of {draft.table.full_name} into what they are on the table",
+            action=ShortTransaction(
+                locks=(Lock(table=draft.shadow, mode=LockMode.ACCESS_EXCLUSIVE),),
+                inverse_locks=(),
+                forward=tuple(found),
+            ),
+        )
+
+
+def _swap(draft: Draft) -> Iterator[Step]:
+    places, table, new = draft.places, draft.table, draft.new
+    for child, name, validate in validations(table, places):
+        yield Step(
+            key=f"swap/{child}/restore {name}",
+            phase=Phase.SWAP,
+            title=f"remember that {name} of {child} was valid",
+            undo="validate it again while applications write",
+            action=Validation(table=_quoted(child), inverse=(validate,)),
+        )
+    there = Exchange(
+        conn=draft.conn, places=places, leaving=table, coming=new, away=places.old, waits=places.new, fresh=True
+    )
+    again = Exchange(
+        conn=draft.conn, places=places, leaving=new, coming=table, away=places.new, waits=places.old, fresh=False
+    )
+    yield Step(
+        key="swap/all",
+        phase=Phase.SWAP,
+        title=f"put the shadow in the place of {table.full_name}",
+        undo="put the old table back, with what applications wrote since",
+        action=ShortTransaction(
+            locks=_locks(draft, draft.shadow, table),
+            inverse_locks=_locks(draft, draft.former, new),
+            before=draft.up.drain,
+            inverse_before=draft.down.drain,
+            forward=(
+                draft.up.finish(),
+                *draft.up.drop_triggers(),
+                *there.statements(),
+                *draft.down.create_triggers(),
+            ),
+            inverse=(draft.down.finish(), *draft.down.drop_triggers(), *again.statements()),
+            guard=True,
+            given=_alone(table),
+            inverse_given=_alone(new),
+            result=_alone(new),
+            inverse_result=_alone(table),
+        ),
+    )
+    for child, name, validate in validations(new, places):
+        yield Step(
+            key=f"swap/{child}/validate {name}",
+            phase=Phase.SWAP,
+            title=f"validate {name} of {child} while applications write",
+            action=Validation(table=_quoted(child), forward=(validate,)),
+        )
+
+
+def _alone(table: Table) -> Catalogue:
+    return Catalogue(engine="postgresql", version="", tables=(table,))
+
+
+def _quoted(full_name: str) -> str:
+    schema, _, name = full_name.rpartition(".")
+    return f"{quote(schema)}.{quote(name)}"
+
+
+def _locks(draft: Draft, other: str, leaving: Table) -> tuple[Lock, ...]:
+    """The shadow last, as triggers do: nobody comes to it who does not hold the table."""
+    real, last = (Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in (draft.places.real, other))
+    return (*unique([real, *neighbours(leaving)]), last)
+
+
+def _contract(draft: Draft) -> Iterator[Step]:
+    places, name = draft.places, draft.table.full_name
+    exclusive = LockMode.ACCESS_EXCLUSIVE
+    yield Step(
+        key=f"contract/{name}/triggers",
+        phase=Phase.CONTRACT,
+        title=f"stop writing to the old {name}",
+        undo="nothing: this is the point of no return",
+        action=ShortTransaction(
+            locks=(Lock(table=places.real, mode=exclusive),),
+            forward=(*draft.down.drop_triggers(), *draft.down.drop_functions(), *draft.up.drop_functions()),
+        ),
+    )
+    yield Step(
+        key=f"contract/{name}/table",
+        phase=Phase.CONTRACT,
+        title=f"drop the old {name}",
+        undo="nothing: this is the point of no return",
+        action=ShortTransaction(
+            locks=(Lock(table=draft.former, mode=exclusive),), forward=(f"drop table {draft.former}",)
+        ),
+    )
+    yield Step(
+        key=f"contract/{name}/schemas",
+        phase=Phase.CONTRACT,
+        title="drop the schemas that the two tables stood in",
+        undo="nothing: this is the point of no return",
+        action=ShortTransaction(
+            forward=(
+                f"drop table {draft.up.notes}, {draft.down.notes}",
+                f"drop schema {quote(places.new)}",
+                f"drop schema {quote(places.old)}",
+            )
+        ),
+    )
+
+
+def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
+    """What has to hold before the swap and after it, as queries that the gates evaluate."""
+    name, migration = draft.table.full_name, literal(draft.spec.migration)
+    compared = next(step.key for step in found if step.phase is Phase.RECONCILE)
+    yield Requirement(
+        name=f"every row of {name} was compared with its shadow",
+        table=name,
+        kind="structure",
+        violations=f"select 'not compared' as problem where not exists (select from changeover.steps"
+        f" where migration = {migration} and key = {literal(compared)} and state = 'done')",
+        reads_new=True,
+    )
+    yield Requirement(
+        name=f"every write to {name} has reached the shadow, or can",
+        table=name,
+        kind="structure",
+        violations=f"select 'writes that the shadow refuses: ' || count(*) as problem from {draft.up.notes}"
+        " where _changeover_failed is not null having count(*) > 0",
+        reads_new=True,
+    )
+    for gate in ("before_swap", "after_swap"):
+        yield _whole(draft, gate)
+
+
+def _whole(draft: Draft, gate: str) -> Requirement:
+    """Dual write is on, and nothing that was valid is not."""
+    real = literal(draft.places.real)
+    unvalidated = [c.name for c in draft.new.constraints if not c.validated]
+    known = ", ".join(literal(name) for name in ["", *unvalidated])
+    triggers = ", ".join(literal(name) for name in draft.up.triggers)
+    return Requirement(
+        name=f"{draft.table.full_name} is whole, and dual write is on",
+        table=draft.table.full_name,
+        kind="structure",
+        gate="before_swap" if gate == "before_swap" else "after_swap",
+        violations=f"""\
+select conname::text as problem from pg_catalog.pg_constraint
+where conrelid = to_regclass({real}) and not convalidated and conname::text not in ({known})
+union all
+select c.relname::text from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+where i.indrelid = to_regclass({real}) and not i.indisvalid
+union all
+select 'dual write' where 2 <> (
+  select count(*) from pg_catalog.pg_trigger
+  where tgrelid = to_regclass({real}) and tgname in ({triggers}) and tgenabled = 'A')""",
+        reads_new=True,
+    )

@@ -1,0 +1,238 @@
+"""What keeps one table the image of another: a trigger on the source, and a function for what it puts aside.
+
+The trigger does not write what it is called with. It reads the row by its key as it is now, so that whatever the
+triggers of others do to it, in whatever order, the last word is the row itself. AFTER ROW, so that generated columns
+and other triggers' work are in it; logical replication fires row triggers too.
+
+A transaction at REPEATABLE READ cannot see what was copied after it began, so it cannot tell whether there is
+something to replace. It notes the key, and `drain` carries it over; so does a write that the target refuses, and the
+statement of the application succeeds. Notes commit with what they are about.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.engines.postgresql.planning.dual_write import PINNED, literal
+from tasks.model.names import quote
+from tasks.model.plan import Assignment
+
+AT_A_TIME = 500
+"""As many notes are carried over in one transaction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """One direction: every row of `source` stands in `target`, under the same key."""
+
+    tag: str
+    direction: str
+    """`up`: before the swap, from the old table to the new one. `down`: after it."""
+    migration: str
+    full_name: str
+    source: str
+    """Quoted and qualified, like `target` and `notes`."""
+    target: str
+    notes: str
+    alias: str
+    search_path: str
+    key: tuple[str, ...]
+    target_types: tuple[str, ...]
+    assignments: tuple[Assignment, ...]
+    guarded: bool
+    """The target may refuse what the source has taken."""
+    pinned: bool
+
+    @property
+    def function(self) -> str:
+        """Name of the trigger function."""
+        return f'changeover."shadow_{self.direction}_{self.tag}"'
+
+    @property
+    def drain_function(self) -> str:
+        """Name of the function that carries over what is noted."""
+        return f'changeover."shadow_{self.direction}_drain_{self.tag}"'
+
+    @property
+    def triggers(self) -> tuple[str, str]:
+        """Names of the row trigger and of the one for TRUNCATE."""
+        return (f"zzz_changeover_{self.tag}_row", f"zzz_changeover_{self.tag}_truncate")
+
+    @property
+    def drain(self) -> str:
+        """The statement that carries over some of what is noted, and returns how much."""
+        return f"select {self.drain_function}()"
+
+    def create_notes(self, types: Sequence[str]) -> str:
+        """Return the statement that makes the table of notes, for keys of these types."""
+        columns = ", ".join(f"{quote(c)} {t} not null" for c, t in zip(self.key, types, strict=True))
+        return (
+            f"create table {self.notes} (_changeover_number bigint generated always as identity primary key,"
+            f" _changeover_failed text, _changeover_told boolean not null default false, {columns})"
+        )
+
+    def create_functions(self) -> tuple[str, ...]:
+        """Return the statements that make both functions."""
+        return (self._trigger_function(), self._drain_function())
+
+    def create_triggers(self) -> tuple[str, ...]:
+        """Return the statements that install the triggers, for every session, also of replication."""
+        row, truncate = self.triggers
+        return (
+            f"create trigger {quote(row)} after insert or update or delete on {self.source}"
+            f" for each row execute function {self.function}()",
+            f"create trigger {quote(truncate)} after truncate on {self.source}"
+            f" for each statement execute function {self.function}()",
+            f"alter table {self.source} enable always trigger {quote(row)}, enable always trigger {quote(truncate)}",
+        )
+
+    def drop_triggers(self) -> tuple[str, ...]:
+        """Return the statements that remove the triggers."""
+        return tuple(f"drop trigger if exists {quote(name)} on {self.source}" for name in self.triggers)
+
+    def drop_functions(self) -> tuple[str, ...]:
+        """Return the statements that remove the functions."""
+        return (f"drop function if exists {self.function}()", f"drop function if exists {self.drain_function}()")
+
+    def finish(self) -> str:
+        """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
+
+        On the way back, what was refused before is what somebody has accepted to lose.
+        """
+        failed = f"(select count(*) from {self.notes} where _changeover_failed is not null)"
+        return f"""\
+do $finish$
+declare
+  refused constant bigint := {"0" if self.direction == "up" else failed};
+begin
+  while {self.drain_function}() > 0 loop null; end loop;
+  if {failed} > refused then
+    raise exception 'rows cannot be carried over' using errcode = 'integrity_constraint_violation';
+  end if;
+end
+$finish$"""
+
+    def _settings(self) -> str:
+        path = f"set search_path = {self.search_path}, pg_temp set row_security = off"
+        pinned = [f"set {name} = {literal(value)}" for name, value in PINNED.items()] if self.pinned else []
+        return " ".join([path, *pinned])
+
+    def _same(self, left: str, right: str) -> str:
+        """Two rows of the source have the same key."""
+        return " and ".join(f"{left}.{quote(c)} = {right}.{quote(c)}" for c in self.key)
+
+    def _its_image(self, row: str) -> str:
+        """A row `b` of the target has the key of a row of the source."""
+        return " and ".join(
+            f"b.{quote(c)} = ({row}.{quote(c)})::{t}" for c, t in zip(self.key, self.target_types, strict=True)
+        )
+
+    def _remove(self, row: str) -> str:
+        return (
+            f"delete from {self.target} as b where {self._its_image(row)}"
+            f" and not exists (select from {self.source} as a where {self._same('a', row)})"
+        )
+
+    def _put(self, row: str) -> str:
+        columns = ", ".join(quote(a.column) for a in self.assignments)
+        values = ", ".join(f"({a.expression}\n)" for a in self.assignments)
+        arbiter = ", ".join(quote(c) for c in self.key)
+        changes = ", ".join(f"{quote(a.column)} = excluded.{quote(a.column)}" for a in self.assignments)
+        return (
+            f"insert into {self.target} ({columns}) overriding system value select {values}"
+            f" from (select * from {self.source} as a where {self._same('a', row)}) as {quote(self.alias)}"
+            f" on conflict ({arbiter}) do update set {changes}"
+        )
+
+    def _note(self, row: str, *, told: bool) -> str:
+        columns = ", ".join(quote(c) for c in self.key)
+        values = ", ".join(f"{row}.{quote(c)}" for c in self.key)
+        return f"insert into {self.notes} (_changeover_told, {columns}) values ({str(told).lower()}, {values})"
+
+    def _both(self, *, told: bool) -> str:
+        return f"""\
+    if tg_op <> 'INSERT' then {self._note("old", told=told)}; end if;
+    if tg_op <> 'DELETE' then {self._note("new", told=told)}; end if;"""
+
+    def _carry(self) -> str:
+        old, new = (", ".join(f"{row}.{quote(c)}" for c in self.key) for row in ("old", "new"))
+        differs = f"row({old})::record operator(pg_catalog.*<>) row({new})::record"
+        return f"""\
+    if tg_op = 'DELETE' then
+      {self._remove("old")};
+    else
+      if tg_op = 'UPDATE' then
+        if {differs} then
+          {self._remove("old")};
+        end if;
+      end if;
+      {self._put("new")};
+    end if;"""
+
+    def _rejected(self) -> str:
+        """Before the swap the notes are enough: the gate asks for them. After it, a rollback asks for rejections."""
+        if self.direction == "up":
+            return ""
+        return f"""
+    insert into changeover.rejections (migration, table_name, direction, sqlstate)
+    values ({literal(self.migration)}, {literal(self.full_name)}, 'down', sqlstate);"""
+
+    def _trigger_function(self) -> str:
+        body = self._carry()
+        if self.guarded:
+            body = f"""\
+    begin
+{body}
+    exception
+      when serialization_failure or deadlock_detected or lock_not_available or query_canceled then raise;
+      when others then
+{self._both(told=True)}{self._rejected()}
+    end;"""
+        return f"""\
+create or replace function {self.function}() returns trigger
+language plpgsql security definer {self._settings()} as $co_{self.tag}$
+#variable_conflict use_column
+begin
+  if tg_op = 'TRUNCATE' then
+    truncate {self.target};
+  elsif current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+{self._both(told=False)}
+  else
+{body}
+  end if;
+  return null;
+end
+$co_{self.tag}$"""
+
+    def _drain_function(self) -> str:
+        return f"""\
+create or replace function {self.drain_function}() returns bigint
+language plpgsql security definer {self._settings()} as $co_{self.tag}$
+#variable_conflict use_column
+declare
+  note record;
+  done bigint := 0;
+begin
+  for note in
+    select * from {self.notes} where _changeover_failed is null order by _changeover_number limit {AT_A_TIME}
+    for update skip locked
+  loop
+    begin
+      -- Each statement sees what was committed before it. The row first, then its image, as applications lock them.
+      perform from {self.source} as a where {self._same("a", "note")} for share;
+      perform from {self.target} as b where {self._its_image("note")} for update;
+      {self._remove("note")};
+      {self._put("note")};
+      delete from {self.notes} as n where n._changeover_number = note._changeover_number;
+    exception
+      when serialization_failure or deadlock_detected or lock_not_available or query_canceled then raise;
+      when others then
+        update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true
+        where n._changeover_number = note._changeover_number;
+        if not note._changeover_told then {self._rejected() or "null;"}
+        end if;
+    end;
+    done := done + 1;
+  end loop;
+  return done;
+end
+$co_{self.tag}$"""

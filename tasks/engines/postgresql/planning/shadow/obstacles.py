@@ -1,0 +1,220 @@
+"""What cannot be carried over to a new table, each with the reason and what to do about it."""
+
+from collections.abc import Iterator
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.rehearse import bare
+from tasks.model.catalogue import Catalogue, Index, Table
+from tasks.model.catalogue_difference import compare
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Finding, TableEstimate
+
+_CARRIED = ("view", "rule", "function", "statistics", "publication", "generated column")
+
+
+def of_table(conn: Connection, table: Table) -> None:
+    """Refuse a table that has something which does not arrive. Raises PreflightError."""
+    reasons = [*_of_the_kind(table), *_of_its_parts(table), *_of_dependents(table), *_of_policies(conn, table)]
+    reasons += [*_of_functions(conn, table), *_of_rights(conn, table)]
+    if reasons:
+        reason, hint = reasons[0]
+        raise PreflightError(reason, where=table.full_name, hint=hint)
+
+
+Reason = tuple[str, str]
+
+
+def _of_the_kind(table: Table) -> Iterator[Reason]:
+    if table.kind != "table" or table.persistence == "temporary":
+        yield f"{table.full_name} is a {table.persistence} {table.kind}", "Only plain tables can be made anew."
+    if table.parents or table.children or table.partition_bound:
+        yield (
+            f"{table.full_name} inherits from, or is inherited by, other tables",
+            "Detach it first, or make the whole anew by hand.",
+        )
+
+
+def _of_its_parts(table: Table) -> Iterator[Reason]:
+    for constraint in table.constraints:
+        if constraint.kind in ("check", "not null") and not constraint.validated:
+            yield f"{constraint.name} is not validated: a new table takes no row that breaks it", "Validate it first."
+        if not constraint.enabled:
+            yield f"the triggers of {constraint.name} were switched off", "Switch them on, or drop the constraint."
+        if constraint.kind == "trigger":
+            yield f"{constraint.name} is a constraint trigger", "Drop it, and create it again afterwards."
+    for index in table.indexes:
+        if not index.valid:
+            yield f"the index {index.name} is invalid", "Reindex it concurrently, or drop it."
+        if index.tablespace:
+            yield f"the index {index.name} is in the tablespace {index.tablespace}", "Move it to the default first."
+    for key in table.inbound:
+        if table.column(key.referenced_columns[0]) is None:
+            yield f"the foreign key {key.name} points to a column that is gone", "Drop it."
+
+
+def _of_dependents(table: Table) -> Iterator[Reason]:
+    for one in table.dependents:
+        if one.kind == "publication" and "for all tables" in one.definition:
+            yield (
+                f"the publication {one.name} sends all tables: subscribers do not have the shadow, and would stop",
+                "Let it name its tables for the time of the migration.",
+            )
+        if one.through or one.kind in _CARRIED:
+            continue
+        yield (
+            f"the {one.kind} {one.name} depends on the table, and would stay with the old one",
+            f"Drop the {one.kind} before the migration and create it again afterwards.",
+        )
+
+
+def _of_policies(conn: Connection, table: Table) -> Iterator[Reason]:
+    if table.force_row_security:
+        row = conn.execute("select rolsuper or rolbypassrls from pg_catalog.pg_roles where rolname = current_user")
+        found = row.fetchone()
+        if not found or not found[0]:
+            yield (
+                "row security is forced on the owner: a copy would miss rows",
+                "Connect as a role with bypassrls, or take FORCE away for the time of the migration.",
+            )
+
+
+def _of_functions(conn: Connection, table: Table) -> Iterator[Reason]:
+    """A function that takes or gives rows of the table knows their type, which is another one afterwards."""
+    rows = conn.execute(
+        """
+        select p.oid::regprocedure::text from pg_catalog.pg_proc p, pg_catalog.pg_type t
+        where t.typrelid = %s::regclass
+          and array[t.oid, t.typarray]
+            && (array[p.prorettype] || p.proargtypes::oid[] || coalesce(p.proallargtypes, '{}'))
+        order by 1
+        """,
+        (quote_qualified(table.full_name),),
+    ).fetchall()
+    for row in rows:
+        yield (
+            f"the function {row[0]} takes or gives rows of the table",
+            "Drop the function before the migration and create it again afterwards.",
+        )
+
+
+def _of_rights(conn: Connection, table: Table) -> Iterator[Reason]:
+    row = conn.execute(
+        "select has_schema_privilege(%s, 'create'), has_database_privilege(current_database(), 'create')",
+        (table.schema_name,),
+    ).fetchone()
+    assert row is not None
+    for right, place in zip(row, (f"schema {table.schema_name}", "database"), strict=True):
+        if not right:
+            yield f"the role may not create anything in the {place}", f"grant create on the {place} to it."
+
+
+def of_change(change: Change, new: Table) -> None:
+    """Refuse what stands on a column whose type or existence changes. Raises PreflightError."""
+    table = change.table
+    gone = {*change.dropped, *(c for c in change.altered if not change.widens(c, new))}
+    other_type = {*change.dropped, *(c for c in change.altered if table.column(c) != new.column(c))}
+    for one in table.dependents:
+        used = {*one.columns} & other_type
+        if used and one.kind in ("view", "function", "rule") and not one.through:
+            raise _refusal(table, f"the {one.kind} {one.name} shows {', '.join(sorted(used))}", one.kind)
+    for constraint in table.constraints:
+        used = {*constraint.columns} & gone
+        if constraint.kind == "foreign key" and used:
+            raise _refusal(table, f"the foreign key {constraint.name} reads {', '.join(sorted(used))}", "foreign key")
+    for key in table.inbound:
+        used = {*key.referenced_columns} & gone
+        if used:
+            raise _refusal(table, f"{key.name} of {key.table} refers to {', '.join(sorted(used))}", "foreign key")
+    for trigger in table.triggers:
+        used = {*trigger.referenced, *trigger.update_columns} & gone
+        if used:
+            raise _refusal(table, f"the trigger {trigger.name} names {', '.join(sorted(used))}", "trigger")
+    for policy in table.policies:
+        used = {*policy.referenced} & gone
+        if used:
+            raise _refusal(table, f"the policy {policy.name} reads {', '.join(sorted(used))}", "policy")
+    for sequence in table.sequences:
+        column = new.column(sequence.column)
+        if column is None or column.type not in ("smallint", "integer", "bigint"):
+            raise _refusal(table, f"{sequence.column} draws from the sequence {sequence.name}", "sequence")
+
+
+def _refusal(table: Table, reason: str, kind: str) -> PreflightError:
+    return PreflightError(
+        reason,
+        where=table.full_name,
+        hint=f"Drop the {kind} before the migration and create it again afterwards.",
+    )
+
+
+def refuse_differences(wanted: Table, found: Table) -> None:
+    """Refuse a table of which something does not arrive by the statements that we know. Raises PreflightError."""
+    tables = (_in_any_order(bare(wanted)), _in_any_order(found))
+    pair = [Catalogue(engine="postgresql", version="", tables=(one,)) for one in tables]
+    differences = compare(*pair)
+    if differences:
+        raise PreflightError(
+            "the new table would differ: " + "; ".join(differences[:5]),
+            where=wanted.full_name,
+            hint="Take that off the table for the time of the migration.",
+        )
+
+
+def _in_any_order(table: Table) -> Table:
+    """Forget the order of what follows the order of the columns."""
+    indexes = tuple(i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes)
+    checks = tuple(
+        c.model_copy(update={"columns": tuple(sorted(c.columns))}) if c.kind == "check" else c
+        for c in table.constraints
+    )
+    return table.model_copy(update={"indexes": indexes, "constraints": checks})
+
+
+def choose_key(table: Table, new: Table, wanted: tuple[str, ...] | None) -> tuple[Index, Index]:
+    """Return the unique key by which rows of both tables know each other: its index on the old and on the new one."""
+    mine = {key_columns(table, i): i for i in reversed(_keys(table))}
+    theirs = {key_columns(new, i): i for i in reversed(_keys(new))}
+    for columns in (wanted,) if wanted is not None else tuple(sorted(mine, key=lambda c: not mine[c].primary)):
+        if columns in mine and columns in theirs:
+            return mine[columns], theirs[columns]
+    raise PreflightError(
+        f"no unique key of {table.full_name} without NULLs, conditions and deferral is one of the new table, too",
+        where=table.full_name,
+        hint="Build a unique index concurrently on columns that are NOT NULL and stay, then run again.",
+    )
+
+
+def _keys(table: Table) -> list[Index]:
+    found = []
+    for index in sorted(table.indexes, key=lambda i: (not i.primary, len(i.columns), i.name)):
+        plain = index.unique and index.valid and index.immediate and not index.partial and not index.expressions
+        columns = [table.column(name) for name in key_columns(table, index)]
+        if plain and not index.without_overlaps and columns and all(c is not None and not c.nullable for c in columns):
+            found.append(index)
+    return found
+
+
+def findings(change: Change, differences: tuple[str, ...], size: TableEstimate | None) -> Iterator[Finding]:
+    """Say what changes, how much room it takes, and when there is a cheaper way."""
+    where = change.table.full_name
+    for one in differences:
+        yield Finding(rule="SHD-01", severity="note", message=f"changes: {one}", where=where)
+    if size is not None:
+        yield Finding(
+            rule="SHD-02",
+            severity="note",
+            message=f"until contract it takes the room of a second table, about {size.bytes / 1e6:,.0f} MB",
+            where=where,
+        )
+    for dependent in change.table.dependents:
+        if dependent.kind == "publication":
+            yield Finding(
+                rule="SHD-03",
+                severity="warning",
+                message=f"subscribers of {dependent.name} get rows of the new shape from the swap on",
+                where=where,
+                hint="Change the tables of the subscribers first.",
+            )

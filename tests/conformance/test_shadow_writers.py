@@ -1,0 +1,218 @@
+"""Applications that write throughout a migration by shadow table: nothing is lost, doubled, stale or brought back."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.model.plan import Phase
+from tests.conformance import tables
+from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
+from tests.conformance.test_writers_twin import OLD, TABLE, assert_same, work
+from tests.conformance.writers import Writers
+
+OPERATIONS: list[dict[str, Any]] = [
+    {"alter_column": {"table": "t", "column": "id", "type": "bigint"}},
+    {"alter_column": {"table": "t", "column": "n", "type": "bigint"}},
+    {"rebuild_table": {"table": "t", "columns": ["n", "id", "note", "a", "full_name"]}},
+]
+
+
+def test_writers_through_swap_rollback_and_contract(conn: Connection, url: str) -> None:
+    """They never notice: not the copy, not the swap, not the way back, not the second run to the end."""
+    for name in ("t", "twin"):
+        conn.execute(TABLE.replace("{t}", name).encode())
+    before = tables.catalogue(conn)
+    migration = Migration(url, OPERATIONS, batch_rows=50, strategy="shadow_table", lock_patience=60.0)
+    with Writers(url, "old") as writers:
+        migration.begin()
+        for phase in BEFORE_SWAP:
+            migration.run(phase)
+            work(writers, 20)
+        migration.pass_gate("before_swap")
+        migration.swap()
+        work(writers, 60)
+        migration.pass_gate("after_swap")
+    assert_same(conn, OLD, OLD)
+    with Writers(url, "old") as writers:
+        migration.roll_back()
+        work(writers, 30)
+    assert_same(conn, OLD, OLD)
+    assert tables.catalogue(conn) == before
+    assert tables.leftovers(conn) == []
+    with Writers(url, "old") as writers:
+        migration.begin()
+        migration.before_swap()
+        work(writers, 30)
+        migration.swap()
+        migration.contract()
+        work(writers, 30)
+    assert_same(conn, OLD, OLD)
+    assert tables.leftovers(conn) == []
+
+
+REBUILD = [{"rebuild_table": {"table": "t"}}]
+
+
+def rebuilt(conn: Connection, url: str, schema: str, operations: list[dict[str, Any]] = REBUILD) -> Migration:
+    """Begin, and go as far as dual write."""
+    conn.execute(schema.encode())
+    migration = Migration(url, operations, strategy="shadow_table")
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    return migration
+
+
+def finish(migration: Migration) -> None:
+    """Go on to the swap."""
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    migration.pass_gate("before_swap")
+    migration.run(Phase.CONSTRAIN)
+    migration.swap()
+
+
+def rows(conn: Connection, statement: str = "select * from t order by 1, 2") -> list[tuple[Any, ...]]:
+    """Return rows."""
+    return conn.execute(statement.encode()).fetchall()
+
+
+def test_null_written_during_the_copy_is_null(conn: Connection, url: str) -> None:
+    # pg-osc replays an UPDATE to NULL as the string, or leaves the old value.
+    migration = rebuilt(
+        conn, url, "create table t (id int primary key, a text); insert into t values (1, 'x'), (2, 'y')"
+    )
+    conn.execute("update t set a = null where id = 1")
+    finish(migration)
+    assert rows(conn) == [(1, None), (2, "y")]
+
+
+def test_delete_by_composite_key_deletes_one_row(conn: Connection, url: str) -> None:
+    # pg-osc deletes by the first column of the key, and with it every row that shares it.
+    schema = "create table t (a int, b int, primary key (a, b));"
+    schema += "insert into t select i / 10, i % 10 from generate_series(0, 99) i"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL)
+    conn.execute("delete from t where a = 3 and b = 4")
+    finish(migration)
+    assert rows(conn, "select count(*), count(*) filter (where a = 3) from t") == [(99, 9)]
+
+
+def test_a_transaction_of_5000_rows_in_flight_at_the_swap_arrives_whole(conn: Connection, url: str) -> None:
+    # pg-osc replays as many rows as a batch has, swaps, and drops the others.
+    migration = rebuilt(conn, url, "create table t (id int primary key, a text); insert into t values (0, 'x')")
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    migration.pass_gate("before_swap")
+    with psycopg.connect(url) as other:
+        other.execute("insert into t select i, 'y' from generate_series(1, 5000) i")
+        assert migration.blocked_swap()
+        other.commit()
+    finish(migration)
+    assert rows(conn, "select count(*) from t") == [(5001,)]
+    migration.roll_back()
+    assert rows(conn, "select count(*) from t") == [(5001,)]
+
+
+def test_a_row_deleted_beside_the_copy_does_not_come_back(conn: Connection, url: str) -> None:
+    # pt-online-schema-change and pg-osc bring it back, when the delete commits between reading and writing it.
+    schema = "create table t (id int primary key, a text); insert into t select i, 'x' from generate_series(1, 20) i"
+    migration = rebuilt(conn, url, schema)
+    with psycopg.connect(url) as other:
+        other.execute("delete from t where id between 5 and 8")
+        assert migration.blocked_copy()
+        other.commit()
+    finish(migration)
+    assert [row[0] for row in rows(conn)] == [1, 2, 3, 4, *range(9, 21)]
+
+
+def test_a_row_deleted_by_a_transaction_that_cannot_see_its_copy_does_not_come_back(conn: Connection, url: str) -> None:
+    # Every peer with triggers: at REPEATABLE READ the trigger does not see what was copied since.
+    schema = "create table t (id int primary key, a text); insert into t select i, 'x' from generate_series(1, 20) i"
+    migration = rebuilt(conn, url, schema)
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("select count(*) from t")
+        migration.run(Phase.BACKFILL)
+        other.execute("delete from t where id = 5")
+        other.execute("update t set a = 'z' where id = 6")
+        other.execute("update t set id = 100 where id = 7")
+        other.commit()
+    finish(migration)
+    assert rows(conn, "select * from t where id in (5, 6, 7, 100) order by id") == [(6, "z"), (100, "x")]
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        other.execute("delete from t where id = 6")
+        other.commit()
+    migration.roll_back()
+    assert rows(conn, "select * from t where id in (5, 6, 7, 100) order by id") == [(100, "x")]
+
+
+def test_values_that_do_not_fit_are_refused_and_the_application_is_not(conn: Connection, url: str) -> None:
+    # pt-online-schema-change and gh-ost lose rows whose shortened values meet under a unique key.
+    schema = "create table t (id int primary key, a varchar(9) unique); insert into t values (1, 'abcd')"
+    cut = [{"alter_column": {"table": "t", "column": "a", "type": "varchar(3)", "up": "left(a, 3)", "down": "a"}}]
+    migration = rebuilt(conn, url, schema, cut)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    conn.execute("insert into t values (2, 'abce')")
+    assert rows(conn, "select count(*) from t") == [(2,)]
+    with pytest.raises(Exception, match=r"1 rows of .* cannot be carried over"):
+        migration.run(Phase.RECONCILE)
+    conn.execute("update t set a = 'b' where id = 2")
+    finish(migration)
+    assert rows(conn) == [(1, "abc"), (2, "b")]
+
+
+def test_truncate_reaches_the_other_table_on_both_sides_of_the_swap(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, "create table t (id int primary key); insert into t select generate_series(1, 20)")
+    migration.run(Phase.BACKFILL)
+    conn.execute("truncate t; insert into t values (7)")
+    finish(migration)
+    assert rows(conn, "select id from t") == [(7,)]
+    conn.execute("truncate t; insert into t values (8)")
+    migration.roll_back()
+    assert rows(conn, "select id from t") == [(8,)]
+
+
+def test_the_row_itself_has_the_last_word_over_triggers_of_others(conn: Connection, url: str) -> None:
+    schema = """
+    create table t (id int primary key, a text, g text generated always as (upper(a)) stored);
+    insert into t values (1, 'x'), (2, 'y');
+    create function again() returns trigger language plpgsql as $$ begin
+      if pg_trigger_depth() = 1 then update t set a = a || '!' where id in (1, 2); end if; return null; end $$;
+    create trigger aaa after update on t for each row execute function again();
+    create trigger zzzz after update on t for each row execute function again();
+    """
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL)
+    conn.execute("update t set a = 'n' || id")
+    wanted = rows(conn)
+    finish(migration)
+    assert rows(conn) == wanted
+    conn.execute("update t set a = 'm' || id")
+    wanted = rows(conn)
+    migration.roll_back()
+    assert rows(conn) == wanted
+
+
+def test_what_the_old_table_cannot_hold_keeps_a_rollback_from_losing_it(conn: Connection, url: str) -> None:
+    migration = rebuilt(
+        conn,
+        url,
+        "create table t (id int primary key)",
+        [{"alter_column": {"table": "t", "column": "id", "type": "bigint"}}],
+    )
+    finish(migration)
+    conn.execute("insert into t values (5000000000)")
+    assert rows(conn, "select direction from changeover.rejections") == [("down",)]
+
+
+def test_a_difference_that_the_plan_does_not_name_refuses_the_swap(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, "create table t (id int primary key, a text)")
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    conn.execute("create index late on t (a)")
+    with pytest.raises(Exception, match="index late is new"):
+        migration.run(Phase.SWAP)
+    assert not migration.swapped
+    conn.execute("insert into t values (1, 'x')")
+    conn.execute("drop index late")
+    migration.swap()
+    assert rows(conn) == [(1, "x")]
