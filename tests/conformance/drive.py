@@ -118,6 +118,21 @@ class Migration:
         """Try to copy with next to no patience; tell whether a lock could not be had."""
         return self._blocked(Phase.BACKFILL)
 
+    def swap_with_a_cut(self, other: Connection) -> int:
+        """Swap, and end the session of the swap under its locks the first time; return how often it was ended."""
+        step = next(step for step in self._plan.steps if step.key == "swap/all")
+        journal, cuts = self._journal(step, StepState.DONE), 0
+
+        def finish(conn: Connection) -> None:
+            nonlocal cuts
+            journal.finish(conn)
+            if not cuts:
+                cuts += 1
+                other.execute("select pg_terminate_backend(%s)", (conn.info.backend_pid,))
+
+        self.engine.apply(step, replace(journal, finish=finish))
+        return cuts
+
     def _blocked(self, phase: Phase) -> bool:
         patient = self.engine
         self.engine = replace(patient, limits=patient.limits.model_copy(update={"lock_patience": 0.3}))

@@ -51,9 +51,11 @@ def _flow(command: str, migration: str, profile: str) -> str:
     from flows.contract import contract
     from flows.expand_contract import expand_contract
     from flows.rollback import rollback
+    from flows.shadow_table import shadow_table
 
     flows: dict[str, Callable[[str, str], Report]] = {
         "run": expand_contract,
+        "shadow": shadow_table,
         "rollback": rollback,
         "contract": contract,
     }

@@ -8,7 +8,7 @@ from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import obstacles
+from tasks.engines.postgresql.planning.shadow import demands, obstacles
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
@@ -39,7 +39,8 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
-        checks = tuple(requirements(draft, found))
+        checks = (*requirements(draft, found), *demands.requirements(draft))
+        conversions = tuple(demands.conversions(draft))
     differences = compare(_alone(draft.table, catalogue), _alone(draft.new, catalogue))
     findings = tuple(obstacles.findings(draft.change, differences, next(iter(sizes), None)))
     level, reasons = risk(spec, found, sizes, findings)
@@ -53,6 +54,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         search_path=search_path,
         steps=found,
         requirements=checks,
+        conversions=conversions,
         dumps=tuple(_dumps(draft)),
         estimates=sizes,
         risk=level,
