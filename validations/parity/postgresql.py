@@ -26,14 +26,6 @@ _SETTINGS: Final = """
     set jit = off;
     set idle_in_transaction_session_timeout = 0
 """
-# The planner takes every bucket for a group of its own, a million of them, and would sort all rows for that. They
-# are about a thousand, which a hash table in each worker holds.
-_FEW_GROUPS: Final = """
-    set local enable_sort = off;
-    set local parallel_tuple_cost = 0;
-    set local work_mem = '64MB'
-"""
-_AS_BEFORE: Final = "reset enable_sort; reset parallel_tuple_cost; reset work_mem"
 
 
 class PostgresSide:
@@ -103,14 +95,17 @@ class PostgresSide:
 
     def buckets(self, terms: Terms) -> Buckets:
         """Return count and digest of each part of the table, in one pass over it."""
+        # Without a key the bucket follows from the digest, which is not made twice.
+        bucket, of_row = ("bucket", terms.bucket) if terms.key else (f"digest & {BUCKETS - 1}", "null::bigint")
+        # The planner would take every row for a group, and sort a million of them in one process. Of the columns
+        # of a union it knows nothing and expects few groups, as there are: each worker sums up its own.
         question = (
-            f"select {terms.bucket}, pg_catalog.count(*), pg_catalog.sum({terms.digest})::text"
-            f" from {self.relation.source} as t group by 1"
+            f"select {bucket}, pg_catalog.count(*), pg_catalog.sum(digest)::text from ("
+            f"select {of_row} as bucket, {terms.digest} as digest from {self.relation.source} as t"
+            " union all select null::bigint, null::bigint where false) as rows group by 1"
         )
-        with self._reading(), self._scan.transaction():
-            self._scan.execute(_FEW_GROUPS)
+        with self._reading():
             rows = self._scan.execute(question.encode()).fetchall()
-            self._scan.execute(_AS_BEFORE)
         return {int(bucket): (int(count), str(digest)) for bucket, count, digest in rows}
 
     def rows(self, terms: Terms, part: Part) -> Generator[tuple[Key, str], None, None]:

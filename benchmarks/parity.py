@@ -1,0 +1,162 @@
+"""Comparing two tables: against the raw digest of both, and against reladiff where it is installed."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import psycopg
+
+from benchmarks.result import Result, Sizes, ratio, spread
+from benchmarks.server import template
+from benchmarks.surroundings import Surroundings
+from validations.parity.compare import Table, compare
+from validations.parity.report import Comparison, Verdict
+
+NAMES = ("parity_equal", "parity_differences", "parity_reladiff", "parity_memory")
+PROGRAM = "RELADIFF"
+"""The environment variable that names the program, where it is not on the path."""
+_RAW = "select count(*), sum(hash_record_extended(t, 0)) from {} as t"
+_TWIN = (
+    "create table orders_new as table orders",
+    "alter table orders_new add primary key (id)",
+    "vacuum (freeze, analyze) orders_new",
+)
+_PLANTED = 10
+
+
+def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
+    """Compare two tables of one database that are equal, and then differ in ten rows."""
+    with template(place.postgres, sizes.rows, indexed=False) as name:
+        url = place.postgres.url_of(name)
+        _twin(url)
+        raw, equal, theirs, different = _rounds(url, sizes)
+    raws = f"the sums of hash_record_extended, which are blind to a sign, of both tables at once: {spread(raw)}"
+    results = [
+        Result(
+            name="parity_equal",
+            measured=ratio(equal, raw),
+            goal=1.3,
+            unit="x",
+            detail=f"two equal tables of {sizes.rows:,} rows: {spread(equal)}; {raws}",
+        ),
+        Result(
+            name="parity_differences",
+            measured=ratio(different, raw),
+            goal=2.0,
+            unit="x",
+            detail=f"{_PLANTED} rows differ, all named, with their columns: {spread(different)}; {raws}",
+        ),
+    ]
+    if theirs:
+        detail = f"two equal tables: ours {spread(equal)}, reladiff {spread(theirs)}"
+        measured = ratio(equal, theirs)
+        results.append(Result(name="parity_reladiff", measured=measured, goal=0.5, unit="x", detail=detail))
+    return [*results, _memory(place, sizes)]
+
+
+def _rounds(url: str, sizes: Sizes) -> tuple[list[float], list[float], list[float], list[float]]:
+    raw, equal, theirs, different = [], [], [], []
+    program = os.environ.get(PROGRAM) or shutil.which("reladiff")
+    _raw(url)
+    for _ in range(sizes.rounds):
+        raw.append(_raw(url))
+        equal.append(_timed(url, 0))
+        if program:
+            theirs.append(_reladiff(program, url))
+    with psycopg.connect(url, autocommit=True) as conn:
+        step = sizes.rows // _PLANTED
+        conn.execute(f"update orders_new set note = 'planted' where id % {step} = 1".encode())
+    for _ in range(sizes.rounds):
+        different.append(_timed(url, _PLANTED))
+    return raw, equal, theirs, different
+
+
+def _twin(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        for statement in _TWIN:
+            conn.execute(statement.encode())
+
+
+def _raw(url: str) -> float:
+    def ask(table: str) -> object:
+        with psycopg.connect(url, autocommit=True) as conn:
+            return conn.execute(_RAW.format(table).encode()).fetchone()
+
+    started = perf_counter()
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        a, b = pool.map(ask, ("orders", "orders_new"))
+    taken = perf_counter() - started
+    if a != b:
+        raise RuntimeError("the tables are not equal")
+    return taken
+
+
+def _timed(url: str, expected: int) -> float:
+    started = perf_counter()
+    found = compare_orders(url)
+    taken = perf_counter() - started
+    if len(found.differences) != expected or (found.verdict is Verdict.EQUAL) != (expected == 0):
+        raise RuntimeError(f"{len(found.differences)} rows differ and not {expected}")
+    return taken
+
+
+def compare_orders(url: str) -> Comparison:
+    """Compare the two tables."""
+    a, b = (Table(url=url, database="main", name=name) for name in ("orders", "orders_new"))
+    return compare(a, b)
+
+
+def _reladiff(program: str, url: str) -> float:
+    """Run it with all columns, as its manual says; it exits with 0 whatever it finds."""
+    columns = [
+        word
+        for name in ("customer", "amount", "currency", "status", "note", "created_at", "quantity")
+        for word in ("-c", name)
+    ]
+    started = perf_counter()
+    done = subprocess.run(
+        [program, url, "orders", url, "orders_new", "-k", "id", *columns], capture_output=True, check=True
+    )
+    taken = perf_counter() - started
+    if done.stdout.strip():
+        raise RuntimeError("reladiff found differences in equal tables")
+    return taken
+
+
+def _memory(place: Surroundings, sizes: Sizes) -> Result:
+    found = {}
+    for rows in (sizes.small, sizes.large):
+        with template(place.postgres, rows, indexed=False) as name:
+            url = place.postgres.url_of(name)
+            _twin(url)
+            with psycopg.connect(url, autocommit=True) as conn:
+                # Everything differs, so that every pass and every list is there.
+                conn.execute("update orders_new set quantity = quantity + 1 where id % 7 = 0")
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.parity", url], capture_output=True, check=True, text=True
+            )
+            found[rows] = float(json.loads(done.stdout)["peak"])
+    small, large = found[sizes.small], found[sizes.large]
+    return Result(
+        name="parity_memory",
+        measured=round(large / small, 3),
+        goal=1.10,
+        unit="x",
+        detail=f"most memory of the comparing process where every seventh row differs: {small:.0f} MB at "
+        f"{sizes.small:,} rows, {large:.0f} MB at {sizes.large:,}",
+    )
+
+
+def main() -> None:
+    """Compare in a process of its own, and print its greatest size."""
+    compare_orders(sys.argv[1])
+    print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main()
