@@ -131,6 +131,34 @@ def reject(
 
 
 @app.command(rich_help_panel=DECIDE)
+def waive(
+    name: Name,
+    check: Annotated[str, typer.Option("--check", help="Name of the check, as the gate shows it.")],
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="When it ends: ISO 8601 with a time zone.")],
+    gate: Annotated[
+        Literal["before_run", "before_swap", "after_swap"], typer.Option("--gate", help="The gate that has the check.")
+    ] = "before_swap",
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    person: Person = "",
+    reason: Reason = "",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Answer for a check of the present plan that does not hold, so that the gate may pass. Audited.
+
+    Counts for exactly this plan, until it ends; once more with a time that has passed takes it back. Neither the
+    author nor whoever runs it can. A check that could not be evaluated cannot be waived.
+    """
+    from flows.commands import deciding
+
+    deciding.waive(
+        name, profile, database, gate=gate, check=check, person=person, reason=reason, until=until, as_json=as_json,
+        verbose=verbose,
+    )  # fmt: skip
+
+
+@app.command(rich_help_panel=DECIDE)
 def pause(
     name: Name,
     profile: ProfileName = "local",
@@ -329,6 +357,43 @@ def diff(
         as_json=as_json,
         verbose=verbose,
     )
+
+
+@app.command(rich_help_panel=LOOK)
+def report(
+    name: Name,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML file.")] = None,
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tell what was done and what every check said, over the runs; `--html` makes a page of it.
+
+    A run writes the same to the evidence folder: report.html, which needs nothing else, and report.json.
+    """
+    from flows.commands import telling
+
+    telling.report(name, profile, database, html=html, as_json=as_json, verbose=verbose)
+
+
+@app.command("compare-schemas", rich_help_panel=LOOK)
+def compare_schemas(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="DATABASE, or PROFILE:DATABASE.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one that applications will meet; likewise.")],
+    schema_name: Annotated[str, typer.Option("--schema", help="Which schema of both.")] = "public",
+    profile: ProfileName = "local",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what applications that know the schema of one database will meet in that of another.
+
+    Removed and renamed tables and columns, narrowed types, lost constraints and defaults, changed nullability. Exit
+    code 1 when something breaks.
+    """
+    from flows.commands import schemas
+
+    schemas.compare_schemas(old, new, schema_name, profile, as_json=as_json, verbose=verbose)
 
 
 @audit.command("verify")

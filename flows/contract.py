@@ -23,6 +23,8 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
     with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
         if not m.begun:
             validate(m, gates.after_swap(m.plan))
+            for gate in gates.bound("before_contract", m.plan):
+                validate(m, gate)
             dump(m)
         drop_old_shape(m)
     return report(m)

@@ -31,6 +31,8 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
     gates.import_early()
     with open_migration(migration, profile, database=database) as m:
         preflight(m)
+        for gate in gates.bound("before_run", m.plan):
+            validate(m, gate)
         snapshot(m)
         expand(m)
         dual_write(m)

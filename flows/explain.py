@@ -24,6 +24,8 @@ from tasks.model.plan import (
 )
 from tasks.model.status import StepRecord, StepState
 from tasks.steps import only_for_rollback
+from validations.compatibility.changes import Change
+from validations.compatibility.plan_shape import of_plan
 
 ROWS_PER_SECOND = 300_000
 """A rough figure of one pass over a table; only to tell seconds from hours."""
@@ -105,6 +107,8 @@ def span(seconds: float) -> str:
 def tree(plan: Plan, records: Mapping[str, StepRecord], limits: Limits, *, sql: bool = False) -> Tree:
     """Draw the steps by phase, in the order in which `run` carries them out, done ones as SKIP."""
     root = Tree(Text(f"{plan.migration}: {len(plan.steps)} steps", style="bold"))
+    if _checks(plan, "before_run"):
+        root.add(_gate(plan, "before_run"))
     for phase in Phase:
         steps = [step for step in plan.phase(phase) if not only_for_rollback(step)]
         if phase is Phase.CONSTRAIN:
@@ -127,7 +131,8 @@ def _title(phase: Phase, plan: Plan) -> str:
 
 def _checks(plan: Plan, gate: str) -> list[str]:
     compared = [one.name for one in plan.comparisons if one.gate == gate]
-    return compared + [one.name for one in plan.requirements if one.gate == gate]
+    fitting = [one.name for one in plan.conversions] if gate == "before_run" else []
+    return fitting + compared + [one.name for one in plan.requirements if one.gate == gate]
 
 
 def _gate(plan: Plan, gate: str) -> Text:
@@ -175,6 +180,15 @@ def _only_back(root: Tree, plan: Plan, *, sql: bool) -> None:
             _sql(node, statements_of(step)[1], "rollback: ")
 
 
+_KINDS = {"breaking": "bold red", "needs transformation": "yellow", "warning": "cyan"}
+
+
+def changed(one: Change) -> Text:
+    """Say what applications that know the old shape will meet, and what to do about it."""
+    line = Text.assemble("  ", (one.kind, _KINDS[one.kind]), f" {one.where} {one.what}")
+    return line.append(f"\n    {one.recommendation}", style="dim")
+
+
 def findings(plan: Plan) -> Iterator[Text]:
     """Yield what the plan has to say, each with place, rule and remedy, and the totals."""
     for one in plan.findings:
@@ -194,6 +208,9 @@ def explanation(plan: Plan, records: Mapping[str, StepRecord], limits: Limits, *
     told = notices(plan)
     if told:
         parts += [Text("What applications will notice", style="bold"), *(Text(f"  {line}") for line in told), Text()]
+    met = of_plan(plan)
+    if met:
+        parts += [Text("Compatibility", style="bold"), *map(changed, met), Text()]
     parts += [Text("Findings", style="bold"), *findings(plan)]
     return Group(*parts)
 
@@ -202,8 +219,9 @@ def as_data(plan: Plan, records: Mapping[str, StepRecord], limits: Limits) -> di
     """Return the same as plain values, with keys that stay."""
     return {
         "steps": [_step_data(step, plan, records) for step in plan.steps],
-        "gates": {gate: _checks(plan, gate) for gate in ("before_swap", "after_swap")},
+        "gates": {gate: _checks(plan, gate) for gate in ("before_run", "before_swap", "after_swap")},
         "notices": list(notices(plan)),
+        "compatibility": [one.model_dump(mode="json") for one in of_plan(plan)],
         "findings": [one.model_dump(mode="json") for one in plan.findings],
         "estimates": [one.model_dump(mode="json") for one in plan.estimates],
         "lock_budget_ms": limits.lock_budget,

@@ -18,7 +18,7 @@ from tasks.model.plan import Plan
 from tasks.model.source import file_of, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState
-from tasks.report import plan_artifact, report
+from tasks.report import plan_artifact, report, write_report
 from tasks.rollback import rollback
 from tasks.run import Run, actor, new_run_id, say
 
@@ -180,6 +180,7 @@ def _outcome(run: Run) -> Iterator[None]:
         raise
     except BaseException as error:
         _failed(run, error)
+        write_report(run)
         raise
     else:
         with run.ledger() as conn:

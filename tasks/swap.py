@@ -3,6 +3,7 @@
 from tasks.engines.session import Session
 from tasks.ledger.gates import count_rejections, last_gate
 from tasks.ledger.transitions import transition
+from tasks.ledger.waivers import lapsed
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.plan import Phase
 from tasks.model.status import MigrationState
@@ -36,6 +37,13 @@ def _guard(conn: Connection, run: Run) -> None:
             "no gate has passed before the swap",
             where=run.migration,
             hint="Call validate with the gate before_swap first.",
+            changed=DataChanged.PARTIALLY,
+        )
+    if gone := lapsed(conn, run.migration, gate.plan_digest, gate.result):
+        raise GateError(
+            f"the waiver has expired: {', '.join(gone)}",
+            where=run.migration,
+            hint="Correct the rows, or have somebody answer for them anew, then run again.",
             changed=DataChanged.PARTIALLY,
         )
     for requirement in run.plan.requirements:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from tasks.ledger.gates import count_rejections, last_gate, record_gate
 from tasks.ledger.state import summary
+from tasks.ledger.waivers import with_waivers
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.status import GateResult, MigrationState
 from tasks.prefect_task import verb
@@ -16,7 +17,7 @@ class Gate(Protocol):
 
     @property
     def name(self) -> str:
-        """`before_swap` or `after_swap`."""
+        """The transition that it guards."""
 
     def evaluate(self, url: str, *, values_in_reports: bool, search_path: str) -> GateResult:
         """Evaluate everything; raise nothing: what cannot be evaluated has failed."""
@@ -31,7 +32,10 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
     more by then. Locks: ACCESS SHARE.
     """
     with run.ledger() as conn:
-        if gate.name == "before_swap" and summary(conn, run.migration).state is not MigrationState.RUNNING:
+        if (
+            gate.name in ("before_run", "before_swap")
+            and summary(conn, run.migration).state is not MigrationState.RUNNING
+        ):
             return None
         before = last_gate(conn, run.migration, gate.name)
         if gate.name == "before_swap" and before is not None and before.passed and run.settings.approvals:
@@ -45,17 +49,18 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
         search_path=run.plan.search_path,
     )
     with run.ledger() as conn, conn.transaction():
+        result = with_waivers(conn, run.migration, run.plan.digest, result)
         record_gate(conn, run.migration, run.epoch, result, rejections)
     gate_artifact(run, result)
     for check in result.checks:
-        say(f"{'passed' if check.passed else 'FAILED'}: {check.name} {check.message}".rstrip())
-    failed = [check for check in result.checks if not (check.stands)]
+        say(f"{check.verdict}: {check.name} {check.message} {check.waiver}".rstrip())
+    failed = [check for check in result.checks if not check.stands]
     if not result.passed:
         reasons = "; ".join(f"{c.name}: {c.message}" for c in failed[:5]) or "there was nothing to check"
         raise GateError(
             f"the gate {result.gate} did not pass: {reasons}",
             where=run.migration,
-            hint="Correct the rows or the expressions, then run again.",
+            hint="Correct the rows or the expressions, then run again; or somebody answers for it: changeover waive.",
             changed=DataChanged.PARTIALLY,
         )
     return result

@@ -7,6 +7,7 @@ from pydantic import Field
 from tasks.model.base import Record
 from tasks.model.names import quote
 from tasks.model.plan import differing
+from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 
 
@@ -65,7 +66,7 @@ class Gate(Record):
     name: str
     migration: str
     checks: tuple[Check, ...] = ()
-    suites: tuple[str, ...] = ()
+    suites: tuple[str | BoundSuite, ...] = ()
     """Great Expectations suites of the user, each `package.module:function@schema.table` or
     `path/to/suite.json@schema.table`."""
 

@@ -6,10 +6,12 @@ has a gate without checks.
 
 import importlib
 import threading
+import warnings
 from collections.abc import Mapping
 from typing import Literal
 
 from tasks.model.plan import Comparison, Plan, Requirement
+from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
@@ -34,14 +36,28 @@ def _gate(name: Literal["before_swap", "after_swap"], plan: Plan) -> Gate:
     return Gate(name=name, migration=plan.migration, checks=(*rows, *queries), suites=_suites(name, plan))
 
 
-def _suites(gate: str, plan: Plan) -> tuple[str, ...]:
-    """Return the suites that the spec names, each with its table if there can be but one."""
+def bound(name: str, plan: Plan) -> tuple[Gate, ...]:
+    """Return the gate of a transition that has none but what the spec binds to it; nothing where it binds nothing."""
+    suites = _suites(name, plan)
+    return (Gate(name=name, migration=plan.migration, suites=suites),) if suites else ()
+
+
+def _suites(gate: str, plan: Plan) -> tuple[str | BoundSuite, ...]:
+    """Return the suites that the spec binds to a gate, each with its table if there can be but one."""
     gates = plan.spec.get("gates")
     named = gates.get(gate) if isinstance(gates, Mapping) else None
-    suites = tuple(map(str, named)) if isinstance(named, list | tuple) else ()
-    if len(plan.tables) != 1:
-        return suites
-    return tuple(suite if names_table(suite) else f"{suite}@{plan.tables[0]}" for suite in suites)
+    return tuple(_suite(one, plan) for one in named) if isinstance(named, list | tuple) else ()
+
+
+def _suite(one: object, plan: Plan) -> str | BoundSuite:
+    if isinstance(one, Mapping):
+        found = BoundSuite.model_validate(one)
+        return found.model_copy(update={"suite": _of_table(found.suite, plan)})
+    return _of_table(str(one), plan)
+
+
+def _of_table(suite: str, plan: Plan) -> str:
+    return suite if names_table(suite) or len(plan.tables) != 1 else f"{suite}@{plan.tables[0]}"
 
 
 def _row_check(comparison: Comparison) -> RowCheck:
@@ -72,6 +88,8 @@ def _query_check(requirement: Requirement, plan: Plan) -> QueryCheck:
 def import_early() -> None:
     """Begin to import Great Expectations, which takes seconds, beside whatever is done until the first gate."""
     name = "great_expectations"
+    # On the way it imports what Python is about to drop. Here, because in the thread it would not be undone safely.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"great_expectations(\.|\Z)")
     threading.Thread(target=importlib.import_module, args=(name,), name=f"import {name}", daemon=True).start()
 
 

@@ -53,12 +53,12 @@ def parse(reference: str) -> Reference:
     return Reference(source=source, schema=schema, table=table)
 
 
-def load(reference: Reference) -> "ExpectationSuite":
-    """Build the suite. Needs a current Great Expectations context. Raises SuiteError."""
+def load(reference: Reference, arguments: Mapping[str, object]) -> "ExpectationSuite":
+    """Build the suite, a function with arguments. Needs a current Great Expectations context. Raises SuiteError."""
     from great_expectations import ExpectationSuite  # noqa: PLC0415 - takes seconds
 
     with _dropped() as dropped:
-        suite = _from_file(reference.source) if reference.is_file else _from_function(reference.source)
+        suite = _from_file(reference.source) if reference.is_file else _from_function(reference.source, arguments)
     if dropped:
         raise SuiteError(f"{len(dropped)} of its expectations are not valid")
     if not isinstance(suite, ExpectationSuite):
@@ -86,7 +86,7 @@ def _an(word: str) -> str:
     return f"{'an' if word[0] in 'aeiouAEIOU' else 'a'} {word}"
 
 
-def _from_function(source: str) -> Any:
+def _from_function(source: str, arguments: Mapping[str, object]) -> Any:
     module_name, _, name = source.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -100,9 +100,9 @@ def _from_function(source: str) -> Any:
     if not callable(function):
         raise SuiteError(f"{name} of {module_name} is {_an(type(function).__name__)}, not a function")
     try:
-        return function()
+        return function(**arguments)
     except Exception as error:  # noqa: BLE001 - the function is the user's: it may raise anything
-        raise SuiteError(f"calling {source}() raised {type(error).__name__}") from None
+        raise SuiteError(f"calling {source}({', '.join(arguments)}) raised {type(error).__name__}") from None
 
 
 def _from_file(path: str) -> "ExpectationSuite":

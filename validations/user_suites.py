@@ -2,8 +2,8 @@
 
 A gate names a suite as `SOURCE@TABLE`:
 
-- SOURCE is `package.module:function`, a function without arguments that returns an `ExpectationSuite`, or the
-  path, ending in `.json` and relative to the working directory, of a suite as
+- SOURCE is `package.module:function`, a function that returns an `ExpectationSuite`, called with the arguments that
+  the spec gives, or the path, ending in `.json` and relative to the working directory, of a suite as
   `json.dumps(suite.to_json_dict())` writes it;
 - TABLE is `schema.table` or `table`, as the catalogue holds it, without quotes.
 
@@ -12,13 +12,14 @@ has a suite of which an expectation was lost or could not be evaluated. The `sev
 not matter: one that fails fails the gate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from tasks.model.names import quote
+from tasks.model.spec import BoundSuite
 from tasks.model.status import CheckResult
 from validations.context import context, datasource
 from validations.evaluation import why_not
@@ -34,22 +35,26 @@ if TYPE_CHECKING:
 _EXAMPLES = 10
 
 
-def evaluate_suite(reference: str, session: Session, *, values_in_reports: bool) -> tuple[CheckResult, ...]:
+def evaluate_suite(
+    reference: str | BoundSuite, session: Session, *, values_in_reports: bool
+) -> tuple[CheckResult, ...]:
     """Evaluate one suite, and return a result for each of its expectations.
 
     When the suite as a whole cannot be evaluated there is one failed result, named like the reference. Locks:
     ACCESS SHARE. The expectations do not share a snapshot.
     """
+    name = reference if isinstance(reference, str) else reference.suite
+    arguments = {} if isinstance(reference, str) else reference.arguments
     try:
-        named = parse(reference)
+        named = parse(name)
         searching = session.searching(_schema(named, session))
-        return _Evaluation(named, searching, values_in_reports).results()
+        return _Evaluation(named, arguments, searching, values_in_reports).results()
     except SuiteError as error:
         cause = str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
         cause = why_not(error)
     message = f"could not be evaluated: {cause}"
-    return (CheckResult(name=reference, passed=False, evaluated=False, message=message),)
+    return (CheckResult(name=name, passed=False, evaluated=False, message=message),)
 
 
 def _schema(named: Reference, session: Session) -> str:
@@ -77,8 +82,11 @@ def _schema(named: Reference, session: Session) -> str:
 class _Evaluation:
     """One suite on one table."""
 
-    def __init__(self, named: Reference, session: Session, values_in_reports: bool) -> None:
+    def __init__(
+        self, named: Reference, arguments: Mapping[str, object], session: Session, values_in_reports: bool
+    ) -> None:
         self.named = named
+        self.arguments = arguments
         self.session = session
         self.values_in_reports = values_in_reports
         self.errors: list[psycopg.Error] = []
@@ -87,7 +95,7 @@ class _Evaluation:
         started = perf_counter()
         with context() as current:
             # Only now: a suite can be built only while a context is current.
-            suite = load(self.named)
+            suite = load(self.named, self.arguments)
             with datasource(current, self.session, self.errors) as source:
                 batch = self._batch(source)
                 rows = self._rows(batch)

@@ -197,7 +197,7 @@ class Story:
         if report.migration == SPLIT:
             figures.rows_migrated, figures.backfill_seconds = report.rows, report.seconds
         for gate in report.gates:
-            failed = tuple(check.name for check in gate.checks if not (check.stands))
+            failed = tuple(check.name for check in gate.checks if not check.stands)
             names = tuple(check.name for check in gate.checks)
             figures.gates.append(
                 Gate(migration=report.migration, name=gate.gate, checks=names, failed=failed, passed=gate.passed)

@@ -1,5 +1,6 @@
 """validate and audit verify: check, and change nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -59,9 +60,18 @@ def _started(subject: Subject) -> bool:
 def _evaluated(subject: Subject, gate: GateName) -> GateResult:
     values = subject.profile.values_in_reports
     if gate == "before_run":
-        return subject.engine.examine(subject.plan, values_in_reports=values)
+        result = subject.engine.examine(subject.plan, values_in_reports=values)
+        if not isinstance(subject.plan.spec.get("gates"), Mapping):
+            return result
     from validations import gates  # noqa: PLC0415 - brings SQLAlchemy's and its own seconds of import
 
+    if gate == "before_run":
+        path = subject.plan.search_path
+        own = [
+            one.evaluate(subject.engine.url, values_in_reports=values, search_path=path)
+            for one in gates.bound(gate, subject.plan)
+        ]
+        return result.model_copy(update={"checks": (*result.checks, *(c for one in own for c in one.checks))})
     built = gates.before_swap(subject.plan) if gate == "before_swap" else gates.after_swap(subject.plan)
     return built.evaluate(subject.engine.url, values_in_reports=values, search_path=subject.plan.search_path)
 

@@ -1,15 +1,17 @@
-"""approve, reject, pause, hold, release: what people say to a migration, through the ledger; no Prefect is needed."""
+"""approve, reject, waive, pause, hold, release: what people say to a migration, through the ledger, without Prefect."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from flows.commands.outcome import reported
 from flows.commands.subject import engine_for
 from flows.terminal import out, print_json
 from profiles.loader import load as load_profile
-from tasks.ledger import approvals
+from tasks.ledger import approvals, waivers
 from tasks.ledger.approvals import Decision
 from tasks.ledger.controls import clear_control, set_control
-from tasks.ledger.state import MigrationSummary, load
+from tasks.ledger.state import MigrationRecord, MigrationSummary, load
 from tasks.model.errors import StateError
 from tasks.model.status import MigrationState
 from tasks.run import actor
@@ -120,3 +122,50 @@ def release(name: str, profile: str, database: str, *, as_json: bool, verbose: b
             print_json({"migration": name, "hold": False, "held": held})
             return
         out().print(f"{name} may swap" if held else f"{name} was not held")
+
+
+def waive(
+    name: str, profile: str, database: str, *, gate: str, check: str, person: str, reason: str, until: str,
+    as_json: bool, verbose: bool,
+) -> None:  # fmt: skip
+    """Record that somebody answers for a check of the present plan that does not hold."""
+    with reported(as_json=as_json, verbose=verbose):
+        expires = _moment(until, name)
+        who = person.strip() or actor()
+        with engine_for(profile, database).connect("waiver") as conn:
+            record = load(conn, name)
+            _known_check(record, gate, check)
+            made = waivers.waive(conn, name, record.plan_digest, gate, check, who, reason, expires)
+        if as_json:
+            print_json(made.model_dump(mode="json") | {"migration": name, "digest": record.plan_digest})
+            return
+        out().print(f"waived in gate {gate} of {name}: {check}")
+        out().print(f"by {made}")
+
+
+def _moment(text: str, name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise StateError("a waiver needs the moment at which it ends, with its time zone", where=name,
+                         hint="Write --until 2026-12-24T18:00+01:00, for example.")  # fmt: skip
+    return moment
+
+
+def _known_check(record: MigrationRecord, gate: str, check: str) -> None:
+    """Refuse a name that the plan does not have; expectations of a suite are known only once it has run."""
+    plan = record.plan
+    listed = [one.name for one in plan.comparisons if one.gate == gate]
+    listed += [one.name for one in plan.requirements if one.gate == gate]
+    listed += [one.name for one in plan.conversions] if gate == "before_run" else []
+    bound = plan.spec.get("gates")
+    if check in listed or (isinstance(bound, Mapping) and bound.get(gate)):
+        return
+    close = get_close_matches(check, listed, n=1)
+    raise StateError(
+        f"the gate {gate} has no check {check!r}",
+        where=record.id,
+        hint=f"Did you mean {close[0]!r}?" if close else f"It has: {'; '.join(listed) or 'none'}.",
+    )

@@ -71,7 +71,7 @@ def _block(now: Standing, needed: int) -> list[tuple[str, str]]:
 
 
 def _gate(one: GateRecord) -> str:
-    failed = [check.name for check in one.result.checks if not (check.stands)]
+    failed = [check.name for check in one.result.checks if not check.stands]
     verdict = "passed" if one.passed else "FAILED: " + (", ".join(failed) or "nothing to check")
     return f"{one.gate} {verdict}, {len(one.result.checks)} checks, {span(age(one.at))} ago"
 

@@ -3,7 +3,7 @@
 from psycopg.types.json import Json
 
 from tasks.ledger import audit
-from tasks.ledger._session import Connection, Instant, Statement, atomic, one_row
+from tasks.ledger._session import Connection, Instant, Statement, all_rows, atomic, one_row
 from tasks.ledger.fencing import fence
 from tasks.model.base import Record
 from tasks.model.status import GateResult
@@ -39,6 +39,19 @@ _LAST = Statement(
          where g.migration = %s and g.gate = %s
            and g.plan_digest = m.plan_digest and g.epoch >= m.attempt_epoch
          order by g.id desc limit 1
+        """,
+    ),
+    json=("result",),
+)
+_HISTORY = Statement(
+    postgresql="""
+        select gate, plan_digest, passed, result, rejections, epoch, at from changeover.gates
+         where migration = %s order by id desc limit 500
+        """,
+    mysql=(
+        """
+        select gate, plan_digest, passed, result, rejections, epoch, at from changeover.gates
+         where migration = %s order by id desc limit 500
         """,
     ),
     json=("result",),
@@ -95,13 +108,16 @@ def record_gate(conn: Connection, migration: str, epoch: int, result: GateResult
             },
         )
         assert row is not None
-        failed = [check.name for check in result.checks if not (check.stands)]
-        detail: audit.Detail = {
+        failed = [check.name for check in result.failed]
+        waived = [check.name for check in result.checks if check.verdict == "WAIVED"]
+        detail: dict[str, str | int | bool] = {
             "epoch": epoch,
             "checks": len(result.checks),
             "failed": ", ".join(failed),
             "rejections": rejections,
         }
+        if waived:
+            detail["waived"] = ", ".join(waived)
         outcome = "passed" if result.passed else "failed"
         subject = f"{migration}: {result.gate}"
         audit.append(conn, executor, "gate", subject, outcome, str(row["plan_digest"]), detail)
@@ -114,6 +130,11 @@ def last_gate(conn: Connection, migration: str, gate: str) -> GateRecord | None:
     """
     row = one_row(conn, _LAST, (migration, gate))
     return None if row is None else GateRecord.model_validate(row)
+
+
+def gate_history(conn: Connection, migration: str) -> tuple[GateRecord, ...]:
+    """Return the newest results of all gates of a migration, whatever the plan and the attempt, oldest first."""
+    return tuple(GateRecord.model_validate(row) for row in reversed(all_rows(conn, _HISTORY, (migration,))))
 
 
 def count_rejections(

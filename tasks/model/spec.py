@@ -5,8 +5,16 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
-from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonSchemaMode
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tasks.model.digest import digest
 from tasks.model.json_schema import SpecJsonSchema
@@ -58,14 +66,51 @@ Suite = Annotated[str, AfterValidator(_suite)]
 """`package.module:function`, a factory of a Great Expectations suite; or the path of a suite in JSON."""
 
 
+class BoundSuite(Part):
+    """A suite at a gate. Without arguments it is written as its name alone."""
+
+    suite: Suite
+    """`package.module:function` or the path of a suite in JSON; with `@schema.table` where there are several."""
+    arguments: Mapping[Identifier, Any] = Field(default_factory=dict)
+    """What the factory is called with, by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"suite": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return handler(self) if self.arguments else self.suite
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse arguments for a file, which takes none."""
+        if self.arguments and self.suite.partition("@")[0].endswith(".json"):
+            yield Contradiction(at=("arguments",), reason="a suite in JSON takes no arguments", hint="Remove them.")
+
+
+class _OrItsName:
+    """Let the JSON Schema allow the name alone."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+Bound = Annotated[BoundSuite, _OrItsName()]
+
+
 Key = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
 class Gates(Part):
-    """Suites of the author's own, beside the checks that every gate has."""
+    """Suites of the author's own, bound by the name of the transition, beside the checks that every gate has."""
 
-    before_swap: tuple[Suite, ...] = ()
-    after_swap: tuple[Suite, ...] = ()
+    before_run: tuple[Bound, ...] = ()
+    """Before the first step, on the old shape."""
+    before_swap: tuple[Bound, ...] = ()
+    after_swap: tuple[Bound, ...] = ()
+    before_contract: tuple[Bound, ...] = ()
+    """Before the old shape is dropped, beside what `after_swap` checks."""
 
 
 class BackfillOptions(Part):

@@ -103,19 +103,25 @@ class CheckResult(Record):
     fix: str = ""
     """A statement that would mend the rows."""
 
+    waiver: str = ""
+    """Who answers for it although it failed, until when, and why."""
+
     @property
-    def verdict(self) -> Literal["passed", "WARNING", "FAILED", "NOT EVALUATED"]:
+    def verdict(self) -> Literal["passed", "WARNING", "WAIVED", "FAILED", "NOT EVALUATED"]:
         """What came of it, in the words that every report uses."""
         if not self.evaluated:
+            # Before anything else: nobody can answer for what nobody knows.
             return "NOT EVALUATED"
         if self.passed:
             return "passed"
+        if self.waiver:
+            return "WAIVED"
         return "WARNING" if self.severity == "warning" else "FAILED"
 
     @property
     def stands(self) -> bool:
         """Whether the gate may pass with it."""
-        return self.verdict in ("passed", "WARNING")
+        return self.verdict in ("passed", "WARNING", "WAIVED")
 
 
 class GateResult(Record):

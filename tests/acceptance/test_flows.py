@@ -19,6 +19,7 @@ from tasks.approve import decide
 from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.state import summary
 from tasks.ledger.verify import verify
+from tasks.ledger.waivers import waive
 from tasks.model.errors import DriftError, GateError, PreflightError, StateError
 from tasks.model.status import MigrationState
 
@@ -160,6 +161,25 @@ def test_a_failed_gate_is_kept_and_corrected(people: psycopg.Connection[Any], wr
     assert state_of(people) is MigrationState.FAILED
     people.execute("update people set name = 'Two Names' where id = 7")
     assert expand_contract(spec, profile).state is MigrationState.COMPLETE
+
+
+def test_somebody_answers_for_a_check_that_fails(people: psycopg.Connection[Any], written: Writer) -> None:
+    """For that check, on record; the run goes on with it, and says so."""
+    suite = "tests.acceptance.suites:nobody_is_called_first7"
+    spec, profile = written(SPLIT, 'on_failure = "keep"', gates={"before_swap": [suite]})
+    with pytest.raises(GateError):
+        expand_contract(spec, profile)
+    (failed,) = people.execute(
+        "select c ->> 'name' from changeover.gates g, json_array_elements(g.result -> 'checks') as c"
+        " where g.gate = 'before_swap' and not (c ->> 'passed')::bool"
+    ).fetchall()
+    digest = summary(people, "m").plan_digest
+    with pytest.raises(StateError, match="runs it"):
+        waive(people, "m", digest, "before_swap", failed[0], "Ada", "mine", datetime.now(UTC) + timedelta(hours=1))
+    waive(people, "m", digest, "before_swap", failed[0], "Grace", "he is", datetime.now(UTC) + timedelta(hours=1))
+    report = expand_contract(spec, profile)
+    assert report.state is MigrationState.COMPLETE
+    assert [check.name for gate in report.gates for check in gate.checks if check.verdict == "WAIVED"] == [failed[0]]
 
 
 def test_drift_before_the_run(people: psycopg.Connection[Any], written: Writer) -> None:

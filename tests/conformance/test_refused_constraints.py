@@ -211,6 +211,6 @@ def test_what_relies_on_a_unique_constraint_is_warned_of(conn: Connection, url: 
     migration = Migration(url, [drop(), drop("l")])
     migration.begin()
     assert migration.plan is not None
-    (finding,) = migration.plan.findings
+    (finding,) = migration.findings
     assert (finding.rule, finding.severity) == ("SAF-02", "warning")
     assert "INSERT ... ON CONFLICT that relies on it fails" in finding.message

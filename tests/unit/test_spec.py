@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, RenameColumn, Sql
 from tasks.model.operations.column import ColumnDefinition
-from tasks.model.spec import MigrationSpec
+from tasks.model.spec import BoundSuite, MigrationSpec
 
 SCHEMA = Draft202012Validator(MigrationSpec.model_json_schema())
 
@@ -273,13 +273,30 @@ def test_a_database_is_a_name_and_never_shown_when_it_is_none(database: str) -> 
 
 @pytest.mark.parametrize("suite", ["suites:users", "app.suites.users:strict_1", "suites/users.json", "/a b.json"])
 def test_suites(suite: str) -> None:
-    assert spec(drop("c"), gates={"before_swap": [suite]}).gates.before_swap == (suite,)
+    assert spec(drop("c"), gates={"before_swap": [suite]}).gates.before_swap == (BoundSuite(suite=suite),)
 
 
 @pytest.mark.parametrize("suite", ["suites", "app.suites", "app:users:x", "a b:c", "1a:b", ".json", ":f", "a.:f"])
 def test_suites_that_are_none(suite: str) -> None:
     ((at, reason, _),) = refused(drop("c"), gates={"after_swap": [suite]})
-    assert (at, reason) == ("gates.after_swap.0", f"{suite!r} names no suite")
+    assert (at, reason) == ("gates.after_swap.0.suite", f"{suite!r} names no suite")
+
+
+def test_a_suite_with_arguments() -> None:
+    bound = {"suite": "a.b:c@t", "arguments": {"by": ["x"], "limit": 1}}
+    written = spec(drop("c"), gates={"before_contract": ["a:b", bound]})
+    assert written.gates.before_contract == (
+        BoundSuite(suite="a:b"),
+        BoundSuite(suite="a.b:c@t", arguments={"by": ["x"], "limit": 1}),
+    )
+    dumped = written.model_dump(mode="json", exclude_defaults=True)
+    assert dumped["gates"] == {"before_contract": ["a:b", bound]}
+    assert MigrationSpec.model_validate(dumped) == written
+    assert SCHEMA.is_valid(dumped)
+    file = {"suite": "x.json", "arguments": {"a": 1}}
+    assert refused(drop("c"), gates={"before_run": [file]}) == [
+        ("gates.before_run.0.arguments", "a suite in JSON takes no arguments", "Remove them.")
+    ]
 
 
 def test_backfill_key() -> None:

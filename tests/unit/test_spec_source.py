@@ -61,7 +61,7 @@ def test_a_good_spec() -> None:
     assert isinstance(second, DropColumn)
     assert first.up == "lower(\n  email)\n"
     assert (second.down, second.lossy) == ("email_key", True)
-    assert spec.gates.before_swap == ("app.suites:users",)
+    assert [bound.suite for bound in spec.gates.before_swap] == ["app.suites:users"]
     assert spec.backfill.key == {"app.users": ("tenant", "id")}
     assert spec.soak == 60
 
@@ -384,7 +384,7 @@ TEXT = "expected a text, found "
             "migration: m\ngates: {▸x: []}",
             "gates.x",
             "unknown key 'x'",
-            "Write one of after_swap, before_swap.",
+            "Write one of after_swap, before_contract, before_run, before_swap.",
         ),
         (
             "migration: m\nbackfill: {user_triggers: ▸Bypas}",

@@ -13,6 +13,7 @@ from tasks.engines.postgresql.planning.checks import before_run, gates, obstacle
 from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on, nothing_refers_to
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
+from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
 from tasks.engines.postgresql.planning.operations.alter_column import draft_alter_column
 from tasks.engines.postgresql.planning.operations.alter_type import draft_alter_type, tables_of_domains
@@ -128,6 +129,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         conversions = tuple(c for draft in drafts for c in before_run.conversions(draft))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
+    findings += tuple(linted(steps, catalogue.version))
     level, reasons = risk(spec, steps, sizes, findings)
     return Plan(
         migration=spec.migration,

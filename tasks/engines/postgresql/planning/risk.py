@@ -15,8 +15,12 @@ def risk(
 ) -> tuple[Risk, tuple[str, ...]]:
     """Return the highest level that anything in the plan has, with every reason for it."""
     reasons: list[tuple[Risk, str]] = []
-    if any(isinstance(op, Sql) for op in spec.operations):
-        reasons.append((Risk.HIGH, "the author's own SQL runs, whose effects are not known"))
+    for op in spec.operations:
+        if isinstance(op, Sql):
+            from tasks.engines.postgresql.planning.statements import judged  # noqa: PLC0415 - few specs need the parser
+
+            found = dict.fromkeys(judged(op.up, undone=op.down is not None))
+            reasons += [(level, f"the author's own SQL: {why}") for level, why in found]
     if any(isinstance(op, DropColumn | MoveColumn) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
     if any(isinstance(op, DropTable) for op in spec.operations):

@@ -1,0 +1,1 @@
+"""What is handed to people about a migration: one account, as JSON and as a page."""

@@ -1,0 +1,199 @@
+"""What applications that know the old schema meet in the new one: of two databases, and of a plan."""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from profiles.model import Database, Limits
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.model.plan import Plan, Risk
+from tasks.model.spec import MigrationSpec
+from validations.compatibility.changes import changes
+from validations.compatibility.plan_shape import of_plan
+from validations.compatibility.types import Fit, fit
+
+OLD = """
+create table kept (
+    id int primary key, wide varchar(20), shrunk varchar(20), amount numeric(10,2), at timestamptz, "Odd" text,
+    needed text not null default 'x', optional text, status text, gone int, check (wide <> ''), unique (shrunk));
+create table removed (a int);
+create table called_otherwise (first text, second int);
+"""
+NEW = """
+create table kept (
+    id bigint primary key, wide text, shrunk varchar(10), amount numeric(12,4), at timestamp, "Odd" text,
+    needed text, optional text not null, state text, added int not null, unique (optional));
+create table renamed (first text, second int);
+"""
+
+
+def engine(url: str) -> PostgresEngine:
+    return PostgresEngine(url=url, database=Database(url_env="UNUSED"), limits=Limits(), migration="m", run_id="t")
+
+
+def plan_of(url: str, *operations: dict[str, Any]) -> Plan:
+    spec = MigrationSpec.model_validate({"migration": "m", "operations": list(operations)})
+    return engine(url).plan(spec)
+
+
+def test_two_databases(new_database: Callable[[], str]) -> None:
+    before, after = new_database(), new_database()
+    for url, text in ((before, OLD), (after, NEW)):
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(text.encode())
+    old = engine(before).inspect(["kept", "removed", "called_otherwise"])
+    new = engine(after).inspect(["kept", "renamed"])
+    found = {(change.kind, change.where, change.what) for change in changes(old, new)}
+    assert found == {
+        ("breaking", "public.removed", "removed"),
+        ("breaking", "public.called_otherwise", "removed; public.renamed has the same columns: perhaps renamed"),
+        ("breaking", "public.kept.gone", "removed"),
+        ("breaking", "public.kept.status", "removed; perhaps renamed to state"),
+        ("breaking", "public.kept.added", "added NOT NULL and without a default: old INSERTs fail"),
+        ("breaking", "public.kept.optional", "must no longer be NULL"),
+        ("breaking", "public.kept",
+         "got the unique constraint kept_optional_key: rows that break it are refused"),
+        ("needs transformation", "public.kept.shrunk",
+         "narrowed from character varying(20) to character varying(10)"),
+        ("needs transformation", "public.kept.at",
+         "changed from timestamp with time zone to timestamp without time zone"),
+        ("warning", "public.kept.id", "widened from integer to bigint"),
+        ("warning", "public.kept.wide", "widened from character varying(20) to text"),
+        ("warning", "public.kept.amount", "widened from numeric(10,2) to numeric(12,4)"),
+        ("warning", "public.kept.needed", "may be NULL"),
+        ("warning", "public.kept.needed", "lost what filled it when nothing was given"),
+        ("warning", "public.kept", "lost the check constraint kept_wide_check"),
+        ("warning", "public.kept", "lost the unique constraint kept_shrunk_key"),
+    }  # fmt: skip
+    assert changes(old, old) == ()
+    assert changes(old, new)[0].kind == "breaking"
+    assert all(change.recommendation for change in changes(old, new))
+
+
+def test_the_shape_that_a_plan_leads_to(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(OLD.encode())
+    plan = plan_of(
+        database,
+        {"rename_column": {"table": "kept", "from": "status", "to": "state"}},
+        {"alter_column": {"table": "kept", "column": "amount", "type": "numeric(8,2)", "up": "amount", "down": "amount",
+                          "nullable": False}},
+        {"drop_column": {"table": "kept", "column": "gone", "down": "0"}},
+        {"add_column": {"table": "kept", "column": {"name": "born", "type": "int", "nullable": False}, "up": "id"}},
+        {"create_constraint": {"name": "short", "table": "kept", "type": "check", "check": "length(wide) < 9"}},
+        {"drop_table": {"name": "removed"}},
+    )  # fmt: skip
+    assert {(change.kind, change.where, change.what) for change in of_plan(plan)} == {
+        ("breaking", "public.kept.status", "renamed to state"),
+        ("breaking", "public.kept.gone", "removed"),
+        ("breaking", "public.removed", "removed"),
+        ("breaking", "public.kept.amount", "must no longer be NULL"),
+        ("breaking", "public.kept", "got the check constraint short: rows that break it are refused"),
+        ("needs transformation", "public.kept.amount", "narrowed from numeric(10,2) to numeric(8,2)"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("integer", "integer", "same"),
+        ("integer", "bigint", "wider"),
+        ("bigint", "integer", "narrower"),
+        ("integer", "numeric", "wider"),
+        ("integer", "numeric(9,0)", "narrower"),
+        ("integer", "numeric(12,2)", "wider"),
+        ("numeric", "integer", "narrower"),
+        ("numeric", "numeric(10,2)", "narrower"),
+        ("numeric(10,2)", "numeric(11,3)", "wider"),
+        ("numeric(10,2)", "numeric(11,4)", "narrower"),
+        ("real", "double precision", "wider"),
+        ("double precision", "numeric", "other"),
+        ("text", "character varying(9)", "narrower"),
+        ("character varying", "text", "wider"),
+        ("character(3)", "character(2)", "narrower"),
+        ("timestamp(3) with time zone", "timestamp with time zone", "wider"),
+        ("timestamp with time zone", "timestamp(0) with time zone", "narrower"),
+        ("timestamp with time zone", "timestamp without time zone", "other"),
+        ("integer[]", "bigint[]", "wider"),
+        ("integer[]", "bigint", "other"),
+        ("bit(3)", "bit(4)", "other"),
+        ("mood", '"Odd type"', "other"),
+    ],
+)
+def test_what_a_type_can_hold(old: str, new: str, expected: Fit) -> None:
+    assert fit(old, new) == expected
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "risk", "reason"),
+    [
+        ("drop table a", None, Risk.CRITICAL, "drop destroys rows, for good"),
+        ("truncate a", None, Risk.CRITICAL, "truncate destroys rows, for good"),
+        ("truncate a", "select 1", Risk.HIGH, "truncate destroys rows"),
+        ("update a set x = 1", "select 1", Risk.HIGH, "update of every row of a table, in one transaction"),
+        ("do $$ begin perform 1; end $$", None, Risk.HIGH, "a statement that the parser does not see into: do"),
+        (
+            "alter table a validate constraint c",
+            None,
+            Risk.HIGH,
+            "a statement that the parser does not see into: alter",
+        ),
+        ("create view v as select 1", "drop view v", Risk.HIGH, "create, whose effects on applications are not known"),
+    ],
+)
+def test_the_authors_own_sql_is_as_risky_as_it_can_be(
+    database: str, up: str, down: str | None, risk: Risk, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("create table a (x int constraint c check (x > 0))")
+    plan = plan_of(database, {"sql": {"up": up} | ({"down": down} if down else {})})
+    assert plan.risk is risk
+    assert f"{risk}: the author's own SQL: {reason}" in plan.risk_reasons
+    assert capfd.readouterr().err == "", "the parser keeps statements to itself"
+
+
+def test_what_cannot_be_parsed_is_high() -> None:
+    from tasks.engines.postgresql.planning.statements import judged
+
+    assert judged("select (((", undone=True) == ((Risk.HIGH, "a statement that cannot be parsed"),)
+    assert [level for level, _ in judged("select 1; drop table a; select 2", undone=False)] == [
+        Risk.HIGH, Risk.CRITICAL, Risk.HIGH,
+    ]  # fmt: skip
+
+
+def test_squawk_reads_the_authors_sql(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("create table a (x int)")
+    plan = plan_of(
+        database, {"sql": {"up": "create index i on a (x); alter table a alter x type bigint", "down": "drop index i"}}
+    )
+    warned = {finding.rule for finding in plan.findings if finding.severity == "warning"}
+    assert {"squawk require-concurrent-index-creation", "squawk changing-column-type"} <= warned
+    assert "squawk require-lock-timeout" not in warned
+    assert any(f.rule == "squawk require-lock-timeout" and "justified" in f.message for f in plan.findings)
+
+
+def test_what_the_planner_writes_needs_no_warning(database: str) -> None:
+    """Every operation: each rule of squawk is kept, or does not apply for a reason that is given."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(OLD + "create table parents (id int primary key)")
+    plan = plan_of(
+        database,
+        {"create_table": {"name": "fresh", "columns": [{"name": "id", "type": "bigint", "pk": True}]}},
+        {"rename_column": {"table": "kept", "from": "status", "to": "state"}},
+        {"alter_column": {"table": "kept", "column": "id", "type": "bigint", "up": "id", "down": "id"}},
+        {"alter_column": {"table": "kept", "column": "optional", "nullable": False, "unique": {"name": "one"}}},
+        {"drop_column": {"table": "kept", "column": "gone", "down": "0"}},
+        {"add_column": {"table": "kept", "up": "1", "column": {
+            "name": "parent", "type": "bigint", "nullable": False,
+            "references": {"name": "fk", "table": "parents", "column": "id"}}}},
+        {"create_index": {"name": "i", "table": "kept", "columns": {"wide": {}}}},
+        {"drop_table": {"name": "removed"}},
+        {"rename_table": {"from": "called_otherwise", "to": "named"}},
+    )  # fmt: skip
+    told = [f for f in plan.findings if f.rule.startswith("squawk")]
+    assert [f"{f.rule}: {f.where}" for f in told if f.severity != "note"] == []
+    assert told
+    assert plan.risk is not Risk.CRITICAL

@@ -1,0 +1,1 @@
+"""What becomes of those who know the old schema when the new one is there."""

@@ -1,0 +1,108 @@
+"""The shape that a plan leads to, and what it renames, as far as the spec tells."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.model.catalogue import Column, Constraint, Table
+from tasks.model.plan import Backfill, Plan
+from validations.compatibility.changes import Change, changes
+
+Operation = Mapping[str, Any]
+_DROPS = ("drop_constraint", "drop_multicolumn_constraint")
+
+
+def of_plan(plan: Plan) -> tuple[Change, ...]:
+    """Return what applications that know the old shape will meet in the new one."""
+    renamed: dict[str, str] = {}
+    tables = {table.full_name: table for table in plan.catalogue.tables}
+    for kind, operation in _operations(plan):
+        name = _full_name(tables, str(operation.get("table") or operation.get("name") or operation.get("from") or ""))
+        table = tables.get(name)
+        if table is None:
+            continue
+        if kind == "drop_table":
+            del tables[name]
+        elif kind == "rename_table":
+            renamed[name] = operation["to"]
+        elif kind == "rename_column":
+            renamed[f"{name}.{operation['from']}"] = operation["to"]
+            tables[name] = _with(table, operation["from"], name=operation["to"])
+        else:
+            tables[name] = _changed(table, kind, operation, plan)
+    new = tuple(t.model_copy(update={"name": renamed.get(name, t.name)}) for name, t in tables.items())
+    return changes(plan.catalogue, plan.catalogue.model_copy(update={"tables": new}), renamed=renamed)
+
+
+def _operations(plan: Plan) -> Iterator[tuple[str, Operation]]:
+    listed = plan.spec.get("operations")
+    for operation in listed if isinstance(listed, list | tuple) else ():
+        yield from operation.items()
+
+
+def _full_name(tables: Mapping[str, Table], name: str) -> str:
+    return next((full for full, table in tables.items() if name in (full, table.name)), name)
+
+
+def _changed(table: Table, kind: str, operation: Operation, plan: Plan) -> Table:
+    if kind == "add_column":
+        return table.model_copy(update={"columns": (*table.columns, _added(operation, plan, table))})
+    if kind in ("drop_column", "move_column"):
+        kept = tuple(column for column in table.columns if column.name != operation["column"])
+        return table.model_copy(update={"columns": kept})
+    if kind == "alter_column":
+        return _altered(table, operation, plan)
+    if kind in _DROPS:
+        kept_constraints = tuple(one for one in table.constraints if one.name != operation["name"])
+        return table.model_copy(update={"constraints": kept_constraints})
+    if kind == "create_constraint":
+        return _constrained(table, operation["name"], operation["type"])
+    return table
+
+
+def _added(operation: Operation, plan: Plan, table: Table) -> Column:
+    column = operation["column"]
+    # What `up` fills is filled by dual write for as long as old applications write.
+    filled = column.get("default") or operation.get("up")
+    return Column(
+        name=column["name"], type=_type(plan, table, column["name"], column["type"]),
+        nullable=column.get("nullable", True), default=filled,
+    )  # fmt: skip
+
+
+def _altered(table: Table, operation: Operation, plan: Plan) -> Table:
+    name = operation["column"]
+    change: dict[str, Any] = {}
+    if operation.get("type"):
+        change["type"] = _type(plan, table, name, operation["type"], altered=True)
+    if operation.get("nullable") is not None:
+        change["nullable"] = operation["nullable"]
+    if "default" in operation:
+        change["default"] = operation["default"]
+    table = _with(table, name, **change)
+    for kind, key in (("check", "check"), ("unique", "unique"), ("foreign_key", "references")):
+        if operation.get(key):
+            table = _constrained(table, operation[key]["name"], kind)
+    return table
+
+
+def _with(table: Table, column: str, **change: Any) -> Table:
+    columns = tuple(c.model_copy(update=change) if c.name == column else c for c in table.columns)
+    return table.model_copy(update={"columns": columns})
+
+
+def _constrained(table: Table, name: str, kind: str) -> Table:
+    added = Constraint.model_validate(
+        {"name": name, "kind": kind.replace("_", " "), "definition": f"{kind} {name}", "columns": ()}
+    )
+    return table.model_copy(update={"constraints": (*table.constraints, added)})
+
+
+def _type(plan: Plan, table: Table, column: str, written: str, *, altered: bool = False) -> str:
+    """Return the type as the catalogue prints it, which the plan knows of every column that it fills."""
+    wanted = f"_changeover_new_{column}" if altered else column
+    for step in plan.steps:
+        if isinstance(step.action, Backfill) and step.action.alias == table.name:
+            for assignment in step.action.assignments:
+                if assignment.column in (wanted, column):
+                    return assignment.type
+    return written
