@@ -64,15 +64,15 @@ class LinkedWriter(threading.Thread):
         elif kind < 0.3:
             conn.execute("update u set n = n + 1 where id = %s", (key,))
         elif kind < 0.4:
-            conn.execute("delete from twin where id = %s", (key,))
-            conn.execute("delete from p where u_id = %s", (key,))
-            conn.execute("delete from u where id = %s", (key,))
+            # Where the twin has no row there is nothing that keeps the order of two writers.
+            if conn.execute("delete from twin where id = %s", (key,)).rowcount:
+                conn.execute("delete from p where u_id = %s", (key,))
+                conn.execute("delete from u where id = %s", (key,))
         elif kind < 0.6:
             made = "insert into twin values (%s, %s) on conflict do nothing"
             if conn.execute(made, (key, value)).rowcount:
                 self._insert(conn, key, value)
-        else:
-            conn.execute("update twin set mail = %s where id = %s", (value, key))
+        elif conn.execute("update twin set mail = %s where id = %s", (value, key)).rowcount:
             table, of_key = ("u", "id") if self.old else ("p", "u_id")
             conn.execute(f"update {table} set mail = %s where {of_key} = %s".encode(), (value, key))
 

@@ -168,14 +168,14 @@ def test_truncate_and_many_rows(filled: Migration, conn: Connection, url: str) -
     with applications(url, 1) as (a,):
         a.execute("truncate s")
         assert conn.execute("select count(*) from t where v is not null").fetchone() == (0,)
-        a.execute("insert into s select i, 'm' || i from generate_series(1, 1000) i")
-        a.execute("insert into t (id, s_id) select i, i from generate_series(10, 1000) i")
+        a.execute("insert into s select i, 'm' || i from generate_series(1, 500) i")
+        a.execute("insert into t (id, s_id) select i, i from generate_series(10, 500) i")
     left = waiting(conn)
     assert left > 0
     filled.pass_gate("before_swap")
     filled.run(Phase.CONSTRAIN, Phase.SWAP)
     assert waiting(conn) == 0
-    assert conn.execute("select count(*) from t join s on s.id = t.s_id and s.v = t.v").fetchone() == (1000,)
+    assert conn.execute("select count(*) from t join s on s.id = t.s_id and s.v = t.v").fetchone() == (500,)
 
 
 def test_children_that_differ_keep_a_rollback_from_choosing(filled: Migration, conn: Connection, url: str) -> None:

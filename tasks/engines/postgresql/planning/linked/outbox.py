@@ -20,7 +20,7 @@ from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, PINNE
 from tasks.model.names import quote
 
 MOST = 200
-"""How many links one commit carries: it must not take long."""
+"""How many of the newest notes one commit carries, and half as many of the oldest: it must not take long."""
 SLOTS = 512
 """How many locks all links share: a transaction that writes a million of them must not fill the lock table."""
 
@@ -127,6 +127,7 @@ class Outbox:
         )
 
     def _carry_all(self) -> str:
+        """The newest notes, which are this transaction's own, and some of the oldest: a long outbox costs no more."""
         links = ", ".join(self.links)
         found = [f"work.{name}" for name in self.links]
         carry = f"perform {self.function('carry')}({', '.join(found)});"
@@ -139,8 +140,11 @@ declare
   work record;
 begin
   for work in
-    select {links} from {self.table} group by {links}
-    order by bool_or(writer = pg_catalog.pg_current_xact_id()) desc, min(id) limit most
+    select {links} from (
+      (select id, {links} from {self.table} order by id desc limit most)
+      union all (select id, {links} from {self.table} order by id limit most / 2)
+    ) as near
+    group by {links} order by max(id) desc
   loop
     continue when not pg_catalog.pg_try_advisory_xact_lock({self.lock(found)});
     if singly then
