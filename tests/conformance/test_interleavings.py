@@ -5,7 +5,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tasks.engines.journal import Journal
 from tasks.engines.postgresql.drift import refuse_drift_since
+from tasks.ledger.fencing import fence
+from tasks.ledger.steps import begin_step
 from tasks.model.errors import DriftError, PreflightError, SpecError
 from tasks.model.plan import ConcurrentIndex, Phase
 from tests.conformance.drive import Connection, Migration
@@ -252,3 +255,31 @@ def test_a_unique_index_of_a_killed_run_is_no_drift(conn: Connection, url: str, 
     migration.swap()
     with pytest.raises(psycopg.errors.UniqueViolation):
         conn.execute("insert into t values (3, 1)")
+
+
+class KilledError(Exception):
+    """What stands for `kill -9` between two statements of ours."""
+
+
+@pytest.mark.parametrize("unique", [True, False])
+def test_an_index_that_a_killed_run_has_built_goes_with_the_rollback(
+    conn: Connection, url: str, *, unique: bool
+) -> None:
+    """It stands on a column that stays, so that dropping what is new would not take it along."""
+    conn.execute("create table t (id int primary key, n int); insert into t values (1, 1), (2, 2)")
+    migration = dual_write(url, {"create_index": {"name": "by_n", "table": "t", "columns": ["n"], "unique": unique}})
+    assert migration.plan is not None
+    [step] = [step for step in migration.plan.steps if isinstance(step.action, ConcurrentIndex)]
+
+    def begin(ledger: Connection) -> None:
+        fence(ledger, migration.name, migration.epoch)
+        begin_step(ledger, migration.name, migration.epoch, step.key)
+
+    def finish(_: Connection) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        migration.engine.apply(step, Journal(begin=begin, finish=finish, waiting=print, between=lambda: None))
+    assert rows(conn, "select indisvalid from pg_index where indexrelid = 'by_n'::regclass") == [(True,)]
+    migration.roll_back()
+    assert rows(conn, "select to_regclass('by_n')") == [(None,)]

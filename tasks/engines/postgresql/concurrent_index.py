@@ -20,10 +20,13 @@ Connect = Callable[[], Connection]
 def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
     """Build the index, or find that it is there and valid; then record.
 
-    An invalid index of this name is what an interrupted build left: it is dropped first. Locks: SHARE UPDATE
-    EXCLUSIVE, twice; waits for every older snapshot of the database, and says so.
+    An invalid index of this name is what an interrupted build left: it is dropped first. That the build has begun is
+    recorded before, so that a rollback of a run that was killed meanwhile knows of it. Locks: SHARE UPDATE EXCLUSIVE,
+    twice; waits for every older snapshot of the database, and says so.
     """
     with connect() as conn:
+        with conn.transaction():
+            journal.begin(conn)
         state = _state(conn, index)
         if state is False:
             _drop(conn, index)
