@@ -1,10 +1,11 @@
 """The same text and the same digest for the same value, said in the words of PostgreSQL and of MariaDB."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tasks.model.errors import PreflightError
 from validations.parity.families import CLIENT, family_of
-from validations.parity.pairing import Pairing
+from validations.parity.pairing import Pair, Pairing
 from validations.parity.relation import Column
 from validations.parity.terms import BUCKETS, Terms
 
@@ -21,11 +22,11 @@ def terms(pairing: Pairing, side: str, engines: tuple[str, str], *, shift: int |
     key: list[Column] = [getattr(one, side) for one in pairing.key]
     texts = {one.name: speak(getattr(one, side), families[one.name]) for one in pairing.all}
     key_texts = [texts[one.name] for one in pairing.key]
-    digest = _digest(list(texts.values()), engine)
+    digest = _digest(pairing.all, side, texts, families, engine)
     if not key:
         bucket = f"({digest}) % {BUCKETS}"
     elif shift is None:
-        bucket = f"{_digest(key_texts, engine)} % {BUCKETS}"
+        bucket = f"{_digest(pairing.key, side, texts, families, engine)} % {BUCKETS}"
     else:
         bucket = _floor(key[0].sql, shift, engine)
     return Terms(
@@ -54,14 +55,29 @@ def _cast(column: Column, family: str, engine: str) -> str:
     return column.type if engine == "postgresql" else family
 
 
-def _digest(texts: list[str], engine: str) -> str:
-    """Return SQL for 60 bits of values with their lengths; NULL is a mark that no length begins with."""
+def _digest(
+    pairs: Sequence[Pair], side: str, texts: Mapping[str, str], families: Mapping[str, str], engine: str
+) -> str:
+    """Return SQL for 60 bits of values; free text has its length before it, and NULL is no text of any value.
+
+    The texts of numbers, times and bytes hold no bar, so that they end where the next value begins.
+    """
+    parts = []
+    for one in pairs:
+        text, column = texts[one.name], getattr(one, side).sql
+        free = families[one.name] in ("text", "padded", "json")
+        if engine == "postgresql":
+            parts.append(
+                f"coalesce(octet_length({text})::text || ':' || {text}, '-')" if free else f"coalesce({text}, '-')"
+            )
+        else:
+            # Beyond max_allowed_packet `concat` gives NULL, and so does all of this: whoever reads it refuses.
+            long = f"concat(length({text}), ':', {text})"
+            parts.append(f"if({column} is null, '-', {long if free else text})")
+    joined = (" || '|' || " if engine == "postgresql" else ", '|', ").join(parts)
     if engine == "postgresql":
-        parts = [f"coalesce(octet_length({text})::text || ':' || {text}, '-')" for text in texts]
-        return f"('x0' || left(md5({' || '.join(parts)}), {_BITS}))::bit(64)::bigint"
-    # Beyond max_allowed_packet `concat` gives NULL, and so does all of this: whoever reads it refuses.
-    parts = [f"if({text} is null, '-', concat(length({text}), ':', {text}))" for text in texts]
-    return f"cast(conv(left(md5(concat({', '.join(parts)})), {_BITS}), 16, 10) as signed)"
+        return f"('x0' || left(md5({joined}), {_BITS}))::bit(64)::bigint"
+    return f"cast(conv(left(md5(concat({joined})), {_BITS}), 16, 10) as signed)"
 
 
 def _floor(key: str, shift: int, engine: str) -> str:
