@@ -61,8 +61,8 @@ def deployments(prefect_server: None) -> dict[str, Any]:
 
 
 def test_every_strategy_is_deployed(deployments: dict[str, Any]) -> None:
-    """Five deployments in the pool that the file names, with entrypoints that load."""
-    assert set(deployments) == {"expand-contract", "approve", "contract", "rollback", "baseline"}
+    """Six deployments in the pool that the file names, with entrypoints that load."""
+    assert set(deployments) == {"expand-contract", "shadow-table", "approve", "contract", "rollback", "baseline"}
     for one in deployments.values():
         assert one["work_pool_name"] == POOL
         assert one["description"]

@@ -36,6 +36,9 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     prepare(conn, action.copy_of)
     conn.execute("set statement_timeout = 0")
     conn.execute(f"set lock_timeout = {limits.lock_budget // 2}")
+    # A range is small beside the table: along the keys, never through a whole table for each range.
+    conn.execute("set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off")
+    conn.execute(f"analyze {action.copy_of.target}".encode())
     # What was refused once may have been corrected since.
     conn.execute(f"update {_notes(action).table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, journal)
