@@ -347,10 +347,10 @@ TEXT = "expected a text, found "
             "Use at most 63 small letters, digits, _ and -, the first a letter or a digit.",
         ),
         (
-            "migration: m\nstrategy: ▸shadow_table",
+            "migration: m\nstrategy: ▸sideways",
             "strategy",
-            "the text 'shadow_table' is not a value of strategy",
-            "Write one of expand_contract.",
+            "the text 'sideways' is not a value of strategy",
+            "Write one of expand_contract, shadow_table.",
         ),
         ("migration: m\nsoak: ▸'60'", "soak", "expected a number, found the text '60'",
          "Write a number, without quotes."),
