@@ -372,7 +372,7 @@ def test_alter_column_refuses(body: str, path: str, reason: str, hint: str) -> N
 
 def test_alter_column_alters_something() -> None:
     refuse("▸alter_column: {table: t, column: c}", "alter_column", "nothing is to be altered",
-           "Add one of type, nullable, default, check, unique, references, comment, up.")  # fmt: skip
+           "Add one of type, nullable, default, check, unique, references, comment, generated, up.")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """alter_column: another type, other values, or other rules for a column."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue, StrictBool
 
@@ -10,12 +10,20 @@ from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, O
 from tasks.model.operations.column import (
     CheckConstraint,
     ForeignKeyReference,
+    Generated,
     Orphans,
     UniqueConstraint,
     constraint_names,
     not_null,
 )
 from tasks.model.operations.text import ColumnType, Expression, Text, is_null, is_serial
+
+
+def _generated_or_null(schema: dict[str, Any]) -> None:
+    reference = schema.pop("$ref", None)
+    if reference is not None:
+        schema["anyOf"] = [{"$ref": reference}, {"type": "null"}]
+
 
 _OR_NULL: dict[str, JsonValue] = {"type": ["string", "null"]}
 
@@ -28,7 +36,7 @@ class AlterColumn(Operation):
     """
 
     kind: ClassVar[str] = "alter_column"
-    null_is_a_value: ClassVar[frozenset[str]] = frozenset({"default", "comment"})
+    null_is_a_value: ClassVar[frozenset[str]] = frozenset({"default", "comment", "generated"})
 
     table: TableName
     column: Identifier
@@ -46,6 +54,8 @@ class AlterColumn(Operation):
     """With references: what becomes of rows that refer to nothing."""
     comment: Text | None = Field(None, json_schema_extra=_OR_NULL)
     """The new comment; null drops it."""
+    generated: Generated | None = Field(None, json_schema_extra=_generated_or_null)
+    """An identity for a column of integers; null takes it away."""
     up: Expression | None = None
     """The new value, from the old values of the row."""
     down: Expression | None = None
@@ -74,6 +84,11 @@ class AlterColumn(Operation):
         return self.default is None and "default" in self.model_fields_set
 
     @property
+    def drops_identity(self) -> bool:
+        """True when generated was given as null."""
+        return self.generated is None and "generated" in self.model_fields_set
+
+    @property
     def sets_comment(self) -> bool:
         """True when there is a new comment, or null to drop it."""
         return self.comment is not None or "comment" in self.model_fields_set
@@ -86,7 +101,7 @@ class AlterColumn(Operation):
 
     @property
     def _changes(self) -> bool:
-        added = (self.type, self.nullable, self.check, self.unique, self.references, self.up)
+        added = (self.type, self.nullable, self.check, self.unique, self.references, self.up, self.generated)
         return any(one is not None for one in added) or bool(self.null_is_a_value & self.model_fields_set)
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -95,9 +110,10 @@ class AlterColumn(Operation):
             yield Contradiction(
                 at=(),
                 reason="nothing is to be altered",
-                hint="Add one of type, nullable, default, check, unique, references, comment, up.",
+                hint="Add one of type, nullable, default, check, unique, references, comment, generated, up.",
             )
         yield from self._conversion()
+        yield from self._identity()
         yield from not_null(nullable=self.nullable, default=self.default, references=self.references)
         if self.nullable is False and is_null(self.up):
             yield Contradiction(
@@ -117,6 +133,22 @@ class AlterColumn(Operation):
         if self.lossy and not self.converts:
             yield Contradiction(
                 at=("lossy",), reason="lossy says something about down, and nothing is converted", hint="Remove lossy."
+            )
+
+    def _identity(self) -> Iterator[Contradiction]:
+        if "generated" not in self.model_fields_set:
+            return
+        if self.generated is not None and self.generated.identity is None:
+            yield Contradiction(
+                at=("generated", "expression"),
+                reason="to make a column that exists a generated one rewrites the table while nobody can use it",
+                hint="Give `up`, and let applications, or a trigger of yours, write the column from then on.",
+            )
+        if self.converts or "default" in self.model_fields_set or self.nullable is True:
+            yield Contradiction(
+                at=("generated",),
+                reason="an identity comes, or goes, without another type, default, up or down",
+                hint="Put the two into migrations of their own, one after the other.",
             )
 
     def _orphans(self) -> Iterator[Contradiction]:

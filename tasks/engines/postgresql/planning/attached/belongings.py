@@ -33,7 +33,7 @@ def _move_sequence(draft: TableDraft, sequence: OwnedSequence, name: str, old: s
     )
     before = sequence.definition.split(" ", 2)[1]
     after = draft.rehearsal.new_column(name)[0]
-    if before != after and after in _TYPE_MAXIMUM:
+    if before != after and after in TYPE_MAXIMUM:
         draft.swap(forward=[f"alter sequence {owned} as {after}"], inverse=[f"alter sequence {owned} as {before}"])
 
 
@@ -42,7 +42,7 @@ def _move_identity(draft: TableDraft, sequence: OwnedSequence, name: str, old: s
     column = draft.table.column(name)
     assert column is not None
     after = draft.rehearsal.new_column(name)[0]
-    if after not in _TYPE_MAXIMUM:
+    if after not in TYPE_MAXIMUM:
         raise PreflightError(
             f"{name} is an identity column, which cannot be of type {after}",
             where=draft.full_name,
@@ -59,8 +59,8 @@ def _identity(draft: TableDraft, sequence: OwnedSequence, kind: str, giver: str,
     _, own_type, options = sequence.definition.split(" ", 2)
     if own_type != type_name:
         # The bounds of the type itself; another type brings its own.
-        options = options.replace(f" maxvalue {_TYPE_MAXIMUM[own_type]}", "")
-    grants = " ".join(f"{statement};" for statement in _sequence_grants(owned, sequence.grants))
+        options = options.replace(f" maxvalue {TYPE_MAXIMUM[own_type]}", "")
+    grants = " ".join(f"{statement};" for statement in sequence_grants(owned, sequence.grants))
     return f"""\
 do $identity$
 declare
@@ -79,13 +79,15 @@ end
 $identity$"""
 
 
-_TYPE_MAXIMUM: Mapping[str, int] = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+TYPE_MAXIMUM: Mapping[str, int] = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+"""Where a sequence of each type ends, unless it says otherwise."""
 
 
 _SEQUENCE_PRIVILEGES: Mapping[str, str] = {"r": "select", "w": "update", "U": "usage"}
 
 
-def _sequence_grants(owned: str, grants: tuple[str, ...]) -> list[str]:
+def sequence_grants(owned: str, grants: tuple[str, ...]) -> list[str]:
+    """Return the statements that give the privileges of one sequence to another."""
     return [
         f"grant {_SEQUENCE_PRIVILEGES[letter]} on sequence {owned} to {role}{option}"
         for role, letter, option in privileges(grants)

@@ -4,6 +4,7 @@ from tasks.engines.postgresql.planning.checks.domains import beneath, end_silenc
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.operations.identity import draft_drop_identity, draft_identity
 from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Retired, Target
@@ -75,6 +76,10 @@ def _in_place(op: AlterColumn, column: Column, draft: TableDraft, where: str) ->
         )
     if op.sets_comment:
         _comment(op, column, draft)
+    if op.generated is not None and op.generated.identity is not None:
+        draft_identity(op.generated.identity, column, draft, where, becomes_not_null=op.nullable is False)
+    elif op.drops_identity:
+        draft_drop_identity(column, draft, where)
 
 
 def _comment(op: AlterColumn, column: Column, draft: TableDraft) -> None:
