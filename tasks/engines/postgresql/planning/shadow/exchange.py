@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.planning.attached.belongings import _sequence_grants, quote_qualified
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified, sequence_grants
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.build import comment_on
 from tasks.engines.postgresql.planning.shadow.places import Places, printed
@@ -104,7 +104,7 @@ class Exchange:
         column = self.coming.column(sequence.column)
         assert column is not None
         _, _, options = sequence.definition.split(" ", 2)
-        grants = " ".join(f"{statement};" for statement in _sequence_grants(owned, sequence.grants))
+        grants = " ".join(f"{statement};" for statement in sequence_grants(owned, sequence.grants))
         comment = f"comment on sequence {owned} is {literal(sequence.comment)};" if sequence.comment is not None else ""
         yield f"""\
 do $identity$
