@@ -18,6 +18,7 @@ from tasks.model.plan import (
     Phase,
     Plan,
     Reconcile,
+    SelfCommitting,
     ShortTransaction,
     Step,
     Validation,
@@ -34,19 +35,23 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 def locks_of(step: Step) -> tuple[Lock, ...]:
     """Return the table locks that a step takes on the way forward."""
+    locks: tuple[Lock, ...]
     match step.action:
         case ShortTransaction() as action:
-            return action.locks
+            locks = action.locks
         case Validation() as action:
-            return (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
         case ConcurrentIndex() as action:
-            return (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
         case Backfill() as action:
-            return (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
+            locks = (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
         case Copy() as action:
-            return _both(action)
+            locks = _both(action)
         case Reconcile() as action:
-            return _both(action.copy_of)
+            locks = _both(action.copy_of)
+        case SelfCommitting():
+            locks = ()
+    return locks
 
 
 def _both(action: Copy) -> tuple[Lock, ...]:
@@ -59,7 +64,7 @@ def _both(action: Copy) -> tuple[Lock, ...]:
 def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the statements of a step, forward and back."""
     match step.action:
-        case ShortTransaction() | Validation() as action:
+        case ShortTransaction() | SelfCommitting() | Validation() as action:
             return action.forward, action.inverse
         case ConcurrentIndex() as action:
             drop = f'drop index concurrently if exists "{action.schema_name}"."{action.name}"'
@@ -80,7 +85,7 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
-    if isinstance(step.action, ShortTransaction):
+    if isinstance(step.action, ShortTransaction | SelfCommitting):
         return None
     table = step.action.table.replace('"', "")
     return next((size.rows for size in plan.estimates if size.table == table), None)
@@ -88,7 +93,7 @@ def rows_of(step: Step, plan: Plan) -> int | None:
 
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
-    if isinstance(step.action, ShortTransaction):
+    if isinstance(step.action, ShortTransaction | SelfCommitting):
         return f"short, waits for locks < {limits.lock_budget} ms"
     rows = rows_of(step, plan)
     return "" if rows is None else f"about {rows:,} rows, about {span(max(rows / ROWS_PER_SECOND, 1))}"

@@ -12,8 +12,20 @@ _CACHED = (
 
 def notices(plan: Plan) -> tuple[str, ...]:
     """Return what applications may notice, in the order in which it happens."""
+    if plan.catalogue.engine == "mysql":
+        return tuple(_mysql(plan))
     found = [*_versions(plan), *_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
     return tuple(dict.fromkeys(found))
+
+
+def _mysql(plan: Plan) -> Iterator[str]:
+    for table in plan.tables:
+        yield f"from dual write on, each write to {table} takes about twice as long, and locks a row of the new table"
+        yield (
+            f"at the swap, {table} has its new shape from one statement to the next; the swap waits for transactions"
+            " that have used the table, and statements wait behind it within the lock budget"
+        )
+        yield f"TRUNCATE of {table} fires no trigger: the gates, and a rollback, refuse after it"
 
 
 def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:

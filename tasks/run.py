@@ -13,6 +13,8 @@ from pathlib import Path
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
+from tasks.engines.mysql.address import SCHEMES as MYSQL
+from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
 from tasks.engines.session import Session
@@ -80,16 +82,17 @@ POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> Engine:
-    """Return the engine of a database of a profile; its URL says which. Raises ProfileError when there is none."""
+    """Return the engine of a database of a profile, by its URL. Raises ProfileError when there is none."""
     profile = load_profile(profile_name)
     url = resolve_url(profile, database).get_secret_value()
-    if not url.startswith(POSTGRESQL):
+    if not url.startswith((*POSTGRESQL, *MYSQL)):
         raise ProfileError(
-            "only PostgreSQL is supported so far",
+            "no engine knows this kind of URL",
             where=f"profile {profile.name}, databases.{database}",
-            hint="Use a URL that starts with postgresql://.",
+            hint="Use a URL that starts with postgresql:// or mysql://.",
         )
-    return PostgresEngine(
+    engine = MariaEngine if url.startswith(MYSQL) else PostgresEngine
+    return engine(
         url=url, database=profile.databases[database], limits=profile.limits, migration=migration, run_id=run_id
     )
 

@@ -33,11 +33,11 @@ def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_repo
         with context() as current, datasource(current, session, []) as source:
             asset = source.add_query_asset("nothing", "select 1 as nothing")
             batch = asset.add_batch_definition_whole_table("whole").get_batch()
-            results = _evaluate(batch, scans(checks), values_in_reports)
+            results = evaluate_scans(batch, scans(checks), values_in_reports)
             again = [check for check in checks if _shared(check, checks) and not results[check].evaluated]
-            results |= _evaluate(batch, [scan for check in again for scan in scans([check])], values_in_reports)
+            results |= evaluate_scans(batch, [scan for check in again for scan in scans([check])], values_in_reports)
     except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
-        return tuple(_not_evaluated(check, why_not(error)) for check in checks)
+        return tuple(not_evaluated(check, why_not(error)) for check in checks)
     if values_in_reports:
         results = _with_examples(results, session)
     return tuple(results[check] for check in checks)
@@ -61,7 +61,8 @@ def _shared(check: Check, checks: Iterable[Check]) -> bool:
     )
 
 
-def _evaluate(batch: "Batch", todo: Sequence[Scan], values_in_reports: bool) -> dict[Check, CheckResult]:
+def evaluate_scans(batch: "Batch", todo: Sequence[Scan], values_in_reports: bool) -> dict[Check, CheckResult]:
+    """Run statements as one suite, and return a result for each of their checks."""
     from great_expectations import ExpectationSuite  # noqa: PLC0415 - takes seconds
 
     places = [(scan, column, check) for scan in todo for column, check in scan.columns.items()]
@@ -85,11 +86,11 @@ def _evaluate(batch: "Batch", todo: Sequence[Scan], values_in_reports: bool) -> 
 
 def _result(check: Check, validated: Any, *, sharing: int) -> CheckResult:
     if validated is None or not validated.result:
-        return _not_evaluated(check, "Great Expectations returned no result for it")
+        return not_evaluated(check, "Great Expectations returned no result for it")
     outcome = validated.result
     seconds = outcome["seconds"] / sharing
     if "failure" in outcome:
-        return _not_evaluated(check, outcome["failure"], seconds)
+        return not_evaluated(check, outcome["failure"], seconds)
     unexpected = outcome["observed_value"]
     return CheckResult(
         name=check.name,
@@ -101,7 +102,8 @@ def _result(check: Check, validated: Any, *, sharing: int) -> CheckResult:
     )
 
 
-def _not_evaluated(check: Check, reason: str, seconds: float = 0.0) -> CheckResult:
+def not_evaluated(check: Check, reason: str, seconds: float = 0.0) -> CheckResult:
+    """Return the result of a check that nobody could evaluate: it has failed."""
     message = f"could not be evaluated: {reason}"
     return CheckResult(name=check.name, passed=False, evaluated=False, message=message, seconds=seconds)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 import psycopg
+import pymysql
 
 from tasks.model.errors import ChangeoverError
 from tasks.model.names import quote
@@ -12,7 +13,10 @@ _QUOTES = "\"'«»„“”‚‘’"
 _LOST = "the connection to the database failed or was lost"
 
 
-def describe(error: psycopg.Error | ChangeoverError, *, own: str, values_in_reports: bool) -> str:
+Trouble = psycopg.Error | pymysql.err.MySQLError | ChangeoverError
+
+
+def describe(error: Trouble, *, own: str, values_in_reports: bool) -> str:
     """Return SQLSTATE and message of an error.
 
     Without `values_in_reports` nothing remains of it that could come from a row: what is quoted, and words
@@ -21,6 +25,9 @@ def describe(error: psycopg.Error | ChangeoverError, *, own: str, values_in_repo
     """
     if isinstance(error, ChangeoverError):
         return error.what
+    if isinstance(error, pymysql.err.MySQLError):
+        # Its texts quote values.
+        return f"the server said {error.args[0] if error.args else 'nothing'}"
     if error.sqlstate is None:
         return _LOST
     message = error.diag.message_primary or ""
@@ -31,11 +38,11 @@ def describe(error: psycopg.Error | ChangeoverError, *, own: str, values_in_repo
     return f"{error.sqlstate} {_without_values(message, own, names=error.sqlstate.startswith('42'))}".rstrip()
 
 
-def trouble(error: BaseException) -> psycopg.Error | ChangeoverError | None:
+def trouble(error: BaseException) -> Trouble | None:
     """Return what the database, or the way to it, had to say in a chain of causes; None if nothing."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, psycopg.Error | ChangeoverError):
+        if isinstance(seen, psycopg.Error | pymysql.err.MySQLError | ChangeoverError):
             return seen
         seen = seen.__cause__ or seen.__context__
     return None

@@ -15,6 +15,7 @@ from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
+from validations.mysql import evaluate_on_mysql, is_mysql
 from validations.session import Session
 from validations.suite_sources import names_table
 from validations.user_suites import evaluate_suite
@@ -101,6 +102,8 @@ def evaluate(gate: Gate, url: str, *, values_in_reports: bool = False, search_pa
     the result nor the log holds a secret, or, without `values_in_reports`, a value of a row. The time of a
     statement is shared out evenly among the checks that it served. One gate at a time in a process.
     """
+    if is_mysql(url):
+        return GateResult(gate=gate.name, checks=evaluate_on_mysql(gate, url, values_in_reports=values_in_reports))
     session = Session(url=url, migration=gate.migration, search_path=search_path)
     results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
     for reference in gate.suites:

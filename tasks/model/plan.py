@@ -94,6 +94,25 @@ class Validation(Record):
     inverse: tuple[str, ...] = ()
 
 
+class SelfCommitting(Record):
+    """Statements that commit by themselves, as all DDL of MariaDB does.
+
+    The entry in the ledger begins before them and is finished after them; what has been done in between is asked of
+    the catalogue. Each waits for locks within the lock budget, and may be run again from the first.
+    """
+
+    kind: Literal["self_committing"] = "self_committing"
+    table: str
+    forward: tuple[str, ...] = ()
+    inverse: tuple[str, ...] = ()
+    done: str = ""
+    """A query that returns a row when all of `forward` is done; empty: nobody can tell, so it is done again."""
+    keeps: str = ""
+    """A query that returns a row as long as `inverse` would destroy what it must not."""
+    guard: bool = False
+    """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
+
+
 class ConcurrentIndex(Record):
     """An index built, and dropped, without blocking writers; outside a transaction.
 
@@ -188,7 +207,8 @@ class Reconcile(Record):
 
 
 Action = Annotated[
-    ShortTransaction | Validation | ConcurrentIndex | Backfill | Copy | Reconcile, Field(discriminator="kind")
+    ShortTransaction | SelfCommitting | Validation | ConcurrentIndex | Backfill | Copy | Reconcile,
+    Field(discriminator="kind"),
 ]
 
 

@@ -25,6 +25,11 @@ class Dialect:
         """`MariaDB 10.11`, for people."""
         return f"{'MariaDB' if self.maria else 'MySQL'} {'.'.join(map(str, self.version[:2]))}"
 
+    @property
+    def no_wait(self) -> int:
+        """The innodb_lock_wait_timeout that waits least: MySQL knows no 0."""
+        return 0 if self.maria else 1
+
     def spoken(self, statement: str) -> str:
         """Return a statement in the words of this server."""
         if self.maria:
@@ -33,17 +38,25 @@ class Dialect:
             statement = statement.replace(ours, theirs)
         return statement
 
+    def default(self, text: str, options: tuple[str, ...]) -> str:
+        """Return a default of the catalogue as SQL: MariaDB keeps it so, MySQL keeps bare texts."""
+        if self.maria or any("default_generated" in option for option in options):
+            return text
+        return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
     def limited(self, statement: str, budget_ms: int) -> str:
         """Return a DDL statement that does not wait for longer than the budget.
 
         MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
         `lock_wait_timeout`, in whole seconds, which every session of ours sets.
         """
-        if not self.maria:
+        if not self.maria or not statement.startswith(_WAITS):
             return statement
         return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}"
 
 
+_WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")
+"""What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
 _VARIABLES: Final = {"@@tx_isolation": "@@transaction_isolation", "@@server_uid": "@@server_uuid"}
 
 

@@ -42,6 +42,11 @@ class MariaSession:
         self.close()
 
     @property
+    def raw(self) -> "pymysql.Connection[Any]":
+        """The driver's connection, for whoever needs one."""
+        return self._raw
+
+    @property
     def closed(self) -> bool:
         """True once it was closed, or lost."""
         return not self._raw.open

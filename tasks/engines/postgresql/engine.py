@@ -44,6 +44,8 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
+from tasks.model.errors import SpecError
+from tasks.model.operations import RebuildTable
 from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
@@ -52,6 +54,7 @@ from tasks.model.plan import (
     Finding,
     Plan,
     Reconcile,
+    SelfCommitting,
     ShortTransaction,
     Step,
     Validation,
@@ -114,6 +117,7 @@ class PostgresEngine:
         """Draw up a plan; change nothing."""
         with self.connect("plan") as conn:
             if spec.strategy == "shadow_table":
+                _refuse_options(spec)
                 return plan_shadow(conn, spec, self.database.search_path)
             return plan(conn, spec, self.database.search_path)
 
@@ -176,6 +180,8 @@ class PostgresEngine:
             case Reconcile() as action:
                 with self.connect(step.phase) as conn:
                     reconcile(conn, action, self.limits, journal)
+            case SelfCommitting():
+                raise AssertionError("PostgreSQL has none")
             case Backfill() | Copy():
                 raise AssertionError("a backfill runs shard by shard")
 
@@ -207,6 +213,8 @@ class PostgresEngine:
                     run_short(conn, (), (), self.limits, journal, guard=False)
             case ConcurrentIndex() as action:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
+            case SelfCommitting():
+                raise AssertionError("PostgreSQL has none")
             case Backfill() | Copy() | Reconcile():
                 # What it filled is dropped by the steps before it.
                 with self.connect("rollback") as conn:
@@ -283,6 +291,16 @@ class PostgresEngine:
     def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
         """Return the latency of a read by key."""
         return probe_latency_ms(_own(conn), action.table, action.key)
+
+
+def _refuse_options(spec: MigrationSpec) -> None:
+    for number, one in enumerate(spec.operations):
+        if isinstance(one, RebuildTable) and one.options is not None:
+            raise SpecError(
+                "options are those of ALTER TABLE on MariaDB",
+                where=f"operations[{number}].{one.kind}",
+                hint="Remove options.",
+            )
 
 
 def _own(conn: Session) -> Connection:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tasks.model.names import Identifier, TableName
 from tasks.model.operations.base import Contradiction, Operation
+from tasks.model.operations.text import Text
 
 Names = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
@@ -25,6 +26,8 @@ class RebuildTable(Operation):
     """All columns of the new table, in the order that they shall have."""
     primary_key: Names | None = None
     """The columns of another primary key. It keeps the name of the old one."""
+    options: Text | None = None
+    """On MariaDB alone, as in ALTER TABLE: `convert to character set utf8mb4`, `partition by hash (id)`."""
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -1,0 +1,138 @@
+"""Copy rows into the shadow: a transaction a range, the cursor committed with its batch.
+
+Every row that is read stays locked until the batch commits, so that none comes back that somebody deletes meanwhile.
+The copy never waits for a lock while it holds one, so it is never part of a deadlock, and no application is its victim:
+a row that somebody else has locked ends the batch at once, and a smaller one is tried.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pymysql
+
+from profiles.model import Limits
+from tasks.engines.mysql.key_ranges import condition, count, end_of_batch
+from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import LOCKED, code_of
+from tasks.engines.records import Checkpoint, Key, Shard
+from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+from tasks.model.names import OWN_PREFIX
+from tasks.model.plan import Copy
+
+GROWTH, PANIC = 2.0, 5.0
+_BESIDE = f"{OWN_PREFIX}beside"
+
+
+def fill(
+    conn: MariaSession,
+    action: Copy,
+    shard: Shard,
+    limits: Limits,
+    checkpoint: Checkpoint,
+    between: Callable[[int], int | None],
+) -> int:
+    """Work through a shard and return the rows copied; see `Engine.fill`."""
+    position, size, done, batches = shard.position, shard.batch_rows, 0, 0
+    blocked_since: float | None = None
+    duplicates = 0
+    while position != shard.high:
+        size = between(size) or size
+        end = end_of_batch(conn, action, position, shard.high, size)
+        # A single row may be waited for: nothing else is held then.
+        conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait if size > 1 else 1}")
+        try:
+            rows, after = _batch(conn, action, position, end, shard.high, size, limits, partial(checkpoint, batches))
+        except pymysql.err.MySQLError as error:
+            code = code_of(error)
+            if code in LOCKED:
+                blocked_since = blocked_since or time.monotonic()
+                _give_up_waiting(action, blocked_since, limits)
+            elif code == 1062 and duplicates < 3 and not conn.closed:
+                # A row that came into both tables between two looks at them is there at the next look.
+                duplicates += 1
+            elif conn.closed or code is None or code in (0, 2006, 2013, 1927, 1053):
+                raise
+            else:
+                raise _bad_row(action, code) from None
+            size = max(size // 4, 1)
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+            continue
+        blocked_since, duplicates = None, 0
+        done += rows
+        batches += 1
+        position, size = end or shard.high, after
+    return done
+
+
+def _batch(
+    conn: MariaSession,
+    action: Copy,
+    low: Key | None,
+    end: Key | None,
+    last: Key,
+    size: int,
+    limits: Limits,
+    checkpoint: Callable[[MariaSession, Key, int, int], None],
+) -> tuple[int, int]:
+    high = end or last
+    scanned = size if end is not None else count(conn, action, low, high)
+    with conn.transaction():
+        checkpoint(conn, high, scanned, size)
+        started = time.monotonic()
+        rows = conn.execute(statement(action, low, high)).rowcount
+    took = (time.monotonic() - started) * 1000
+    return rows, next_size(size, took, limits) if end is not None else size
+
+
+def statement(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+    """The statement of one batch: the rows of a range that the shadow does not have.
+
+    No IGNORE and no REPLACE: a row that does not fit is an error. A row that is in the shadow already was written there
+    by a trigger, and is newer.
+    """
+    targets = ", ".join(quote(a.column) for a in action.assignments)
+    values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
+    # Only these names of the shadow are seen by the author's expressions.
+    names = [f"{_BESIDE}_{number}" for number in range(len(action.key))]
+    beside = ", ".join(f"{quote(column)} as {name}" for column, name in zip(action.target_key, names, strict=True))
+    same = " and ".join(
+        f"{_BESIDE}.{name} = {quote(action.alias)}.{quote(column)}"
+        for column, name in zip(action.key, names, strict=True)
+    )
+    return (
+        f"insert into {action.target} ({targets}) select {values} from {action.table} as {quote(action.alias)}"
+        f" force index (primary) left join (select {beside} from {action.target} lock in share mode) as {_BESIDE}"
+        f" on {same} where {condition(action, low, high)} and {_BESIDE}.{names[0]} is null lock in share mode"
+    )
+
+
+def next_size(size: int, took_ms: float, limits: Limits) -> int:
+    """Aim at the target time; grow gently, shrink at once."""
+    if took_ms > PANIC * limits.batch_target:
+        wanted = size / 10
+    else:
+        wanted = min(size * limits.batch_target / max(took_ms, 1.0), size * GROWTH)
+    return max(1, min(int(wanted), limits.batch_rows))
+
+
+def _give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
+    if time.monotonic() - since > limits.lock_patience:
+        raise LockTimeoutError(
+            f"rows of {action.table} are locked by another transaction for more than {limits.lock_patience:g} s",
+            where=action.table,
+            hint="End that transaction, then run again: the copy goes on where it stopped.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _bad_row(action: Copy, code: int) -> StepError:
+    return StepError(
+        f"a row that exists does not fit into the new table: the server said {code}",
+        where=action.table,
+        hint="Correct the row, or give `up` so that it fits: 1062 is a duplicate, 1406 a text that is too long, 1264 a"
+        " number out of range, 1048 a NULL.",
+        changed=DataChanged.PARTIALLY,
+    )

@@ -1,0 +1,207 @@
+"""MariaDB behind the engine protocol: which module does what."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from profiles.model import Database, Limits
+from tasks.engines.journal import AlreadyRecorded, Journal
+from tasks.engines.mysql import drift
+from tasks.engines.mysql.address import parse, where
+from tasks.engines.mysql.copy import fill
+from tasks.engines.mysql.inspect import inspect
+from tasks.engines.mysql.key_ranges import shard
+from tasks.engines.mysql.measure import measure
+from tasks.engines.mysql.planning.planner import plan
+from tasks.engines.mysql.preflight import check, examine, preflight, require_privileges
+from tasks.engines.mysql.self_committing import carry_out, take_back
+from tasks.engines.mysql.session import MariaSession, connect
+from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions, tag
+from tasks.engines.mysql.transient import retrying
+from tasks.engines.protocol import Engine
+from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
+from tasks.engines.retrying import OnRetry
+from tasks.engines.session import Session
+from tasks.model.catalogue import Catalogue
+from tasks.model.errors import StepError
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariaEngine:
+    """A MariaDB database and the limits under which it is changed."""
+
+    url: str
+    database: Database
+    limits: Limits
+    migration: str
+    run_id: str
+
+    def __repr__(self) -> str:
+        return f"MariaEngine(migration={self.migration!r})"
+
+    @property
+    def tag(self) -> str:
+        """A short name of the migration."""
+        return tag(self.migration)
+
+    @property
+    def address(self) -> str:
+        """Where it is, without any secret."""
+        return where(self.url)
+
+    @property
+    def database_name(self) -> str:
+        """What people type to confirm."""
+        return str(parse(self.url).database)
+
+    def connect(self, purpose: str) -> MariaSession:
+        """Open a session that the next run finds again."""
+        conn = connect(self.url, lock_timeout_ms=self.limits.lock_budget)
+        try:
+            register(conn, self.migration, self.run_id, purpose)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def check(self) -> None:
+        """Refuse a replica, a binary log by statement, and a version that is not known."""
+        with self.connect("check") as conn:
+            check(conn)
+
+    def inspect(self, names: Sequence[str]) -> Catalogue:
+        """Read the catalogue of tables."""
+        with self.connect("inspect") as conn:
+            return inspect(conn, names)
+
+    def plan(self, spec: MigrationSpec) -> Plan:
+        """Draw up a plan; what it tries the new shape on is gone afterwards."""
+        with self.connect("plan") as conn:
+            return plan(conn, spec)
+
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:
+        """Say what stands in the way now; change nothing."""
+        with self.connect("preflight") as conn:
+            return preflight(conn, plan)
+
+    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:  # noqa: ARG002 - it shows no values
+        """Ask the rows what the new shape demands, before anything is done."""
+        with self.connect("examine") as conn:
+            return examine(conn, plan)
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+        self._until_recorded(self._forward, step, journal)
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it."""
+        self._until_recorded(self._inverse, step, journal)
+
+    def _until_recorded(self, act: Callable[[Step, Journal], None], step: Step, journal: Journal) -> None:
+        def on_retry(error: BaseException, tries: int, _seconds: float) -> None:
+            journal.waiting(f"try {tries} of {self.limits.attempts} failed: {type(error).__name__}")
+
+        try:
+            retrying(self.limits, on_retry)(act, step, journal)
+        except AlreadyRecorded:
+            return
+
+    def _forward(self, step: Step, journal: Journal) -> None:
+        assert isinstance(step.action, SelfCommitting), "a copy runs shard by shard"
+        carry_out(lambda: self.connect(step.phase), step.action, self.limits, journal)
+
+    def _inverse(self, step: Step, journal: Journal) -> None:
+        # What a copy filled is dropped by the steps before it.
+        action = step.action if isinstance(step.action, SelfCommitting) else SelfCommitting(table="")
+        take_back(lambda: self.connect("rollback"), action, self.limits, journal)
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Do nothing: triggers here put nothing aside, and what they cannot carry is among the rejections."""
+
+    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
+        """Divide the keys that exist now."""
+        with self.connect("backfill") as conn:
+            return shard(conn, _copy(action), count)
+
+    def fill(
+        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+    ) -> int:
+        """Copy one shard, batch by batch."""
+        with self.connect("backfill") as conn:
+            return fill(conn, _copy(action), shard, self.limits, checkpoint, between)
+
+    def measure(self, tables: tuple[str, ...]) -> Facts:
+        """Count and digest whole tables."""
+        with self.connect("snapshot") as conn:
+            return measure(conn, tables)
+
+    def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:  # noqa: ARG002
+        """Refuse: no plan on MariaDB asks for a dump."""
+        raise StepError("there are no dumps on MariaDB", where=target.table, hint="Take a backup.")
+
+    @contextmanager
+    def hold(self, tables: tuple[str, ...]) -> Iterator[MariaSession]:
+        """Keep other runs away from the tables, and end what is left of dead ones."""
+        with self.connect("guard") as conn:
+            hold_tables(conn, tables)
+            end_orphans(conn, self.migration, self.run_id)
+            yield conn
+
+    def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:
+        """Try again what can pass by itself."""
+        return retrying(self.limits, on_retry)
+
+    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+        """Refuse a user who cannot make what a shadow table needs."""
+        require_privileges(_own(conn), tables)
+
+    def refuse_drift(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when the tables are not what the plan was made for."""
+        drift.refuse_drift(_own(conn), plan)
+
+    def refuse_drift_since(self, conn: Session, plan: Plan) -> None:
+        """Raise DriftError when more has changed than the plan has done up to the gate."""
+        drift.refuse_drift_since(_own(conn), plan)
+
+    def count(self, conn: Session, query: str) -> int:
+        """Return how many rows a query gives."""
+        row = _own(conn).execute(f"select count(*) from ({query}) as counted").fetchone()
+        return int(row[0])
+
+    def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:
+        """Tell whether some run of a migration is alive, and for what it waits."""
+        return run_sessions(_own(conn), migration)
+
+    def lag_bytes(self, conn: Session) -> int | None:  # noqa: ARG002
+        """Return None: a primary of MariaDB does not know how far its replicas are."""
+        return None
+
+    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
+        """Return the latency of a read by key."""
+        order = ", ".join(f"`{column}`" for column in action.key)
+        started = time.monotonic()
+        _own(conn).execute(f"select 1 from {action.table} order by {order} limit 1").fetchone()
+        return (time.monotonic() - started) * 1000
+
+
+def _own(conn: Session) -> MariaSession:
+    assert isinstance(conn, MariaSession), "a session of another engine"
+    return conn
+
+
+def _copy(action: Backfill | Copy) -> Copy:
+    assert isinstance(action, Copy), "MariaDB has no backfill in place"
+    return action
+
+
+if TYPE_CHECKING:
+    # Every verb of the protocol is here, with its types.
+    _ENGINE: type[Engine] = MariaEngine

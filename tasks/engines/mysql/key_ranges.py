@@ -1,0 +1,104 @@
+"""Walking along the primary key in ranges: find the end of a range first, then work on `low < key <= high`.
+
+Keys travel as text. MariaDB uses no index for `(a, b) > (1, 2)`, so rows are compared column by column.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tasks.engines.mysql.names import quote, text_literal
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.records import Key, Range
+from tasks.model.plan import Copy
+
+NUMBER, BINARY, TEXT = "number", "binary", "text"
+"""What the type of a key column is, as far as its text is concerned."""
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def kind_of(column_type: str) -> str:
+    """Tell how values of a type become text and come back. Raises KeyError for a type that is no good key."""
+    word = re.match(r"[a-z]+", column_type.lower())
+    name = word[0] if word else ""
+    if name in ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal"):
+        return NUMBER
+    if name in ("binary", "varbinary"):
+        return BINARY
+    if name in ("char", "varchar", "date", "datetime", "timestamp", "uuid", "inet"):
+        return TEXT
+    raise KeyError(name)
+
+
+def value(text: str, kind: str) -> str:
+    """Write a value of a key as SQL."""
+    if kind == NUMBER:
+        assert _NUMBER.fullmatch(text), "not a number"
+        return text
+    if kind == BINARY:
+        return f"0x{text}" if text else "''"
+    return text_literal(text)
+
+
+def condition(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+    """`low < key <= high`, either end open when None."""
+    parts = []
+    if low is not None:
+        parts.append(_beyond(action, low, ">", last=">"))
+    if high is not None:
+        parts.append(_beyond(action, high, "<", last="<="))
+    return " and ".join(parts) or "true"
+
+
+def _beyond(action: Copy, key: Sequence[str], sign: str, *, last: str) -> str:
+    columns = [quote(column) for column in action.key]
+    values = [value(text, kind) for text, kind in zip(key, action.key_types, strict=True)]
+    cases = []
+    for number, column in enumerate(columns):
+        same = [f"{columns[i]} = {values[i]}" for i in range(number)]
+        here = last if number == len(columns) - 1 else sign
+        cases.append(" and ".join([*same, f"{column} {here} {values[number]}"]))
+    # The first column alone, once more: what an index can be searched by.
+    return f"{columns[0]} {sign}= {values[0]} and ({' or '.join(cases)})"
+
+
+def end_of_batch(
+    conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
+) -> Key | None:
+    """Return the key of the row `rows` further on; None when fewer are left before `high`."""
+    order = ", ".join(quote(column) for column in action.key)
+    return _key(conn, action, f"where {condition(action, low, high)} order by {order} limit 1 offset {rows - 1}")
+
+
+def count(conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
+    """Return how many rows a range has."""
+    row = conn.execute(f"select count(*) from {action.table} where {condition(action, low, high)}").fetchone()
+    return int(row[0])
+
+
+def shard(conn: MariaSession, action: Copy, shards: int) -> list[Range]:
+    """Return ranges that cover every key up to the present greatest, each once.
+
+    The end is taken once, after dual write is committed: whatever comes after it has met the triggers.
+    """
+    order = ", ".join(f"{quote(column)} desc" for column in action.key)
+    high = _key(conn, action, f"order by {order} limit 1")
+    if high is None:
+        return []
+    bounds: list[Key] = []
+    rows = int(conn.execute(f"select count(*) from {action.table}").fetchone()[0]) if shards > 1 else 0
+    for number in range(1, shards):
+        bound = end_of_batch(conn, action, None, high, max(rows * number // shards, 1))
+        if bound is not None and bound != high and (not bounds or bound != bounds[-1]):
+            bounds.append(bound)
+    ends: list[Key | None] = [None, *bounds, high]
+    return list(pairwise(ends))
+
+
+def _key(conn: MariaSession, action: Copy, tail: str) -> Key | None:
+    listed = ", ".join(
+        f"hex({quote(column)})" if kind == BINARY else f"cast({quote(column)} as char)"
+        for column, kind in zip(action.key, action.key_types, strict=True)
+    )
+    row = conn.execute(f"select {listed} from {action.table} force index (primary) {tail}").fetchone()
+    return tuple(str(part) for part in row) if row else None

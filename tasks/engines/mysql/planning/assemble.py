@@ -1,0 +1,236 @@
+"""The steps of a shadow table on MariaDB, each with its way back and its question to the catalogue."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.engines.mysql.key_ranges import kind_of
+from tasks.engines.mysql.names import own, quote
+from tasks.engines.mysql.planning.change import Change
+from tasks.engines.mysql.planning.mapping import Mapping
+from tasks.engines.mysql.planning.triggers import Mirror, triggers
+from tasks.model.errors import SpecError
+from tasks.model.plan import Assignment, Copy, Phase, SelfCommitting, Step
+
+PLACEHOLDER = "changeover placeholder"
+_HAS = "select 1 from information_schema.tables where table_schema = database() and table_name = '{name}'"
+_TRIGGER = "select 1 from information_schema.triggers where trigger_schema = database() and trigger_name = '{name}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What is called how: all of it is ours but `table`."""
+
+    table: str
+    new: str
+    old: str
+    part: str
+    forward: str
+    reverse: str
+    up: str
+    down: str
+
+    @classmethod
+    def of(cls, tag: str, number: int, table: str) -> "Names":
+        """Name everything of one table of a migration."""
+        roles = ("new", "old", "part", "forward", "reverse", "up", "down")
+        return cls(table=table, **{role: own(tag, number, role) for role in roles})
+
+    @property
+    def exchange(self) -> str:
+        """The RENAME that is the swap: at once, tables and switch."""
+        return self._rename(
+            (self.old, self.part), (self.table, self.old), (self.new, self.table), (self.part, self.new)
+        )
+
+    @property
+    def exchange_back(self) -> str:
+        """And the way back."""
+        return self._rename(
+            (self.new, self.part), (self.table, self.new), (self.old, self.table), (self.part, self.old)
+        )
+
+    def _rename(self, *moves: tuple[str, str]) -> str:
+        switch = ((self.forward, self.part), (self.reverse, self.forward), (self.part, self.reverse))
+        return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
+
+
+def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Step]:
+    """Yield all steps for one table, in order."""
+    full = mapping.old.full_name
+    yield _build(full, change, names)
+    yield _switch(full, names)
+    # The way back first: it does nothing before the swap, and is there the moment after it.
+    yield from _dual_write(full, _mirror(migration, mapping, names, up=False), names.new, names.down)
+    yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
+    yield Step(
+        key=f"backfill/{full}/copy",
+        phase=Phase.BACKFILL,
+        title=f"copy the rows of {full}",
+        undo="nothing: the copy goes with its table",
+        action=copy(mapping, names),
+    )
+    yield _statistics(full, mapping, names)
+    yield Step(
+        key="swap/all",
+        phase=Phase.SWAP,
+        title=f"put the new table in the place of {full}",
+        undo=f"put the old table back in the place of {full}",
+        action=SelfCommitting(
+            table=full,
+            forward=(names.exchange,),
+            inverse=(names.exchange_back,),
+            done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
+            guard=True,
+        ),
+    )
+    yield from _contract(full, names)
+
+
+def copy(mapping: Mapping, names: Names) -> Copy:
+    """Return what copies the rows."""
+    kinds = []
+    for name in mapping.key:
+        column = mapping.old.column(name)
+        assert column is not None
+        try:
+            kinds.append(kind_of(column.type))
+        except KeyError:
+            raise SpecError(
+                f"rows cannot be walked along {name!r}, a {column.type}",
+                where=mapping.old.full_name,
+                hint="Use a primary key of integers, decimals, dates, texts or binaries.",
+            ) from None
+    return Copy(
+        table=quote(names.table),
+        key=mapping.key,
+        key_types=tuple(kinds),
+        alias=names.table,
+        target=quote(names.new),
+        target_key=mapping.new_key,
+        assignments=tuple(
+            Assignment(column=f.column.name, type=f.column.type, expression=f.expression) for f in mapping.forward
+        ),
+    )
+
+
+def _build(full: str, change: Change, names: Names) -> Step:
+    alter = (f"alter table {quote(names.part)} {', '.join(change.clauses)}",) if change.clauses else ()
+    return Step(
+        key=f"expand/{full}/build",
+        phase=Phase.EXPAND,
+        title=f"make the new table beside {full}",
+        undo="drop the new table",
+        action=SelfCommitting(
+            table=full,
+            # Under another name until it is whole, so that its name alone says that it is.
+            forward=(
+                f"drop table if exists {quote(names.part)}",
+                f"create table {quote(names.part)} like {quote(names.table)}",
+                *alter,
+                f"rename table {quote(names.part)} to {quote(names.new)}",
+            ),
+            inverse=(f"drop table if exists {quote(names.part)}", f"drop table if exists {quote(names.new)}"),
+            done=_HAS.format(name=names.new),
+        ),
+    )
+
+
+def _switch(full: str, names: Names) -> Step:
+    made = [
+        f"create table if not exists {quote(name)} (one tinyint primary key) engine=InnoDB comment='{PLACEHOLDER}'"
+        for name in (names.old, names.reverse, names.forward)
+    ]
+    return Step(
+        key=f"expand/{full}/switch",
+        phase=Phase.EXPAND,
+        title=f"make the switch that says in which direction {full} is carried over",
+        undo="drop the switch",
+        action=SelfCommitting(
+            table=full,
+            forward=(*made, f"insert into {quote(names.forward)} (one) values (1) on duplicate key update one = 1"),
+            inverse=tuple(f"drop table if exists {quote(name)}" for name in (names.old, names.reverse, names.forward)),
+            # After the swap this name is that of the old table.
+            keeps=f"{_HAS.format(name=names.old)} and table_comment <> '{PLACEHOLDER}'",
+        ),
+    )
+
+
+def _mirror(migration: str, mapping: Mapping, names: Names, *, up: bool) -> Mirror:
+    source, filled = (mapping.old, mapping.forward) if up else (mapping.new, mapping.backward)
+    keys = (mapping.key, mapping.new_key) if up else (mapping.new_key, mapping.key)
+    return Mirror(
+        migration=migration,
+        table=mapping.old.full_name,
+        direction="up" if up else "down",
+        alias=names.table,
+        source_columns=tuple(column.name for column in source.columns),
+        target=names.new if up else names.old,
+        switch=names.forward if up else names.reverse,
+        source_key=keys[0],
+        target_key=keys[1],
+        filled=filled,
+    )
+
+
+def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Step]:
+    there = "the new table" if mirror.direction == "up" else "the old table, once they are swapped"
+    for event, name, statement in triggers(mirror, on, prefix):
+        yield Step(
+            key=f"dual_write/{full}/{mirror.direction} {event}",
+            phase=Phase.DUAL_WRITE,
+            title=f"carry every {event} of {full} over to {there}",
+            undo=f"drop the trigger {name}",
+            action=SelfCommitting(
+                table=full,
+                forward=(statement,),
+                inverse=(f"drop trigger if exists {quote(name)}",),
+                done=_TRIGGER.format(name=name),
+            ),
+        )
+
+
+def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
+    numbered = any(column.identity for column in mapping.new.columns)
+    position = (
+        "set @changeover = concat('alter table {new} auto_increment = ', (select auto_increment from"
+        " information_schema.tables where table_schema = database() and table_name = {old}))".format(
+            new=quote(names.new), old="'" + names.table.replace("'", "''") + "'"
+        ),
+        "prepare changeover from @changeover",
+        "execute changeover",
+    )
+    return Step(
+        key=f"index/{full}/statistics",
+        phase=Phase.INDEX,
+        title=f"give the new table the statistics, and the numbering, of {full}",
+        action=SelfCommitting(
+            table=full, forward=(*(position if numbered else ()), f"analyze table {quote(names.new)}")
+        ),
+    )
+
+
+def _contract(full: str, names: Names) -> Iterator[Step]:
+    for letter in "iud":
+        name = f"{names.down}_{letter}"
+        yield Step(
+            key=f"contract/{full}/trigger {letter}",
+            phase=Phase.CONTRACT,
+            title=f"drop the trigger {name}",
+            action=SelfCommitting(
+                table=full,
+                forward=(f"drop trigger if exists {quote(name)}",),
+                done=f"select 1 from dual where not exists ({_TRIGGER.format(name=name)})",
+            ),
+        )
+    for role in ("old", "new", "forward", "reverse"):
+        name = getattr(names, role)
+        yield Step(
+            key=f"contract/{full}/{role}",
+            phase=Phase.CONTRACT,
+            title=f"drop {'the old table' if role == 'old' else 'what is left of the switch'}",
+            action=SelfCommitting(
+                table=full,
+                forward=(f"drop table if exists {quote(name)}",),
+                done=f"select 1 from dual where not exists ({_HAS.format(name=name)})",
+            ),
+        )

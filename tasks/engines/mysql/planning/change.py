@@ -1,0 +1,183 @@
+"""What a spec asks of one table: the ALTER of its shadow, and what fills each column from the other side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tasks.engines.mysql.dialect import Dialect
+from tasks.engines.mysql.names import quote
+from tasks.model.catalogue import Column, Table
+from tasks.model.errors import SpecError
+from tasks.model.operations import (
+    AddColumn,
+    AlterColumn,
+    AnyOperation,
+    CreateIndex,
+    DropColumn,
+    DropIndex,
+    RebuildTable,
+    RenameColumn,
+)
+
+_TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set")
+
+
+@dataclass(kw_only=True)
+class Change:
+    """The new table, by what makes it from the old one."""
+
+    table: Table
+    clauses: list[str] = field(default_factory=list)
+    """Of one ALTER TABLE."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Old name to new."""
+    up: dict[str, str] = field(default_factory=dict)
+    """New column to the author's expression over the old row."""
+    down: dict[str, str] = field(default_factory=dict)
+    """Old column to the author's expression over the new row."""
+    added: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    unique: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    """New unique keys: name, and columns of the new table."""
+
+
+def change_of(operations: Sequence[AnyOperation], table: Table, dialect: Dialect) -> Change:
+    """Return what the operations ask for. Raises SpecError for what a shadow table on MariaDB cannot do."""
+    change = Change(table=table)
+    for number, operation in enumerate(operations):
+        try:
+            _add(change, operation, dialect)
+        except SpecError as error:
+            error.where = f"operations[{number}].{operation.kind}"
+            raise
+    return change
+
+
+def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
+    match operation:
+        case AlterColumn():
+            _alter(change, operation, dialect)
+        case AddColumn():
+            _add_column(change, operation)
+        case DropColumn():
+            _drop_column(change, operation)
+        case RenameColumn():
+            _existing(change, operation.from_)
+            change.renamed[operation.from_] = operation.to
+            change.clauses.append(f"rename column {quote(operation.from_)} to {quote(operation.to)}")
+        case CreateIndex():
+            _create_index(change, operation)
+        case DropIndex():
+            change.clauses.append(f"drop index {quote(operation.name)}")
+        case RebuildTable(columns=None, primary_key=None):
+            change.clauses.append(operation.options or "force")
+        case _:
+            raise SpecError(
+                f"a shadow table on MariaDB cannot {operation.kind.replace('_', ' ')} yet",
+                hint="Use add_, alter_, drop_ or rename_column, create_index, drop_index, or rebuild_table.",
+            )
+
+
+def _existing(change: Change, name: str) -> Column:
+    column = change.table.column(name)
+    if column is None:
+        raise SpecError(
+            f"{change.table.full_name} has no column {name!r}",
+            hint="It has: " + ", ".join(c.name for c in change.table.columns) + ".",
+        )
+    if column.generated is not None:
+        raise SpecError(f"{name!r} is a generated column", hint="Drop it, and add it anew in another migration.")
+    return column
+
+
+def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
+    column = _existing(change, asked.column)
+    if asked.references is not None:
+        raise SpecError("a shadow table on MariaDB carries no foreign keys", hint="Add it afterwards.")
+    name = change.renamed.get(asked.column, asked.column)
+    if asked.type or asked.nullable is not None or asked.sets_default or asked.drops_default or asked.sets_comment:
+        change.clauses.append(f"modify column {quote(name)} {_definition(column, asked, dialect)}")
+    if asked.check is not None:
+        change.clauses.append(f"add constraint {quote(asked.check.name)} check ({asked.check.constraint})")
+    if asked.unique is not None:
+        change.clauses.append(f"add unique index {quote(asked.unique.name)} ({quote(name)})")
+        change.unique.append((asked.unique.name, (asked.column,)))
+    if asked.up is not None:
+        change.up[asked.column] = asked.up
+    if asked.down is not None:
+        change.down[asked.column] = asked.down
+
+
+def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
+    kind = asked.type or column.type
+    words = [kind]
+    if column.collation and kind.split("(")[0].lower() in _TEXTS and "character set" not in kind.lower():
+        words.append(f"collate {column.collation}")
+    nullable = column.nullable if asked.nullable is None else asked.nullable
+    words.append("null" if nullable else "not null")
+    if asked.sets_default:
+        words.append(f"default {asked.default}")
+    elif not asked.drops_default and column.default is not None and column.default != "NULL":
+        words.append(f"default {dialect.default(column.default, column.options)}")
+    if column.identity:
+        words.append("auto_increment")
+    words += [option for option in column.options if option.startswith("on update")]
+    comment = asked.comment if asked.sets_comment else column.comment
+    if comment:
+        words.append(f"comment {_quoted(comment)}")
+    return " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _add_column(change: Change, asked: AddColumn) -> None:
+    column = asked.column
+    if column.references is not None:
+        raise SpecError("a shadow table on MariaDB carries no foreign keys", hint="Add it afterwards.")
+    words = [quote(column.name), column.type, "null" if column.nullable else "not null"]
+    if column.default is not None:
+        words.append(f"default {column.default}")
+    if column.comment:
+        words.append(f"comment {_quoted(column.comment)}")
+    change.clauses.append("add column " + " ".join(words))
+    if column.check is not None:
+        change.clauses.append(f"add constraint {quote(column.check.name)} check ({column.check.constraint})")
+    if column.unique:
+        change.clauses.append(f"add unique index {quote(column.name)} ({quote(column.name)})")
+    change.added.add(column.name)
+    if asked.up is not None:
+        change.up[column.name] = asked.up
+
+
+def _drop_column(change: Change, asked: DropColumn) -> None:
+    column = _existing(change, asked.column)
+    gone = {clause for clause in change.clauses if clause.startswith("drop index ")}
+    for index in change.table.indexes:
+        if asked.column in index.columns and f"drop index {quote(index.name)}" not in gone:
+            raise SpecError(
+                f"{asked.column!r} is part of the index {index.name!r}, which MariaDB would change in silence",
+                hint="Drop that index first, in the same spec.",
+            )
+    if asked.down is not None:
+        change.down[asked.column] = asked.down
+    elif not column.nullable and column.default is None:
+        raise SpecError(
+            f"rows that are written after the swap would have no value for {asked.column!r} on the way back",
+            hint="Give `down`.",
+        )
+    change.dropped.add(asked.column)
+    change.clauses.append(f"drop column {quote(asked.column)}")
+
+
+def _create_index(change: Change, asked: CreateIndex) -> None:
+    plain = asked.method == "btree" and not (asked.include or asked.predicate or asked.storage_parameters)
+    if not plain or any(f.column is None or f.opclass or f.collate or f.nulls for f in asked.columns):
+        raise SpecError("MariaDB has no such index", hint="Name columns, and nothing else but their order.")
+    columns = [f for f in asked.columns if f.column is not None]
+    listed = ", ".join(f"{quote(str(f.column))}{' desc' if f.sort == 'DESC' else ''}" for f in columns)
+    change.clauses.append(f"add {'unique ' if asked.unique else ''}index {quote(asked.name)} ({listed})")
+    if asked.unique:
+        back = {new: old for old, new in change.renamed.items()}
+        names = tuple(back.get(str(f.column), str(f.column)) for f in columns)
+        change.unique.append((asked.name, names))

@@ -1,0 +1,93 @@
+"""Queries that must return no row: what the gates ask of a table and its shadow.
+
+One statement is one snapshot, and an application's write commits to both tables at once: so whatever differs in it
+differs in truth, however many write meanwhile.
+"""
+
+import re
+from collections.abc import Iterator
+
+from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text
+from tasks.model.names import OWN_PREFIX
+
+
+def before_swap(mapping: Mapping, old: str, new: str) -> str:
+    """Every row of the old table, carried over, is in the new one, and nothing else is."""
+    return _difference(
+        mapping.key, old, mapping.old.name, mapping.new_key, new, [(f, _computed(f, mapping)) for f in mapping.forward]
+    )
+
+
+def after_swap(mapping: Mapping, old: str, new: str) -> str:
+    """The old table has kept step: the same keys, and the same values wherever nothing is computed."""
+    same = [
+        (f, _computed(f, mapping))
+        for f in mapping.forward
+        if f.same and f.same not in _changed_on_the_way_back(mapping)
+    ]
+    return _difference(mapping.key, old, mapping.old.name, mapping.new_key, new, same)
+
+
+def duplicates(old: str, columns: tuple[str, ...]) -> str:
+    """Keys that would be there twice under a new unique key, by the collation of the old table."""
+    listed = ", ".join(quote(column) for column in columns)
+    known = " and ".join(f"{quote(column)} is not null" for column in columns)
+    return f"select {listed} from {old} where {known} group by {listed} having count(*) > 1"
+
+
+def shortened(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
+    """Texts that would not fit, and NULLs where there may be none."""
+    keys = ", ".join(f"{quote(c)}" for c in mapping.key)
+    for filled in mapping.forward:
+        room = re.fullmatch(r"(?:var)?char\(([0-9]+)\)", filled.column.type.lower())
+        source = mapping.old.column(filled.same) if filled.same else None
+        if source is not None and (source.type, source.nullable) == (filled.column.type, filled.column.nullable):
+            continue
+        value = f"({filled.expression}\n)"
+        where = f"{old} as {quote(mapping.old.name)}"
+        if room:
+            yield (
+                f"every {filled.column.name} fits into {filled.column.type}",
+                f"select {keys} from {where} where char_length({value}) > {room[1]}",
+            )
+        if not filled.column.nullable and (source is None or source.nullable):
+            yield f"no {filled.column.name} is NULL", f"select {keys} from {where} where {value} is null"
+
+
+def _changed_on_the_way_back(mapping: Mapping) -> set[str]:
+    return {f.column.name for f in mapping.backward if not f.same}
+
+
+def _computed(filled: Filled, mapping: Mapping) -> str:
+    source = mapping.old.column(filled.same) if filled.same else None
+    if source is not None and not is_text(filled.column) and not is_text(source):
+        # Values of one kind are compared as they are: no rounding hides a loss.
+        return filled.expression
+    return as_stored(filled, filled.expression)
+
+
+def _difference(
+    key: tuple[str, ...], old: str, alias: str, new_key: tuple[str, ...], new: str, compared: list[tuple[Filled, str]]
+) -> str:
+    keys = [f"{OWN_PREFIX}k{n}" for n in range(len(key))]
+    values = [f"{OWN_PREFIX}v{n}" for n in range(len(compared))]
+    # Named anew, so that an author's expression sees the columns of one table only.
+    made = ", ".join(
+        [f"{quote(c)} as {k}" for c, k in zip(key, keys, strict=True)]
+        + [f"{text} as {v}" for (_, text), v in zip(compared, values, strict=True)]
+    )
+    source = f"(select {made} from {old} as {quote(alias)})"
+    pairs = list(zip(new_key, keys, strict=True))
+    join = " and ".join(f"n.{quote(c)} = o.{k}" for c, k in pairs)
+    equal = " and ".join(
+        f"{image(f.column, f'n.{quote(f.column.name)}')} <=> o.{v}" for (f, _), v in zip(compared, values, strict=True)
+    )
+    missing = f"n.{quote(new_key[0])} is null"
+    back = " and ".join(f"o.{quote(c)} = n.{quote(t)}" for c, t in zip(key, new_key, strict=True))
+    return (
+        f"select {', '.join(f'o.{k}' for k in keys)} from {source} as o left join {new} as n on {join}"
+        f" where {missing} or not ({equal or 'true'})"
+        f" union all select {', '.join(f'n.{quote(c)}' for c in new_key)} from {new} as n"
+        f" left join {old} as o on {back} where o.{quote(key[0])} is null"
+    )

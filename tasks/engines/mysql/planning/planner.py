@@ -1,0 +1,168 @@
+"""From a spec to a plan on MariaDB: a shadow table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymysql
+
+from tasks.engines.mysql.inspect import estimate, inspect
+from tasks.engines.mysql.names import own, quote
+from tasks.engines.mysql.planning import parity
+from tasks.engines.mysql.planning.assemble import Names, steps
+from tasks.engines.mysql.planning.change import Change, change_of
+from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
+from tasks.engines.mysql.planning.refuse import refuse
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.sessions import tag
+from tasks.engines.mysql.transient import code_of
+from tasks.model.catalogue import Table
+from tasks.model.errors import SpecError
+from tasks.model.plan import Finding, Plan, Requirement, Risk
+from tasks.model.spec import MigrationSpec
+
+_CHEAP = ("instant", "inplace")
+
+
+def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
+    """Draw up a plan. The new shape is tried on an empty table of ours, which is dropped again.
+
+    Raises SpecError for whatever would lose something.
+    """
+    if spec.strategy != "shadow_table":
+        raise SpecError(
+            f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."
+        )
+    named = {name for operation in spec.operations for name in operation.tables}
+    catalogue = inspect(conn, sorted(named))
+    if len(catalogue.tables) != 1:
+        raise SpecError(
+            "a shadow table on MariaDB changes one table", where="operations", hint="Write a spec for each table."
+        )
+    table = catalogue.tables[0]
+    refuse(table)
+    change = change_of(spec.operations, table, conn.dialect)
+    with _tried(conn, change, tag(spec.migration)) as (new, cheap):
+        mapping = mapping_of(change, new)
+    names = Names.of(tag(spec.migration), 1, table.name)
+    size = estimate(conn, table)
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        strategy=spec.strategy,
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path=conn.database,
+        steps=tuple(steps(spec.migration, change, mapping, names)),
+        requirements=tuple(_requirements(change, mapping, names)),
+        estimates=(size,),
+        risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,
+        risk_reasons=tuple(_reasons(change, mapping)),
+        findings=tuple(_findings(change, table, cheap)),
+    )
+
+
+@contextmanager
+def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Table, str]]:
+    """Make the new shape, empty, and look at it; say with which cheaper algorithm the server would do it in place."""
+    name = own(tag_, 0, "probe")
+    conn.execute(f"drop table if exists {quote(name)}")
+    conn.execute(f"create table {quote(name)} like {quote(change.table.name)}")
+    try:
+        cheap = ""
+        if change.clauses:
+            text = f"alter table {quote(name)} {', '.join(change.clauses)}"
+            cheap = next((how for how in _CHEAP if _takes(conn, f"{text}, algorithm={how}, lock=none")), "")
+            if not cheap:
+                _alter(conn, text, change)
+        yield inspect(conn, [name]).tables[0], cheap
+    finally:
+        if not conn.closed:
+            conn.execute(f"drop table if exists {quote(name)}")
+
+
+def _takes(conn: MariaSession, statement: str) -> bool:
+    try:
+        conn.execute(statement)
+    except pymysql.err.MySQLError as error:
+        if conn.closed:
+            raise
+        return code_of(error) is None
+    return True
+
+
+def _alter(conn: MariaSession, statement: str, change: Change) -> None:
+    try:
+        conn.execute(statement)
+    except pymysql.err.MySQLError as error:
+        if conn.closed:
+            raise
+        raise SpecError(
+            f"the server refuses the new shape: {error.args[0]} {error.args[1] if len(error.args) > 1 else ''}".strip(),
+            where=change.table.full_name,
+            hint="Correct the types, defaults and expressions of the spec.",
+        ) from None
+
+
+def _requirements(change: Change, mapping: Mapping, names: Names) -> Iterator[Requirement]:
+    full, old = mapping.old.full_name, quote(names.table)
+    for name, columns in change.unique:
+        if all(mapping.old.column(column) is not None and column not in change.up for column in columns):
+            yield Requirement(
+                name=f"no duplicates under the new unique key {name}",
+                table=full,
+                kind="unique",
+                violations=parity.duplicates(old, columns),
+                gate="before_run",
+            )
+    for what, violations in parity.shortened(mapping, old):
+        yield Requirement(name=what, table=full, kind="check", violations=violations, gate="before_run")
+    yield Requirement(
+        name=f"every row of {full} is in the new table, and no other",
+        table=full,
+        kind="parity",
+        violations=parity.before_swap(mapping, old, quote(names.new)),
+        reads_new=True,
+    )
+    yield Requirement(
+        name=f"the old table has kept step with {full}",
+        table=full,
+        kind="parity",
+        gate="after_swap",
+        violations=parity.after_swap(mapping, quote(names.old), quote(names.table)),
+        reads_new=True,
+    )
+    yield Requirement(
+        # TRUNCATE fires no trigger on MariaDB.
+        name=f"the old table has kept step with {full}, by more than triggers can see",
+        table=full,
+        kind="parity",
+        gate="before_rollback",
+        violations=parity.after_swap(mapping, quote(names.old), quote(names.table)),
+        reads_new=True,
+    )
+
+
+def _reasons(change: Change, mapping: Mapping) -> Iterator[str]:
+    yield f"{mapping.old.full_name} is made anew: twice its size is needed on disk, and in the binary log"
+    for column in sorted(change.dropped):
+        yield f"the column {column} is gone after contract"
+
+
+def _findings(change: Change, table: Table, cheap: str) -> Iterator[Finding]:
+    if cheap and not change.up:
+        yield Finding(
+            rule="MYS-01",
+            severity="note",
+            message=f"the server can do this {cheap.upper()}, without a shadow table: alter table {table.name}"
+            f" {', '.join(change.clauses)}, algorithm={cheap}, lock=none",
+            where=table.full_name,
+            hint="Use it where nothing has to be undone; set lock_wait_timeout to 1 first.",
+        )
+    yield Finding(
+        rule="MYS-02",
+        severity="note",
+        message="contract drops the old table without a dump",
+        where=table.full_name,
+        hint="Keep a backup that is newer than the swap.",
+    )

@@ -1,0 +1,118 @@
+"""Dual write by AFTER triggers, in both directions.
+
+Both sets stand on both tables before the swap, and go with them when they are renamed. Which set acts, a switch says:
+a table that has a row, or none, and that changes its name in the same RENAME. So there is no moment without dual write,
+and none in which it goes round in circles. The switch is read with a lock, because a snapshot would show an old one.
+
+A row is found by its key. INSERT ... ON DUPLICATE KEY UPDATE locks exactly that row; an UPDATE or DELETE that finds
+nothing would lock the gap, and two applications that do so wait for each other. Should it meet another row by another
+unique key, it raises, and never overwrites that one.
+
+What cannot be written to the other side is noted in `changeover_rejections`, and the application goes on; a deadlock or
+a timeout is the application's own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.planning.mapping import Filled
+from tasks.model.names import OWN_PREFIX
+
+EVENTS = ("delete", "update", "insert")
+"""In this order: a row must not come into the shadow before its deletion would."""
+_RAISE = "(select 1 union all select 2)"
+_NOT_OF_THE_ROW = "1205, 1213, 1317, 1969, 3024, 1053, 1927, 1021, 1114"
+"""Timeouts, deadlocks, killed statements, full disks: not a matter of the row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """What one set of triggers carries: from rows of one table to another."""
+
+    migration: str
+    table: str
+    """Full name, for the record."""
+    direction: str
+    alias: str
+    """With which expressions may qualify columns."""
+    source_columns: tuple[str, ...]
+    target: str
+    """Bare name of the other table, which may be another table after the swap."""
+    switch: str
+    source_key: tuple[str, ...]
+    target_key: tuple[str, ...]
+    filled: tuple[Filled, ...]
+
+
+def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """Yield event, name and statement of each trigger on a table."""
+    bodies = {"delete": _delete(mirror), "update": _update(mirror), "insert": _write(mirror, "new")}
+    for event in EVENTS:
+        trigger = f"{name}_{event[0]}"
+        head = f"create trigger {quote(trigger)} after {event} on {quote(on)} for each row"
+        yield event, trigger, f"{head}\n{_guarded(mirror, bodies[event])}"
+
+
+def _guarded(mirror: Mirror, body: str) -> str:
+    migration, table = (value.replace("'", "''") for value in (mirror.migration, mirror.table))
+    return f"""begin
+  declare {OWN_PREFIX}code int default 0;
+  declare {OWN_PREFIX}state varchar(5) default '';
+  begin
+    declare exit handler for sqlexception begin
+      get diagnostics condition 1 {OWN_PREFIX}code = mysql_errno, {OWN_PREFIX}state = returned_sqlstate;
+      if {OWN_PREFIX}code in ({_NOT_OF_THE_ROW}) then resignal; end if;
+      insert into changeover_rejections (migration, table_name, direction, `sqlstate`)
+        values ('{migration}', '{table}', '{mirror.direction}', {OWN_PREFIX}state);
+    end;
+    if exists (select 1 from {quote(mirror.switch)} lock in share mode) then
+      {body}
+    end if;
+  end;
+end"""
+
+
+def _update(mirror: Mirror) -> str:
+    moved = " and ".join(
+        f"cast(old.{quote(c)} as binary) <=> cast(new.{quote(c)} as binary)" for c in mirror.source_key
+    )
+    return f"if not ({moved}) then {_delete(mirror)} end if;\n      {_write(mirror, 'new')}"
+
+
+def _delete(mirror: Mirror) -> str:
+    """Make sure that the row is there, then delete it: a DELETE that finds none would lock a gap."""
+    where = " and ".join(
+        f"{quote(target)} = old.{quote(source)}"
+        for source, target in zip(mirror.source_key, mirror.target_key, strict=True)
+    )
+    return (
+        f"begin declare exit handler for sqlexception begin end; {_insert(mirror, 'old', keep=True)}; end;"
+        f" delete from {quote(mirror.target)} where {where};"
+    )
+
+
+def _write(mirror: Mirror, row: str) -> str:
+    return f"{_insert(mirror, row, keep=False)};"
+
+
+def _insert(mirror: Mirror, row: str, *, keep: bool) -> str:
+    columns = ", ".join(quote(f.column.name) for f in mirror.filled)
+    # Qualified: the names of the row that is written are seen here, too.
+    there = quote(mirror.target)
+    same = " and ".join(f"{there}.{quote(c)} <=> values({quote(c)})" for c in mirror.target_key)
+    first = quote(mirror.target_key[0])
+    changes = [f"{there}.{first} = if({same}, values({first}), {_RAISE})"]
+    if not keep:
+        changes += [f"{there}.{quote(f.column.name)} = values({quote(f.column.name)})" for f in mirror.filled
+                    if f.column.name != mirror.target_key[0]]  # fmt: skip
+    head = f"insert into {quote(mirror.target)} ({columns}) {_values(mirror, row)}"
+    return f"{head} on duplicate key update {', '.join(changes)}"
+
+
+def _values(mirror: Mirror, row: str) -> str:
+    if all(f.same for f in mirror.filled):
+        return f"values ({', '.join(f'{row}.{quote(f.same)}' for f in mirror.filled)})"
+    given = ", ".join(f"{row}.{quote(c)} as {quote(c)}" for c in mirror.source_columns)
+    made = ", ".join(f"({f.expression}\n)" for f in mirror.filled)
+    return f"select {made} from (select {given}) as {quote(mirror.alias)}"

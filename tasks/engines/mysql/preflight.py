@@ -1,0 +1,90 @@
+"""What can be known before a run on MariaDB, and what the rows of today say to the new shape."""
+
+import time
+from collections.abc import Iterator
+
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import code_of, is_transient
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Finding, Plan, Requirement
+from tasks.model.status import CheckResult, GateResult
+
+GATE = "before_run"
+PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
+
+
+def check(conn: MariaSession) -> None:
+    """Refuse a server that cannot be used at all."""
+    row = conn.execute("select @@read_only, @@log_bin, @@binlog_format, @@global.autocommit").fetchone()
+    if int(row[0]):
+        raise PreflightError("The server is read-only", where=conn.place, hint="Give the URL of the primary.")
+    if int(row[1]) and str(row[2]) == "STATEMENT":
+        raise PreflightError(
+            "binlog_format is STATEMENT: replicas would fire the triggers of dual write themselves",
+            where=conn.place,
+            hint="Set binlog_format to ROW.",
+        )
+
+
+def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
+    """Refuse a user who cannot make and drop what a shadow table needs; raises PreflightError."""
+    user = (
+        "concat(quote(substring_index(current_user(), '@', 1)), '@', quote(substring_index(current_user(), '@', -1)))"
+    )
+    rows = conn.execute(
+        f"""
+        select privilege_type from information_schema.user_privileges where grantee = {user}
+        union select privilege_type from information_schema.schema_privileges
+         where grantee = {user} and database() like table_schema
+        """
+    ).fetchall()
+    missing = [name for name in PRIVILEGES if name not in {str(row[0]) for row in rows}]
+    if missing:
+        raise PreflightError(
+            f"the user lacks {', '.join(missing)} on {conn.database}",
+            where=", ".join(tables),
+            hint=f"Grant it: grant {', '.join(missing).lower()} on `{conn.database}`.* to the user of the URL.",
+        )
+
+
+def preflight(conn: MariaSession, plan: Plan) -> tuple[Finding, ...]:
+    """Return what stands in the way now; changes nothing."""
+    require_privileges(conn, plan.tables)
+    return tuple(_findings(conn, plan))
+
+
+def _findings(conn: MariaSession, plan: Plan) -> Iterator[Finding]:
+    row = conn.execute("select @@log_bin").fetchone()
+    size = sum(estimate.bytes for estimate in plan.estimates)
+    if int(row[0]) and size > 1 << 30:
+        yield Finding(
+            rule="MYS-03",
+            severity="warning",
+            message=f"the binary log grows by about {size / 1e9:.1f} GB",
+            hint="See that its disk has room, and that replicas keep up.",
+        )
+
+
+def examine(conn: MariaSession, plan: Plan) -> GateResult:
+    """Ask the rows of today what the new shape demands, before anything is done."""
+    return GateResult(gate=GATE, checks=tuple(_asked(conn, one) for one in plan.requirements if one.gate == GATE))
+
+
+def _asked(conn: MariaSession, one: Requirement) -> CheckResult:
+    started = time.monotonic()
+    try:
+        row = conn.execute(f"select count(*) from ({one.violations}) as violations").fetchone()
+    except Exception as error:
+        code = code_of(error)
+        if code is None or is_transient(error):
+            raise
+        return CheckResult(name=one.name, passed=False, evaluated=False, message=f"the server said {code}")
+    found = int(row[0])
+    return CheckResult(
+        name=one.name,
+        passed=not found,
+        evaluated=True,
+        unexpected=found,
+        message=f"{found:,} violations" if found else "no violations",
+        seconds=time.monotonic() - started,
+    )

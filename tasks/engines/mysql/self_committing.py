@@ -1,0 +1,123 @@
+"""DDL within the lock budget, where every statement commits by itself.
+
+A statement that waits for a metadata lock makes everyone behind it wait. So each waits for the budget at most, then
+goes away, lets the queue drain, and comes back. What has happened is never guessed: the catalogue is asked.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal
+from tasks.engines.mysql.blockers import open_transactions
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import LOCKED, code_of
+from tasks.model.errors import ChangeoverError, DataChanged, LockTimeoutError, StepError
+from tasks.model.plan import SelfCommitting
+
+Open = Callable[[], MariaSession]
+
+
+def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+    """Do what is left of a step, and record it. Raises LockTimeoutError, with who may block, when patience ends."""
+    with open_session() as ledger, open_session() as worker:
+        with ledger.transaction():
+            # Committed before anything happens, so that a rollback knows that something may have.
+            journal.begin(ledger)
+        with ledger.transaction():
+            # Held while the statements run: no newer run takes over in the middle of one.
+            journal.begin(ledger)
+            if not holds(worker, action):
+                if action.guard:
+                    journal.guard(worker)
+                _run(worker, action, action.forward, limits, journal, wanted=True)
+            if action.guard:
+                _guard_again(worker, action, limits, journal)
+            journal.finish(ledger)
+
+
+def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+    """Undo a step as far as it was done, and record it."""
+    with open_session() as ledger, open_session() as worker, ledger.transaction():
+        journal.begin(ledger)
+        if action.inverse and (not action.done or holds(worker, action)):
+            if action.keeps and worker.execute(action.keeps).fetchone() is not None:
+                raise StepError(
+                    "what would be dropped is not what this step made",
+                    where=action.table,
+                    hint="Roll back the swap first; if it was, look who renamed these tables.",
+                    changed=DataChanged.PARTIALLY,
+                )
+            _run(worker, action, action.inverse, limits, journal, wanted=False)
+        journal.finish(ledger)
+
+
+def holds(conn: MariaSession, action: SelfCommitting) -> bool:
+    """Ask the catalogue whether a step is done."""
+    return bool(action.done) and conn.execute(action.done).fetchone() is not None
+
+
+def _guard_again(conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+    """No lock can be held until the statement that swaps: whoever wrote in between is looked at after it."""
+    try:
+        journal.guard(conn)
+    except ChangeoverError:
+        _run(conn, action, action.inverse, limits, journal, wanted=False)
+        raise
+
+
+def _run(
+    conn: MariaSession,
+    action: SelfCommitting,
+    statements: Sequence[str],
+    limits: Limits,
+    journal: Journal,
+    *,
+    wanted: bool,
+) -> None:
+    for statement in statements:
+        _within_budget(conn, action, statement, limits, journal, last=statement is statements[-1], wanted=wanted)
+    if action.done and holds(conn, action) is not wanted:
+        raise StepError(
+            "the server reported success, and the catalogue does not show it",
+            where=action.table,
+            hint="Look who else changes this table, then run again.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _within_budget(
+    conn: MariaSession,
+    action: SelfCommitting,
+    statement: str,
+    limits: Limits,
+    journal: Journal,
+    *,
+    last: bool,
+    wanted: bool,
+) -> None:
+    deadline = time.monotonic() + limits.lock_patience
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            conn.execute(conn.dialect.limited(statement, limits.lock_budget))
+            return
+        except Exception as error:
+            if code_of(error) not in LOCKED:
+                raise
+        # It may have been done when its time was over.
+        if last and action.done and holds(conn, action) is wanted:
+            return
+        reason = f"blocked by {open_transactions(conn)}"
+        if time.monotonic() >= deadline:
+            raise LockTimeoutError(
+                f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
+                where=conn.place,
+                hint="End the session that blocks, or run again when it is done.",
+                changed=DataChanged.PARTIALLY,
+            )
+        journal.waiting(reason)
+        journal.between()
+        time.sleep(random.uniform(0.5, 1.5) * min(0.25 * 1.5 ** min(attempt, 6), 2.0))  # noqa: S311

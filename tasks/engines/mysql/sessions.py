@@ -1,0 +1,104 @@
+"""Our own sessions on MariaDB: how they are found again, and ended when their run is dead.
+
+There is no application_name. Each session of a run holds a named lock of its own for as long as it lives, and its name
+stands in `changeover_sessions`: who holds the lock is the session, whatever number the server gave it.
+"""
+
+import hashlib
+import time
+from contextlib import suppress
+from typing import Final
+
+import pymysql
+
+from tasks.engines.mysql.session import MariaSession
+from tasks.model.errors import ConcurrentRunError, PreflightError
+
+_KNOWN: Final = "select 1 from information_schema.tables where table_schema = database() and table_name = %s"
+
+
+def tag(migration: str) -> str:
+    """Return a short name of the migration."""
+    return hashlib.sha256(migration.encode()).hexdigest()[:10]
+
+
+def register(conn: MariaSession, migration: str, run_id: str, purpose: str) -> None:
+    """Let a session be found by the run that comes after, from the moment on that there is a ledger."""
+    conn.execute("do get_lock(%s, 0)", (conn.name,))
+    if conn.execute(_KNOWN, ("changeover_sessions",)).fetchone() is not None:
+        conn.execute(
+            "insert into changeover_sessions (name, tag, run_id, purpose) values (%s, %s, %s, %s)",
+            (conn.name, tag(migration), run_id, purpose),
+        )
+
+
+def hold_tables(conn: MariaSession, tables: tuple[str, ...], patience: float = 5.0) -> None:
+    """Take the named lock of every table for the life of the session.
+
+    Raises ConcurrentRunError when another run has one of them. The lock of a killed run goes with its session.
+    """
+    for table in tables:
+        name = _lock_of(conn, table)
+        row = conn.execute("select get_lock(%s, %s)", (name, patience)).fetchone()
+        if row is None or row[0] != 1:
+            holder = conn.execute("select is_used_lock(%s)", (name,)).fetchone()
+            raise ConcurrentRunError(
+                f"another run holds {table}: connection {holder[0] if holder else 'unknown'}",
+                where=conn.place,
+                hint="Wait for it, pause it, or end its session.",
+            )
+
+
+def _lock_of(conn: MariaSession, what: str) -> str:
+    # Named locks are the server's, not the database's, and have at most 64 characters.
+    return "changeover." + hashlib.sha256(f"{conn.database}\0{what}".encode()).hexdigest()[:40]
+
+
+def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float = 30.0) -> int:
+    """End the sessions of earlier runs of this migration and wait until they are gone; return how many.
+
+    To be called while holding the tables: whoever still works on this migration then belongs to a dead run.
+    """
+    if conn.execute(_KNOWN, ("changeover_sessions",)).fetchone() is None:
+        return 0
+    deadline = time.monotonic() + patience
+    ended: set[int] = set()
+    while True:
+        left = conn.execute(
+            "select is_used_lock(name) from changeover_sessions"
+            " where tag = %s and run_id <> %s and is_used_lock(name) is not null",
+            (tag(migration), run_id),
+        ).fetchall()
+        if not left:
+            break
+        for (session,) in left:
+            # It may end by itself before we come to it.
+            with suppress(pymysql.err.OperationalError, pymysql.err.InternalError):
+                conn.execute(f"kill {int(session)}")
+            ended.add(int(session))
+        if time.monotonic() >= deadline:
+            raise PreflightError(
+                f"sessions of an earlier run do not end: {sorted(ended)}",
+                where=conn.place,
+                hint="End them with KILL, then run again.",
+            )
+        time.sleep(0.1)
+    # Whoever registers has the lock first.
+    conn.execute("delete from changeover_sessions where is_used_lock(name) is null")
+    return len(ended)
+
+
+def run_sessions(conn: MariaSession, migration: str) -> tuple[bool, str]:
+    """Tell whether some run of a migration is alive, and for what it waits."""
+    if conn.execute(_KNOWN, ("changeover_sessions",)).fetchone() is None:
+        return False, ""
+    rows = conn.execute(
+        """
+        select p.state from changeover_sessions s
+          join information_schema.processlist p on p.id = is_used_lock(s.name)
+         where s.tag = %s
+        """,
+        (tag(migration),),
+    ).fetchall()
+    waits = next((str(row[0]) for row in rows if row[0] and "lock" in str(row[0]).lower()), "")
+    return bool(rows), waits

@@ -1,0 +1,73 @@
+"""The command line on MariaDB: plan, run, look, roll back, run again, contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.commands import Changeover
+from tests.acceptance.forked import Forked
+from tests.conformance.maria_writers import Writers, difference, prepare
+from tests.servers.mariadb import connected
+
+WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
+
+
+@pytest.fixture(scope="module")
+def forked(prefect_server: None) -> Iterator[Forked]:
+    """What runs commands against the Prefect server of the session."""
+    from prefect.settings import get_current_settings
+
+    with Forked(str(get_current_settings().api.url)) as running:
+        yield running
+
+
+@pytest.fixture
+def cli(maria_database: str, forked: Forked, tmp_path: Path) -> Changeover:
+    """The command line on a MariaDB with a table and its twin."""
+    prepare(maria_database, 3000)
+    cli = Changeover(folder=tmp_path, url=maria_database, forked=forked)
+    cli.profile()
+    return cli
+
+
+def ask(url: str, question: str) -> list[tuple[Any, ...]]:
+    """Ask the database."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        cursor.execute(question)
+        return list(cursor.fetchall())
+
+
+def test_the_whole_way_under_writers(cli: Changeover) -> None:
+    spec = cli.spec("widen", WIDEN, strategy="shadow_table")
+    planned = cli.done("plan", spec, "--sql")
+    assert "rename table" in planned
+    assert ask(cli.url, "show tables like '%changeover%'") == []
+    with Writers(cli.url, threads=2, pause=0.02) as writers:
+        assert cli.data("run", spec, "--yes")["state"] == "complete"
+        assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "bigint(20)"
+        status = cli.data("status", "widen")
+        assert (status["state"], status["rejections"], status["alive"]) == ("complete", 0, False)
+        assert cli.data("rollback", "widen", "--yes")["state"] == "rolled back"
+        assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
+        assert cli.data("run", spec, "--yes")["state"] == "complete"
+        assert cli.data("contract", "widen", "--yes")["state"] == "contracted"
+    assert writers.failures == []
+    assert difference(cli.url) == 0
+    assert [t for (t,) in ask(cli.url, "show tables") if "changeover" not in t] == ["orders", "twin"]
+    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert cli.data("audit", "verify")["ok"] is True
+    assert "MariaDB 10.11" in cli("doctor").stdout
+
+
+def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover) -> None:
+    """Duplicates under a new unique key: pt-online-schema-change keeps one of them, and reports success."""
+    unique = {"create_index": {"table": "orders", "name": "one_n", "columns": ["n"], "unique": True}}
+    result = cli("run", cli.spec("unique", unique, strategy="shadow_table"), "--yes")
+    assert result.returncode == 2
+    assert "no duplicates under the new unique key one_n" in " ".join(result.stderr.split())
+    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    other = cli("run", cli.spec("other", WIDEN), "--yes")
+    assert other.returncode == 2
+    assert "strategy: shadow_table" in " ".join(other.stderr.split())

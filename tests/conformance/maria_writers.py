@@ -1,0 +1,114 @@
+"""Applications that write every change twice, to the table that is migrated and to a twin that nobody touches.
+
+At the end both hold the same rows, whatever was done to the one. No statement of an application may fail, and none may
+wait for longer than the budget and what a busy machine adds.
+"""
+
+import random
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from tests.servers.mariadb import connected
+
+TABLE = """
+    create table {name} (
+        id int not null auto_increment primary key, body varchar(80) null, n int null, key by_n (n)
+    ) engine=InnoDB character set utf8mb4
+"""
+
+
+class Writers:
+    """Threads that insert, update, delete and move keys, in transactions of one to five statements."""
+
+    def __init__(self, url: str, *, threads: int = 3, seed: int = 1, pause: float = 0.002) -> None:
+        self.url, self.pause = url, pause
+        self.failures: list[str] = []
+        self.longest = 0.0
+        self.transactions = 0
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, args=(number, threads, random.Random(seed * 1000 + number)))
+            for number in range(threads)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int, of: int, dice: random.Random) -> None:
+        try:
+            self._write(number, of, dice)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            with self._lock:
+                self.failures.append(repr(error))
+
+    def _write(self, number: int, of: int, dice: random.Random) -> None:
+        with connected(self.url, autocommit=False) as conn, conn.cursor() as cursor:
+            cursor.execute("select id from twin where id %% %s = %s", (of, number))
+            mine = [int(row[0]) for row in cursor.fetchall()]
+            conn.commit()
+            fresh = 1_000_000 + number
+            while not self._over.is_set():
+                started = time.monotonic()
+                for _ in range(dice.choice((1, 1, 2, 5))):
+                    kind = dice.choice(("insert", "update", "update", "null", "delete", "move"))
+                    if kind == "insert" or not mine:
+                        fresh += of
+                        mine.append(fresh)
+                        statement = "insert into {t} (id, body, n) values (%s, %s, %s)"
+                        values: tuple[object, ...] = (fresh, "é\\'", fresh % 97)
+                    else:
+                        one = dice.choice(mine)
+                        if kind == "update":
+                            statement, values = "update {t} set body = %s, n = n + 1 where id = %s", (str(fresh), one)
+                        elif kind == "null":
+                            statement, values = "update {t} set body = null, n = %s where id = %s", (None, one)
+                        elif kind == "delete":
+                            mine.remove(one)
+                            statement, values = "delete from {t} where id = %s", (one,)
+                        else:
+                            fresh += of
+                            mine.remove(one)
+                            mine.append(fresh)
+                            statement, values = "update {t} set id = %s where id = %s", (fresh, one)
+                    for table in ("orders", "twin"):
+                        cursor.execute(statement.format(t=table), values)
+                conn.commit()
+                took = time.monotonic() - started
+                with self._lock:
+                    self.transactions += 1
+                    self.longest = max(self.longest, took)
+                time.sleep(self.pause)
+
+
+def prepare(url: str, rows: int) -> None:
+    """Make the table and its twin."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        for name in ("orders", "twin"):
+            cursor.execute(TABLE.format(name=name))
+            cursor.execute(
+                f"insert into {name} select seq, if(seq % 5 = 0, null, concat('r', seq)), seq % 97 from seq_1_to_{rows}"
+            )
+
+
+def difference(url: str) -> int:
+    """Count the rows that are not the same in both."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        cursor.execute(
+            "select count(*) from ((select id, body, n from orders except select id, body, n from twin)"
+            " union all (select id, body, n from twin except select id, body, n from orders)) as d"
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])

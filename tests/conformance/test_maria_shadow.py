@@ -1,0 +1,253 @@
+"""Shadow table on MariaDB, leg by leg: over, swapped, back; and the cases in which peers lose rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tasks.engines.mysql.session import connect
+from tasks.ledger.gates import count_rejections
+from tasks.model.errors import SpecError, StepError
+from tasks.model.plan import Phase
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.servers.mariadb import connected
+
+ORDERS = """
+    create table orders (
+        id int not null auto_increment primary key,
+        customer varchar(40) not null default 'nobody',
+        `odd ``name` decimal(10,2) null,
+        note text collate utf8mb4_bin,
+        at timestamp(3) not null default current_timestamp(3) on update current_timestamp(3),
+        doubled decimal(12,2) as (`odd ``name` * 2) stored,
+        key by_customer (customer),
+        check (`odd ``name` is null or `odd ``name` > -1000)
+    ) engine=InnoDB character set utf8mb4 comment='what people''s orders are'
+"""
+WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
+
+
+def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements as an application would; return the rows of the last one."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def write(url: str, table: str = "orders") -> None:
+    """Insert, update, move keys and delete, with NULLs, quotes and backslashes."""
+    run(
+        url,
+        f"insert into {table} (customer, `odd ``name`, note) values ('a', 1.5, 'x\\\\y''z'), ('b', null, null)",
+        f"update {table} set note = 'changed', `odd ``name` = null where id = 3",
+        f"update {table} set id = 900 + id where id in (5, 6)",
+        f"delete from {table} where id in (7, 8)",
+        f"insert into {table} (id, customer) values (7, 'again')",
+    )
+
+
+@pytest.fixture
+def orders(maria_database: str) -> str:
+    run(
+        maria_database,
+        ORDERS,
+        "insert into orders (customer, `odd ``name`, note)"
+        " select concat('c', seq), if(seq % 3 = 0, null, seq), if(seq % 4 = 0, null, repeat('é', seq))"
+        " from seq_1_to_30",
+        "insert into orders (id) values (100)",
+        "delete from orders where id = 100",
+    )
+    return maria_database
+
+
+def test_over_swapped_and_back(orders: str) -> None:
+    """int to bigint under a primary key; everything attached arrives; what is written since stays after a rollback."""
+    before = run(orders, "show create table orders")[0][1]
+    shadow = Shadow(orders, [WIDEN])
+    plan = shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    write(orders)
+    shadow.forward(Phase.BACKFILL, Phase.INDEX)
+    write_later = "update orders set customer = 'late' where id = 20"
+    run(orders, write_later, "delete from orders where id = 21")
+    rows = run(orders, "select * from orders order by id")
+    shadow.swap()
+    assert run(orders, "select * from orders order by id") == rows
+    after = run(orders, "show create table orders")[0][1]
+    assert after.replace("`id` bigint(20)", "`id` int(11)") == before.replace(
+        "AUTO_INCREMENT=101", "AUTO_INCREMENT=907"
+    )
+    run(orders, "insert into orders (customer) values ('after')", "update orders set note = 'n' where id = 1",
+        "delete from orders where id = 2", "update orders set id = 2000 where id = 3")  # fmt: skip
+    rows = run(orders, "select * from orders order by id")
+    assert shadow.gate("after_swap").passed
+    shadow.back()
+    assert run(orders, "select * from orders order by id") == rows
+    now = run(orders, "show create table orders")[0][1]
+    assert now.replace("AUTO_INCREMENT=2001", "AUTO_INCREMENT=101") == before
+    assert run(orders, "show tables like '%\\_changeover\\_%'") == []
+    assert plan.digest
+
+
+def test_contract_leaves_nothing_but_the_new_table(orders: str) -> None:
+    shadow = Shadow(orders, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    shadow.swap()
+    write(orders)
+    rows = run(orders, "select * from orders order by id")
+    shadow.forward(Phase.CONTRACT)
+    assert run(orders, "select * from orders order by id") == rows
+    assert run(orders, "show triggers like 'orders'") == []
+    assert [t for (t,) in run(orders, "show tables") if not t.startswith("changeover_")] == ["orders"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"rename_column": {"table": "orders", "from": "customer", "to": "buyer"}},
+        {"add_column": {"table": "orders", "column": {"name": "total", "type": "decimal(12,1)", "nullable": True},
+                        "up": "`odd ``name` * 1.21"}},
+        {"drop_column": {"table": "orders", "column": "note"}},
+        {"alter_column": {"table": "orders", "column": "customer", "type": "varchar(80)",
+                          "up": "concat(customer, '/', id)", "down": "substring_index(customer, '/', 1)"}},
+        {"rebuild_table": {"table": "orders"}},
+        {"rebuild_table": {"table": "orders", "options": "partition by hash (id) partitions 3"}},
+        {"rebuild_table": {"table": "orders", "options": "row_format=compressed"}},
+        {"alter_column": {"table": "orders", "column": "note", "type": "text character set latin1"}},
+    ],
+    ids=lambda one: str(next(iter(one))),
+)  # fmt: skip
+def test_each_change_is_carried_under_writers(orders: str, operation: Mapping[str, Any]) -> None:
+    shadow = Shadow(orders, [operation])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    write(orders)
+    shadow.forward(Phase.BACKFILL, Phase.INDEX)
+    before = run(orders, "select id, customer, note from orders order by id")
+    assert shadow.violations("before_swap") == 0
+    shadow.forward(Phase.SWAP)
+    assert shadow.violations("after_swap") == 0
+    run(orders, "delete from orders where id = 10", "insert into orders (id) values (5000)")
+    assert shadow.violations("after_swap") == 0
+    shadow.back()
+    now = run(orders, "select id, customer, note from orders order by id")
+    assert [row for row in now if row[0] != 5000] == [row for row in before if row[0] != 10]
+    assert now[-1][0] == 5000
+    with connect(orders) as conn:
+        assert count_rejections(conn, "m") == 0
+
+
+def test_a_truncate_after_the_swap_keeps_it_from_being_rolled_back(orders: str) -> None:
+    """TRUNCATE fires no trigger: a rollback would bring all rows back."""
+    shadow = Shadow(orders, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+    assert shadow.violations("before_rollback") == 0
+    run(orders, "truncate table orders")
+    assert shadow.violations("before_rollback") == 30
+
+
+def test_what_holds_the_old_rows_is_never_dropped_as_a_switch(orders: str) -> None:
+    """Whatever the ledger says, a step does not drop what it has not made."""
+    shadow = Shadow(orders, [WIDEN])
+    plan = shadow.begin()
+    shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+    switch = next(step for step in plan.steps if step.key.endswith("/switch"))
+    with pytest.raises(StepError, match="not what this step made"):
+        shadow.revert(switch)
+    shadow.back()
+
+
+def test_a_row_that_does_not_fit_is_found_before_anything_is_done(orders: str) -> None:
+    """pt-online-schema-change shortens, or drops by INSERT IGNORE what collides, and reports success."""
+    shorter = {"alter_column": {"table": "orders", "column": "customer", "type": "varchar(1)", "default": "'n'",
+                                "unique": {"name": "one_each"}}}  # fmt: skip
+    shadow = Shadow(orders, [shorter])
+    plan = shadow.begin()
+    found = shadow.engine.examine(plan, values_in_reports=False)
+    assert [check.passed for check in found.checks] == [True, False]
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    with pytest.raises(StepError, match="does not fit"):
+        shadow.forward(Phase.BACKFILL)
+    shadow.back()
+
+
+def test_a_write_that_cannot_be_carried_is_noted_and_the_application_goes_on(orders: str) -> None:
+    """Under a new unique key, two rows that collide are never made one."""
+    unique = {"create_index": {"table": "orders", "name": "one_note", "columns": ["customer"], "unique": True}}
+    shadow = Shadow(orders, [unique])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    run(
+        orders, "insert into orders (id, customer) values (200, 'c1')", "update orders set customer = 'c2' where id = 3"
+    )
+    assert run(orders, "select count(*) from orders where customer in ('c1', 'c2')") == [(4,)]
+    with connect(orders) as conn:
+        assert count_rejections(conn, "m", direction="up") == 2
+    assert shadow.violations("before_swap") == 2
+    run(orders, "update orders set customer = 'free' where id in (200)", "delete from orders where id = 3")
+    assert shadow.violations("before_swap") == 0
+
+
+@pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_bin", "latin1_german1_ci"])
+def test_a_composite_key_with_texts_is_deleted_whole(maria_database: str, collation: str) -> None:
+    """One peer empties a table by the first column of a composite key."""
+    run(
+        maria_database,
+        f"create table parts (a varchar(20) collate {collation}, b int, v int, primary key (a, b))",
+        "insert into parts select concat('k', seq div 4), seq % 4, seq from seq_1_to_40",
+    )
+    shadow = Shadow(
+        maria_database, [{"alter_column": {"table": "parts", "column": "v", "type": "bigint"}}], batch_rows=3
+    )
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    run(
+        maria_database,
+        "delete from parts where a = 'k3' and b = 2",
+        "update parts set a = 'K4' where a = 'k4' and b = 1",
+    )
+    shadow.forward(Phase.BACKFILL, Phase.INDEX)
+    run(
+        maria_database,
+        "delete from parts where a = 'k5' and b = 2",
+        "update parts set a = 'K6' where a = 'k6' and b = 1",
+    )
+    assert shadow.violations("before_swap") == 0
+    assert run(maria_database, "select count(*) from parts where a = 'k3'") == [(3,)]
+    shadow.forward(Phase.SWAP)
+    assert run(maria_database, "select count(*), sum(v) from parts") == [(38, sum(range(1, 41)) - 14 - 22)]
+
+
+def test_an_empty_table(maria_database: str) -> None:
+    run(maria_database, "create table orders (id int primary key)")
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    shadow.swap()
+    shadow.back()
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        (["create table orders (id int)"], "no primary key"),
+        (["create table orders (id int primary key) engine=MyISAM"], "no transactions"),
+        (["create table p (id int primary key)",
+          "create table orders (id int primary key, foreign key (id) references p (id))"], "foreign key"),
+        (["create table orders (id int primary key)", "create table c (id int primary key references orders (id))"],
+         "foreign key"),
+        (["create table orders (id int primary key)",
+          "create trigger t before insert on orders for each row set new.id = 1"], "trigger t"),
+        (["create view orders as select 1 as id"], "a view"),
+    ],
+)  # fmt: skip
+def test_what_would_be_lost_is_refused(maria_database: str, statements: list[str], reason: str) -> None:
+    run(maria_database, *statements)
+    tables = run(maria_database, "show tables")
+    with pytest.raises(SpecError, match=reason) as refused:
+        Shadow(maria_database, [WIDEN]).begin()
+    assert refused.value.hint
+    assert run(maria_database, "show tables") == tables

@@ -1,0 +1,127 @@
+"""Shadow table on MariaDB under applications that go on writing: no statement fails, no row differs."""
+
+import threading
+import time
+
+import pytest
+
+from profiles.model import Limits
+from tasks.engines.mysql.session import connect
+from tasks.ledger.gates import count_rejections
+from tasks.model.errors import LockTimeoutError
+from tasks.model.plan import Phase
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.conformance.maria_writers import Writers, difference, prepare
+from tests.servers.mariadb import connected
+
+WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
+
+
+def test_over_and_back_and_over_while_applications_write(maria_database: str) -> None:
+    """Deletes race the copy, keys move under it, and none of it comes back or gets lost."""
+    prepare(maria_database, 6000)
+    shadow = Shadow(maria_database, [WIDEN], batch_rows=300)
+    with Writers(maria_database) as writers:
+        shadow.begin()
+        shadow.forward(*BEFORE_SWAP)
+        assert shadow.violations("before_swap") == 0
+        shadow.forward(Phase.SWAP)
+        time.sleep(0.5)
+        assert shadow.violations("after_swap") == 0
+        before = writers.transactions
+        shadow.back()
+        time.sleep(0.3)
+        assert writers.transactions > before
+        again = Shadow(maria_database, [WIDEN], name="again", batch_rows=300)
+        again.begin()
+        again.forward(*BEFORE_SWAP, Phase.SWAP)
+        assert again.violations("after_swap") == 0
+        again.forward(Phase.CONTRACT)
+        time.sleep(0.2)
+    assert writers.failures == []
+    assert difference(maria_database) == 0
+    assert writers.transactions > 100
+    with connect(maria_database) as conn:
+        assert count_rejections(conn, "m") == count_rejections(conn, "again") == 0
+
+
+def test_a_long_reader_delays_the_swap_and_nobody_else(maria_database: str) -> None:
+    """Each try waits for the budget at most, says who may block, and goes away again."""
+    prepare(maria_database, 50)
+    budget = Limits(batch_rows=100, lock_budget=200, lock_patience=3.0)
+    shadow = Shadow(maria_database, [WIDEN], limits=budget)
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    with connected(maria_database, autocommit=False) as reader, reader.cursor() as cursor:
+        cursor.execute("select count(*) from orders")
+        with (
+            Writers(maria_database, threads=1) as writers,
+            pytest.raises(LockTimeoutError, match="blocked by one of: connection"),
+        ):
+            shadow.forward(Phase.SWAP)
+        reader.rollback()
+    assert writers.failures == []
+    # The budget, and what a busy machine adds; the reader held the table for 3 s.
+    assert writers.longest < 1.5
+    shadow.forward(Phase.SWAP)
+    assert shadow.violations("after_swap") == 0
+
+
+def test_a_transaction_that_began_before_the_swap_writes_on_after_it(maria_database: str) -> None:
+    """A snapshot that is older than the swap does not make dual write believe that there was none."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    with connected(maria_database, autocommit=False) as old, old.cursor() as cursor:
+        cursor.execute("select count(*) from twin")
+        shadow.forward(Phase.SWAP)
+        cursor.execute("update orders set body = 'late' where id = 7")
+        cursor.execute("delete from orders where id = 8")
+        old.commit()
+    assert shadow.violations("after_swap") == 0
+    shadow.back()
+    with connected(maria_database) as conn, conn.cursor() as cursor:
+        cursor.execute("select id, body from orders where id in (7, 8)")
+        assert cursor.fetchall() == ((7, "late"),)
+
+
+def test_five_thousand_rows_in_flight_are_waited_for(maria_database: str) -> None:
+    """One peer drops 4,000 of 5,000 rows of a transaction that is in flight at the swap."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    with connected(maria_database, autocommit=False) as large, large.cursor() as cursor:
+        cursor.execute("insert into orders select seq, 'large', 1 from seq_1000_to_5999")
+        swap = threading.Thread(target=shadow.forward, args=(Phase.SWAP,))
+        swap.start()
+        time.sleep(1.0)
+        large.commit()
+        swap.join()
+    assert shadow.violations("after_swap") == 0
+    with connected(maria_database) as conn, conn.cursor() as cursor:
+        cursor.execute("select count(*) from orders where body = 'large'")
+        assert cursor.fetchall() == ((5000,),)
+
+
+def test_applications_that_delete_and_insert_do_not_wait_for_each_other(maria_database: str) -> None:
+    """Deleting what is not copied yet takes no lock on a gap of the shadow, in which another's insert would wait."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    with (
+        connected(maria_database, autocommit=False, init_command="set innodb_lock_wait_timeout = 2") as one,
+        connected(maria_database, autocommit=False, init_command="set innodb_lock_wait_timeout = 2") as two,
+        one.cursor() as first,
+        two.cursor() as second,
+    ):
+        first.execute("delete from orders where id = 10")
+        second.execute("delete from orders where id = 20")
+        first.execute("insert into orders (id) values (1000)")
+        second.execute("insert into orders (id) values (1001)")
+        one.commit()
+        two.commit()
+    shadow.forward(Phase.BACKFILL)
+    assert shadow.violations("before_swap") == 0
