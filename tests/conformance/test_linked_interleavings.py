@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -205,3 +206,31 @@ def test_a_copy_follows_and_touches_no_other(conn: Connection, url: str) -> None
         b.execute("update s set v = 'x' where id = 2")
     assert [values(conn, key) for key in (1, 2)] == [["v1", "v1", "v1"], ["x", "x", "x"]]
     assert waiting(conn) == 0
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_what_waits_is_carried_before_the_swap_takes_its_locks(drained: bool, conn: Connection, url: str) -> None:
+    """A bulk write that left its notes to others, just before the swap: more than fits into its short transaction."""
+    conn.execute(SCHEMA.encode())
+    conn.execute("insert into s select i, 'v' || i from generate_series(10, 6000) i")
+    conn.execute("insert into t select i, i from generate_series(10, 6000) i")
+    migration = Migration(url, MOVE, batch_rows=1000)
+    migration.begin()
+    migration.before_swap()
+    with applications(url, 1) as (bulk,):
+        bulk.execute("begin isolation level repeatable read")
+        bulk.execute("update s set v = 'bulk' || id")
+        bulk.execute("commit")
+    assert waiting(conn) == 6000
+    hurried = migration.engine.limits.model_copy(update={"lock_budget": 30, "lock_patience": 5.0})
+    migration.engine = replace(migration.engine, limits=hurried)
+    assert migration.plan is not None
+    if not drained:
+        (step,) = (one for one in migration.plan.phase(Phase.SWAP) if one.key == "swap/all")
+        action = step.action.model_copy(update={"before": ""})
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            migration.forward(step.model_copy(update={"action": action}))
+        return
+    migration.swap()
+    assert waiting(conn) == 0
+    assert conn.execute("select count(*) from t where v = 'bulk' || s_id").fetchone() == (6000,)

@@ -177,6 +177,8 @@ def _swap(drafts: Sequence[TableDraft]) -> Iterable[Step]:
     moves = [move for draft in drafts for move in draft.moves]
     locks = [draft.exclusive for draft in drafts if draft.moves]
     locks += [lock for draft in drafts for lock in draft.swap_locks]
+    drains = [call for draft in drafts for call in draft.drains]
+    drain = f"select {' + '.join(drains)}" if drains else ""
     there, _ = in_order(locks, drafts)
     _, back = in_order([*locks, *(lock for draft in drafts for lock in to_drop(draft.restrictions))], drafts)
     yield Step(
@@ -190,6 +192,8 @@ def _swap(drafts: Sequence[TableDraft]) -> Iterable[Step]:
             forward=tuple(statement for move in moves for statement in move.forward),
             inverse=tuple(statement for move in reversed(moves) for statement in move.inverse),
             guard=True,
+            before=drain,
+            inverse_before=drain,
         ),
     )
     for draft in drafts:

@@ -38,6 +38,8 @@ class TableDraft:
     restored_not_null: list[str] = field(default_factory=list)
     before_rollback: list[Step] = field(default_factory=list)
     swap_locks: list[Lock] = field(default_factory=list)
+    drains: list[str] = field(default_factory=list)
+    """Calls that carry writes that wait, before the swap and before it is undone; each returns how many it carried."""
     view_locks: list[Lock] = field(default_factory=list)
     """Of the views that show the table: a statement through a view locks that first, and so does the swap."""
     contract: list[str] = field(default_factory=list)

@@ -120,16 +120,17 @@ end""",
         return outbox.define(
             "carry",
             outbox.parameters,
-            "void",
+            "bigint",
             f"""\
 declare
+  carried bigint;
   seen bigint[];
   last record;
   places tid[];
   value {self.type};
 begin
   select array_agg(o.id) into seen from {outbox.table} as o where {outbox.of_link};
-  if seen is null then return; end if;
+  if seen is null then return 0; end if;
   select o.kind, o.key into last from {outbox.table} as o
   where o.id = any (seen) and o.kind in ('s', 't') order by o.id desc limit 1;
   if last.kind = 's' then
@@ -144,6 +145,8 @@ begin
   end if;
 {self._fill_new()}
   delete from {outbox.table} as o where o.id = any (seen);
+  get diagnostics carried = row_count;
+  return carried;
 end""",
         )
 
@@ -153,7 +156,7 @@ end""",
         return f"""\
       select array_agg(free.place) into places
       from (select x.ctid as place from {rows} for no key update skip locked) as free;
-      if (select count(*) from {rows}) > coalesce(cardinality(places), 0) then return; end if;
+      if (select count(*) from {rows}) > coalesce(cardinality(places), 0) then return 0; end if;
       update {side.real} as x set {quote(side.column)} = value where x.ctid = any (places);"""
 
     def _from_source(self, swapped: bool) -> str:

@@ -127,17 +127,21 @@ class Outbox:
         )
 
     def _carry_all(self) -> str:
-        """The newest notes, which are this transaction's own, and some of the oldest: a long outbox costs no more."""
+        """The newest notes, which are this transaction's own, and some of the oldest: a long outbox costs no more.
+
+        Returns how many notes were dealt with.
+        """
         links = ", ".join(self.links)
         found = [f"work.{name}" for name in self.links]
-        carry = f"perform {self.function('carry')}({', '.join(found)});"
+        carry = f"carried := carried + {self.function('carry')}({', '.join(found)});"
         return self.define(
             "carry_all",
             "most integer, singly boolean",
-            "void",
+            "bigint",
             f"""\
 declare
   work record;
+  carried bigint := 0;
 begin
   for work in
     select {links} from (
@@ -156,6 +160,7 @@ begin
       {carry}
     end if;
   end loop;
+  return carried;
 end""",
         )
 
@@ -183,9 +188,10 @@ begin
 end""",
         )
 
-    def carry_some(self) -> tuple[str, ...]:
-        """Return the statement that carries what nobody else is busy with."""
-        return (f"select {self.function('carry_all')}(100000, true)",)
+    @property
+    def drain(self) -> str:
+        """A call that carries some of what nobody else is busy with, and returns how much: 0 when nothing is left."""
+        return f"{self.function('carry_all')}({MOST}, true)"
 
     def carry_rest(self) -> tuple[str, ...]:
         """Return the statements that carry everything, or fail. Both tables must be locked exclusively."""

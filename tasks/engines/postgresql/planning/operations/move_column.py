@@ -64,6 +64,7 @@ def draft_move_column(
             inverse=(*moved.outbox.carry_rest(), *moved.drop()),
         )
     )
+    source.drains.append(moved.outbox.drain)
     source.swap_locks.append(target.exclusive)
     source.requirements += gates.before_swap(moved)
     source.requirements += gates.after_swap(moved)
@@ -217,16 +218,14 @@ def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
             ),
         ),
         Step(
-            key=f"index/{at} carried",
-            phase=Phase.INDEX,
-            title=f"carry writes that wait from one of {what} to the other",
-            action=ShortTransaction(forward=moved.outbox.carry_some()),
-        ),
-        Step(
             key=f"contract/{at} triggers",
             phase=Phase.CONTRACT,
             title=f"end keeping {what} in step",
             undo="nothing: this is the point of no return",
-            action=ShortTransaction(locks=everybody, forward=(*moved.outbox.carry_rest(), *moved.drop())),
+            action=ShortTransaction(
+                locks=everybody,
+                forward=(*moved.outbox.carry_rest(), *moved.drop()),
+                before=f"select {moved.outbox.drain}",
+            ),
         ),
     ]
