@@ -13,8 +13,6 @@ from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
     Copy,
-    Lock,
-    LockMode,
     Phase,
     Plan,
     Reconcile,
@@ -24,6 +22,7 @@ from tasks.model.plan import (
     Validation,
 )
 from tasks.model.status import StepRecord, StepState
+from tasks.model.step_costs import locks_of, rows_of
 from tasks.steps import only_for_rollback
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
@@ -31,34 +30,6 @@ from validations.compatibility.plan_shape import of_plan
 ROWS_PER_SECOND = 300_000
 """A rough figure of one pass over a table; only to tell seconds from hours."""
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-
-
-def locks_of(step: Step) -> tuple[Lock, ...]:
-    """Return the table locks that a step takes on the way forward."""
-    locks: tuple[Lock, ...]
-    match step.action:
-        case ShortTransaction() as action:
-            locks = action.locks
-        case Validation() as action:
-            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
-        case ConcurrentIndex() as action:
-            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
-        case Backfill() as action:
-            locks = (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
-        case Copy() as action:
-            locks = _both(action)
-        case Reconcile() as action:
-            locks = _both(action.copy_of)
-        case SelfCommitting():
-            locks = ()
-    return locks
-
-
-def _both(action: Copy) -> tuple[Lock, ...]:
-    return (
-        Lock(table=action.table, mode=LockMode.ROW_SHARE),
-        Lock(table=action.target, mode=LockMode.ROW_EXCLUSIVE),
-    )
 
 
 def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -81,14 +52,6 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
             ), ()
         case Reconcile() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
-
-
-def rows_of(step: Step, plan: Plan) -> int | None:
-    """Return how many rows a step reads, by the statistics; None for a step that reads none."""
-    if isinstance(step.action, ShortTransaction | SelfCommitting):
-        return None
-    table = step.action.table.replace('"', "")
-    return next((size.rows for size in plan.estimates if size.table == table), None)
 
 
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:

@@ -6,8 +6,9 @@ from tasks.ledger.cursors import progress
 from tasks.ledger.gates import last_gate
 from tasks.ledger.state import summary
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Plan
+from tasks.model.plan import Plan, Step
 from tasks.model.status import GateResult, Report
+from tasks.model.step_costs import locks_of, rows_of
 from tasks.reporting.account import account
 from tasks.reporting.page import write
 from tasks.run import Run, say
@@ -52,9 +53,22 @@ def plan_artifact(run: Run, plan: Plan) -> None:
     """Show the plan on the run's page."""
     lines = [f"# {plan.migration}", "", f"Risk **{plan.risk}**, digest `{plan.digest[:16]}`", ""]
     lines += [f"- {reason}" for reason in plan.risk_reasons]
-    lines += ["", "| phase | step | rollback |", "|---|---|---|"]
-    lines += [f"| {s.phase} | {s.title} | {s.undo or 'nothing needed'} |" for s in plan.steps]
+    lines += ["", "| phase | step | locks | rows | rollback |", "|---|---|---|---:|---|"]
+    lines += [_planned(step, plan) for step in plan.steps]
     create_markdown_artifact("\n".join(lines), key=f"plan-{slug(run)}", description=plan.migration)
+
+
+def _planned(step: Step, plan: Plan) -> str:
+    locks = "; ".join(f"{lock.mode} on {lock.table}" for lock in locks_of(step))
+    rows = rows_of(step, plan)
+    cells = (
+        step.phase,
+        step.title,
+        locks or "none",
+        "" if rows is None else f"{rows:,}",
+        step.undo or "nothing needed",
+    )
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 
 def gate_artifact(run: Run, result: GateResult) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from prefect.artifacts import Artifact
 
 from flows.contract import contract
 from flows.expand_contract import expand_contract
@@ -70,6 +71,9 @@ def test_the_whole_way(people: psycopg.Connection[Any], written: Writer, tmp_pat
     """Run, roll back after the swap with what was written since, run again, contract; the audit verifies."""
     spec, profile = written(SPLIT)
     assert expand_contract(spec, profile).state is MigrationState.COMPLETE
+    shown = Artifact.get("plan-m")
+    assert shown is not None
+    assert f"| ROW EXCLUSIVE on public.people | {ROWS:,} |" in str(shown.data).replace('"', "")
     people.execute("insert into people (id, first, last) values (0, 'New', 'One')")
     people.execute("update people set last = 'Changed' where id = 7")
     assert rollback("m", profile).state is MigrationState.ROLLED_BACK

@@ -207,7 +207,7 @@ def _after_swap_back(draft: TableDraft) -> Iterable[Step]:
         yield Step(
             key=f"swap/{draft.full_name}/restore not null",
             phase=Phase.SWAP,
-            title=f"remember that {', '.join(draft.restored_not_null)} of {draft.full_name} are not null",
+            title=f"remember to forbid NULL in {', '.join(draft.restored_not_null)} of {draft.full_name}",
             undo="set them not null again, over validated checks",
             action=ShortTransaction(
                 locks=(draft.exclusive,),
