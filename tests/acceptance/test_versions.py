@@ -4,9 +4,9 @@ import psycopg
 import pytest
 
 from tests.acceptance.commands import Changeover, last_line
-from tests.acceptance.test_cli import FIRST, api, cli, offline
+from tests.acceptance.test_cli import FIRST, cli, forked, offline
 
-__all__ = ["api", "cli", "offline"]
+__all__ = ["cli", "forked", "offline"]
 
 
 def seen(cli: Changeover, version: str) -> list[str]:

@@ -112,7 +112,7 @@ def test_a_server_that_is_not_there_fails_every_check(url: str, tmp_path: Path) 
 
 
 def test_a_url_that_cannot_be_read_fails_every_check_and_is_not_shown() -> None:
-    result = evaluate(gate(rows("one"), suites=("a:b@c",)), f"mysql://root:{PASSWORD}@localhost/x")
+    result = evaluate(gate(rows("one"), suites=("a:b@c",)), f"oracle://root:{PASSWORD}@localhost/x")
     assert [check.name for check in result.checks] == ["one", "a:b@c"]
     assert not any(check.passed or check.evaluated for check in result.checks)
     assert "s3cret" not in repr(result)

@@ -17,6 +17,10 @@ from tests.servers.postgres import PostgresServer, fresh_database
 
 Connection = psycopg.Connection[Any]
 
+OURS = {
+    "alter_type", "clean_column", "create_type", "denormalize", "drop_type", "move_column", "rebuild_table",
+}  # fmt: skip
+"""Operations that pgroll does not know."""
 FILES = {
     "01_harbour.yaml": """\
         operations:
@@ -328,9 +332,9 @@ def carried_out(postgres: PostgresServer) -> Iterator[Connection]:
 
 
 def test_the_files_use_every_operation() -> None:
-    """Of ours, which are those of pgroll."""
+    """Of pgroll's: all but those that only we have."""
     used = {operation.kind for name in FILES for operation in spec(name).operations}
-    assert used == {kind.kind for kind in AnyOperation.__args__}
+    assert used == {kind.kind for kind in AnyOperation.__args__} - OURS
 
 
 def test_one_after_another_they_make_the_database_that_they_describe(carried_out: Connection) -> None:

@@ -1,23 +1,22 @@
 """URLs of MariaDB and MySQL: read, and shown without their secrets."""
 
-from typing import Any, Final
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.model.errors import ProfileError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 SCHEMES: Final = ("mysql://", "mariadb://", "mysql+pymysql://", "mariadb+pymysql://")
 _TLS: Final = ("ssl_ca", "ssl_cert", "ssl_key")
 _HINT: Final = "Write mysql://user:password@host:3306/database."
 
 
-def parse(url: str) -> URL:
+def parse(url: str) -> "URL":
     """Read a URL. Raises ProfileError, which never shows it."""
-    try:
-        read = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ProfileError("the URL of the database cannot be read", hint=_HINT) from None
+    read = _read(url)
+    if read is None:
+        raise ProfileError("the URL of the database cannot be read", hint=_HINT)
     unknown = set(read.query) - {*_TLS, "ssl_verify_cert"}
     if unknown:
         raise ProfileError(
@@ -48,8 +47,15 @@ def options(url: str) -> dict[str, Any]:
 
 def where(url: str) -> str:
     """Return `database@host:port`, for people: no user, no password."""
+    read = _read(url)
+    return "the database" if read is None else f"{read.database}@{read.host}:{read.port or 3306}"
+
+
+def _read(url: str) -> "URL | None":
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - whoever looks at PostgreSQL does without it
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     try:
-        read = make_url(url)
+        return make_url(url)
     except (ArgumentError, ValueError):
-        return "the database"
-    return f"{read.database}@{read.host}:{read.port or 3306}"
+        return None

@@ -1,0 +1,51 @@
+"""What a step costs others, as far as the plan knows: the locks that it takes, and the rows that it goes through."""
+
+from tasks.model.plan import (
+    Backfill,
+    ConcurrentIndex,
+    Copy,
+    Lock,
+    LockMode,
+    Plan,
+    Reconcile,
+    SelfCommitting,
+    ShortTransaction,
+    Step,
+    Validation,
+)
+
+
+def locks_of(step: Step) -> tuple[Lock, ...]:
+    """Return the table locks that a step takes on the way forward."""
+    locks: tuple[Lock, ...]
+    match step.action:
+        case ShortTransaction() as action:
+            locks = action.locks
+        case Validation() as action:
+            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+        case ConcurrentIndex() as action:
+            locks = (Lock(table=action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE),)
+        case Backfill() as action:
+            locks = (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
+        case Copy() as action:
+            locks = _both(action)
+        case Reconcile() as action:
+            locks = _both(action.copy_of)
+        case SelfCommitting():
+            locks = ()
+    return locks
+
+
+def _both(action: Copy) -> tuple[Lock, ...]:
+    return (
+        Lock(table=action.table, mode=LockMode.ROW_SHARE),
+        Lock(table=action.target, mode=LockMode.ROW_EXCLUSIVE),
+    )
+
+
+def rows_of(step: Step, plan: Plan) -> int | None:
+    """Return how many rows a step reads, by the statistics; None for a step that reads none."""
+    if isinstance(step.action, ShortTransaction | SelfCommitting):
+        return None
+    table = step.action.table.replace('"', "")
+    return next((size.rows for size in plan.estimates if size.table == table), None)
