@@ -55,7 +55,7 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     if theirs:
         detail = f"two equal tables: ours {spread(equal)}, reladiff {spread(theirs)}"
         measured = ratio(equal, theirs)
-        results.append(Result(name="parity_reladiff", measured=measured, goal=0.5, unit="x", detail=detail))
+        results.append(Result(name="parity_reladiff", measured=measured, goal=0.25, unit="x", detail=detail))
     return [*results, _memory(place, sizes)]
 
 

@@ -1,6 +1,6 @@
 """approve, reject, waive, pause, hold, release: what people say to a migration, through the ledger, without Prefect."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
@@ -79,38 +79,49 @@ def _refuse_decision(record: MigrationSummary, who: str, decision: Decision) -> 
 
 def pause(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
     """Ask a run to stop at its next boundary."""
-    with reported(as_json=as_json, verbose=verbose):
-        with engine_for(profile, database).connect("control") as conn:
-            record = load(conn, name)
-            if record.state not in _PAUSABLE:
-                raise StateError(
-                    f"the migration is {record.state}: there is nothing to pause",
-                    where=name,
-                    hint=f"Look at it with changeover status {name}.",
-                )
-            set_control(conn, name, "pause", True, actor())
-        if as_json:
-            print_json({"migration": name, "pause": True, "state": record.state.value})
-            return
-        out().print(f"{name} stops at its next boundary; changeover resume {name} goes on from there")
+
+    def refused(record: MigrationRecord) -> str:
+        there = record.state in _PAUSABLE
+        return "" if there else f"the migration is {record.state}: there is nothing to pause"
+
+    said = f"{name} stops at its next boundary; changeover resume {name} goes on from there"
+    _ask("pause", refused, said, name, profile, database, as_json=as_json, verbose=verbose)
 
 
 def hold(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
     """Put off the swap of a migration by shadow table."""
+
+    def refused(record: MigrationRecord) -> str:
+        strategy = record.plan.strategy
+        there = strategy == "shadow_table" and record.state in (*_PAUSABLE, _S.FAILED, _S.ROLLED_BACK)
+        return "" if there else f"the migration is {record.state}, by {strategy}: there is no swap to hold"
+
+    said = f"{name} waits before its swap; changeover release {name} lets it come"
+    _ask("hold", refused, said, name, profile, database, as_json=as_json, verbose=verbose)
+
+
+def _ask(
+    control: str,
+    refused: Callable[[MigrationRecord], str],
+    said: str,
+    name: str,
+    profile: str,
+    database: str,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Leave word for a run, unless there is a reason against it."""
     with reported(as_json=as_json, verbose=verbose):
         with engine_for(profile, database).connect("control") as conn:
             record = load(conn, name)
-            if record.plan.strategy != "shadow_table" or record.state not in (*_PAUSABLE, _S.FAILED, _S.ROLLED_BACK):
-                raise StateError(
-                    f"the migration is {record.state}, by {record.plan.strategy}: there is no swap to hold",
-                    where=name,
-                    hint=f"Look at it with changeover status {name}.",
-                )
-            set_control(conn, name, "hold", True, actor())
+            if reason := refused(record):
+                raise StateError(reason, where=name, hint=f"Look at it with changeover status {name}.")
+            set_control(conn, name, control, True, actor())
         if as_json:
-            print_json({"migration": name, "hold": True, "state": record.state.value})
+            print_json({"migration": name, control: True, "state": record.state.value})
             return
-        out().print(f"{name} waits before its swap; changeover release {name} lets it come")
+        out().print(said)
 
 
 def release(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:

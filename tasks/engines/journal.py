@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
+from profiles.model import Limits
+from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
 
 Connection = Session
@@ -37,3 +39,18 @@ class Journal:
     def guarded(self, guard: Callable[[Connection], None]) -> Self:
         """Return the same journal with a guard."""
         return replace(self, guard=guard)
+
+
+def until_recorded(limits: Limits, kind: Passing, act: Callable[[], None], journal: Journal) -> None:
+    """Try a step again after a passing failure, the whole transaction, on a new session.
+
+    A commit that was cut off may have happened: then the ledger says so, and there is nothing to repeat.
+    """
+
+    def on_retry(error: BaseException, tries: int, _seconds: float) -> None:
+        journal.waiting(f"try {tries} of {limits.attempts} failed: {type(error).__name__}")
+
+    try:
+        retrying(limits, kind, on_retry)(act)
+    except AlreadyRecorded:
+        return

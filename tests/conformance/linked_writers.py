@@ -4,13 +4,9 @@ Each locks the row of the third table first, so that the order of two writes of 
 key, and of one key in the order twin, p, u: among themselves these applications cannot deadlock, whatever they do.
 """
 
-import random
-import threading
-from types import TracebackType
-from typing import Self
-
 import psycopg
 
+from tests.conformance.crowd import Crowd, Member
 from tests.conformance.drive import Connection
 
 KEYS = 40
@@ -26,29 +22,18 @@ insert into twin select i, 'm' || i from generate_series(1, 400) i;
 """
 
 
-class LinkedWriter(threading.Thread):
-    """One connection of an application that knows one of the two shapes: u has the column, or p."""
+class LinkedWriter(Member):
+    """One connection of an application that knows one of the two shapes: u has the column, or p.
+
+    No statement may fail.
+    """
 
     def __init__(self, url: str, number: int, shape: str) -> None:
-        super().__init__(name=f"{shape} writer {number}", daemon=True)
-        self.url = url
-        self.random = random.Random(f"{number} {shape}")
+        super().__init__(url, f"{shape} writer {number}", f"{number} {shape}")
         self.old = shape == "old"
-        self.over = threading.Event()
-        self.committed = 0
-        self.failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Write until told to stop. No statement may fail."""
-        try:
-            with psycopg.connect(self.url, autocommit=True) as conn:
-                while not self.over.is_set():
-                    self._transaction(conn)
-                    self.committed += 1
-        except BaseException as error:  # noqa: BLE001 - the test shows it
-            self.failure = error
-
-    def _transaction(self, conn: Connection) -> None:
+    def transaction(self, conn: Connection) -> None:
+        """Change what belongs to some keys."""
         keys = sorted(self.random.sample(range(1, KEYS), self.random.randint(1, 5)))
         with conn.transaction() as transaction:
             for key in keys:
@@ -85,28 +70,8 @@ class LinkedWriter(threading.Thread):
             conn.execute("insert into u (id) values (%s)", (key,))
 
 
-class LinkedWriters:
+class LinkedWriters(Crowd):
     """Several of them at once, for as long as the context lasts."""
 
     def __init__(self, url: str, *shapes: str) -> None:
-        self.writers = [LinkedWriter(url, number, shape) for number, shape in enumerate(shapes)]
-
-    def __enter__(self) -> Self:
-        for writer in self.writers:
-            writer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for writer in self.writers:
-            writer.over.set()
-        for writer in self.writers:
-            writer.join()
-            if error is None and writer.failure is not None:
-                raise writer.failure
-
-    @property
-    def committed(self) -> int:
-        """How many transactions were committed so far."""
-        return sum(writer.committed for writer in self.writers)
+        super().__init__([LinkedWriter(url, number, shape) for number, shape in enumerate(shapes)])

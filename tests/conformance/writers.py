@@ -5,14 +5,11 @@ A statement and its twin are one: they see one snapshot, so a row that somebody 
 there for both or for none, and where they wait for each other they do so at the table first.
 """
 
-import random
-import threading
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import psycopg
 
+from tests.conformance.crowd import Crowd, Member
 from tests.conformance.drive import Connection
 
 KEYS = 60
@@ -28,32 +25,18 @@ def same(statement: str, *values: object) -> Pair:
     return statement.replace("{t}", "t"), statement.replace("{t}", "twin"), values
 
 
-class Writer(threading.Thread):
+class Writer(Member):
     """One connection of an application."""
 
+    expected = EXPECTED
+
     def __init__(self, url: str, number: int, shape: str) -> None:
-        super().__init__(name=f"writer {number}", daemon=True)
-        self.url = url
-        self.random = random.Random(f"{number} {shape}")
+        super().__init__(url, f"writer {number}", f"{number} {shape}")
         self.fresh = 1000 + number * 1_000_000 + (500_000 if shape == "new" else 0)
         self.shape = shape
-        self.over = threading.Event()
-        self.committed = 0
-        self.failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Write until told to stop; stop at the first failure that is not the writers' own doing."""
-        try:
-            with psycopg.connect(self.url, autocommit=True) as conn:
-                while not self.over.is_set():
-                    try:
-                        self._transaction(conn)
-                    except EXPECTED:
-                        continue
-        except BaseException as error:  # noqa: BLE001 - the test shows it
-            self.failure = error
-
-    def _transaction(self, conn: Connection) -> None:
+    def transaction(self, conn: Connection) -> None:
+        """Change some rows, or many, by one of the ways that an application has."""
         kind = self.random.random()
         with conn.transaction() as transaction:
             if kind < 0.02:
@@ -68,7 +51,6 @@ class Writer(threading.Thread):
                     self._statement(conn)
             if self.random.random() < 0.15:
                 raise psycopg.Rollback(transaction)
-        self.committed += 1
 
     def _statement(self, conn: Connection) -> None:
         one, other, values = self._old() if self.shape == "old" else self._new()
@@ -176,28 +158,8 @@ class Writer(threading.Thread):
                     copy.write_row((number, f"c{number}", "b", *(["B"] if note else [])))
 
 
-class Writers:
+class Writers(Crowd):
     """Several writers at once, for as long as the context lasts."""
 
     def __init__(self, url: str, shape: str, count: int = 3) -> None:
-        self.writers = [Writer(url, number, shape) for number in range(count)]
-
-    def __enter__(self) -> Self:
-        for writer in self.writers:
-            writer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for writer in self.writers:
-            writer.over.set()
-        for writer in self.writers:
-            writer.join()
-            if error is None and writer.failure is not None:
-                raise writer.failure
-
-    @property
-    def committed(self) -> int:
-        """How many transactions were committed so far."""
-        return sum(writer.committed for writer in self.writers)
+        super().__init__([Writer(url, number, shape) for number in range(count)])

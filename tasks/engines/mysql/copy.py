@@ -13,6 +13,7 @@ from functools import partial
 import pymysql
 
 from profiles.model import Limits
+from tasks.engines.batches import next_size
 from tasks.engines.mysql.key_ranges import condition, count, end_of_batch
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
@@ -22,7 +23,6 @@ from tasks.model.errors import DataChanged, LockTimeoutError, StepError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Copy
 
-GROWTH, PANIC = 2.0, 5.0
 _BESIDE = f"{OWN_PREFIX}beside"
 
 
@@ -107,15 +107,6 @@ def statement(action: Copy, low: Sequence[str] | None, high: Sequence[str] | Non
         f" force index (primary) left join (select {beside} from {action.target} lock in share mode) as {_BESIDE}"
         f" on {same} where {condition(action, low, high)} and {_BESIDE}.{names[0]} is null lock in share mode"
     )
-
-
-def next_size(size: int, took_ms: float, limits: Limits) -> int:
-    """Aim at the target time; grow gently, shrink at once."""
-    if took_ms > PANIC * limits.batch_target:
-        wanted = size / 10
-    else:
-        wanted = min(size * limits.batch_target / max(took_ms, 1.0), size * GROWTH)
-    return max(1, min(int(wanted), limits.batch_rows))
 
 
 def _give_up_waiting(action: Copy, since: float, limits: Limits) -> None:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tenacity
 
 from profiles.model import Database, Limits
-from tasks.engines.journal import AlreadyRecorded, Journal
+from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mysql import drift
 from tasks.engines.mysql.address import parse, where
 from tasks.engines.mysql.copy import fill
@@ -22,7 +23,7 @@ from tasks.engines.mysql.preflight import check, examine, preflight, require_pri
 from tasks.engines.mysql.self_committing import carry_out, take_back
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions, tag
-from tasks.engines.mysql.transient import retrying
+from tasks.engines.mysql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
@@ -99,20 +100,11 @@ class MariaEngine:
 
     def apply(self, step: Step, journal: Journal) -> None:
         """Carry out a step and record it."""
-        self._until_recorded(self._forward, step, journal)
+        until_recorded(self.limits, PASSING, partial(self._forward, step, journal), journal)
 
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it."""
-        self._until_recorded(self._inverse, step, journal)
-
-    def _until_recorded(self, act: Callable[[Step, Journal], None], step: Step, journal: Journal) -> None:
-        def on_retry(error: BaseException, tries: int, _seconds: float) -> None:
-            journal.waiting(f"try {tries} of {self.limits.attempts} failed: {type(error).__name__}")
-
-        try:
-            retrying(self.limits, on_retry)(act, step, journal)
-        except AlreadyRecorded:
-            return
+        until_recorded(self.limits, PASSING, partial(self._inverse, step, journal), journal)
 
     def _forward(self, step: Step, journal: Journal) -> None:
         assert isinstance(step.action, SelfCommitting), "a copy runs shard by shard"

@@ -56,7 +56,7 @@ def refusal(error: pymysql.err.MySQLError, place: str) -> ChangeoverError:
 
 def retrying(limits: Limits, on_retry: OnRetry | None = None) -> tenacity.Retrying:
     """Try up to `limits.attempts` times; see `tasks.engines.retrying`."""
-    return again(limits, _PASSING, on_retry)
+    return again(limits, PASSING, on_retry)
 
 
 def _lost(error: BaseException) -> bool:
@@ -69,6 +69,6 @@ def _summary(error: BaseException) -> str:
     return f"the server said {code_of(error)}"
 
 
-_PASSING: Final = Passing(
+PASSING: Final = Passing(
     passes=is_transient, lost=_lost, lock=lambda error: code_of(error) in LOCKED - {1213}, summary=_summary
 )

@@ -8,6 +8,7 @@ from functools import partial
 import psycopg
 
 from profiles.model import Limits
+from tasks.engines.batches import next_size
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.copy import copy_range, lock_first
 from tasks.engines.postgresql.key_ranges import Walk, condition, count, end_of_batch
@@ -18,10 +19,6 @@ from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
 from tasks.model.plan import Backfill, Copy
-
-GROWTH = 2.0
-PANIC = 5.0
-"""A batch that takes this many times its target divides the next by ten (spirit does the same)."""
 
 
 def prepare(conn: Connection, action: Walk) -> None:
@@ -135,15 +132,6 @@ def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | No
         f"update {action.table} as {quote(action.alias)} set {assignments}"
         f" where {condition(action, low, high)} and {empty}"
     )
-
-
-def next_size(size: int, took_ms: float, limits: Limits) -> int:
-    """Aim at the target time; grow gently, shrink at once."""
-    if took_ms > PANIC * limits.batch_target:
-        wanted = size / 10
-    else:
-        wanted = min(size * limits.batch_target / max(took_ms, 1.0), size * GROWTH)
-    return max(1, min(int(wanted), limits.batch_rows))
 
 
 def _row_lock_timeout(conn: Connection, limits: Limits) -> int:

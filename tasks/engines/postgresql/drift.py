@@ -1,18 +1,18 @@
 """Has somebody else changed the tables? Before a run, and once more before the rules of the new shape hold."""
 
+from tasks.engines.drift import refuse_difference
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
-from tasks.model.catalogue import Catalogue, Dependent, Table
-from tasks.model.catalogue_difference import compare
-from tasks.model.errors import DataChanged, DriftError
+from tasks.model.catalogue import Dependent, Table
+from tasks.model.errors import DataChanged
 from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
 
 
 def refuse_drift(conn: Connection, plan: Plan) -> None:
     """Raise DriftError when the tables are not what the plan was made for."""
     if plan.tables:
-        _refuse(plan, inspect(conn, list(plan.tables), plan.search_path), DataChanged.NO)
+        refuse_difference(plan, inspect(conn, list(plan.tables), plan.search_path), DataChanged.NO)
 
 
 def refuse_drift_since(conn: Connection, plan: Plan) -> None:
@@ -24,20 +24,7 @@ def refuse_drift_since(conn: Connection, plan: Plan) -> None:
     if plan.tables and not any(step.key.split("/")[1] == "sql" for step in plan.steps):
         now = inspect(conn, list(plan.tables), plan.search_path)
         stripped = now.model_copy(update={"tables": tuple(_without_ours(table, plan) for table in now.tables)})
-        _refuse(plan, stripped, DataChanged.PARTIALLY)
-
-
-def _refuse(plan: Plan, now: Catalogue, changed: DataChanged) -> None:
-    differences = compare(plan.catalogue, now)
-    if differences:
-        raise DriftError(
-            "the catalogue has changed since the plan was made: " + "; ".join(differences[:10]),
-            where=", ".join(plan.tables),
-            hint="Undo that change, or roll back and plan again."
-            if changed is DataChanged.PARTIALLY
-            else "Plan again, look at the new plan, and run that.",
-            changed=changed,
-        )
+        refuse_difference(plan, stripped, DataChanged.PARTIALLY)
 
 
 def _without_ours(table: Table, plan: Plan) -> Table:

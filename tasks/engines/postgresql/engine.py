@@ -11,7 +11,7 @@ import psycopg
 import tenacity
 
 from profiles.model import Database, Limits
-from tasks.engines.journal import AlreadyRecorded, Journal
+from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.postgresql import concurrent_index
 from tasks.engines.postgresql.address import parameters, where
 from tasks.engines.postgresql.backfill import fill
@@ -38,7 +38,7 @@ from tasks.engines.postgresql.sessions import (
 )
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_tables
-from tasks.engines.postgresql.transient import retrying
+from tasks.engines.postgresql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
@@ -137,25 +137,11 @@ class PostgresEngine:
 
     def apply(self, step: Step, journal: Journal) -> None:
         """Carry out a step and record it."""
-        self._until_recorded(self._forward, step, journal)
+        until_recorded(self.limits, PASSING, partial(self._forward, step, journal), journal)
 
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it; tolerates that it was never, or only half, done."""
-        self._until_recorded(self._inverse, step, journal)
-
-    def _until_recorded(self, act: Callable[[Step, Journal], None], step: Step, journal: Journal) -> None:
-        """Try again after a passing failure, the whole transaction, on a new session.
-
-        A commit that was cut off may have happened: then the ledger says so, and there is nothing to repeat.
-        """
-
-        def on_retry(error: BaseException, tries: int, _seconds: float) -> None:
-            journal.waiting(f"try {tries} of {self.limits.attempts} failed: {type(error).__name__}")
-
-        try:
-            retrying(self.limits, on_retry)(act, step, journal)
-        except AlreadyRecorded:
-            return
+        until_recorded(self.limits, PASSING, partial(self._inverse, step, journal), journal)
 
     def _forward(self, step: Step, journal: Journal) -> None:
         match step.action:

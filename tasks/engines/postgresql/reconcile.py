@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from profiles.model import Limits
+from tasks.engines.batches import next_size
 from tasks.engines.journal import Journal
-from tasks.engines.postgresql.backfill import next_size, prepare
+from tasks.engines.postgresql.backfill import prepare
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
 from tasks.engines.records import FIRST_ROWS, Key

@@ -45,7 +45,7 @@ def is_transient(error: BaseException) -> bool:
 
 def retrying(limits: Limits, on_retry: OnRetry | None = None) -> tenacity.Retrying:
     """Try up to `limits.attempts` times; see `tasks.engines.retrying`."""
-    return again(limits, _PASSING, on_retry)
+    return again(limits, PASSING, on_retry)
 
 
 def _is_lost(error: BaseException) -> bool:
@@ -80,6 +80,6 @@ def _summary(error: BaseException) -> str:
     return redact(message or str(driver).partition("\n")[0] or type(driver).__name__)
 
 
-_PASSING: Final = Passing(
+PASSING: Final = Passing(
     passes=is_transient, lost=_is_lost, lock=lambda error: _sqlstate(error) == "55P03", summary=_summary
 )

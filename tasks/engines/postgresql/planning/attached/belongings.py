@@ -60,7 +60,17 @@ def _identity(draft: TableDraft, sequence: OwnedSequence, kind: str, giver: str,
     if own_type != type_name:
         # The bounds of the type itself; another type brings its own.
         options = options.replace(f" maxvalue {TYPE_MAXIMUM[own_type]}", "")
-    grants = " ".join(f"{statement};" for statement in sequence_grants(owned, sequence.grants))
+    statements = [
+        f"alter table {draft.real} alter column {quote(giver)} drop identity",
+        f"alter table {draft.real} alter column {quote(taker)} add generated {kind} as identity"
+        f" (sequence name {owned} {options})",
+    ]
+    return keeping_position(owned, options, [*statements, *sequence_grants(owned, sequence.grants)])
+
+
+def keeping_position(owned: str, options: str, statements: list[str]) -> str:
+    """Return a block of statements that make a sequence anew, and leave it where it stood."""
+    listed = ";\n  ".join([*statements, f"perform pg_catalog.setval({literal(owned)}, position, called)"])
     return f"""\
 do $identity$
 declare
@@ -70,11 +80,7 @@ begin
   -- Changes nothing, but locks: nobody draws a number between reading the position and setting it.
   alter sequence {owned} {"no cycle" if "no cycle" in options else "cycle"};
   select last_value, is_called into position, called from {owned};
-  alter table {draft.real} alter column {quote(giver)} drop identity;
-  alter table {draft.real} alter column {quote(taker)} add generated {kind} as identity
-    (sequence name {owned} {options});
-  perform pg_catalog.setval({literal(owned)}, position, called);
-  {grants}
+  {listed};
 end
 $identity$"""
 

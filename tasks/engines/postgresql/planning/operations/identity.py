@@ -6,6 +6,7 @@ identity any more.
 
 from tasks.engines.postgresql.planning.attached.belongings import (
     TYPE_MAXIMUM,
+    keeping_position,
     quote_qualified,
     sequence_grants,
 )
@@ -146,26 +147,10 @@ def _from_serial(identity: Identity, column: Column, draft: TableDraft, place: s
     ]
     draft.last.append(
         Move(
-            forward=(_keeping_position(owned, options, [*forward, *belongings]),),
-            inverse=(_keeping_position(owned, options, [*back, *belongings]),),
+            forward=(keeping_position(owned, options, [*forward, *belongings]),),
+            inverse=(keeping_position(owned, options, [*back, *belongings]),),
         )
     )
-
-
-def _keeping_position(owned: str, options: str, statements: list[str]) -> str:
-    listed = ";\n  ".join([*statements, f"perform pg_catalog.setval({literal(owned)}, position, called)"])
-    return f"""\
-do $identity$
-declare
-  position bigint;
-  called boolean;
-begin
-  -- Changes nothing, but locks: nobody draws a number between reading the position and setting it.
-  alter sequence {owned} {"no cycle" if "no cycle" in options else "cycle"};
-  select last_value, is_called into position, called from {owned};
-  {listed};
-end
-$identity$"""
 
 
 def _sequence_of(column: Column, draft: TableDraft, place: str) -> OwnedSequence:

@@ -1,0 +1,70 @@
+"""Several applications at once, each a thread with a connection of its own, for as long as a context lasts."""
+
+import random
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from tests.conformance.drive import Connection
+
+
+class Member(threading.Thread):
+    """One connection of an application, which writes until it is told to stop, or fails."""
+
+    expected: tuple[type[Exception], ...] = ()
+    """What members do to each other, migration or not: the transaction is tried no more, and the next one comes."""
+
+    def __init__(self, url: str, name: str, seed: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.url = url
+        self.random = random.Random(seed)
+        self.over = threading.Event()
+        self.committed = 0
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Write until told to stop; stop at the first failure that is not the members' own doing."""
+        try:
+            with psycopg.connect(self.url, autocommit=True) as conn:
+                while not self.over.is_set():
+                    try:
+                        self.transaction(conn)
+                    except self.expected:
+                        continue
+                    self.committed += 1
+        except BaseException as error:  # noqa: BLE001 - the test shows it
+            self.failure = error
+
+    def transaction(self, conn: Connection) -> None:
+        """Carry out one transaction."""
+        raise NotImplementedError
+
+
+class Crowd:
+    """Members at work while the context lasts; the failure of one is raised at its end."""
+
+    def __init__(self, writers: Sequence[Member]) -> None:
+        self.writers = writers
+
+    def __enter__(self) -> Self:
+        for writer in self.writers:
+            writer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self.writers:
+            writer.over.set()
+        for writer in self.writers:
+            writer.join()
+            if error is None and writer.failure is not None:
+                raise writer.failure
+
+    @property
+    def committed(self) -> int:
+        """How many transactions were committed so far."""
+        return sum(writer.committed for writer in self.writers)
