@@ -205,6 +205,17 @@ def test_what_the_old_table_cannot_hold_keeps_a_rollback_from_losing_it(conn: Co
     assert rows(conn, "select direction from changeover.rejections") == [("down",)]
 
 
+def test_null_in_a_column_that_may_be_null_now_is_taken_and_noted(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, a text not null)"
+    migration = rebuilt(conn, url, schema, [{"alter_column": {"table": "t", "column": "a", "nullable": True}}])
+    finish(migration)
+    conn.execute("insert into t values (1, null), (2, 'x')")
+    assert rows(conn, "select direction, sqlstate from changeover.rejections") == [("down", "23502")]
+    conn.execute("update t set a = 'y' where id = 1")
+    migration.roll_back()
+    assert rows(conn) == [(1, "y"), (2, "x")]
+
+
 def test_a_difference_that_the_plan_does_not_name_refuses_the_swap(conn: Connection, url: str) -> None:
     migration = rebuilt(conn, url, "create table t (id int primary key, a text)")
     migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)

@@ -35,7 +35,7 @@ class Change:
     altered: dict[str, str] = field(default_factory=dict)
     """Columns with another type or other values, and where the spec says so."""
     restricted: bool = False
-    """The new table refuses what the old one takes."""
+    """One of the two tables refuses what the other one takes."""
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
     order_where: str = ""
@@ -95,7 +95,7 @@ class Change:
             self.downs[op.column] = (op.down, f"{where}.down")
         if op.nullable is not None:
             self._try(where, f"alter column {name} {'drop' if op.nullable else 'set'} not null")
-            self.restricted |= not op.nullable and column.nullable
+            self.restricted |= op.nullable != column.nullable
         if op.sets_default or op.drops_default:
             self._try(where, f"alter column {name} {f'set default {op.default}' if op.default else 'drop default'}")
         if op.sets_comment:
