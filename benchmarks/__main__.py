@@ -12,13 +12,13 @@ from benchmarks.server import SETTINGS, running
 from benchmarks.surroundings import surroundings
 
 _BENCHMARKS = (overhead, memory, backfill, parity)
-_NAMES = [name for benchmark in _BENCHMARKS for name in benchmark.NAMES]
+NAMES = [name for benchmark in _BENCHMARKS for name in benchmark.NAMES]
 
 
 def main() -> int:
     """Carry out what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=_NAMES, metavar="NAME", help=f"one of {', '.join(_NAMES)}")
+    parser.add_argument("--only", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--rows", type=int, metavar="N", help="rows of the table of the backfill")
     parser.add_argument("--quick", action="store_true", help="small tables: a hint, not a result")
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks.md from the results, and stop")

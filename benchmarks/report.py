@@ -25,6 +25,9 @@ PGROLL=/tmp/pgroll/pgroll make bench ARGS="--only pgroll_cpu"
 
 Without it, the statements that it sends stand in for it, written out in `benchmarks/statements.py` as its source and
 the log of a server show them.
+
+Comparing is measured against [reladiff](https://github.com/erezsh/reladiff), too, if it is on the path, or where
+the variable `RELADIFF` says.
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
@@ -37,6 +40,10 @@ _WHAT = {
     "memory_growth": "Most memory of the migrating process: a large table against a small one",
     "memory_peak": "Most memory of the migrating process",
     "overhead": "Time of a run beyond its own statements",
+    "parity_equal": "Comparing two equal tables, against the sums of hash_record_extended of both",
+    "parity_differences": "The same where ten rows differ, which are named with their columns",
+    "parity_reladiff": "Comparing two equal tables, against reladiff",
+    "parity_memory": "Most memory of the comparing process: a large table against a small one",
 }
 
 

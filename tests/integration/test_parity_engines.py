@@ -1,5 +1,7 @@
 """PostgreSQL against MariaDB: equal rows are equal, and what differs is named."""
 
+import threading
+
 import psycopg
 import pytest
 
@@ -198,6 +200,32 @@ def test_without_a_key_rows_are_counted(urls: Urls) -> None:
     result = diff(urls)
     assert [(one.rows_a, one.rows_b) for one in result.differences] == [(2, 3)]
     assert result.position_b.log
+
+
+def test_a_row_that_is_written_all_the_time_is_judged_by_the_columns_that_stand_still(urls: Urls) -> None:
+    """MariaDB has no version of a row: its values are one, so that what has just been written differs from nothing."""
+    on_both(
+        urls,
+        "create table t (id int primary key, n bigint, note varchar(9))",
+        ("insert into t values (1, -1, 'x'), (2, -1, 'y')", "insert into t values (1, 0, 'x'), (2, 0, 'z')"),
+    )
+    stop = threading.Event()
+
+    def restless() -> None:
+        with connected(urls[1]) as conn, conn.cursor() as cursor:
+            while not stop.wait(0.05):
+                cursor.execute("update t set n = n + 1")
+
+    writer = threading.Thread(target=restless)
+    writer.start()
+    try:
+        result = diff(urls, back=True, lag=0.5, patience=2)
+    finally:
+        stop.set()
+        writer.join(10)
+
+    assert [(one.key, one.columns) for one in result.differences] == [(("2",), ("note",))]
+    assert [one.key for one in result.unsettled] == [("1",)]
 
 
 def test_what_cannot_be_compared_is_refused(urls: Urls) -> None:

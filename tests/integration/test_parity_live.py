@@ -165,3 +165,23 @@ def test_what_never_settles_is_undecided(new_database: Callable[[], str]) -> Non
 
     assert result.verdict is Verdict.UNDECIDED
     assert [(one.kind, one.key) for one in result.unsettled] == [(Kind.UNSETTLED, ("1",))]
+
+
+def test_without_a_key_what_stands_still_is_told_apart(new_database: Callable[[], str]) -> None:
+    """With the default lag between two databases: a row more in one of them, and rows that only one has."""
+    source, target = new_database(), new_database()
+    for url, rows in ((source, "(1), (1), (2), (4)"), (target, "(1), (3), (4)")):
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("create table t (n int)")
+            conn.execute(f"insert into t values {rows}".encode())
+
+    a, b = (Table(url=url, database=label, name="t") for url, label in ((source, "old"), (target, "new")))
+    result = compare(a, b, Options(patience=4))
+
+    assert result.verdict is Verdict.DIFFERENT
+    assert {(one.kind, one.rows_a, one.rows_b) for one in result.differences} == {
+        (Kind.CHANGED, 2, 1),
+        (Kind.MISSING, 1, 0),
+        (Kind.EXTRA, 0, 1),
+    }
+    assert result.unsettled == ()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.__main__ import NAMES
 from benchmarks.result import Result, ratio, read, save
 
 
@@ -49,6 +50,13 @@ def test_the_page_says_what_was_missed(tmp_path: Path) -> None:
     assert "| 4.5 s | at most 3 s | **no** |" in page
     assert "three rounds" in page
     assert "- memory: 16 GiB" in page
+
+
+def test_the_page_knows_every_benchmark(tmp_path: Path) -> None:
+    """Whatever can be measured can be shown."""
+    path = tmp_path / "results.json"
+    save([result(name=name) for name in NAMES], {}, path)
+    assert report.page(path).count("| 2 s | at most 3 s | yes |") == len(NAMES)
 
 
 def test_the_page_in_docs_shows_the_results() -> None:

@@ -113,7 +113,7 @@ class Opened:
         if lag is None:
             lag = 1.0 if self.both.together is None else 0.0
         how = Settling(lag=lag, patience=self._options.patience, name=self._named)
-        names = self._names if self.pairing.key else ("",)
+        names = self._names if self.pairing.key else ("rows",)
         return settle(keys, names, self.both.observe, how, self._count)
 
     def _count(self, rows: int) -> None:

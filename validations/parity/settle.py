@@ -31,7 +31,7 @@ class Seen:
 
 
 Observe = Callable[[Sequence[Key]], dict[Key, Seen]]
-_Value = tuple[bool, str | None]
+_Value = tuple[bool, object]
 
 
 @dataclass
@@ -44,7 +44,8 @@ class _Watched:
     def look(self, names: Sequence[str], seen: Seen, now: float) -> None:
         """Take note of what was seen."""
         for known, row in ((self.a, seen.a), (self.b, seen.b)):
-            version: _Value = (row is not None, row.version if row is not None else None)
+            # Where the engine has no version of a row, its values are the version.
+            version: _Value = (row is not None, row and (row.version or row.values))
             values = ((row is not None, value) for value in (row.values if row is not None else [None] * len(names)))
             for name, value in zip(("", *names), (version, *values), strict=True):
                 if name not in known or known[name][0] != value:
