@@ -10,6 +10,8 @@ from profiles.model import Database, Limits
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.model.plan import Plan, Risk
 from tasks.model.spec import MigrationSpec
+from tests.conformance.maria import Shadow
+from tests.servers.mariadb import connected
 from validations.compatibility.changes import changes
 from validations.compatibility.plan_shape import of_plan
 from validations.compatibility.types import Fit, fit
@@ -25,6 +27,7 @@ NEW = """
 create table kept (
     id bigint primary key, wide text, shrunk varchar(10), amount numeric(12,4), at timestamp, "Odd" text,
     needed text, optional text not null, state text, added int not null, unique (optional));
+create unique index one_state on kept (state);
 create table renamed (first text, second int);
 """
 
@@ -55,6 +58,7 @@ def test_two_databases(new_database: Callable[[], str]) -> None:
         ("breaking", "public.kept.optional", "must no longer be NULL"),
         ("breaking", "public.kept",
          "got the unique constraint kept_optional_key: rows that break it are refused"),
+        ("breaking", "public.kept", "got the unique index one_state: rows that break it are refused"),
         ("needs transformation", "public.kept.shrunk",
          "narrowed from character varying(20) to character varying(10)"),
         ("needs transformation", "public.kept.at",
@@ -95,6 +99,54 @@ def test_the_shape_that_a_plan_leads_to(database: str) -> None:
     }
 
 
+def test_what_is_refused_from_then_on(database: str) -> None:
+    """Unique indexes, cleaned columns and domains refuse rows as constraints do; a lost index fails ON CONFLICT."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(
+            "create domain level as int; create table t (id int primary key, a text, b text, l level, m level)"
+        )
+        conn.execute("create unique index once on t (a); create table other (n int)")
+    plan = plan_of(
+        database,
+        {"create_index": {"name": "each", "table": "t", "columns": ["b"], "unique": True}},
+        {"drop_index": {"name": "once"}},
+        {"clean_column": {"table": "t", "column": "b", "rules": ["trim"], "check": "trimmed"}},
+        {"alter_type": {"name": "level", "check": {"name": "positive", "constraint": "value > 0"}}},
+        {"create_index": {"name": "fast", "table": "other", "columns": ["n"]}},
+    )
+    assert {(change.kind, change.where, change.what) for change in of_plan(plan)} == {
+        ("breaking", "public.t", "got the unique index each: rows that break it are refused"),
+        ("breaking", "public.t", "got the check constraint trimmed: rows that break it are refused"),
+        ("breaking", "public.t", "got the check constraint positive: rows that break it are refused"),
+        ("warning", "public.t", "lost the unique index once"),
+    }
+
+
+LONG = "a_name_that_is_so_long_that_the_name_of_its_new_column_is_cut"
+
+
+@pytest.mark.parametrize("strategy", ["expand_contract", "shadow_table"])
+def test_types_are_those_of_the_catalogue(database: str, strategy: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(f"create table t (id int primary key, {LONG} varchar(40))".encode())
+    alter = {"alter_column": {"table": "t", "column": LONG, "type": "varchar(80)"}}
+    spec = MigrationSpec.model_validate({"migration": "m", "strategy": strategy, "operations": [alter]})
+    assert [(change.kind, change.what) for change in of_plan(engine(database).plan(spec))] == [
+        ("warning", "widened from character varying(40) to character varying(80)")
+    ]
+
+
+def test_types_are_those_of_the_catalogue_on_mariadb(maria_database: str) -> None:
+    with connected(maria_database) as conn, conn.cursor() as cursor:
+        cursor.execute("create table t (id int primary key, v varchar(40), unique key once (v))")
+    alter = {"alter_column": {"table": "t", "column": "id", "type": "bigint"}}
+    plan = Shadow(maria_database, [alter, {"drop_index": {"name": "once"}}]).begin()
+    assert [(change.kind, change.what) for change in of_plan(plan)] == [
+        ("warning", "lost the unique index once"),
+        ("warning", "widened from int(11) to bigint(20)"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -120,6 +172,22 @@ def test_the_shape_that_a_plan_leads_to(database: str) -> None:
         ("integer[]", "bigint", "other"),
         ("bit(3)", "bit(4)", "other"),
         ("mood", '"Odd type"', "other"),
+        ("int(11)", "int", "same"),
+        ("int(11)", "bigint", "wider"),
+        ("int(11)", "bigint(20)", "wider"),
+        ("int(10) unsigned", "int(11)", "narrower"),
+        ("int(10) unsigned", "bigint(20)", "wider"),
+        ("bigint(20)", "bigint(20) unsigned", "narrower"),
+        ("mediumint(9)", "decimal(7,0)", "wider"),
+        ("decimal(10,2)", "decimal(12,2)", "wider"),
+        ("varchar(40)", "varchar(20)", "narrower"),
+        ("varchar(40)", "text", "wider"),
+        ("text", "tinytext", "narrower"),
+        ("float", "double", "wider"),
+        ("datetime", "datetime(3)", "wider"),
+        ("timestamp(3)", "datetime(3)", "other"),
+        ("enum('a','b')", "enum('b','a','c')", "wider"),
+        ("enum('a','b')", "enum('a')", "narrower"),
     ],
 )
 def test_what_a_type_can_hold(old: str, new: str, expected: Fit) -> None:

@@ -5,7 +5,7 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue, Column, Table
+from tasks.model.catalogue import Catalogue, Column, Index, Table
 from validations.compatibility.types import fit
 
 Kind = Literal["breaking", "needs transformation", "warning"]
@@ -175,17 +175,30 @@ def _of_constraints(table: Table, now: Table) -> Iterator[Change]:
                 f"got the {constraint.kind} constraint {constraint.name}: rows that break it are refused",
                 "Let applications keep to it first; validate counts rows that do not.",
             )
-    unique = {tuple(sorted(i.columns)) for i in now.indexes if i.unique and not i.partial and not i.expressions}
-    for index in table.indexes:
-        if (
-            index.unique
-            and not index.constraint
-            and now.index(index.name) is None
-            and tuple(sorted(index.columns)) not in unique
-        ):
-            yield _change(
-                "warning",
-                table.full_name,
-                f"lost the unique index {index.name}",
-                "ON CONFLICT on its columns fails without it.",
-            )
+    yield from _of_unique_indexes(table, now)
+
+
+def _of_unique_indexes(table: Table, now: Table) -> Iterator[Change]:
+    for index in _unique_without(table, now):
+        yield _change(
+            "warning",
+            table.full_name,
+            f"lost the unique index {index.name}",
+            "ON CONFLICT on its columns fails without it.",
+        )
+    for index in _unique_without(now, table):
+        yield _change(
+            "breaking",
+            table.full_name,
+            f"got the unique index {index.name}: rows that break it are refused",
+            "Let applications keep to it first; validate counts rows that do not.",
+        )
+
+
+def _unique_without(one: Table, other: Table) -> Iterator[Index]:
+    """Give the unique indexes of the one that the other has neither by name nor on the same columns."""
+    plain = {tuple(sorted(i.columns)) for i in other.indexes if i.unique and not i.partial and not i.expressions}
+    for index in one.indexes:
+        covered = not index.partial and not index.expressions and tuple(sorted(index.columns)) in plain
+        if index.unique and not index.constraint and other.index(index.name) is None and not covered:
+            yield index

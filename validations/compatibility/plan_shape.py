@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.model.catalogue import Column, Constraint, Table
-from tasks.model.plan import Backfill, Plan
+from tasks.model.catalogue import Column, Constraint, Index, Table
+from tasks.model.names import own_name
+from tasks.model.plan import Backfill, Copy, Plan
 from validations.compatibility.changes import Change, changes
 
 Operation = Mapping[str, Any]
@@ -16,6 +17,9 @@ def of_plan(plan: Plan) -> tuple[Change, ...]:
     renamed: dict[str, str] = {}
     tables = {table.full_name: table for table in plan.catalogue.tables}
     for kind, operation in _operations(plan):
+        if kind in _OF_NO_TABLE:
+            tables = {full: _OF_NO_TABLE[kind](table, operation, plan) for full, table in tables.items()}
+            continue
         name = _full_name(tables, str(operation.get("table") or operation.get("name") or operation.get("from") or ""))
         table = tables.get(name)
         if table is None:
@@ -56,7 +60,39 @@ def _changed(table: Table, kind: str, operation: Operation, plan: Plan) -> Table
         return table.model_copy(update={"constraints": kept_constraints})
     if kind == "create_constraint":
         return _constrained(table, operation["name"], operation["type"])
+    return _restricted(table, kind, operation)
+
+
+def _restricted(table: Table, kind: str, operation: Operation) -> Table:
+    if kind == "clean_column" and operation.get("check"):
+        return _constrained(table, operation["check"], "check")
+    if kind == "create_index" and operation.get("unique"):
+        return table.model_copy(update={"indexes": (*table.indexes, _unique_index(operation))})
     return table
+
+
+def _unique_index(operation: Operation) -> Index:
+    columns = tuple(str(field["column"]) for field in operation["columns"] if field.get("column"))
+    return Index(
+        name=operation["name"], definition="", columns=columns, referenced=columns, unique=True,
+        partial=bool(operation.get("predicate")), expressions=len(columns) < len(operation["columns"]),
+    )  # fmt: skip
+
+
+def _without_index(table: Table, operation: Operation, _: Plan) -> Table:
+    name = operation["name"].rpartition(".")[2]
+    return table.model_copy(update={"indexes": tuple(index for index in table.indexes if index.name != name)})
+
+
+def _of_domain(table: Table, operation: Operation, plan: Plan) -> Table:
+    """Return a table with the check that one of its columns gets by its domain, where it has one."""
+    check = (operation.get("check") or {}).get("name")
+    met = any(one.constraint == check and one.table == table.full_name for one in plan.requirements)
+    return _constrained(table, check, "check") if check and met else table
+
+
+_OF_NO_TABLE = {"drop_index": _without_index, "alter_type": _of_domain}
+"""Operations that do not name the tables that they are about."""
 
 
 def _added(operation: Operation, plan: Plan, table: Table) -> Column:
@@ -99,9 +135,9 @@ def _constrained(table: Table, name: str, kind: str) -> Table:
 
 def _type(plan: Plan, table: Table, column: str, written: str, *, altered: bool = False) -> str:
     """Return the type as the catalogue prints it, which the plan knows of every column that it fills."""
-    wanted = f"_changeover_new_{column}" if altered else column
+    wanted = own_name("new", column) if altered else column
     for step in plan.steps:
-        if isinstance(step.action, Backfill) and step.action.alias == table.name:
+        if isinstance(step.action, Backfill | Copy) and step.action.alias == table.name:
             for assignment in step.action.assignments:
                 if assignment.column in (wanted, column):
                     return assignment.type
