@@ -72,7 +72,10 @@ class ShortTransaction(Record):
     guard: bool = False
     """Check before the statements, under the locks, that nothing was written that the gate did not see."""
     before: str = ""
-    """A statement that is called before the locks are taken, at each attempt, until it returns 0."""
+    """A statement that is called before the locks are taken, at each attempt, until it finds little to do.
+
+    `{most}` stands for how much it does at a time, and it returns how much it has done.
+    """
     inverse_before: str = ""
     given: Catalogue | None = None
     """What the tables have to be under the locks, before the statements: anything else would be lost."""
@@ -128,6 +131,8 @@ class ConcurrentIndex(Record):
     """`inverse`: built when rolling back, and dropped when a rollback is itself resumed forward."""
     goes_with_table: bool = False
     """Its table is dropped on the way back: nothing has to be done about the index."""
+    drain: str = ""
+    """Called like `before` of a short transaction, where rows that are only noted could be duplicates."""
     consumed: bool = False
     """A later step turns it into a constraint: it is not dropped on the way back when it no longer exists."""
 
@@ -173,6 +178,8 @@ class Copy(Record):
     """Columns of a unique key of the shadow."""
     assignments: tuple[Assignment, ...]
     """Columns of the shadow, and what fills them, in the names of the table."""
+    drain: str = ""
+    """Called like `before` of a short transaction, when the shadow refuses a row."""
     share: bool = False
     """Lock rows against every change: the key of the shadow is not part of a key of the table."""
 
@@ -198,7 +205,7 @@ class Reconcile(Record):
     copy_of: Copy
     notes: Notes | None = None
     drain: str = ""
-    """A statement that carries over some of what is noted, and returns how much it has dealt with."""
+    """Called like `before` of a short transaction: it carries over what is noted."""
 
     @property
     def table(self) -> str:

@@ -222,7 +222,7 @@ def test_what_waits_is_carried_before_the_swap_takes_its_locks(drained: bool, co
         bulk.execute("update s set v = 'bulk' || id")
         bulk.execute("commit")
     assert waiting(conn) == 6000
-    hurried = migration.engine.limits.model_copy(update={"lock_budget": 30, "lock_patience": 5.0})
+    hurried = migration.engine.limits.model_copy(update={"lock_budget": 30, "lock_patience": 30.0})
     migration.engine = replace(migration.engine, limits=hurried)
     assert migration.plan is not None
     if not drained:

@@ -11,6 +11,7 @@ from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.copy import copy_range, lock_first
+from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import Walk, condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
@@ -59,7 +60,13 @@ def fill(
         try:
             rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end)
         except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as error:
-            raise _bad_row(action, error) from None
+            failures += 1
+            if not isinstance(action, Copy) or isinstance(error, psycopg.DataError) or failures >= limits.attempts:
+                raise _bad_row(action, error) from None
+            # A row that is gone, and only noted to be, may still stand in the shadow.
+            drain(conn, action.drain, limits)
+            time.sleep(random.uniform(0.05, 0.2) * 2**failures)  # noqa: S311
+            continue
         except psycopg.errors.QueryCanceled:
             failures += 1
             _give_up_at_one(action, size, failures, limits)

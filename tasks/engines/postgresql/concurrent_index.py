@@ -10,6 +10,7 @@ import psycopg
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
+from tasks.engines.postgresql.drain import drain
 from tasks.model.errors import LockTimeoutError, StepError
 from tasks.model.names import quote
 from tasks.model.plan import ConcurrentIndex
@@ -32,7 +33,7 @@ def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Jou
             _drop(conn, index)
             state = None
         if state is None:
-            _create(conn, connect, index, limits, journal)
+            _carry_and_create(conn, connect, index, limits, journal)
         with conn.transaction():
             journal.begin(conn)
             journal.finish(conn)
@@ -48,6 +49,25 @@ def drop(connect: Connect, index: ConcurrentIndex, journal: Journal) -> None:
             journal.finish(conn)
 
 
+def _carry_and_create(
+    conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal
+) -> None:
+    """Carry over what is noted, and build; once more, if what was noted meanwhile made a duplicate."""
+    for last in (not index.drain, True):
+        drain(conn, index.drain, limits, between=journal.between, waiting=journal.waiting)
+        try:
+            _create(conn, connect, index, limits, journal)
+        except psycopg.errors.UniqueViolation:
+            if last:
+                raise StepError(
+                    f"{index.name} cannot be unique: the table has duplicates",
+                    where=index.table,
+                    hint="Remove the duplicates, then run again.",
+                ) from None
+        else:
+            return
+
+
 def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
     conn.execute("set statement_timeout = 0")
     conn.execute(f"set lock_timeout = '{limits.lock_patience * 1000:.0f}ms'")
@@ -55,13 +75,6 @@ def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: 
     with watch:
         try:
             conn.execute(index.create)
-        except psycopg.errors.UniqueViolation:
-            _drop(conn, index)
-            raise StepError(
-                f"{index.name} cannot be unique: the table has duplicates",
-                where=index.table,
-                hint="Remove the duplicates, then run again.",
-            ) from None
         except psycopg.errors.QueryCanceled:
             _drop(conn, index)
             if watch.gave_up:

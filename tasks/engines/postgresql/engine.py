@@ -18,6 +18,7 @@ from tasks.engines.postgresql.backfill import fill
 from tasks.engines.postgresql.before_run import examine
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_primary, require_version, require_writable
+from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.drift import refuse_drift, refuse_drift_since
 from tasks.engines.postgresql.dump import dump
 from tasks.engines.postgresql.inspect import inspect
@@ -27,7 +28,7 @@ from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
-from tasks.engines.postgresql.reconcile import drain, reconcile
+from tasks.engines.postgresql.reconcile import reconcile
 from tasks.engines.postgresql.sessions import (
     end_orphans,
     hold_tables,
@@ -154,7 +155,7 @@ class PostgresEngine:
                         self.limits,
                         journal,
                         guard=action.guard,
-                        before=partial(drain, conn, action.before, self.limits, journal),
+                        before=partial(self._drain, conn, action.before, journal),
                         given=partial(refuse_other_tables, wanted=action.given),
                         check=partial(refuse_other_result, wanted=action.result) if action.result else None,
                     )
@@ -183,7 +184,7 @@ class PostgresEngine:
                         self.limits,
                         journal,
                         guard=False,
-                        before=partial(drain, conn, action.inverse_before, self.limits, journal),
+                        before=partial(self._drain, conn, action.inverse_before, journal),
                         given=partial(refuse_other_tables, wanted=action.inverse_given),
                         check=partial(refuse_other_result, wanted=action.inverse_result)
                         if action.inverse_result
@@ -206,13 +207,14 @@ class PostgresEngine:
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
 
+    def _drain(self, conn: Connection, statement: str, journal: Journal) -> None:
+        drain(conn, statement, self.limits, between=journal.between, waiting=journal.waiting)
+
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside."""
         if isinstance(swap.action, ShortTransaction) and swap.action.inverse_before:
-            nothing = Journal(begin=lambda _: None, finish=lambda _: None, waiting=say)
             with self.connect("rollback") as conn:
-                conn.execute(f"set lock_timeout = {self.limits.lock_budget // 2}")
-                drain(conn, swap.action.inverse_before, self.limits, nothing)
+                drain(conn, swap.action.inverse_before, self.limits, waiting=say)
 
     def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
         """Divide the keys that exist now."""

@@ -5,20 +5,18 @@ moment: what differs then, and is not noted to be carried over, does differ. Two
 the shadow, and rows of the shadow that the table does not have.
 """
 
-import random
 import time
 from collections.abc import Callable, Sequence
-
-import psycopg
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.backfill import prepare
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
 from tasks.engines.records import FIRST_ROWS, Key
-from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
 from tasks.model.plan import Copy, Notes, Reconcile
 
@@ -42,43 +40,18 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     conn.execute(f"analyze {action.copy_of.target}".encode())
     # What was refused once may have been corrected since.
     conn.execute(f"update {_notes(action).table} set _changeover_failed = null where _changeover_failed is not null")
-    drain(conn, action.drain, limits, journal)
+    drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     compared, repaired = 0, 0
     for walk, differing in ((action.copy_of, _differing), (_backwards(action.copy_of), _superfluous)):
         rows, mended = _walk(conn, action, walk, differing, limits, journal)
         compared, repaired = compared + rows, repaired + mended
-    drain(conn, action.drain, limits, journal)
+    drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     _refuse_leftovers(conn, action)
     conn.execute(f"analyze {action.copy_of.target}")
     with conn.transaction():
         journal.begin(conn)
         journal.finish(conn)
     journal.waiting(f"{action.table}: {compared:,} rows compared, {repaired:,} carried over, none differs")
-
-
-def drain(conn: Connection, statement: str, limits: Limits, journal: Journal) -> None:
-    """Call a statement until it returns 0, each time in a transaction of its own. Gives way to applications."""
-    since: float | None = None
-    while statement:
-        journal.between()
-        try:
-            row = conn.execute(statement).fetchone()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            since = since or time.monotonic()
-            if time.monotonic() - since > limits.lock_patience:
-                raise LockTimeoutError(
-                    "rows that have to be carried over are locked by another transaction",
-                    hint="End that transaction, then run again.",
-                    changed=DataChanged.PARTIALLY,
-                ) from error
-            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311
-            continue
-        except psycopg.errors.UndefinedFunction:
-            # It went with a step whose commit was cut off; the step itself finds in the ledger that it is done.
-            return
-        since = None
-        if not row or not row[0]:
-            return
 
 
 Find = Callable[[Connection, Reconcile, str], list[Key]]
@@ -111,7 +84,7 @@ def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limi
             return carried
         for start in range(0, len(keys), MOST):
             put_aside(conn, action, keys[start : start + MOST])
-        drain(conn, action.drain, limits, journal)
+        drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
         carried += len(keys)
     keys = find(conn, action, where)
     if keys:

@@ -190,8 +190,8 @@ end""",
 
     @property
     def drain(self) -> str:
-        """A call that carries some of what nobody else is busy with, and returns how much: 0 when nothing is left."""
-        return f"{self.function('carry_all')}({MOST}, true)"
+        """A call that carries some of what nobody else is busy with, about as many notes as are put for `{most}`."""
+        return f"{self.function('carry_all')}({{most}}, true)"
 
     def carry_rest(self) -> tuple[str, ...]:
         """Return the statements that carry everything, or fail. Both tables must be locked exclusively."""

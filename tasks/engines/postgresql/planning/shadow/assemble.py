@@ -164,6 +164,7 @@ def _action(draft: Draft) -> Copy:
         target=draft.shadow,
         target_key=draft.key,
         assignments=draft.forth,
+        drain=draft.up.drain,
     )
 
 
@@ -194,6 +195,7 @@ def _indexes(draft: Draft) -> Iterator[Step]:
                 name=index.name,
                 create=build.create_index(draft.conn, draft.new, index, draft.places.new, concurrently=True),
                 goes_with_table=True,
+                drain=draft.up.drain if index.unique else "",
             ),
         )
 

@@ -16,9 +16,6 @@ from tasks.engines.postgresql.planning.dual_write import PINNED, literal
 from tasks.model.names import quote
 from tasks.model.plan import Assignment
 
-AT_A_TIME = 500
-"""As many notes are carried over in one transaction."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
@@ -59,8 +56,8 @@ class Mirror:
 
     @property
     def drain(self) -> str:
-        """The statement that carries over some of what is noted, and returns how much."""
-        return f"select {self.drain_function}()"
+        """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
+        return f"select {self.drain_function}({{most}})"
 
     def create_notes(self, types: Sequence[str]) -> str:
         """Return the statement that makes the table of notes, for keys of these types."""
@@ -91,20 +88,25 @@ class Mirror:
 
     def drop_functions(self) -> tuple[str, ...]:
         """Return the statements that remove the functions."""
-        return (f"drop function if exists {self.function}()", f"drop function if exists {self.drain_function}()")
+        return (f"drop function if exists {self.function}()", f"drop function if exists {self.drain_function}(bigint)")
 
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
 
         On the way back, what was refused before is what somebody has accepted to lose.
         """
-        failed = f"(select count(*) from {self.notes} where _changeover_failed is not null)"
+        failed, left = (
+            f"(select count(*) from {self.notes} where _changeover_failed is {what})" for what in ("not null", "null")
+        )
         return f"""\
 do $finish$
 declare
   refused constant bigint := {"0" if self.direction == "up" else failed};
 begin
-  while {self.drain_function}() > 0 loop null; end loop;
+  perform {self.drain_function}(null);
+  if {left} > 0 then
+    raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
+  end if;
   if {failed} > refused then
     raise exception 'rows cannot be carried over' using errcode = 'integrity_constraint_violation';
   end if;
@@ -205,7 +207,7 @@ $co_{self.tag}$"""
 
     def _drain_function(self) -> str:
         return f"""\
-create or replace function {self.drain_function}() returns bigint
+create or replace function {self.drain_function}(bigint) returns bigint
 language plpgsql security definer {self._settings()} as $co_{self.tag}$
 #variable_conflict use_column
 declare
@@ -213,18 +215,22 @@ declare
   done bigint := 0;
 begin
   for note in
-    select * from {self.notes} where _changeover_failed is null order by _changeover_number limit {AT_A_TIME}
+    select * from {self.notes} where _changeover_failed is null order by _changeover_number limit $1
     for update skip locked
   loop
     begin
       -- Each statement sees what was committed before it. The row first, then its image, as applications lock them.
-      perform from {self.source} as a where {self._same("a", "note")} for share;
-      perform from {self.target} as b where {self._its_image("note")} for update;
+      -- What somebody has locked stays noted.
+      perform from {self.source} as a where {self._same("a", "note")} for share skip locked;
+      if not found and exists (select from {self.source} as a where {self._same("a", "note")}) then continue; end if;
+      perform from {self.target} as b where {self._its_image("note")} for update skip locked;
+      if not found and exists (select from {self.target} as b where {self._its_image("note")}) then continue; end if;
       {self._remove("note")};
       {self._put("note")};
       delete from {self.notes} as n where n._changeover_number = note._changeover_number;
     exception
-      when serialization_failure or deadlock_detected or lock_not_available or query_canceled then raise;
+      when lock_not_available then exit;
+      when serialization_failure or deadlock_detected or query_canceled then raise;
       when others then
         update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true
         where n._changeover_number = note._changeover_number;

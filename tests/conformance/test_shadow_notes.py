@@ -1,0 +1,140 @@
+"""What is only noted, because its transaction could not see the shadow, or the shadow refused it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tasks.model.plan import Phase
+from tests.conformance.drive import Connection, Migration
+from tests.conformance.test_shadow_writers import REBUILD, finish, rebuilt, rows
+
+
+@contextmanager
+def strict(url: str) -> Iterator[Connection]:
+    """A transaction that leaves its notes to others; committed at the end."""
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield other
+
+
+def notes(conn: Connection) -> str:
+    """Return the table of notes of the way to the shadow."""
+    (found,) = conn.execute(
+        "select format('%I.%I', relnamespace::regnamespace::text, relname) from pg_class"
+        " where relname = '_changeover_notes' and relnamespace::regnamespace::text like '%new%'"
+    ).fetchall()
+    return str(found[0])
+
+
+def noted(conn: Connection) -> int:
+    """Count them."""
+    return int(rows(conn, f"select count(*) from {notes(conn)}")[0][0])
+
+
+def test_a_row_that_is_gone_and_only_noted_to_be_is_no_duplicate(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, u text unique); insert into t values (1, 'x'), (3, 'z')"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL)
+    with strict(url) as other:
+        other.execute("delete from t where u = 'x'")
+    conn.execute("insert into t values (2, 'x')")
+    assert noted(conn) == 1
+    finish(migration)
+    assert rows(conn) == [(2, "x"), (3, "z")]
+
+
+def test_a_row_that_goes_while_the_index_is_built_is_no_duplicate(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, u text unique); insert into t values (1, 'x'), (3, 'z')"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL)
+    with psycopg.connect(url) as old, psycopg.connect(url, autocommit=True) as look:
+        # The build waits for it before it looks at a row.
+        old.execute("insert into t values (4, 'y')")
+        build = threading.Thread(target=migration.run, args=(Phase.INDEX,))
+        build.start()
+        while not rows(look, "select from pg_stat_progress_create_index where phase like 'waiting for writers%'"):
+            time.sleep(0.05)
+        with strict(url) as other:
+            other.execute("delete from t where u = 'x'")
+        look.execute("insert into t values (2, 'x')")
+        old.commit()
+        build.join()
+    finish(migration)
+    assert rows(conn) == [(2, "x"), (3, "z"), (4, "y")]
+
+
+def test_the_copy_meets_a_row_that_is_gone_and_only_noted_to_be(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, u int not null unique); insert into t values (7, 1), (8, 3)"
+    conn.execute(schema.encode())
+    migration = Migration(url, REBUILD, strategy="shadow_table", backfill={"key": {"t": ["u"]}}, batch_rows=1)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    # Brought by dual write, ahead of the copy.
+    conn.execute("update t set u = u where id = 7")
+    with strict(url) as other:
+        other.execute("delete from t where id = 7")
+    conn.execute("insert into t values (7, 2)")
+    finish(migration)
+    assert rows(conn) == [(7, 2), (8, 3)]
+
+
+def test_a_row_that_is_locked_keeps_no_other_waiting(conn: Connection, url: str) -> None:
+    """Its note stays, and is carried with the next; a transaction of ours waits for no row."""
+    schema = "create table t (id int primary key, a text); insert into t select i, 'x' from generate_series(1, 50) i"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    with strict(url) as other:
+        other.execute("update t set a = 'y'")
+    with psycopg.connect(url) as other:
+        other.execute("select from t where id = 3 for update")
+        started = time.monotonic()
+        migration.run(Phase.RECONCILE)
+        assert time.monotonic() - started < 10, "it waited for the row"
+        assert noted(conn) == 2, "the row before and after"
+    finish(migration)
+    assert rows(conn, "select distinct a from t") == [("y",)]
+
+
+def test_writers_that_note_without_end_do_not_keep_the_run(conn: Connection, url: str) -> None:
+    """It stops when a call finds little to do; the swap carries the rest under its locks."""
+    schema = "create table t (id int primary key, n int); insert into t select i, 0 from generate_series(1, 50) i"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    over = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(url) as other:
+            other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            while not over.is_set():
+                other.execute("update t set n = n + 1")
+                other.commit()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        started = time.monotonic()
+        migration.run(Phase.RECONCILE)
+        assert time.monotonic() - started < 20, "it went on for as long as they wrote"
+    finally:
+        over.set()
+        writer.join()
+    finish(migration)
+    total = rows(conn, "select sum(n) from t")
+    migration.roll_back()
+    assert rows(conn, "select sum(n) from t") == total
+
+
+def test_a_note_that_somebody_has_locked_is_not_passed_over_by_the_swap(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, "create table t (id int primary key, a text); insert into t values (1, 'x')")
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    with strict(url) as other:
+        other.execute("update t set a = 'y'")
+    with psycopg.connect(url) as other:
+        assert noted(other) == 2
+        other.execute(f"select from {notes(other)} for update".encode())
+        assert migration.blocked_swap()
+    finish(migration)
+    assert rows(conn) == [(1, "y")]
