@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
 from tasks.engines.mysql.address import SCHEMES as MYSQL
-from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
 from tasks.engines.session import Session
@@ -23,6 +23,9 @@ from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
 from tasks.model.plan import Plan
+
+if TYPE_CHECKING:
+    from tasks.engines.mysql.engine import MariaEngine
 
 
 class Run(Record):
@@ -91,7 +94,11 @@ def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> 
             where=f"profile {profile.name}, databases.{database}",
             hint="Use a URL that starts with postgresql:// or mysql://.",
         )
-    engine = MariaEngine if url.startswith(MYSQL) else PostgresEngine
+    engine: type[PostgresEngine | MariaEngine] = PostgresEngine
+    if url.startswith(MYSQL):
+        import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
+
+        engine = maria.MariaEngine
     return engine(
         url=url, database=profile.databases[database], limits=profile.limits, migration=migration, run_id=run_id
     )

@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import psycopg
-import pymysql
 
+from tasks.engines.mysql.driver import driver_error
 from tasks.model.errors import ChangeoverError
 from tasks.model.names import quote
+
+if TYPE_CHECKING:
+    from pymysql.err import MySQLError
+
+    Trouble = psycopg.Error | MySQLError | ChangeoverError
 
 _QUOTES = "\"'«»„“”‚‘’"
 _LOST = "the connection to the database failed or was lost"
 
 
-Trouble = psycopg.Error | pymysql.err.MySQLError | ChangeoverError
-
-
-def describe(error: Trouble, *, own: str, values_in_reports: bool) -> str:
+def describe(error: "Trouble", *, own: str, values_in_reports: bool) -> str:
     """Return SQLSTATE and message of an error.
 
     Without `values_in_reports` nothing remains of it that could come from a row: what is quoted, and words
@@ -25,7 +28,7 @@ def describe(error: Trouble, *, own: str, values_in_reports: bool) -> str:
     """
     if isinstance(error, ChangeoverError):
         return error.what
-    if isinstance(error, pymysql.err.MySQLError):
+    if not isinstance(error, psycopg.Error):
         # Its texts quote values.
         return f"the server said {error.args[0] if error.args else 'nothing'}"
     if error.sqlstate is None:
@@ -38,11 +41,11 @@ def describe(error: Trouble, *, own: str, values_in_reports: bool) -> str:
     return f"{error.sqlstate} {_without_values(message, own, names=error.sqlstate.startswith('42'))}".rstrip()
 
 
-def trouble(error: BaseException) -> Trouble | None:
+def trouble(error: BaseException) -> "Trouble | None":
     """Return what the database, or the way to it, had to say in a chain of causes; None if nothing."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, psycopg.Error | pymysql.err.MySQLError | ChangeoverError):
+        if isinstance(seen, (psycopg.Error, driver_error(), ChangeoverError)):
             return seen
         seen = seen.__cause__ or seen.__context__
     return None

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
-import pymysql
 import typer
 
 from flows.terminal import err, print_json
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.postgresql.address import redact
 from tasks.engines.protocol import Engine
-from tasks.engines.translate import DRIVER
+from tasks.engines.translate import driver_errors
 from tasks.ledger.state import MigrationSummary, listing
 from tasks.ledger.steps import step_records
 from tasks.model.errors import ChangeoverError, DataChanged
@@ -56,7 +56,7 @@ class Witness:
             return None
         try:
             now = _look(self._engine, self._migration).summary
-        except (ChangeoverError, *DRIVER):
+        except (ChangeoverError, *driver_errors()):
             return None
         return now.state if now else None
 
@@ -66,7 +66,7 @@ class Witness:
             return DataChanged.NO
         try:
             now = _look(self._engine, self._migration)
-        except (ChangeoverError, *DRIVER):
+        except (ChangeoverError, *driver_errors()):
             return DataChanged.UNKNOWN
         return _verdict(self._migration, self._before, now)
 
@@ -146,7 +146,7 @@ def _of(error: ChangeoverError) -> dict[str, object]:
 def _surprise(error: BaseException) -> dict[str, object]:
     """Name an error that nobody foresaw. PostgreSQL's own detail is left out: it quotes rows."""
     kind = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}"
-    if isinstance(error, pymysql.err.MySQLError):
+    if isinstance(error, driver_error()):
         # Its texts quote values.
         what = f"{kind}: the server said {error.args[0] if error.args else 'nothing'}"
     elif isinstance(error, psycopg.Error):

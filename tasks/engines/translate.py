@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import psycopg
-import pymysql
 
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.translate import translated as of_mysql
 from tasks.engines.postgresql.translate import translated as of_postgresql
 
-DRIVER: Final = (psycopg.Error, pymysql.err.MySQLError)
-"""What drivers raise."""
+
+def driver_errors() -> tuple[type[psycopg.Error], type[Exception]]:
+    """Return what drivers raise, for `except`."""
+    return psycopg.Error, driver_error()
 
 
 @contextmanager
@@ -22,5 +23,5 @@ def in_our_words(where: str) -> Iterator[None]:
     except psycopg.Error as error:
         # None: details and contexts of PostgreSQL show values of rows, and Prefect logs whatever is chained.
         raise of_postgresql(error, where) from None
-    except pymysql.err.MySQLError as error:
+    except driver_error() as error:
         raise of_mysql(error, where) from None

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pymysql
 
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import code_of
 from tasks.ledger import audit
 from tasks.ledger._session import (
     Connection,
@@ -117,8 +118,8 @@ def _install_on_maria(conn: MariaSession, actor: str, wanted: int) -> None:
         with conn.transaction():
             if _version(conn) != wanted:
                 _record(conn, actor, present, wanted)
-    except pymysql.err.OperationalError as error:
-        if error.args[0] not in (1044, 1142, 1227, 1370, 1419):
+    except driver_error() as error:
+        if code_of(error) not in (1044, 1142, 1227, 1370, 1419):
             raise
         raise PreflightError(
             "the user may not create the ledger",

@@ -4,16 +4,16 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
-
-import pymysql
-from pymysql.constants import SERVER_STATUS
-from pymysql.cursors import Cursor, DictCursor
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from tasks.engines.mysql.address import options, where
 from tasks.engines.mysql.dialect import Dialect, dialect_of
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.transient import refusal
 from tasks.model.errors import StepError
+
+if TYPE_CHECKING:
+    import pymysql
 
 SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 """Strict, so that nothing is shortened in silence. Zero dates pass: they may be in tables that are only copied."""
@@ -54,6 +54,8 @@ class MariaSession:
     @property
     def in_transaction(self) -> bool:
         """What the server said with its last answer."""
+        from pymysql.constants import SERVER_STATUS  # noqa: PLC0415 - see driver
+
         # The types of PyMySQL leave it out.
         return bool(self._raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)  # type: ignore[attr-defined]
 
@@ -65,6 +67,8 @@ class MariaSession:
 
     def execute(self, query: Any, params: Any = None, *, by_name: bool = False) -> Any:
         """Run a statement; raises StepError when the server warns of what it did."""
+        from pymysql.cursors import Cursor, DictCursor  # noqa: PLC0415 - see driver
+
         cursor = self._raw.cursor(DictCursor if by_name else Cursor)
         cursor.execute(self.dialect.spoken(str(query)), params)
         if cursor.warning_count:
@@ -104,6 +108,8 @@ class MariaSession:
 
 def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -> MariaSession:
     """Open a session. Raises ProfileError for a URL that cannot be read, UnreachableError, PreflightError."""
+    import pymysql  # noqa: PLC0415 - see driver
+
     seconds = max(1, -(-lock_timeout_ms // 1000))
     settings = (
         f"set session sql_mode = '{SQL_MODE}', time_zone = '+00:00', lock_wait_timeout = {seconds},"
@@ -114,7 +120,7 @@ def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -
             **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=settings,
             program_name="changeover",
         )  # fmt: skip
-    except pymysql.err.MySQLError as error:
+    except driver_error() as error:
         failed = refusal(error, where(url))
     else:
         session = MariaSession(raw, where(url))

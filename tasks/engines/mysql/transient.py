@@ -1,15 +1,18 @@
 """Which errors of MariaDB pass by themselves, and why a server did not let us in."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pymysql
 import tenacity
 
 from profiles.model import Limits
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.retrying import OnRetry, Passing
 from tasks.engines.retrying import retrying as again
 from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
 from tasks.model.errors import ChangeoverError, PreflightError
+
+if TYPE_CHECKING:
+    from pymysql.err import MySQLError
 
 LOCKED: Final = frozenset({1205, 1213, 1969, 3024})
 """lock wait timeout, deadlock, max_statement_time, and MySQL's max_execution_time."""
@@ -32,9 +35,7 @@ _REFUSED: Final[dict[int, tuple[type[ChangeoverError], str, str]]] = {
 def code_of(error: BaseException) -> int | None:
     """Return the server's or the client's number of an error; None for others."""
     inner = getattr(error, "orig", None) or error
-    if isinstance(inner, pymysql.err.InterfaceError):
-        return 0
-    if isinstance(inner, pymysql.err.MySQLError) and inner.args and isinstance(inner.args[0], int):
+    if isinstance(inner, driver_error()) and inner.args and isinstance(inner.args[0], int):
         return inner.args[0]
     return None
 
@@ -45,7 +46,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, UnreachableError | TooManyConnectionsError) or code in LOCKED or code in LOST
 
 
-def refusal(error: pymysql.err.MySQLError, place: str) -> ChangeoverError:
+def refusal(error: "MySQLError", place: str) -> ChangeoverError:
     """Turn the error of a failed connection into ours, without what it quotes."""
     code = code_of(error) or 0
     kind, what, hint = _REFUSED.get(

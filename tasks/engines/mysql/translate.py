@@ -1,11 +1,12 @@
 """Errors of PyMySQL in our words: numbers, never texts, which quote values of rows."""
 
-from typing import Final
-
-import pymysql
+from typing import TYPE_CHECKING, Final
 
 from tasks.engines.mysql.transient import code_of, is_transient
 from tasks.model.errors import ChangeoverError, DataChanged, StepError, TransientError
+
+if TYPE_CHECKING:
+    from pymysql.err import MySQLError
 
 _HINTS: Final = {
     1021: "Make room on the disk of the server, then run again.",
@@ -16,7 +17,7 @@ _HINTS: Final = {
 }
 
 
-def translated(error: pymysql.err.MySQLError, where: str) -> ChangeoverError:
+def translated(error: "MySQLError", where: str) -> ChangeoverError:
     """Return our error for one of the driver."""
     code = code_of(error) or 0
     what = f"the server said {code}: {type(error).__name__}"
