@@ -167,7 +167,8 @@ def test_a_value_that_cannot_be_carried_keeps_nobody_waiting(filled: Migration, 
 def test_truncate_and_many_rows(filled: Migration, conn: Connection, url: str) -> None:
     """More than one commit carries: the rest follows with the next ones, and at the swap."""
     with applications(url, 1) as (a,):
-        a.execute("truncate s")
+        a.execute("insert into t (id, v) values (0, 'belongs to none')")
+        a.execute("truncate s; delete from t where id = 0")
         assert conn.execute("select count(*) from t where v is not null").fetchone() == (0,)
         a.execute("insert into s select i, 'm' || i from generate_series(1, 500) i")
         a.execute("insert into t (id, s_id) select i, i from generate_series(10, 500) i")
@@ -177,6 +178,17 @@ def test_truncate_and_many_rows(filled: Migration, conn: Connection, url: str) -
     filled.run(Phase.CONSTRAIN, Phase.SWAP)
     assert waiting(conn) == 0
     assert conn.execute("select count(*) from t join s on s.id = t.s_id and s.v = t.v").fetchone() == (500,)
+
+
+def test_a_row_that_belongs_to_none_any_more_has_nothing(filled: Migration, conn: Connection) -> None:
+    """As after ON DELETE SET NULL: the gate asks that a row has only what its row of s says."""
+    conn.execute("insert into t (id, s_id) values (103, 3)")
+    conn.execute("update t set s_id = null where id = 3")
+    assert values(conn, 3) == ["v3", "v3"]
+    filled.pass_gate("before_swap")
+    filled.run(Phase.CONSTRAIN)
+    filled.swap()
+    assert conn.execute("select v from t where id = 3").fetchone() == (None,)
 
 
 def test_children_that_differ_keep_a_rollback_from_choosing(filled: Migration, conn: Connection, url: str) -> None:
@@ -204,7 +216,10 @@ def test_a_copy_follows_and_touches_no_other(conn: Connection, url: str) -> None
         b.execute("update t set v = 'mine' where id = 102")
         a.execute("commit")
         b.execute("update s set v = 'x' where id = 2")
+        b.execute("update t set s_id = null where id = 3; insert into t (id, v) values (103, 'mine')")
     assert [values(conn, key) for key in (1, 2)] == [["v1", "v1", "v1"], ["x", "x", "x"]]
+    assert conn.execute("select id, v from t where s_id is null order by id").fetchall() == [(3, None), (103, None)]
+    migration.pass_gate("after_swap")
     assert waiting(conn) == 0
 
 

@@ -96,11 +96,13 @@ end""",
             f"update {self.outbox.table} set key = {side.row_key('new')} where key = {side.row_key('old')}"
             f" and kind in ({mine}) and writer = pg_catalog.pg_current_xact_id();"
         )
+        tied = " and ".join(f"{value} is not null" for value in self.target.values("t"))
         emptied = (
             f"insert into {self.outbox.table} (kind, {', '.join(self.outbox.links)})"
             f" select distinct 's', {', '.join(self.target.values('t'))} from {self.target.real} as t"
-            f" where {self.target.value('t')} is not null;"
+            f" where {self.target.value('t')} is not null and {tied};"
         )
+        same = " and ".join(f"x.{quote(column)} = new.{quote(column)}" for column in side.key)
         return template.format(
             **notes,
             s_old=self.outbox.note("s", old, "null"),
@@ -109,6 +111,9 @@ end""",
             column_changed=side.changed((side.column,)),
             link_changed=side.changed(side.link),
             is_null=f"{side.value('new')} is null",
+            unlinked=" or ".join(f"{value} is null" for value in new),
+            clear=f"update {side.real} as x set {quote(side.column)} = null"
+            f" where {same} and {side.value('x')} is not null;",
         )
 
     def _carry(self, *, swapped: bool) -> str:
@@ -260,6 +265,8 @@ begin
     {t_new}
   elsif {link_changed} then
     {s_new}
+    -- No note can tell of a row that belongs to none; the row itself is locked already.
+    if {unlinked} then {clear} end if;
   else
     {rekey}
   end if;
@@ -285,5 +292,6 @@ end"""
 _COPY = """\
 begin
   {f_new}
+  if {unlinked} then {clear} end if;
   return null;
 end"""
