@@ -6,13 +6,15 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from dataclasses import replace
+from time import perf_counter, process_time
 
 import psycopg
 
 from benchmarks.result import Result, Sizes, ratio, spread
-from benchmarks.server import template
+from benchmarks.server import Meter, Usage, template
 from benchmarks.surroundings import Surroundings
 from validations.parity.compare import Table, compare
 from validations.parity.report import Comparison, Verdict
@@ -36,45 +38,46 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     with template(place.postgres, sizes.rows, indexed=False) as name:
         url = place.postgres.url_of(name)
         _twin(url)
-        raw, equal, theirs, different = _rounds(url, sizes)
-    raws = f"the sums of hash_record_extended, which are blind to a sign, of both tables at once: {spread(raw)}"
+        raw, equal, theirs, different = _rounds(place, url, sizes)
+    raws = f"the sums of hash_record_extended, which are blind to a sign, of both tables at once: {_told(raw)}"
     results = [
         Result(
             name="parity_equal",
-            measured=ratio(equal, raw),
+            measured=ratio(_cpu(equal), _cpu(raw)),
             goal=1.3,
             unit="x",
-            detail=f"two equal tables of {sizes.rows:,} rows: {spread(equal)}; {raws}",
+            detail=f"two equal tables of {sizes.rows:,} rows; processor time of server and client: {_told(equal)}; "
+            f"{raws}",
         ),
         Result(
             name="parity_differences",
-            measured=ratio(different, raw),
+            measured=ratio(_cpu(different), _cpu(raw)),
             goal=2.0,
             unit="x",
-            detail=f"{_PLANTED} rows differ, all named, with their columns: {spread(different)}; {raws}",
+            detail=f"{_PLANTED} rows differ, all named, with their columns: {_told(different)}; {raws}",
         ),
     ]
     if theirs:
-        detail = f"two equal tables: ours {spread(equal)}, reladiff {spread(theirs)}"
-        measured = ratio(equal, theirs)
+        detail = f"two equal tables, wall: ours {spread(_wall(equal))}, reladiff {spread(theirs)}"
+        measured = ratio(_wall(equal), theirs)
         results.append(Result(name="parity_reladiff", measured=measured, goal=0.25, unit="x", detail=detail))
     return [*results, _memory(place, sizes)]
 
 
-def _rounds(url: str, sizes: Sizes) -> tuple[list[float], list[float], list[float], list[float]]:
+def _rounds(place: Surroundings, url: str, sizes: Sizes) -> tuple[list[Usage], list[Usage], list[float], list[Usage]]:
     raw, equal, theirs, different = [], [], [], []
     program = os.environ.get(PROGRAM) or shutil.which("reladiff")
     _raw(url)
     for _ in range(sizes.rounds):
-        raw.append(_raw(url))
-        equal.append(_timed(url, 0))
+        raw.append(_taken(place, lambda: _raw(url)))
+        equal.append(_taken(place, lambda: _expect(url, 0)))
         if program:
             theirs.append(_reladiff(program, url))
     with psycopg.connect(url, autocommit=True) as conn:
         step = sizes.rows // _PLANTED
         conn.execute(f"update orders_new set note = 'planted' where id % {step} = 1".encode())
     for _ in range(sizes.rounds):
-        different.append(_timed(url, _PLANTED))
+        different.append(_taken(place, lambda: _expect(url, _PLANTED)))
     return raw, equal, theirs, different
 
 
@@ -84,27 +87,41 @@ def _twin(url: str) -> None:
             conn.execute(statement.encode())
 
 
-def _raw(url: str) -> float:
+def _taken(place: Surroundings, ask: Callable[[], None]) -> Usage:
+    """Measure the processor time of the server and of this process."""
+    own, meter = process_time(), Meter(place.postgres.pid)
+    ask()
+    usage = meter.taken()
+    return replace(usage, cpu=usage.cpu + process_time() - own)
+
+
+def _cpu(usages: list[Usage]) -> list[float]:
+    return [usage.cpu for usage in usages]
+
+
+def _wall(usages: list[Usage]) -> list[float]:
+    return [usage.wall for usage in usages]
+
+
+def _told(usages: list[Usage]) -> str:
+    return f"{spread(_cpu(usages))}, wall {spread(_wall(usages))}"
+
+
+def _raw(url: str) -> None:
     def ask(table: str) -> object:
         with psycopg.connect(url, autocommit=True) as conn:
             return conn.execute(_RAW.format(table).encode()).fetchone()
 
-    started = perf_counter()
     with ThreadPoolExecutor(max_workers=2) as pool:
         a, b = pool.map(ask, ("orders", "orders_new"))
-    taken = perf_counter() - started
     if a != b:
         raise RuntimeError("the tables are not equal")
-    return taken
 
 
-def _timed(url: str, expected: int) -> float:
-    started = perf_counter()
+def _expect(url: str, expected: int) -> None:
     found = compare_orders(url)
-    taken = perf_counter() - started
     if len(found.differences) != expected or (found.verdict is Verdict.EQUAL) != (expected == 0):
         raise RuntimeError(f"{len(found.differences)} rows differ and not {expected}")
-    return taken
 
 
 def compare_orders(url: str) -> Comparison:
