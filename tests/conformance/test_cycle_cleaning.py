@@ -88,6 +88,10 @@ def test_there_and_back_again(case: Case, conn: Connection, url: str) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "not a text": (clean("p_id", rules=["trim"]), "p_id is of the type integer", "alter_column"),
     "NULL where there is none": (clean("C d", rules=["empty_to_null"]), "NOT NULL, and a rule would make NULLs", "that rule"),
+    "a check that refuses what was cleaned": (
+        clean("e", rules=["empty_to_null", "trim"], check="e_clean"), "the rules make '' of ' '", "cleaning twice"),
+    "a check that refuses what was replaced": (
+        clean("e", rules=["lower"], values={"50%": "Half"}, check="e_clean"), "the rules make 'Half' of '50%'", "cleaning twice"),
     "orphans that cannot be NULL": (
         operation("create_constraint", table="t", name="f", type="foreign_key", columns=["n"], orphans="set_null",
                   references={"table": "p", "columns": ["id"]}), "orphans could not become NULL", "Correct or delete"),

@@ -121,6 +121,7 @@ def test_the_position_of_a_serial_goes_over_and_comes_back(conn: Connection, url
     conn.execute(SCHEMA)
     conn.execute("select setval('s_id_seq', 1000)")
     migration = swapped(url, alter("s", "id", "ALWAYS"))
+    assert [one.rule for one in migration.findings] == ["SAF-15"]
     assert drawn(conn, "insert into s (a) values (1)") == 1003
     migration.roll_back()
     assert drawn(conn, "insert into s (a) values (1)") == 1006

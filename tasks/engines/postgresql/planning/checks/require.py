@@ -5,6 +5,7 @@ import difflib
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.model.catalogue import Column
 from tasks.model.errors import SpecError
+from tasks.model.operations import DropColumn
 
 
 def existing_column(draft: TableDraft, name: str, where: str) -> Column:
@@ -22,6 +23,22 @@ def existing_column(draft: TableDraft, name: str, where: str) -> Column:
             hint="Put one of the two into a migration of its own.",
         )
     return column
+
+
+def fillable(op: DropColumn, column: Column, where: str) -> None:
+    """Refuse a column that nobody would fill once applications no longer write it, and one that fills itself."""
+    if not op.down and not column.nullable and column.default is None and not column.identity:
+        raise SpecError(
+            f"{op.column} is NOT NULL without a default: applications that no longer write it would fail",
+            where=where,
+            hint="Give `down`, an expression that fills it for rows written by the new application.",
+        )
+    if op.down and (column.identity or column.generated is not None):
+        raise SpecError(
+            f"{op.column} is {'an identity' if column.identity else 'a generated'} column, which fills itself",
+            where=f"{where}.down",
+            hint="Leave out `down`.",
+        )
 
 
 def new_column(draft: TableDraft, name: str, where: str) -> None:

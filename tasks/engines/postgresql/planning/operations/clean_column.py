@@ -39,7 +39,25 @@ def draft_clean_column(op: CleanColumn, draft: TableDraft, where: str) -> None:
     alteration = AlterColumn(table=op.table, column=op.column, up=clean, down=name)
     through_new_column(alteration, column, draft, where, held=f"{name} is not distinct from {clean}")
     if op.check is not None:
+        _refuse_restless(op, draft, where)
         add_condition(draft, op.check, f"{name} is not distinct from {clean}", f"{where}.check")
+
+
+def _refuse_restless(op: CleanColumn, draft: TableDraft, where: str) -> None:
+    """Refuse a check that what the rules themselves give would not pass."""
+    samples = ["", " ", *(op.values or {}), *(op.values or {}).values()]
+    given = ", ".join(literal(one) for one in samples)
+    clean = _clean(op, "sample")
+    rows = draft.rehearsal.conn.execute(
+        f"select sample, {clean} from unnest(array[{given}]::text[]) as sample"
+        f" where {_clean(op, f'({clean})')} is distinct from {clean} limit 1".encode()
+    ).fetchall()
+    for before, after in rows:
+        raise SpecError(
+            f"the rules make '{after}' of '{before}', and something else of that: the check would refuse it",
+            where=f"{where}.check",
+            hint="Write the rules and values so that cleaning twice changes nothing more, or leave out the check.",
+        )
 
 
 def _clean(op: CleanColumn, value: str) -> str:

@@ -1,6 +1,6 @@
 """drop_column: the column stays, fed by `down`, until `contract`."""
 
-from tasks.engines.postgresql.planning.checks.require import existing_column
+from tasks.engines.postgresql.planning.checks.require import existing_column, fillable
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.shape import Retired
 from tasks.model.errors import SpecError
@@ -12,18 +12,7 @@ from tasks.model.plan import Finding
 def draft_drop_column(op: DropColumn, draft: TableDraft, where: str) -> None:
     """Retire the column. New applications need not write it, so its NOT NULL is lifted at the swap."""
     column = existing_column(draft, op.column, where)
-    if not op.down and not column.nullable and column.default is None and not column.identity:
-        raise SpecError(
-            f"{op.column} is NOT NULL without a default: applications that no longer write it would fail",
-            where=where,
-            hint="Give `down`, an expression that fills it for rows written by the new application.",
-        )
-    if op.down and (column.identity or column.generated is not None):
-        raise SpecError(
-            f"{op.column} is {'an identity' if column.identity else 'a generated'} column, which fills itself",
-            where=f"{where}.down",
-            hint="Leave out `down`.",
-        )
+    fillable(op, column, where)
     for index in draft.table.indexes:
         if index.primary and op.column in index.columns:
             raise SpecError(

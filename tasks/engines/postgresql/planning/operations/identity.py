@@ -151,6 +151,16 @@ def _from_serial(identity: Identity, column: Column, draft: TableDraft, place: s
             inverse=(keeping_position(owned, options, [*back, *belongings]),),
         )
     )
+    draft.findings.append(
+        Finding(
+            rule="SAF-15",
+            severity="warning",
+            message=f"{sequence.name} is another sequence of the same name from the swap on: an application that calls"
+            " nextval itself, and waits at that moment, fails once",
+            where=place,
+            hint="Let applications leave the number to the column, or try again.",
+        )
+    )
 
 
 def _sequence_of(column: Column, draft: TableDraft, place: str) -> OwnedSequence:

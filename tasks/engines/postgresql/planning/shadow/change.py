@@ -5,6 +5,7 @@ The server then says what every default, index and check looks like afterwards, 
 
 from dataclasses import dataclass, field
 
+from tasks.engines.postgresql.planning.checks.require import fillable
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.model.catalogue import Column, Table
@@ -82,6 +83,12 @@ class Change:
                 where=where,
                 hint="Add it by a spec of its own with `strategy: expand_contract`.",
             )
+        if op.generated is not None or op.drops_identity:
+            raise SpecError(
+                "an identity comes, or goes, without a shadow table",
+                where=f"{where}.generated",
+                hint="Put it into a spec of its own with `strategy: expand_contract`.",
+            )
         name = quote(op.column)
         if column.generated is not None:
             raise SpecError(f"{op.column} is a generated column", where=where, hint="Drop it, and add it again later.")
@@ -127,7 +134,7 @@ class Change:
         self.rehearsal.conn.execute(f"comment on column {self.twin}.{quote(column)} is {value}".encode())
 
     def _drop(self, op: DropColumn, where: str) -> None:
-        self._existing(op.column, where)
+        fillable(op, self._existing(op.column, where), where)
         self._try(where, f"drop column {quote(op.column)}")
         self.dropped.append(op.column)
         if op.down is not None:

@@ -67,7 +67,7 @@ class Exchange:
                 yield f"alter sequence {quote_qualified(sequence.name)} owned by none"
                 if _default(self.leaving, sequence.column) is not None:
                     yield f"alter table {self.real} alter column {quote(sequence.column)} drop default"
-        for name in self._publications():
+        for name in publications(self.conn, self.leaving, self.places):
             yield f"alter publication {quote(name)} drop table {self.real}"
 
     def _attach(self) -> Iterator[str]:
@@ -77,8 +77,8 @@ class Exchange:
         yield from self._policies()
         yield from self._triggers()
         yield from self._dependents()
-        for name, what in self._publications().items():
-            yield f"alter publication {quote(name)} add table {what}"
+        for name, (words, _) in publications(self.conn, self.leaving, self.places).items():
+            yield f"alter publication {quote(name)} add table {self.real}{words}"
 
     def _statistics(self, before: str, after: str) -> Iterator[str]:
         for one in self.leaving.dependents:
@@ -176,17 +176,17 @@ $identity$"""
             elif one.kind == "function":
                 yield one.definition
 
-    def _publications(self) -> dict[str, str]:
-        """What each publication that names the table says of it, in its own words."""
-        found = {}
-        here = printed(self.conn, self.places.schema, self.places.name)
-        for one in self.leaving.dependents:
-            if one.kind != "publication":
-                continue
-            said = re.search(f"for table ({re.escape(here)}.*), publishing", one.definition, re.DOTALL)
-            if said is not None:
-                found[one.name] = said[1]
-        return found
+
+def publications(conn: Connection, table: Table, places: Places) -> dict[str, tuple[str, str]]:
+    """Return what each publication that names the table says of it, after its name, and which writes it sends."""
+    found = {}
+    here = re.escape(printed(conn, places.schema, places.name))
+    pattern = rf"for table {here}(.*?)(?:, for tables in schema [^()]*)?, publishing([a-z ]*)[a-z ,]*$"
+    for one in table.dependents:
+        said = re.search(pattern, one.definition, re.DOTALL) if one.kind == "publication" else None
+        if said is not None:
+            found[one.name] = (said[1], ", ".join(said[2].split()))
+    return found
 
 
 def _foreign_keys(table: Table) -> list[Constraint]:

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 
+import psycopg
+
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.exchange import publications
+from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import bare
+from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Catalogue, Index, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import PreflightError
+from tasks.model.names import quote
 from tasks.model.plan import Finding, TableEstimate
 
 _CARRIED = ("view", "rule", "function", "statistics", "publication", "generated column")
@@ -117,9 +123,10 @@ def of_change(change: Change, new: Table) -> None:
     gone = {*change.dropped, *(c for c in change.altered if not change.widens(c, new))}
     other_type = {*change.dropped, *(c for c in change.altered if table.column(c) != new.column(c))}
     for one in table.dependents:
-        used = {*one.columns} & other_type
-        if used and one.kind in ("view", "function", "rule") and not one.through:
-            raise _refusal(table, f"the {one.kind} {one.name} shows {', '.join(sorted(used))}", one.kind)
+        hard = {"view": other_type, "function": other_type, "rule": other_type, "statistics": {*change.dropped}}
+        used = {*one.columns} & hard.get(one.kind, set())
+        if used and not one.through:
+            raise _refusal(table, f"the {one.kind} {one.name} reads {', '.join(sorted(used))}", one.kind)
     for constraint in table.constraints:
         used = {*constraint.columns} & gone
         if constraint.kind == "foreign key" and used:
@@ -140,6 +147,30 @@ def of_change(change: Change, new: Table) -> None:
         column = new.column(sequence.column)
         if column is None or column.type not in ("smallint", "integer", "bigint"):
             raise _refusal(table, f"{sequence.column} draws from the sequence {sequence.name}", "sequence")
+
+
+def of_publications(change: Change, new: Table, places: Places) -> None:
+    """Refuse a publication that cannot say of the new table what it says of this one. Raises PreflightError."""
+    conn, trial = change.rehearsal.conn, quote("_changeover_publication")
+    column = quote(next(c.name for c in new.columns if c.generated is None))
+    for name, (words, sent) in publications(conn, change.table, places).items():
+        try:
+            with conn.transaction(force_rollback=True):
+                conn.execute(f"create publication {trial} for table {change.twin}{words} with (publish = '{sent}')")
+                # Whether the key of a row is sent is asked only when somebody writes.
+                conn.execute(f"update {change.twin} set {column} = {column} where false")
+                conn.execute(f"delete from {change.twin} where false")
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        except psycopg.Error as error:
+            if is_transient(error):
+                raise
+            reason = error.diag.message_detail or error.diag.message_primary
+            raise PreflightError(
+                f"the publication {name} cannot send the new table: {reason}",
+                where=change.table.full_name,
+                hint="Take the table out of the publication before the migration, and add it again afterwards.",
+            ) from None
 
 
 def _refusal(table: Table, reason: str, kind: str) -> PreflightError:

@@ -81,6 +81,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     changed = twin_of(conn, table, places.new)
     new = carried(table, changed.model_copy(update={"columns": change.in_order(changed.columns)}))
     obstacles.of_change(change, new)
+    obstacles.of_publications(change, new, places)
     if new != table:
         build_twin(conn, new, places.old)
         found = twin_of(conn, new, places.old)
