@@ -20,6 +20,9 @@ def preflight(run: Run) -> int:
     """
     with Boundary(run) as boundary:
         boundary.check()
+        if run.settings.throttle.replica_lag_bytes is not None:
+            # A server that can never know it says so here, and not once a backfill holds back for it.
+            run.engine.lag_bytes(boundary.conn)
     run.engine.check()
     findings = (*run.plan.findings, *run.engine.preflight(run.plan))
     for finding in findings:

@@ -68,6 +68,20 @@ def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover
     assert result.returncode == 2
     assert "no duplicates under the new unique key one_n" in " ".join(result.stderr.split())
     assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
-    other = cli("run", cli.spec("other", WIDEN), "--yes")
-    assert other.returncode == 2
-    assert "strategy: shadow_table" in " ".join(other.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "throttle", "hint"),
+    [
+        ({}, "", "strategy: shadow_table"),
+        ({"strategy": "shadow_table", "gates": {"before_contract": ["checks:all"]}}, "", "Leave `gates` out"),
+        ({"strategy": "shadow_table"}, "[throttle]\nreplica_lag_bytes = 1", "watch probe_latency"),
+    ],
+)
+def test_what_would_not_be_honoured_is_refused(cli: Changeover, more: dict[str, Any], throttle: str, hint: str) -> None:
+    with (cli.folder / "test.toml").open("a") as profile:
+        profile.write(f"\n{throttle}\n")
+    refused = cli("run", cli.spec("other", WIDEN, **more), "--yes")
+    assert refused.returncode == 2
+    assert hint in " ".join(refused.stderr.split())
+    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []

@@ -29,7 +29,7 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
-from tasks.model.errors import StepError
+from tasks.model.errors import PreflightError, StepError
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
@@ -173,8 +173,12 @@ class MariaEngine:
         return run_sessions(_own(conn), migration)
 
     def lag_bytes(self, conn: Session) -> int | None:  # noqa: ARG002
-        """Return None: a primary of MariaDB does not know how far its replicas are."""
-        return None
+        """Refuse: a primary of MariaDB does not know how far its replicas are."""
+        raise PreflightError(
+            "throttle.replica_lag_bytes cannot be honoured: a primary of MariaDB does not know the lag of its replicas",
+            where=self.address,
+            hint="Leave it out of the profile, and watch probe_latency.",
+        )
 
     def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
         """Return the latency of a read by key."""
