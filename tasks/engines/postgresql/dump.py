@@ -34,9 +34,9 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
     with conn.transaction():
         conn.execute("set transaction isolation level repeatable read read only")
         conn.execute("set local statement_timeout = 0; set local row_security = off")
-        rows, total = digest(conn, f"(select {select} from {relation})")
-        sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
         types = _types(conn, select, relation)
+        rows, total = digest(conn, _plain(f"select {select} from {relation}", types))
+        sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
     record = DumpRecord(
         table=target.table,
         columns=target.columns or _names(conn, relation),
@@ -74,13 +74,21 @@ def _selection(conn: Connection, target: DumpTarget, swapped: bool) -> tuple[str
 
 
 def _types(conn: Connection, select: str, relation: str) -> list[str]:
-    """Types without modifiers: binary COPY carries values as they are."""
+    """Types without modifiers, of a domain the one beneath it: binary COPY carries values as they are."""
     cursor = conn.execute(f"select {select} from {relation} limit 0")
     oids = [column.type_code for column in cursor.description or ()]
     rows = conn.execute(
         "select format_type(o, -1) from unnest(%s::oid[]) with ordinality as t (o, n) order by n", (oids,)
     )
     return [str(row[0]) for row in rows]
+
+
+def _plain(select: str, types: list[str]) -> str:
+    """The rows with these types: the bytes of a row name the types of its columns."""
+    names = [f"c{number}" for number in range(len(types))]
+    shown = ", ".join(f"{name}::{type_name}" for name, type_name in zip(names, types, strict=True))
+    listed = f"({', '.join(names)})" if names else ""
+    return f"(select {shown} from ({select}) as dumped {listed})"
 
 
 def _write(conn: Connection, statement: str, file: Path) -> str:
