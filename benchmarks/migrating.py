@@ -27,10 +27,9 @@ from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING  # noq
 from tasks.expand import expand  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
-from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Plan, Reconcile  # noqa: E402
+from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Plan, Reconcile, only_for_rollback  # noqa: E402
 from tasks.preflight import preflight  # noqa: E402
 from tasks.run import Run, new_run_id  # noqa: E402
-from tasks.steps import only_for_rollback  # noqa: E402
 from validations import gates  # noqa: E402
 from validations.checks import Gate  # noqa: E402
 from validations.context import context  # noqa: E402

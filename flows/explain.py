@@ -20,10 +20,10 @@ from tasks.model.plan import (
     ShortTransaction,
     Step,
     Validation,
+    only_for_rollback,
 )
 from tasks.model.status import StepRecord, StepState
 from tasks.model.step_costs import locks_of, rows_of
-from tasks.steps import only_for_rollback
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
 

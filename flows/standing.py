@@ -12,9 +12,8 @@ from tasks.ledger.cursors import Totals, progress
 from tasks.ledger.gates import GateRecord, count_rejections, last_gate
 from tasks.ledger.state import MigrationRecord, load
 from tasks.ledger.steps import step_records
-from tasks.model.plan import Backfill, Copy, Phase, Plan, Step
+from tasks.model.plan import Backfill, Copy, Phase, Plan, Step, only_for_rollback
 from tasks.model.status import MigrationState, Progress, StepRecord, StepState
-from tasks.steps import only_for_rollback
 
 _S = MigrationState
 UNDER_WAY = (_S.RUNNING, _S.SWAPPED, _S.CONTRACTING, _S.ROLLING_BACK)

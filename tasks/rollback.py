@@ -5,11 +5,11 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Requirement, Step
+from tasks.model.plan import Requirement, Step, only_for_rollback
 from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
 from tasks.run import Run, say
-from tasks.steps import only_for_rollback, revert_step
+from tasks.steps import revert_step
 
 BEGUN = (StepState.DONE, StepState.RUNNING)
 

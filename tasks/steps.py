@@ -8,7 +8,7 @@ from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, step_records
-from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Reconcile, Step
+from tasks.model.plan import Phase, Step, only_for_rollback
 from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
 
@@ -64,14 +64,6 @@ def revert_step(run: Run, step: Step) -> None:
     """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody."""
     say(f"roll back: {step.undo or step.title}")
     run.engine.revert(step, journal_of(run, step, StepState.UNDONE, None))
-
-
-def only_for_rollback(step: Step) -> bool:
-    """Tell whether a step does nothing going forward: it prepares or finishes a rollback."""
-    action = step.action
-    if isinstance(action, ConcurrentIndex):
-        return action.build_on == "inverse"
-    return not isinstance(action, Backfill | Copy | Reconcile) and not action.forward and step.key != "swap/all"
 
 
 def record_of(run: Run, step: Step) -> StepRecord:

@@ -232,6 +232,14 @@ class Step(Record):
     action: Action
 
 
+def only_for_rollback(step: Step) -> bool:
+    """Tell whether a step does nothing going forward: it prepares or finishes a rollback."""
+    action = step.action
+    if isinstance(action, ConcurrentIndex):
+        return action.build_on == "inverse"
+    return not isinstance(action, Backfill | Copy | Reconcile) and not action.forward and step.key != "swap/all"
+
+
 class Comparison(Record):
     """An equality that must hold for every row before the swap.
 

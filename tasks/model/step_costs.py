@@ -12,12 +12,15 @@ from tasks.model.plan import (
     ShortTransaction,
     Step,
     Validation,
+    only_for_rollback,
 )
 
 
 def locks_of(step: Step) -> tuple[Lock, ...]:
     """Return the table locks that a step takes on the way forward."""
     locks: tuple[Lock, ...]
+    if only_for_rollback(step):
+        return ()
     match step.action:
         case ShortTransaction() as action:
             locks = action.locks
@@ -45,7 +48,7 @@ def _both(action: Copy) -> tuple[Lock, ...]:
 
 def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
-    if isinstance(step.action, ShortTransaction | SelfCommitting):
+    if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting):
         return None
     table = step.action.table.replace('"', "")
     return next((size.rows for size in plan.estimates if size.table == table), None)

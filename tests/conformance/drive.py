@@ -17,10 +17,9 @@ from tasks.ledger.steps import begin_step, finish_step, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Backfill, Copy, Finding, Phase, Plan, Step
+from tasks.model.plan import Backfill, Copy, Finding, Phase, Plan, Step, only_for_rollback
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
-from tasks.steps import only_for_rollback
 from validations import gates
 from validations.checks import Gate
 from validations.scans import scans

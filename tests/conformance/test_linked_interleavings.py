@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
@@ -206,7 +207,10 @@ def test_children_that_differ_keep_a_rollback_from_choosing(filled: Migration, c
 def test_a_copy_follows_and_touches_no_other(conn: Connection, url: str) -> None:
     """What is written into a copy is overwritten; a row that is inserted leaves the rows beside it alone."""
     conn.execute(SCHEMA.encode())
-    migration = Migration(url, [{"denormalize": {**MOVE[0]["move_column"]}}])
+    copy = [{"denormalize": MOVE[0]["move_column"]}]
+    with pytest.raises(ChangeoverError, match=r"no valid unique index on \(n\)"):
+        Migration(url, copy, backfill={"key": {"t": ["n"]}}).begin()
+    migration = Migration(url, copy)
     migration.begin()
     migration.before_swap()
     migration.swap()

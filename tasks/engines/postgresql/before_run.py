@@ -134,15 +134,36 @@ def _all_fit(conn: Connection, plan: Plan, one: Conversion) -> bool:
     """Try all rows at the speed of the server; False is only a suspicion."""
     value = f"({one.expression}\n)"
     cut = f", bool_or({value}::pg_catalog.text is distinct from ({value}::{one.type})::pg_catalog.text)"
-    asked = f"count({value}::{one.type}){cut if _CUT.search(one.type) else ', false'}"
     try:
         with _asking(conn, plan):
+            asked = f"count({value}::{one.type}){cut if _cuts(conn, one.type) else ', false'}"
             row = conn.execute(f"select {asked} from {one.relation} as {quote(one.alias)}").fetchone()
     except psycopg.Error as error:
         if is_transient(error) or isinstance(error, psycopg.errors.QueryCanceled):
             raise
         return False
     return row is not None and not row[1]
+
+
+def _cuts(conn: Connection, type_name: str) -> bool:
+    """Tell whether a cast to the type, or to what a domain is made of, cuts a value to size."""
+    beneath = conn.execute(
+        """
+        with recursive beneath (oid, name) as (
+          select to_regtype(%s)::oid, %s::text
+          union all
+          select found.oid, format_type(found.oid, found.modifier)
+          from beneath join pg_catalog.pg_type t on t.oid = beneath.oid
+          cross join lateral (
+            select t.typbasetype, t.typtypmod where t.typtype = 'd'
+            union all select t.typelem, -1 where t.typcategory = 'A' and t.typtype <> 'd'
+          ) as found (oid, modifier)
+        )
+        select name from beneath
+        """,
+        (type_name, type_name),
+    ).fetchall()
+    return any(_CUT.search(row[0]) for row in beneath)
 
 
 def _refusal(one: Conversion) -> str:

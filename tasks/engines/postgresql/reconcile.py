@@ -14,11 +14,11 @@ from tasks.engines.journal import Journal
 from tasks.engines.postgresql.backfill import prepare
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.drain import drain
-from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
+from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch, last_key
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
-from tasks.model.plan import Copy, Notes, Reconcile
+from tasks.model.plan import Copy, Notes, Reconcile, differing
 
 MOST = 1000
 """As many keys are carried over in one transaction."""
@@ -41,10 +41,8 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     # What was refused once may have been corrected since.
     conn.execute(f"update {_notes(action).table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
-    compared, repaired = 0, 0
-    for walk, differing in ((action.copy_of, _differing), (_backwards(action.copy_of), _superfluous)):
-        rows, mended = _walk(conn, action, walk, differing, limits, journal)
-        compared, repaired = compared + rows, repaired + mended
+    compared, repaired = _walk(conn, action, action.copy_of, _differing, limits, journal)
+    repaired += _walk(conn, action, _backwards(action.copy_of), _superfluous, limits, journal)[1]
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     _refuse_leftovers(conn, action)
     conn.execute(f"analyze {action.copy_of.target}")
@@ -66,10 +64,12 @@ def _walk(
     size, compared, repaired = FIRST_ROWS, 0, 0
     while high is not None and position != high:
         journal.between()
-        end = end_of_batch(conn, walk, position, high, size) or high
+        end = end_of_batch(conn, walk, position, high, size)
+        rows = size if end is not None else count(conn, walk, position, high)
+        end = end or high
         started = time.monotonic()
         repaired += _one_range(conn, action, find, condition(walk, position, end), limits, journal)
-        compared += size
+        compared += rows
         size = next_size(size, (time.monotonic() - started) * 1000, limits)
         position = end
     return compared, repaired
@@ -149,7 +149,7 @@ def _differing(conn: Connection, action: Reconcile, where: str) -> list[Key]:
     known = " and ".join(f"n.{quote(column)} = t.{quote(f'n{i}')}" for i, column in enumerate(notes.columns))
     rows = conn.execute(
         f"select {listed} from {_images(action, where)} as t left join {copy.target} as s on {_matching(action)}"
-        f" where (s.ctid is null or row({wanted})::record operator(pg_catalog.*<>) row({found})::record)"
+        f" where (s.ctid is null or {differing(wanted, found, exact=True)})"
         f" and not exists (select from {notes.table} as n where {known})".encode()
     ).fetchall()
     return [tuple(row) for row in rows]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.shape import Group, Shape
 from tasks.model.names import quote
+from tasks.model.plan import differing
 
 PINNED = {"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1"}
 """The settings of our own sessions, as `connect` makes them."""
@@ -134,7 +135,7 @@ def _differs(left: str, right: str, columns: Sequence[str]) -> str:
         return "false"
     a = ", ".join(f"{left}.{quote(c)}" for c in columns)
     b = ", ".join(f"{right}.{quote(c)}" for c in columns)
-    return f"(row({a})::record operator(pg_catalog.*<>) row({b})::record)"
+    return f"({differing(a, b, exact=True)})"
 
 
 def _all_null(columns: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Which unique key a backfill walks along."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.model.catalogue import Index, Table
@@ -8,8 +8,14 @@ from tasks.model.errors import PreflightError
 from tasks.model.plan import Finding
 
 
-def choose_key(draft: TableDraft, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the columns to walk along: the primary key, or another unique key without NULLs."""
+def wanted_key(keys: Mapping[str, tuple[str, ...]], table: Table) -> tuple[str, ...] | None:
+    """Return what `backfill.key` says of a table, under either of its names."""
+    return keys.get(table.full_name) or keys.get(table.name)
+
+
+def choose_key(draft: TableDraft, keys: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the columns to walk along: what `backfill.key` names, the primary key, or another."""
+    wanted = wanted_key(keys, draft.table)
     candidates = [index for index in draft.table.indexes if _walkable(draft.table, index)]
     if wanted is not None:
         if not any(key_columns(draft.table, index) == tuple(wanted) for index in candidates):
@@ -18,7 +24,7 @@ def choose_key(draft: TableDraft, wanted: Sequence[str] | None) -> tuple[str, ..
                 where=draft.full_name,
                 hint="Name the columns of such an index under backfill.key, or build one.",
             )
-        return tuple(wanted)
+        return wanted
     for index in sorted(candidates, key=lambda i: (not i.primary, len(i.columns), i.name)):
         if not index.primary:
             draft.findings.append(

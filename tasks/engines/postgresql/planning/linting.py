@@ -32,7 +32,7 @@ _OURS = {
 }
 """Why a rule does not apply to what the planner writes."""
 _NEVER_OURS = ("ban-concurrent-index-creation-in-transaction", "ban-uncommitted-transaction", "ban-drop-database",
-               "ban-drop-schema", "ban-truncate-cascade", "ban-alter-system-options")  # fmt: skip
+               "ban-truncate-cascade", "ban-alter-system-options")  # fmt: skip
 _PHASES = {
     Phase.SWAP: "names move and nothing of the old shape goes: a rollback restores it",
     Phase.CONTRACT: "only in contract, after a dump that was proven to restore",

@@ -74,7 +74,7 @@ from tasks.model.operations import (
     Sql,
 )
 from tasks.model.plan import Addition, DumpTarget, Plan
-from tasks.model.spec import MigrationSpec
+from tasks.model.spec import BackfillOptions, MigrationSpec
 
 Connection = psycopg.Connection[Any]
 ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
@@ -175,7 +175,7 @@ def _draft(
             _of_no_table(op, whole, where)
         elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
-            _of_whole_tables(op, concerned, spec.backfill.user_triggers, where)
+            _of_whole_tables(op, concerned, spec.backfill, where)
         elif isinstance(op, RebuildTable):
             raise AssertionError("a spec with rebuild_table has another strategy")
         elif not isinstance(op, DropIndex | DropType):
@@ -237,7 +237,7 @@ def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraf
 def _of_whole_tables(
     op: DropTable | RenameTable | SetReplicaIdentity | Linked,
     drafts: Sequence[TableDraft],
-    triggers: str,
+    backfill: BackfillOptions,
     where: str,
 ) -> None:
     match op:
@@ -248,7 +248,7 @@ def _of_whole_tables(
         case SetReplicaIdentity():
             draft_replica_identity(op, drafts[0], where)
         case MoveColumn() | Denormalize():
-            draft_move_column(op, drafts[0], drafts[1], triggers, where)
+            draft_move_column(op, drafts[0], drafts[1], backfill, where)
 
 
 def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> Places:
@@ -293,8 +293,7 @@ def _finish(draft: TableDraft, spec: MigrationSpec, places: dict[tuple[str, str,
     """Settle what needs to know all operations on the table. The order of the moves is that of the swap."""
     options = spec.backfill
     if draft.shape.targets:
-        wanted = options.key.get(draft.full_name) or options.key.get(draft.table.name)
-        draft.key = choose_key(draft, wanted)
+        draft.key = choose_key(draft, options.key)
     here = {(direction, column): where for (t, direction, column), where in places.items() if t == draft.full_name}
     resolve(draft, here)
     resolve_replica_identity(draft)

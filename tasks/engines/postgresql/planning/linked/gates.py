@@ -10,7 +10,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.side import trigger_names
 from tasks.model.names import quote
-from tasks.model.plan import Comparison, Requirement
+from tasks.model.plan import Comparison, Requirement, differing
 
 
 def comparisons(moved: Moved) -> Iterator[Comparison]:
@@ -88,7 +88,7 @@ def after_swap(moved: Moved) -> Iterator[Requirement]:
             kind="parity",
             gate="after_swap",
             violations=f"select {keys} from {source.real} as s join {target.real} as t on {tied}"
-            f" where row({source.value('s')})::record operator(pg_catalog.*<>) row({target.value('t')})::record"
+            f" where {differing(source.value('s'), target.value('t'), exact=True)}"
             f" and not {moved.outbox.waits(source.values('s'))}",
             reads_new=True,
         )

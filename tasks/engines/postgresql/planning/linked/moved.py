@@ -15,6 +15,7 @@ from typing import Literal
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
+from tasks.model.plan import differing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,7 @@ end""",
 
 
 def _differs(side: Side) -> str:
-    return f"row({side.value('x')})::record operator(pg_catalog.*<>) row(value)::record"
+    return differing(side.value("x"), "value", exact=True)
 
 
 _SOURCE_BEFORE = """\

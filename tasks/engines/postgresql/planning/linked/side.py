@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, OWN_TRIGGERS
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.model.names import quote
+from tasks.model.plan import differing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class Side:
 
     def changed(self, columns: Sequence[str]) -> str:
         """Condition that an UPDATE changed the image of one of the columns."""
-        old, new = self.shown("old", columns), self.shown("new", columns)
-        return f"row({', '.join(old)})::record operator(pg_catalog.*<>) row({', '.join(new)})::record"
+        old, new = (", ".join(self.shown(row, columns)) for row in ("old", "new"))
+        return differing(old, new, exact=True)
 
 
 def trigger_names(outbox: Outbox, role: str) -> dict[str, str]:

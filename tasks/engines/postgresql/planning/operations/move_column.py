@@ -18,21 +18,22 @@ from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import Denormalize, MoveColumn
 from tasks.model.plan import Assignment, Backfill, Finding, Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.spec import BackfillOptions
 
 
 def draft_move_column(
-    op: MoveColumn | Denormalize, source: TableDraft, target: TableDraft, triggers: str, where: str
+    op: MoveColumn | Denormalize, source: TableDraft, target: TableDraft, backfill: BackfillOptions, where: str
 ) -> None:
     """Add the column to the target, and keep both in step; unless it is a copy, retire the one of the source."""
     column = existing_column(source, op.column, where)
     free_column(target, op.new_name, where)
-    types = _types(op, source, target, where)
+    types, triggers = _types(op, source, target, where), backfill.user_triggers
     # Of a copy nothing is ever carried back.
     preconditions.check(source, triggers if isinstance(op, MoveColumn) else "fire", where)
     preconditions.check(target, triggers, where)
     if isinstance(op, MoveColumn):
         preconditions.movable(source, column, where)
-    source.key, target.key = choose_key(source, None), choose_key(target, None)
+    source.key, target.key = choose_key(source, backfill.key), choose_key(target, backfill.key)
     moves = isinstance(op, MoveColumn)
     moved = Moved(
         outbox=Outbox(

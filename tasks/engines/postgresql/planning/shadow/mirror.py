@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.dual_write import PINNED, literal
 from tasks.model.names import quote
-from tasks.model.plan import Assignment
+from tasks.model.plan import Assignment, differing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,13 +157,12 @@ $finish$"""
 
     def _carry(self) -> str:
         old, new = (", ".join(f"{row}.{quote(c)}" for c in self.key) for row in ("old", "new"))
-        differs = f"row({old})::record operator(pg_catalog.*<>) row({new})::record"
         return f"""\
     if tg_op = 'DELETE' then
       {self._remove("old")};
     else
       if tg_op = 'UPDATE' then
-        if {differs} then
+        if {differing(old, new, exact=True)} then
           {self._remove("old")};
         end if;
       end if;

@@ -240,6 +240,15 @@ def findings(change: Change, differences: tuple[str, ...], size: TableEstimate |
             message=f"until contract it takes the room of a second table, about {size.bytes / 1e6:,.0f} MB",
             where=where,
         )
+    for sequence in change.table.sequences:
+        if sequence.identity:
+            yield Finding(
+                rule="SHD-04",
+                severity="note",
+                message=f"{sequence.name} is another sequence of the same name from the swap on: an application that"
+                " calls nextval itself, and waits at that moment, fails once",
+                where=where,
+            )
     for dependent in change.table.dependents:
         if dependent.kind == "publication":
             yield Finding(

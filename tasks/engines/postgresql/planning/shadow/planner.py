@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
-from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.keys import key_columns, wanted_key
+from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow import demands, obstacles
@@ -42,7 +43,10 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         checks = (*requirements(draft, found), *demands.requirements(draft))
         conversions = tuple(demands.conversions(draft))
     differences = compare(_alone(draft.table, catalogue), _alone(draft.new, catalogue))
-    findings = tuple(obstacles.findings(draft.change, differences, next(iter(sizes), None)))
+    findings = (
+        *obstacles.findings(draft.change, differences, next(iter(sizes), None)),
+        *linted(found, catalogue.version),
+    )
     level, reasons = risk(spec, found, sizes, findings)
     return Plan(
         migration=spec.migration,
@@ -88,7 +92,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         obstacles.refuse_differences(new, found)
         # With columns in another order, what names several of them does so in another order, too.
         new = carried(table, found)
-    key, new_key = obstacles.choose_key(table, new, _wanted(spec, table))
+    key, new_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
     columns = key_columns(table, key)
     for column in columns:
         if column in change.ups or column in change.downs:
@@ -110,10 +114,6 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         forth=forth(change, new, places),
         back=back(change, new, places),
     )
-
-
-def _wanted(spec: MigrationSpec, table: Table) -> tuple[str, ...] | None:
-    return spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
 
 
 def _dumps(draft: Draft) -> Iterator[DumpTarget]:
