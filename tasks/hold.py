@@ -3,11 +3,16 @@
 import time
 
 from tasks.boundary import EVERY, Boundary
+from tasks.engines.session import Session
 from tasks.ledger.controls import control
 from tasks.ledger.state import summary
 from tasks.model.status import MigrationState
 from tasks.prefect_task import verb
 from tasks.run import Run, say
+
+
+class HeldError(Exception):
+    """Somebody asked to put off the swap, while it waited for its locks."""
 
 
 @verb("hold")
@@ -17,6 +22,17 @@ def hold(run: Run) -> float:
     Dual write keeps both shapes in step meanwhile. Raises Paused at the pause that somebody asks for, and when
     the window closes. Locks: none.
     """
+    return wait_until_released(run)
+
+
+def refuse_held(conn: Session, run: Run) -> None:
+    """Raise HeldError when somebody asked to put off the swap."""
+    if control(conn, run.migration, "hold"):
+        raise HeldError
+
+
+def wait_until_released(run: Run) -> float:
+    """Wait while somebody asks for it; return the seconds. See `hold`."""
     began = time.monotonic()
     told = False
     with Boundary(run) as boundary:

@@ -21,6 +21,7 @@ from tasks.model.status import MigrationState
 from tasks.report import plan_artifact, report, write_report
 from tasks.rollback import rollback
 from tasks.run import Run, actor, new_run_id, say
+from tasks.swap import cut_off, swap
 
 _S = MigrationState
 FRESH = (_S.PLANNED, _S.ROLLED_BACK)
@@ -60,6 +61,9 @@ def open_migration(migration: str | MigrationSpec, profile: str = "local", *, da
         actor=actor(),
     )
     with _held(run, spec) as held, _outcome(held), in_our_words(name):
+        if cut_off(held):
+            # Before any gate, which would compare the wrong tables.
+            swap(held)
         yield held
 
 

@@ -1,5 +1,6 @@
 """rollback: back to what was, from the ledger alone."""
 
+from tasks.engines.session import Session
 from tasks.ledger.gates import count_rejections
 from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
@@ -23,19 +24,20 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     """
     with run.ledger() as conn:
         records = step_records(conn, run.migration)
-    if records["swap/all"].state is StepState.DONE:
-        run.engine.settle(next(step for step in run.plan.steps if step.key == "swap/all"), say)
+    swap = next(step for step in run.plan.steps if step.key == "swap/all")
+    is_swapped = run.engine.happened(swap, recorded=records[swap.key].state is StepState.DONE)
+    if is_swapped:
+        run.engine.settle(swap, say)
+
+    def refuse_loss(conn: Session) -> None:
+        if not accept_loss:
+            _refuse_loss(conn, run)
+
     with run.ledger() as conn:
-        lost = count_rejections(conn, run.migration, direction="down")
-    if lost and not accept_loss:
-        raise StateError(
-            f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
-            where=run.migration,
-            hint="Look at the rows that were written since the swap; then accept what is lost with --accept-loss.",
-        )
-    swapped = records["swap/all"].state is not StepState.PENDING
+        refuse_loss(conn)
+    swapped = records[swap.key].state is not StepState.PENDING
     _refuse_what_stands_in_the_way(run)
-    if records["swap/all"].state is StepState.DONE:
+    if is_swapped:
         _refuse_what_cannot_be_held(run)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
@@ -43,12 +45,23 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     for step in reversed(run.plan.steps):
         state = records[step.key].state
         if state in BEGUN or (swapped and only_for_rollback(step) and state is not StepState.UNDONE):
-            revert_step(run, step)
+            # Applications write until the swap back: what is lost is counted once more then.
+            revert_step(run, step, guard=refuse_loss)
             undone += 1
     _check(run)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLED_BACK)
     return undone
+
+
+def _refuse_loss(conn: Session, run: Run) -> None:
+    lost = count_rejections(conn, run.migration, direction="down")
+    if lost:
+        raise StateError(
+            f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
+            where=run.migration,
+            hint="Look at the rows that were written since the swap; then accept what is lost with --accept-loss.",
+        )
 
 
 def _refuse_what_stands_in_the_way(run: Run) -> None:

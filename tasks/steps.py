@@ -29,10 +29,12 @@ def run_step(
     *,
     guard: Callable[[Connection], None] | None = None,
     afterwards: Callable[[Connection], None] | None = None,
+    between: Callable[[Connection], None] | None = None,
 ) -> bool:
     """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries.
 
-    `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction.
+    `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction;
+    `between` where the step could stop without harm.
     """
     if only_for_rollback(step):
         return False
@@ -42,6 +44,13 @@ def run_step(
         boundary.check()
         say(step.title)
         journal = journal_of(run, step, StepState.DONE, boundary, afterwards)
+
+        def stop() -> None:
+            boundary.check()
+            if between is not None:
+                between(boundary.conn)
+
+        journal = replace(journal, between=stop)
         run.engine.apply(step, journal if guard is None else journal.guarded(guard))
     return True
 
@@ -60,10 +69,14 @@ def repeat_step(run: Run, step: Step) -> None:
         run.engine.apply(step, replace(journal, begin=begin))
 
 
-def revert_step(run: Run, step: Step) -> None:
-    """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody."""
+def revert_step(run: Run, step: Step, guard: Callable[[Connection], None] | None = None) -> None:
+    """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody.
+
+    `guard` is called under the locks of a guarded step, and may refuse.
+    """
     say(f"roll back: {step.undo or step.title}")
-    run.engine.revert(step, journal_of(run, step, StepState.UNDONE, None))
+    journal = journal_of(run, step, StepState.UNDONE, None)
+    run.engine.revert(step, journal if guard is None else journal.guarded(guard))
 
 
 def record_of(run: Run, step: Step) -> StepRecord:
@@ -95,6 +108,7 @@ def journal_of(
     return Journal(
         begin=begin,
         finish=finish,
+        fence=lambda conn: fence(conn, run.migration, run.epoch),
         waiting=lambda reason: say(f"waits: {reason}"),
         between=boundary.check if boundary is not None else lambda: None,
     )

@@ -1,12 +1,14 @@
 """swap: the act, in one short transaction."""
 
 from tasks.engines.session import Session
+from tasks.hold import HeldError, refuse_held, wait_until_released
 from tasks.ledger.gates import count_rejections, last_gate
+from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.ledger.waivers import lapsed
 from tasks.model.errors import DataChanged, GateError
-from tasks.model.plan import Phase
-from tasks.model.status import MigrationState
+from tasks.model.plan import Phase, Step
+from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
@@ -20,17 +22,49 @@ def swap(run: Run) -> None:
 
     Refuses, under the locks, unless the gate before the swap passed in this attempt and nothing was written
     since that it has not seen. Locks: ACCESS EXCLUSIVE on every table of the plan, within the lock budget; one
-    transaction with the ledger's entry. Raises GateError, LockTimeoutError.
+    transaction with the ledger's entry. A hold that is asked for while it waits for them is heeded. Raises GateError,
+    LockTimeoutError.
     """
     for step in run.plan.phase(Phase.SWAP):
-        run_step(run, step, guard=lambda conn: _guard(conn, run), afterwards=lambda conn: _swapped(conn, run))
+        while not _tried(run, step):
+            wait_until_released(run)
+
+
+def _tried(run: Run, step: Step) -> bool:
+    """Swap; return False when somebody asked for a hold first."""
+
+    def guard(conn: Connection) -> None:
+        # Where DDL commits by itself it is called once more: there is nothing left to hold then.
+        swapped = run.engine.happened(step, recorded=False)
+        _guard(conn, run, swapped=swapped)
+        if not swapped:
+            refuse_held(conn, run)
+
+    try:
+        run_step(
+            run, step, guard=guard, afterwards=lambda conn: _swapped(conn, run),
+            between=lambda conn: refuse_held(conn, run),
+        )  # fmt: skip
+    except HeldError:
+        return False
+    return True
+
+
+def cut_off(run: Run) -> bool:
+    """Tell whether the tables are swapped, and a killed run could not say so: then only `swap` comes next."""
+    with run.ledger() as conn:
+        records = step_records(conn, run.migration)
+    return any(
+        records[step.key].state is StepState.RUNNING and run.engine.happened(step, recorded=False)
+        for step in run.plan.phase(Phase.SWAP)
+    )
 
 
 def _swapped(conn: Connection, run: Run) -> None:
     transition(conn, run.migration, run.epoch, MigrationState.SWAPPED)
 
 
-def _guard(conn: Connection, run: Run) -> None:
+def _guard(conn: Connection, run: Run, *, swapped: bool) -> None:
     gate = last_gate(conn, run.migration, "before_swap")
     if gate is None or not gate.passed:
         raise GateError(
@@ -56,7 +90,8 @@ def _guard(conn: Connection, run: Run) -> None:
                     hint="Somebody changed the table: undo that, or roll back.",
                     changed=DataChanged.PARTIALLY,
                 )
-    unseen = count_rejections(conn, run.migration) - gate.rejections
+    # What the old shape cannot hold since the swap is a matter of the rollback.
+    unseen = count_rejections(conn, run.migration, direction="up" if swapped else None) - gate.rejections
     if unseen:
         raise GateError(
             f"{unseen} writes since the gate could not be carried to the new shape",

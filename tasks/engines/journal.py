@@ -29,6 +29,8 @@ class Journal:
 
     begin: Callable[[Connection], None]
     finish: Callable[[Connection], None]
+    fence: Callable[[Connection], object] = _nothing
+    """Keeps newer runs away until the transaction ends, where `begin` was committed before."""
     guard: Callable[[Connection], None] = _nothing
     """Called under the locks of a guarded step, before its statements; raises to refuse."""
     waiting: Callable[[str], None] = _nothing

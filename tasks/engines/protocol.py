@@ -65,6 +65,9 @@ class Engine(Protocol):
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it; tolerate that it was never, or only half, done."""
 
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: as recorded, but where its statements commit before that is."""
+
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside, so that it is known what a rollback loses."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue
+from tasks.model.catalogue import Catalogue, Table
 from tasks.model.digest import digest as digest_of
 
 
@@ -114,6 +114,12 @@ class SelfCommitting(Record):
     """A query that returns a row as long as `inverse` would destroy what it must not."""
     guard: bool = False
     """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
+    given: Table | None = None
+    """What the table has to be before the statements, and what they put aside has to be after them."""
+    set_aside: str = ""
+    """What the statements call the table that was there."""
+    emptied: str = ""
+    """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
 
 
 class ConcurrentIndex(Record):

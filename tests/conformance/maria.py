@@ -91,7 +91,7 @@ class Shadow:
         if isinstance(step.action, Copy):
             self._copy(step, step.action, between)
         else:
-            self.engine.apply(step, self._journal(step, StepState.DONE))
+            self.engine.apply(step, self.journal(step, StepState.DONE))
 
     def swap(self) -> None:
         """Pass the gate and swap."""
@@ -112,7 +112,7 @@ class Shadow:
 
     def revert(self, step: Step) -> None:
         """Take one step back."""
-        self.engine.revert(step, self._journal(step, StepState.UNDONE))
+        self.engine.revert(step, self.journal(step, StepState.UNDONE))
 
     def gate(self, name: str) -> GateResult:
         """Evaluate a gate with Great Expectations."""
@@ -126,14 +126,19 @@ class Shadow:
         with self.engine.connect("test") as conn:
             return sum(self.engine.count(conn, r.violations) for r in self.plan.requirements if r.gate == name)
 
-    def _journal(self, step: Step, goal: StepState) -> Journal:
+    def journal(self, step: Step, goal: StepState) -> Journal:
+        """Return what records a step in the ledger."""
         name = self.spec.migration
 
         def begin(conn: Any) -> None:
             fence(conn, name, self.epoch)
             begin_step(conn, name, self.epoch, step.key)
 
-        return Journal(begin=begin, finish=lambda conn: finish_step(conn, name, self.epoch, step.key, goal))
+        return Journal(
+            begin=begin,
+            finish=lambda conn: finish_step(conn, name, self.epoch, step.key, goal),
+            fence=lambda conn: fence(conn, name, self.epoch),
+        )
 
     def _copy(self, step: Step, action: Copy, between: Callable[[int], int | None]) -> None:
         name = self.spec.migration

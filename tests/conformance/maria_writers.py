@@ -20,7 +20,10 @@ TABLE = """
 
 
 class Writers:
-    """Threads that insert, update, delete and move keys, in transactions of one to five statements."""
+    """Threads that insert, update, delete and move keys, in transactions of one to five statements.
+
+    Half of them read the table first, and think: DDL that waits would make them the victims of a deadlock.
+    """
 
     def __init__(self, url: str, *, threads: int = 3, seed: int = 1, pause: float = 0.002) -> None:
         self.url, self.pause = url, pause
@@ -61,6 +64,9 @@ class Writers:
             fresh = 1_000_000 + number
             while not self._over.is_set():
                 started = time.monotonic()
+                if dice.random() < 0.5:
+                    cursor.execute("select body from orders where id = %s", (fresh,))
+                    time.sleep(self.pause)
                 for _ in range(dice.choice((1, 1, 2, 5))):
                     kind = dice.choice(("insert", "update", "update", "null", "delete", "move"))
                     if kind == "insert" or not mine:
@@ -112,3 +118,12 @@ def difference(url: str) -> int:
         row = cursor.fetchone()
         assert row is not None
         return int(row[0])
+
+
+def is_big(url: str) -> bool:
+    """Tell whether the new table is in its place."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        cursor.execute("show columns from orders like 'id'")
+        row = cursor.fetchone()
+        assert row is not None
+        return "bigint" in row[1]

@@ -2,16 +2,19 @@
 
 import threading
 import time
+from dataclasses import replace
 
+import pymysql
 import pytest
 
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase
+from tasks.model.errors import DriftError, GateError, LockTimeoutError
+from tasks.model.plan import Phase, SelfCommitting
+from tasks.model.status import StepState
 from tests.conformance.maria import BEFORE_SWAP, Shadow
-from tests.conformance.maria_writers import Writers, difference, prepare
+from tests.conformance.maria_writers import Writers, difference, is_big, prepare
 from tests.servers.mariadb import connected
 
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
@@ -125,3 +128,79 @@ def test_applications_that_delete_and_insert_do_not_wait_for_each_other(maria_da
         two.commit()
     shadow.forward(Phase.BACKFILL)
     assert shadow.violations("before_swap") == 0
+
+
+def test_a_swap_that_was_lost_and_comes_late_changes_nothing(maria_database: str) -> None:
+    """A session that is lost while its RENAME waits may still carry it out: a second RENAME would lead back."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    plan = shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    action = next(step for step in plan.steps if step.key == "swap/all").action
+    assert isinstance(action, SelfCommitting)
+    with (
+        connected(maria_database, autocommit=False) as reader,
+        reader.cursor() as reading,
+        connected(maria_database) as lost,
+        lost.cursor() as late,
+    ):
+        reading.execute("select count(*) from orders")
+        rename = threading.Thread(target=late.execute, args=(action.forward[0],))
+        swap = threading.Thread(target=shadow.forward, args=(Phase.SWAP,))
+        rename.start()
+        swap.start()
+        time.sleep(0.5)
+        reader.rollback()
+        rename.join()
+        swap.join()
+        assert shadow.violations("after_swap") == 0
+        assert is_big(maria_database)
+        with pytest.raises(pymysql.err.ProgrammingError, match="1146"):
+            late.execute(action.forward[0])
+    assert is_big(maria_database)
+    shadow.back()
+    assert not is_big(maria_database)
+
+
+def test_what_somebody_changes_after_the_gate_stops_the_swap(maria_database: str) -> None:
+    """A hold may last for days: the catalogue is asked right before the RENAME, and once more after it."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    plan = shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    step = next(step for step in plan.steps if step.key == "swap/all")
+    with (
+        connected(maria_database) as conn,
+        conn.cursor() as cursor,
+        connected(maria_database, autocommit=False) as reader,
+        reader.cursor() as reading,
+    ):
+        cursor.execute("alter table orders add index by_body (body)")
+        with pytest.raises(DriftError, match="by_body"):
+            shadow.forward(Phase.SWAP)
+        cursor.execute("alter table orders drop index by_body")
+        reading.execute("select count(*) from orders")
+
+        def between() -> None:
+            # The question was answered, and the RENAME has to wait.
+            reader.rollback()
+            cursor.execute("alter table orders add index if not exists by_n_too (n)")
+
+        with pytest.raises(DriftError, match="by_n_too"):
+            shadow.engine.apply(step, replace(shadow.journal(step, StepState.DONE), between=between))
+    assert not is_big(maria_database)
+
+
+def test_a_truncate_after_the_gate_takes_the_swap_back(maria_database: str) -> None:
+    """It fires no trigger: the rows that are gone would be there again."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    with connected(maria_database) as conn, conn.cursor() as cursor:
+        cursor.execute("truncate table orders")
+        cursor.execute("insert into orders (id) values (1)")
+    with pytest.raises(GateError, match="no trigger saw them go"):
+        shadow.forward(Phase.SWAP)
+    assert not is_big(maria_database)
+    shadow.back()

@@ -44,15 +44,16 @@ class Dialect:
             return text
         return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
-    def limited(self, statement: str, budget_ms: int) -> str:
-        """Return a DDL statement that does not wait for longer than the budget.
+    def limited(self, statement: str, budget_ms: int, *, queues: bool) -> str:
+        """Return a DDL statement that does not wait for longer than the budget; unless it `queues`, not at all.
 
         MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
         `lock_wait_timeout`, in whole seconds, which every session of ours sets.
         """
         if not self.maria or not statement.startswith(_WAITS):
             return statement
-        return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}"
+        queue = "" if queues else "lock_wait_timeout = 0, "
+        return f"set statement {queue}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
 
 
 _WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")

@@ -20,7 +20,7 @@ from tasks.engines.mysql.key_ranges import shard
 from tasks.engines.mysql.measure import measure
 from tasks.engines.mysql.planning.planner import plan
 from tasks.engines.mysql.preflight import check, examine, preflight, require_privileges
-from tasks.engines.mysql.self_committing import carry_out, take_back
+from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions, tag
 from tasks.engines.mysql.transient import PASSING, retrying
@@ -114,6 +114,11 @@ class MariaEngine:
         # What a copy filled is dropped by the steps before it.
         action = step.action if isinstance(step.action, SelfCommitting) else SelfCommitting(table="")
         take_back(lambda: self.connect("rollback"), action, self.limits, journal)
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
+        """Ask the catalogue whether a step is done."""
+        with self.connect("ledger") as conn:
+            return isinstance(step.action, SelfCommitting) and holds(conn, step.action)
 
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Do nothing: triggers here put nothing aside, and what they cannot carry is among the rejections."""

@@ -1,22 +1,30 @@
 """DDL within the lock budget, where every statement commits by itself.
 
-A statement that waits for a metadata lock makes everyone behind it wait. So each waits for the budget at most, then
-goes away, lets the queue drain, and comes back. What has happened is never guessed: the catalogue is asked.
+A statement that waits for a metadata lock makes everyone behind it wait, and whoever has read the table and goes on to
+write it fails: the server calls that a deadlock, and spares the DDL. So a statement does not queue: it is tried again
+and again, and only towards the end of the patience it waits, for the budget at most each time. What has happened is
+never guessed: the catalogue is asked.
 """
 
 import random
 import time
 from collections.abc import Callable, Sequence
 
+import pymysql
+
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.mysql.blockers import open_transactions
+from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, code_of
-from tasks.model.errors import ChangeoverError, DataChanged, LockTimeoutError, StepError
+from tasks.model.errors import ChangeoverError, DataChanged, GateError, LockTimeoutError, StepError
 from tasks.model.plan import SelfCommitting
 
 Open = Callable[[], MariaSession]
+_LAST_RESORT = 0.25
+"""The part of the patience in which a statement may queue for its locks."""
+_TELL_EVERY = 1.0
 
 
 def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
@@ -27,13 +35,17 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             journal.begin(ledger)
         with ledger.transaction():
             # Held while the statements run: no newer run takes over in the middle of one.
-            journal.begin(ledger)
-            if not holds(worker, action):
-                if action.guard:
-                    journal.guard(worker)
-                _run(worker, action, action.forward, limits, journal, wanted=True)
+            journal.fence(ledger)
+            there = holds(worker, action)
             if action.guard:
-                _guard_again(worker, action, limits, journal)
+                # Applications may have written ever since it was done: a refusal undoes nothing then.
+                journal.guard(worker)
+            if not there:
+                if action.given is not None:
+                    refuse_other_shape(worker, action.given, action.given.name)
+                _run(worker, action, action.forward, limits, journal, wanted=True)
+                if action.guard:
+                    _guard_again(worker, action, limits, journal, swapped=True)
             journal.finish(ledger)
 
 
@@ -49,7 +61,11 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
                     hint="Roll back the swap first; if it was, look who renamed these tables.",
                     changed=DataChanged.PARTIALLY,
                 )
+            if action.guard:
+                journal.guard(worker)
             _run(worker, action, action.inverse, limits, journal, wanted=False)
+            if action.guard:
+                _guard_again(worker, action, limits, journal, swapped=False)
         journal.finish(ledger)
 
 
@@ -58,12 +74,23 @@ def holds(conn: MariaSession, action: SelfCommitting) -> bool:
     return bool(action.done) and conn.execute(action.done).fetchone() is not None
 
 
-def _guard_again(conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+def _guard_again(
+    conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal, *, swapped: bool
+) -> None:
     """No lock can be held until the statement that swaps: whoever wrote in between is looked at after it."""
     try:
         journal.guard(conn)
+        if swapped and action.given is not None:
+            refuse_other_shape(conn, action.given, action.set_aside)
+        if swapped and action.emptied and conn.execute(action.emptied).fetchone() is not None:
+            raise GateError(
+                "rows are gone since the gate, and no trigger saw them go: TRUNCATE fires none",
+                where=action.table,
+                hint="Roll back, then run again.",
+                changed=DataChanged.PARTIALLY,
+            )
     except ChangeoverError:
-        _run(conn, action, action.inverse, limits, journal, wanted=False)
+        _run(conn, action, action.inverse if swapped else action.forward, limits, journal, wanted=not swapped)
         raise
 
 
@@ -97,27 +124,33 @@ def _within_budget(
     last: bool,
     wanted: bool,
 ) -> None:
-    deadline = time.monotonic() + limits.lock_patience
-    attempt = 0
+    began = time.monotonic()
+    told, queued = began, 0
     while True:
-        attempt += 1
+        queues = time.monotonic() - began >= limits.lock_patience * (1 - _LAST_RESORT)
+        queued += queues
         try:
-            conn.execute(conn.dialect.limited(statement, limits.lock_budget))
+            conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
             return
-        except Exception as error:
+        except pymysql.err.MySQLError as error:
+            if conn.closed:
+                raise
+            # It may have been done when its time was over, or by a session that was lost before it could say so.
+            if last and action.done and holds(conn, action) is wanted:
+                return
             if code_of(error) not in LOCKED:
                 raise
-        # It may have been done when its time was over.
-        if last and action.done and holds(conn, action) is wanted:
-            return
-        reason = f"blocked by {open_transactions(conn)}"
-        if time.monotonic() >= deadline:
-            raise LockTimeoutError(
-                f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
-                where=conn.place,
-                hint="End the session that blocks, or run again when it is done.",
-                changed=DataChanged.PARTIALLY,
-            )
-        journal.waiting(reason)
+        now = time.monotonic()
+        if now - told >= _TELL_EVERY or now - began >= limits.lock_patience:
+            told, reason = now, f"blocked by {open_transactions(conn)}"
+            if now - began >= limits.lock_patience:
+                raise LockTimeoutError(
+                    f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
+                    where=conn.place,
+                    hint="End the session that blocks, or run again when it is done.",
+                    changed=DataChanged.PARTIALLY,
+                )
+            journal.waiting(reason)
         journal.between()
-        time.sleep(random.uniform(0.5, 1.5) * min(0.25 * 1.5 ** min(attempt, 6), 2.0))  # noqa: S311
+        pause = min(0.25 * 1.5 ** min(queued, 6), 2.0) if queues else 0.02
+        time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from tasks.engines.mysql.address import options, where
 from tasks.engines.mysql.dialect import Dialect, dialect_of
 from tasks.engines.mysql.driver import driver_error
-from tasks.engines.mysql.transient import refusal
+from tasks.engines.mysql.transient import BEING_CHANGED, refusal
 from tasks.model.errors import StepError
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class MariaSession:
             cursor.execute("show warnings")
             # The texts of warnings quote values of rows.
             codes = sorted({int(code) for level, code, _ in cursor.fetchall() if level != "Note"})
+        if BEING_CHANGED in codes:
+            # The catalogue has left something out: asked again, it tells.
+            raise driver_error()(BEING_CHANGED, "somebody's DDL is changing a table")
         if codes:
             raise StepError(
                 f"the server warns: {', '.join(map(str, codes))}",

@@ -183,7 +183,7 @@ class PostgresEngine:
                         locks if action.inverse else (),
                         self.limits,
                         journal,
-                        guard=False,
+                        guard=action.guard,
                         before=partial(self._drain, conn, action.inverse_before, journal),
                         given=partial(refuse_other_tables, wanted=action.inverse_given),
                         check=partial(refuse_other_result, wanted=action.inverse_result)
@@ -209,6 +209,10 @@ class PostgresEngine:
 
     def _drain(self, conn: Connection, statement: str, journal: Journal) -> None:
         drain(conn, statement, self.limits, between=journal.between, waiting=journal.waiting)
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
+        """Return what is recorded: it commits with what is done."""
+        return recorded
 
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside."""

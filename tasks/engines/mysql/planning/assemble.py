@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import kind_of
 from tasks.engines.mysql.names import own, quote
+from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
@@ -28,25 +29,38 @@ class Names:
     reverse: str
     up: str
     down: str
+    ahead: str
+    over: str
 
     @classmethod
     def of(cls, tag: str, number: int, table: str) -> "Names":
         """Name everything of one table of a migration."""
-        roles = ("new", "old", "part", "forward", "reverse", "up", "down")
+        roles = ("new", "old", "part", "forward", "reverse", "up", "down", "ahead", "over")
         return cls(table=table, **{role: own(tag, number, role) for role in roles})
 
     @property
     def exchange(self) -> str:
-        """The RENAME that is the swap: at once, tables and switch."""
+        """The RENAME that is the swap: at once, tables and switch.
+
+        All but its first move would lead back if they were done twice; the first can be done but once.
+        """
         return self._rename(
-            (self.old, self.part), (self.table, self.old), (self.new, self.table), (self.part, self.new)
+            (self.ahead, self.over),
+            (self.old, self.part),
+            (self.table, self.old),
+            (self.new, self.table),
+            (self.part, self.new),
         )
 
     @property
     def exchange_back(self) -> str:
         """And the way back."""
         return self._rename(
-            (self.new, self.part), (self.table, self.new), (self.old, self.table), (self.part, self.old)
+            (self.over, self.ahead),
+            (self.new, self.part),
+            (self.table, self.new),
+            (self.old, self.table),
+            (self.part, self.old),
         )
 
     def _rename(self, *moves: tuple[str, str]) -> str:
@@ -81,6 +95,9 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             inverse=(names.exchange_back,),
             done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
             guard=True,
+            given=mapping.old,
+            set_aside=names.old,
+            emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
         ),
     )
     yield from _contract(full, names)
@@ -138,7 +155,7 @@ def _build(full: str, change: Change, names: Names) -> Step:
 def _switch(full: str, names: Names) -> Step:
     made = [
         f"create table if not exists {quote(name)} (one tinyint primary key) engine=InnoDB comment='{PLACEHOLDER}'"
-        for name in (names.old, names.reverse, names.forward)
+        for name in (names.old, names.reverse, names.forward, names.ahead)
     ]
     return Step(
         key=f"expand/{full}/switch",
@@ -148,7 +165,9 @@ def _switch(full: str, names: Names) -> Step:
         action=SelfCommitting(
             table=full,
             forward=(*made, f"insert into {quote(names.forward)} (one) values (1) on duplicate key update one = 1"),
-            inverse=tuple(f"drop table if exists {quote(name)}" for name in (names.old, names.reverse, names.forward)),
+            inverse=tuple(
+                f"drop table if exists {quote(name)}" for name in (names.old, names.reverse, names.forward, names.ahead)
+            ),
             # After the swap this name is that of the old table.
             keeps=f"{_HAS.format(name=names.old)} and table_comment <> '{PLACEHOLDER}'",
         ),
@@ -222,7 +241,7 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
                 done=f"select 1 from dual where not exists ({_TRIGGER.format(name=name)})",
             ),
         )
-    for role in ("old", "new", "forward", "reverse"):
+    for role in ("old", "new", "forward", "reverse", "over"):
         name = getattr(names, role)
         yield Step(
             key=f"contract/{full}/{role}",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text
+from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX
 
 
@@ -27,6 +28,28 @@ def after_swap(mapping: Mapping, old: str, new: str) -> str:
         if f.same and f.same not in _changed_on_the_way_back(mapping)
     ]
     return _difference(mapping.key, old, mapping.old.name, mapping.new_key, new, same)
+
+
+def emptied(mapping: Mapping, old: str, new: str) -> str:
+    """The first and the last row of the new table are in the old one: they are not, once it was truncated."""
+    keys = ", ".join(quote(c) for c in mapping.new_key)
+    ends = " union all ".join(
+        f"(select {keys} from {new} order by {', '.join(f'{quote(c)} {way}' for c in mapping.new_key)} limit 1)"
+        for way in ("asc", "desc")
+    )
+    same = " and ".join(
+        f"o.{quote(c)} = {_in_words_of(mapping.old, c, f'n.{quote(t)}')}"
+        for c, t in zip(mapping.key, mapping.new_key, strict=True)
+    )
+    return f"select 1 from ({ends}) as n left join {old} as o on {same} where o.{quote(mapping.key[0])} is null limit 1"
+
+
+def _in_words_of(table: Table, name: str, expression: str) -> str:
+    """Convert a text, so that the other table's index finds it."""
+    column = table.column(name)
+    if column is None or column.collation is None:
+        return expression
+    return f"convert({expression} using {column.collation.split('_')[0]}) collate {column.collation}"
 
 
 def duplicates(old: str, columns: tuple[str, ...]) -> str:

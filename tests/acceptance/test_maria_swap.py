@@ -1,0 +1,144 @@
+"""The swap on MariaDB, and the way back: killed after the RENAME, held, and with losses, while they wait for locks."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from tasks.ledger.controls import clear_control, set_control
+from tasks.ledger.gates import record_gate
+from tasks.ledger.state import summary
+from tasks.ledger.steps import begin_step
+from tasks.migration import open_migration, reopen_migration
+from tasks.model.errors import StateError
+from tasks.model.plan import SelfCommitting
+from tasks.model.status import CheckResult, GateResult, MigrationState
+from tasks.rollback import rollback
+from tasks.run import Run
+from tasks.swap import swap
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.conformance.maria_writers import difference, is_big, prepare
+from tests.servers.mariadb import connected
+
+TOO_BIG = "insert into orders (id) values (5000000000)"
+
+
+class Swapping:
+    """A migration that widens a key, ready for its swap."""
+
+    def __init__(self, url: str, profile: Path) -> None:
+        self.url = url
+        shadow = Shadow(url, [{"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}])
+        plan = shadow.begin()
+        shadow.forward(*BEFORE_SWAP)
+        self.run = Run(
+            migration="m", profile=str(profile), database="main", run_id="t", actor="ana", epoch=shadow.epoch
+        )
+        action = next(step for step in plan.steps if step.key == "swap/all").action
+        assert isinstance(action, SelfCommitting)
+        self.action = action
+        passed = GateResult(gate="before_swap", checks=(CheckResult(name="rows", passed=True, evaluated=True),))
+        with self.run.ledger() as conn:
+            record_gate(conn, "m", shadow.epoch, passed, 0)
+
+    def sql(self, *statements: str) -> None:
+        """Do what applications, or people, do."""
+        with connected(self.url) as conn, conn.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @property
+    def state(self) -> MigrationState:
+        """What the ledger says."""
+        with self.run.ledger() as conn:
+            return summary(conn, "m").state
+
+    def while_it_waits(self, act: Callable[[], object], meanwhile: Callable[[], None]) -> threading.Thread:
+        """Do something while somebody reads the table, so that it waits; then the reader ends."""
+
+        def quiet() -> None:
+            with suppress(StateError):
+                act()
+
+        thread = threading.Thread(target=quiet)
+        with connected(self.url, autocommit=False) as reader, reader.cursor() as cursor:
+            cursor.execute("select count(*) from orders")
+            thread.start()
+            time.sleep(1.0)
+            meanwhile()
+            reader.rollback()
+        return thread
+
+    def set_hold(self) -> None:
+        """Ask for a hold."""
+        with self.run.ledger() as conn:
+            set_control(conn, "m", "hold", True, "ben")
+
+    def release(self) -> None:
+        """And take it back."""
+        with self.run.ledger() as conn:
+            clear_control(conn, "m", "hold", "ben")
+
+
+@flow(name="gone on")
+def gone_on(profile: str) -> None:
+    """Go on with the migration, as every strategy does."""
+    with open_migration("m", profile):
+        pass
+
+
+@pytest.fixture
+def swapping(maria_database: str, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swapping:
+    prepare(maria_database, 100)
+    monkeypatch.setenv("TEST_URL", maria_database)
+    profile = tmp_path / "test.toml"
+    profile.write_text(f'name = "test"\nevidence = "{tmp_path}"\n[databases.main]\nurl_env = "TEST_URL"\n')
+    return Swapping(maria_database, profile)
+
+
+def test_killed_between_the_rename_and_the_ledger(swapping: Swapping) -> None:
+    """No gate compares the wrong tables then, no rollback forgets to compare, and what was written meanwhile stays."""
+    with swapping.run.ledger() as conn:
+        begin_step(conn, "m", swapping.run.epoch, "swap/all")
+    swapping.sql(swapping.action.forward[0], TOO_BIG)
+    swapping.sql("create table kept select * from orders", "truncate table orders")
+    profile = swapping.run.profile
+    with (
+        pytest.raises(StateError, match="cannot hold what was written"),
+        reopen_migration("m", profile, allowed=(MigrationState.RUNNING,)) as again,
+    ):
+        rollback.fn(again, accept_loss=True)
+    swapping.sql("insert into orders select * from kept")
+    gone_on(profile)
+    assert swapping.state is MigrationState.COMPLETE
+    assert is_big(swapping.url)
+    swapping.sql("delete from orders where id = 5000000000")
+    assert difference(swapping.url) == 0
+
+
+def test_a_hold_comes_while_the_swap_waits(swapping: Swapping) -> None:
+    thread = swapping.while_it_waits(lambda: swap.fn(swapping.run), swapping.set_hold)
+    time.sleep(1.0)
+    assert not is_big(swapping.url)
+    swapping.release()
+    thread.join(30)
+    assert is_big(swapping.url)
+
+
+def test_a_loss_comes_while_the_way_back_waits(swapping: Swapping) -> None:
+    """It is counted once more when the tables are back, and they are swapped again. Killed there, it goes on."""
+    swap.fn(swapping.run)
+    swapping.while_it_waits(lambda: rollback.fn(swapping.run), lambda: swapping.sql(TOO_BIG)).join(30)
+    assert is_big(swapping.url)
+    assert swapping.state is MigrationState.ROLLING_BACK
+    swapping.sql("delete from orders where id = 5000000000")
+    assert difference(swapping.url) == 0
+    swapping.sql(swapping.action.inverse[0])
+    rollback.fn(swapping.run, accept_loss=True)
+    assert swapping.state is MigrationState.ROLLED_BACK
+    assert not is_big(swapping.url)
+    assert difference(swapping.url) == 0
