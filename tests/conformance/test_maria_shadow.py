@@ -139,6 +139,25 @@ def test_each_change_is_carried_under_writers(orders: str, operation: Mapping[st
         assert count_rejections(conn, "m") == 0
 
 
+def test_a_column_that_is_altered_keeps_all_that_it_has(maria_database: str) -> None:
+    """MODIFY drops in silence what it does not name: a check of the column, and that it is invisible."""
+    run(
+        maria_database,
+        "create table odd (id int primary key, `n``\\` int invisible default 5 comment 'a \\\\ b' check (`n``\\` > 0),"
+        " at timestamp(3) not null default now(3) on update now(3) invisible check (at <> '2000-01-01'))",
+    )
+    before = run(maria_database, "show create table odd")[0][1]
+    asked = {"n`\\": {"type": "bigint"}, "at": {"comment": "when"}}
+    shadow = Shadow(
+        maria_database, [{"alter_column": {"table": "odd", "column": name} | what} for name, what in asked.items()]
+    )
+    shadow.begin()
+    shadow.forward(Phase.EXPAND)
+    (new,) = (table for (table,) in run(maria_database, "show tables") if table.endswith("_new"))
+    after = run(maria_database, f"show create table `{new}`")[0][1]
+    assert after.replace(new, "odd").replace("bigint(20)", "int(11)").replace(" COMMENT 'when'", "") == before
+
+
 def test_a_truncate_after_the_swap_keeps_it_from_being_rolled_back(orders: str) -> None:
     """TRUNCATE fires no trigger: a rollback would bring all rows back."""
     shadow = Shadow(orders, [WIDEN])

@@ -15,6 +15,10 @@ _COLUMNS = """
            column_comment
       from information_schema.columns where table_schema = database() and table_name = %s order by ordinal_position
 """
+_COLUMN_CHECKS = """
+    select constraint_name, check_clause from information_schema.check_constraints
+     where constraint_schema = database() and table_name = %s and level = 'Column'
+"""
 _INDEXES = """
     select index_name, non_unique, index_type, column_name, sub_part, collation, index_comment
       from information_schema.statistics where table_schema = database() and table_name = %s
@@ -97,8 +101,13 @@ def _table(conn: MariaSession, name: str) -> Table:
 
 def _columns(conn: MariaSession, name: str) -> tuple[Column, ...]:
     made = []
+    # MySQL has none: there they are constraints of the table.
+    checks = dict(conn.execute(_COLUMN_CHECKS, (name,)).fetchall()) if conn.dialect.maria else {}
     for column, kind, nullable, default, collation, extra, expression, comment in conn.execute(_COLUMNS, (name,)):
         words = str(extra or "").lower()
+        options = [part for part in words.split(", ") if part not in ("", "auto_increment")]
+        if column in checks:
+            options.append(f"check ({checks[column]})")
         made.append(
             Column(
                 name=column,
@@ -109,7 +118,7 @@ def _columns(conn: MariaSession, name: str) -> tuple[Column, ...]:
                 generated=str(expression) if expression else None,
                 virtual="virtual" in words,
                 collation=collation,
-                options=tuple(sorted(part for part in [words.replace("auto_increment", "").strip()] if part)),
+                options=tuple(options),
                 comment=comment or None,
             )
         )

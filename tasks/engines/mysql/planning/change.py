@@ -120,10 +120,11 @@ def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
         words.append(f"default {dialect.default(column.default, column.options)}")
     if column.identity:
         words.append("auto_increment")
-    words += [option for option in column.options if option.startswith("on update")]
+    words += [option for option in column.options if option.startswith("on update") or option == "invisible"]
     comment = asked.comment if asked.sets_comment else column.comment
     if comment:
         words.append(f"comment {_quoted(comment)}")
+    words += [option for option in column.options if option.startswith("check ")]
     return " ".join(words)
 
 
