@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pymysql
 import pytest
 
+from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
 from tasks.model.errors import SpecError, StepError
@@ -74,6 +76,7 @@ def test_over_swapped_and_back(orders: str) -> None:
     rows = run(orders, "select * from orders order by id")
     shadow.swap()
     assert run(orders, "select * from orders order by id") == rows
+    assert run(orders, "select distinct attempts from changeover_steps where state = 'done'") == [(1,)]
     after = run(orders, "show create table orders")[0][1]
     assert after.replace("`id` bigint(20)", "`id` int(11)") == before.replace(
         "AUTO_INCREMENT=101", "AUTO_INCREMENT=907"
@@ -191,6 +194,27 @@ def test_a_row_that_does_not_fit_is_found_before_anything_is_done(orders: str) -
     with pytest.raises(StepError, match="does not fit"):
         shadow.forward(Phase.BACKFILL)
     shadow.back()
+
+
+def test_a_batch_is_ended_at_the_lock_budget(orders: str) -> None:
+    """Its rows are locked for as long as it runs. What only takes long is smaller the next time."""
+    slow = {"alter_column": {"table": "orders", "column": "note", "up": "concat(note, sleep(0.02))", "down": "note"}}
+    shadow = Shadow(orders, [slow], batch_rows=30, limits=Limits(lock_budget=150, lock_patience=20.0))
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    sizes: list[int] = []
+    shadow.forward(Phase.BACKFILL, between=sizes.append)
+    assert sizes[:2] == [30, 7]
+
+
+def test_what_is_not_the_fault_of_a_row_is_not_called_so(orders: str) -> None:
+    shadow = Shadow(orders, [WIDEN])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
+    (new,) = (table for (table,) in run(orders, "show tables") if table.endswith("_new"))
+    run(orders, f"alter table {new} drop column note")
+    with pytest.raises(pymysql.err.MySQLError, match="1054"):
+        shadow.forward(Phase.BACKFILL)
 
 
 def test_a_write_that_cannot_be_carried_is_noted_and_the_application_goes_on(orders: str) -> None:

@@ -2,13 +2,14 @@
 
 Every row that is read stays locked until the batch commits, so that none comes back that somebody deletes meanwhile.
 The copy never waits for a lock while it holds one, so it is never part of a deadlock, and no application is its victim:
-a row that somebody else has locked ends the batch at once, and a smaller one is tried.
+a row that somebody else has locked ends the batch at once, and a smaller one is tried. So does the lock budget.
 """
 
 import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import pymysql
 
@@ -17,13 +18,38 @@ from tasks.engines.batches import next_size
 from tasks.engines.mysql.key_ranges import condition, count, end_of_batch
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
-from tasks.engines.mysql.transient import LOCKED, code_of
+from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
 from tasks.engines.records import Checkpoint, Key, Shard
-from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Copy
 
 _BESIDE = f"{OWN_PREFIX}beside"
+_OF_A_ROW: Final = frozenset(
+    {
+        1048,
+        1062,
+        1138,
+        1242,
+        1263,
+        1264,
+        1265,
+        1292,
+        1364,
+        1365,
+        1366,
+        1367,
+        1406,
+        1411,
+        1416,
+        1441,
+        1526,
+        1690,
+        3819,
+        4025,
+    }
+)
+"""NULLs, duplicates, values that do not fit their type, cannot be computed, or break a check or a partition."""
 
 
 def fill(
@@ -37,30 +63,32 @@ def fill(
     """Work through a shard and return the rows copied; see `Engine.fill`."""
     position, size, done, batches = shard.position, shard.batch_rows, 0, 0
     blocked_since: float | None = None
-    duplicates = 0
+    duplicates, too_slow = 0, 0
+    conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
     while position != shard.high:
         size = between(size) or size
         end = end_of_batch(conn, action, position, shard.high, size)
-        # A single row may be waited for: nothing else is held then.
-        conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait if size > 1 else 1}")
         try:
             rows, after = _batch(conn, action, position, end, shard.high, size, limits, partial(checkpoint, batches))
         except pymysql.err.MySQLError as error:
             code = code_of(error)
-            if code in LOCKED:
+            if code == OUT_OF_TIME:
+                too_slow += size == 1
+                _give_up_at_one(action, too_slow, limits)
+            elif code in LOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 _give_up_waiting(action, blocked_since, limits)
             elif code == 1062 and duplicates < 3 and not conn.closed:
                 # A row that came into both tables between two looks at them is there at the next look.
                 duplicates += 1
-            elif conn.closed or code is None or code in (0, 2006, 2013, 1927, 1053):
-                raise
-            else:
+            elif code in _OF_A_ROW:
                 raise _bad_row(action, code) from None
+            else:
+                raise
             size = max(size // 4, 1)
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
             continue
-        blocked_since, duplicates = None, 0
+        blocked_since, duplicates, too_slow = None, 0, 0
         done += rows
         batches += 1
         position, size = end or shard.high, after
@@ -82,7 +110,7 @@ def _batch(
     with conn.transaction():
         checkpoint(conn, high, scanned, size)
         started = time.monotonic()
-        rows = conn.execute(statement(action, low, high)).rowcount
+        rows = conn.execute(conn.dialect.timed(statement(action, low, high), limits.lock_budget)).rowcount
     took = (time.monotonic() - started) * 1000
     return rows, next_size(size, took, limits) if end is not None else size
 
@@ -119,7 +147,17 @@ def _give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
         )
 
 
-def _bad_row(action: Copy, code: int) -> StepError:
+def _give_up_at_one(action: Copy, failures: int, limits: Limits) -> None:
+    if failures >= limits.attempts:
+        raise TransientError(
+            f"a single row of {action.table} cannot be copied within the lock budget of {limits.lock_budget} ms",
+            where=action.table,
+            hint="Make `up` faster, or raise limits.lock_budget in the profile.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
+def _bad_row(action: Copy, code: int | None) -> StepError:
     return StepError(
         f"a row that exists does not fit into the new table: the server said {code}",
         where=action.table,

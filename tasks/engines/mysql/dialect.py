@@ -55,6 +55,10 @@ class Dialect:
         queue = "" if queues else "lock_wait_timeout = 0, "
         return f"set statement {queue}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
 
+    def timed(self, statement: str, budget_ms: int) -> str:
+        """Return a statement that is ended at the budget. MySQL ends nothing but what only reads."""
+        return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}" if self.maria else statement
+
 
 _WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pymysql.err import MySQLError
 
 BEING_CHANGED: Final = 1684
-LOCKED: Final = frozenset({1205, 1213, 1969, 3024, BEING_CHANGED})
+OUT_OF_TIME: Final = 1969
+LOCKED: Final = frozenset({1205, 1213, OUT_OF_TIME, 3024, BEING_CHANGED})
 """lock wait timeout, deadlock, max_statement_time, MySQL's max_execution_time, DDL on a table that is asked about."""
 LOST: Final = frozenset({1053, 1040, 1203, 1927, 2003, 2006, 2013, 2055, 4031, 0})
 """shutdown, too many connections, killed, and all ways in which a client loses its server."""
