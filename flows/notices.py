@@ -98,6 +98,13 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from dual write until contract, {source}.{operation['column']} and {target}.{new} follow each"
                 " other when a transaction commits"
             )
+        elif kind == "extract_lookup":
+            table = _table(plan, operation["table"])
+            new = operation.get("reference", f"{operation['column']}_id")
+            yield (
+                f"from dual write until contract, {table} has both {operation['column']} and {new}, in step; the values"
+                f" in {operation['to']} can be added to, not changed or deleted"
+            )
         elif kind in ("drop_constraint", "drop_multicolumn_constraint"):
             table = _table(plan, operation["table"])
             yield f"from the swap on, {table} no longer refuses rows that break {operation['name']}"
@@ -106,7 +113,7 @@ def _swapped(plan: Plan) -> Iterator[str]:
 def _contracted(plan: Plan) -> Iterator[str]:
     for kind, operation in _operations(plan):
         gone = operation.get("from") if kind == "rename_column" else operation.get("column")
-        if kind in ("drop_column", "rename_column", "move_column"):
+        if kind in ("drop_column", "rename_column", "move_column", "extract_lookup"):
             yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
         elif kind in ("drop_table", "rename_table"):
             name = operation.get("name") or operation["from"]

@@ -491,6 +491,7 @@ def test_the_schema_describes_every_operation_under_its_key() -> None:
         "rebuild_table": "#/$defs/RebuildTable",
         "move_column": "#/$defs/MoveColumn",
         "denormalize": "#/$defs/Denormalize",
+        "extract_lookup": "#/$defs/ExtractLookup",
         "sql": "#/$defs/Sql",
         "create_type": "#/$defs/CreateType",
         "alter_type": "#/$defs/AlterType",

@@ -175,6 +175,11 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             },
             to_column=NAMES,
         ),
+        "extract_lookup": mapping(
+            {"table": just, "column": st.just(names[0]), "to": st.just(f"other_{len(names[1])}")},
+            to_column=st.just("wert"),
+            reference=st.just("r"),
+        ),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))

@@ -19,6 +19,7 @@ from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
 from tasks.model.operations.drop_type import DropType
+from tasks.model.operations.extract_lookup import ExtractLookup
 from tasks.model.operations.move_column import MoveColumn
 from tasks.model.operations.rebuild_table import RebuildTable
 from tasks.model.operations.rename_column import RenameColumn
@@ -49,6 +50,7 @@ AnyOperation = (
     | DropType
     | CleanColumn
     | Denormalize
+    | ExtractLookup
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -70,6 +72,7 @@ __all__ = [
     "DropMulticolumnConstraint",
     "DropTable",
     "DropType",
+    "ExtractLookup",
     "MoveColumn",
     "Operation",
     "RebuildTable",

@@ -30,6 +30,7 @@ from tasks.engines.postgresql.planning.operations.drop_multicolumn_constraint im
 )
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table, finish_drops, whole_table
 from tasks.engines.postgresql.planning.operations.drop_type import draft_drop_type
+from tasks.engines.postgresql.planning.operations.extract_lookup import draft_extract_lookup
 from tasks.engines.postgresql.planning.operations.move_column import draft_move_column
 from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
 from tasks.engines.postgresql.planning.operations.rename_constraint import draft_rename_constraint
@@ -65,6 +66,7 @@ from tasks.model.operations import (
     DropMulticolumnConstraint,
     DropTable,
     DropType,
+    ExtractLookup,
     MoveColumn,
     RebuildTable,
     RenameColumn,
@@ -173,7 +175,7 @@ def _draft(
         where = f"operations[{number}].{op.kind}"
         if isinstance(op, CreateTable | Sql | CreateType | AlterType):
             _of_no_table(op, whole, where)
-        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked):
+        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked | ExtractLookup):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
             _of_whole_tables(op, concerned, spec.backfill, where)
         elif isinstance(op, RebuildTable):
@@ -235,7 +237,7 @@ def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraf
 
 
 def _of_whole_tables(
-    op: DropTable | RenameTable | SetReplicaIdentity | Linked,
+    op: DropTable | RenameTable | SetReplicaIdentity | Linked | ExtractLookup,
     drafts: Sequence[TableDraft],
     backfill: BackfillOptions,
     where: str,
@@ -249,6 +251,8 @@ def _of_whole_tables(
             draft_replica_identity(op, drafts[0], where)
         case MoveColumn() | Denormalize():
             draft_move_column(op, drafts[0], drafts[1], backfill, where)
+        case ExtractLookup():
+            draft_extract_lookup(op, drafts[0], backfill, where)
 
 
 def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> Places:
