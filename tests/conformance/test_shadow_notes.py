@@ -138,3 +138,21 @@ def test_a_note_that_somebody_has_locked_is_not_passed_over_by_the_swap(conn: Co
         assert migration.blocked_swap()
     finish(migration)
     assert rows(conn) == [(1, "y")]
+
+
+def test_unique_values_that_change_places_and_are_only_noted(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, u int unique); insert into t values (1, 1), (2, 2), (3, 3), (4, 4)"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+
+    def exchange(a: int, b: int) -> None:
+        with strict(url) as other:
+            for row, value in ((a, 0), (b, a), (a, b)):
+                other.execute("update t set u = %s where id = %s", (value, row))
+
+    exchange(1, 2)
+    finish(migration)
+    assert rows(conn) == [(1, 2), (2, 1), (3, 3), (4, 4)]
+    exchange(3, 4)
+    migration.roll_back()
+    assert rows(conn) == [(1, 2), (2, 1), (3, 4), (4, 3)]

@@ -85,8 +85,13 @@ class Draft:
             target_types=self.types(image),
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),
+            anew=direction == "up" or self._says_all(image),
             pinned=not all(twin.is_immutable(source, a.expression) for a in assignments),
         )
+
+    def _says_all(self, target: Table) -> bool:
+        """What nothing fills on the way back is still what it was: a column that was dropped without `down`."""
+        return {c.name for c in target.columns if c.generated is None} <= {a.column for a in self.back}
 
     def types(self, table: Table) -> tuple[str, ...]:
         """Types of the key columns in one of the two tables."""

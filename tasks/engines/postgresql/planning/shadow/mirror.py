@@ -38,6 +38,8 @@ class Mirror:
     guarded: bool
     """The target may refuse what the source has taken."""
     pinned: bool
+    anew: bool
+    """A row of the target may be made anew: nothing that counts in it comes from elsewhere."""
 
     @property
     def function(self) -> str:
@@ -204,6 +206,52 @@ begin
 end
 $co_{self.tag}$"""
 
+    def _fail(self) -> str:
+        return f"""\
+update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true
+        where n._changeover_number = note._changeover_number;
+        if not note._changeover_told then {self._rejected() or "null;"}
+        end if;"""
+
+    def _keep_for_later(self) -> str:
+        if not self.anew:
+            return ""
+        return """\
+when unique_violation or exclusion_violation then
+        _changeover_more := _changeover_more || note._changeover_number;
+        continue;
+      """
+
+    def _together(self) -> str:
+        """Values that have changed places stand in each other's way: all those rows go before any of them comes."""
+        if not self.anew:
+            return ""
+        these = (
+            f"select * from {self.notes} where _changeover_number = any (_changeover_more) order by _changeover_number"
+        )
+        return f"""\
+if _changeover_more <> '{{}}' then
+    begin
+      for note in {these} loop
+        perform from {self.source} as a where {self._same("a", "note")} for share;
+        delete from {self.target} as b where {self._its_image("note")};
+      end loop;
+      for note in {these} loop
+        {self._put("note")};
+        delete from {self.notes} as n where n._changeover_number = note._changeover_number;
+      end loop;
+    exception
+      when lock_not_available then return done;
+      when serialization_failure or deadlock_detected or query_canceled then raise;
+      when others then
+        for note in {these} loop
+        {self._fail()}
+        end loop;
+    end;
+    done := done + cardinality(_changeover_more);
+  end if;
+  """
+
     def _drain_function(self) -> str:
         return f"""\
 create or replace function {self.drain_function}(bigint) returns bigint
@@ -212,6 +260,7 @@ language plpgsql security definer {self._settings()} as $co_{self.tag}$
 declare
   note record;
   done bigint := 0;
+  _changeover_more bigint[] := '{{}}';
 begin
   for note in
     select * from {self.notes} where _changeover_failed is null order by _changeover_number limit $1
@@ -230,14 +279,11 @@ begin
     exception
       when lock_not_available then exit;
       when serialization_failure or deadlock_detected or query_canceled then raise;
-      when others then
-        update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true
-        where n._changeover_number = note._changeover_number;
-        if not note._changeover_told then {self._rejected() or "null;"}
-        end if;
+      {self._keep_for_later()}when others then
+        {self._fail()}
     end;
     done := done + 1;
   end loop;
-  return done;
+  {self._together()}return done;
 end
 $co_{self.tag}$"""
