@@ -45,8 +45,10 @@ class CreateConstraint(TableConstraint, Operation):
     type: Annotated[Literal["unique", "check", "primary_key", "foreign_key"], BeforeValidator(_no_exclusion)]
     no_inherit: StrictBool = False
     """A check that tables which inherit from this one need not meet."""
-    orphans: Orphans = "reject"
-    """Of a foreign key: what becomes of rows that refer to nothing."""
+    orphans: Orphans | Literal["archive"] = "reject"
+    """Of a foreign key: what becomes of rows that refer to nothing. `archive`: they move to another table."""
+    archive: TableName | None = None
+    """The table that is made for them; `TABLE_orphans` unless given."""
     up: Expressions | None = None
     """For each column, the new value, from the old values of the row."""
     down: Expressions | None = None
@@ -63,6 +65,16 @@ class CreateConstraint(TableConstraint, Operation):
     def referenced(self) -> tuple[str, ...]:
         """Return the table that a foreign key points to."""
         return (self.references.table,) if self.references else ()
+
+    @property
+    def archive_name(self) -> str:
+        """The name of the table for rows that refer to nothing."""
+        return self.archive or f"{self.table}_orphans"
+
+    @property
+    def alone_on(self) -> tuple[str, ...]:
+        """Return the table of which rows go to another one, and that one: both have to be alike."""
+        return (self.table, self.archive_name) if self.orphans == "archive" else ()
 
     @property
     def converted(self) -> tuple[str, ...]:
@@ -85,6 +97,16 @@ class CreateConstraint(TableConstraint, Operation):
                 at=("orphans",),
                 reason="orphans is for a foreign key of one column whose values are not converted otherwise",
                 hint="Remove orphans, and let `up` give NULL to the column that shall refer to nothing.",
+            )
+        if self.orphans == "archive" and (self.type != "foreign_key" or self.converted):
+            yield Contradiction(
+                at=("orphans",),
+                reason="orphans is for a foreign key whose values are not converted",
+                hint="Convert them in a migration of its own first, or remove orphans.",
+            )
+        if self.archive is not None and self.orphans != "archive":
+            yield Contradiction(
+                at=("archive",), reason="nothing is archived", hint="Write orphans: archive, or remove archive."
             )
         if self.no_inherit and self.type != "check":
             yield Contradiction(
@@ -125,3 +147,5 @@ class CreateConstraint(TableConstraint, Operation):
         yield constraint(self.table, self.name, ("name",))
         if self.type in ("unique", "primary_key"):
             yield relation(self.table, self.name, ("name",))
+        if self.orphans == "archive":
+            yield relation(self.archive_name, self.archive_name.rpartition(".")[2], ("archive",))

@@ -110,6 +110,7 @@ def _constrain(draft: TableDraft) -> Iterable[Step]:
         )
     for restriction in draft.inbound:
         yield _inbound(draft, restriction)
+    yield from draft.cleared
     for restriction in [*added, *draft.inbound]:
         if restriction.validated:
             yield _validate(restriction)

@@ -30,6 +30,8 @@ class TableDraft:
     indexes: list[Step] = field(default_factory=list)
     unique_indexes: list[Step] = field(default_factory=list)
     restrictions: list[Restriction] = field(default_factory=list)
+    cleared: list[Step] = field(default_factory=list)
+    """What makes room for restrictions, between adding and validating them."""
     not_null: list[str] = field(default_factory=list)
     """Physical columns, by their name before the swap."""
     moves: list[Move] = field(default_factory=list)

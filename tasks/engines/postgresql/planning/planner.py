@@ -183,7 +183,7 @@ def _draft(
         elif not isinstance(op, DropIndex | DropType):
             draft = drafts[_full_name(whole, op.table, where)]
             if isinstance(op, ConstraintOperation):
-                found = _of_constraints(op, draft, where)
+                found = _of_constraints(op, draft, spec.backfill, where)
                 places |= {(draft.full_name, *key): place for key, place in found.items()}
             else:
                 _contribute(op, draft, where, places)
@@ -255,10 +255,10 @@ def _of_whole_tables(
             draft_extract_lookup(op, drafts[0], backfill, where)
 
 
-def _of_constraints(op: ConstraintOperation, draft: TableDraft, where: str) -> Places:
+def _of_constraints(op: ConstraintOperation, draft: TableDraft, backfill: BackfillOptions, where: str) -> Places:
     match op:
         case CreateConstraint():
-            return draft_create_constraint(op, draft, where)
+            return draft_create_constraint(op, draft, backfill, where)
         case DropConstraint():
             return draft_drop_constraint(op, draft, where)
         case DropMulticolumnConstraint():

@@ -5,6 +5,7 @@ import psycopg
 from tasks.engines.postgresql.planning.checks.require import existing_column, new_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.alter_column import set_orphans_null
+from tasks.engines.postgresql.planning.restrictions.archive import archive_orphans
 from tasks.engines.postgresql.planning.restrictions.constraints import add_condition, add_primary_key, add_unique
 from tasks.engines.postgresql.planning.restrictions.conversions import Places, convert
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_foreign_key, orphaned
@@ -13,9 +14,10 @@ from tasks.engines.postgresql.transient import is_transient
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateConstraint
+from tasks.model.spec import BackfillOptions
 
 
-def draft_create_constraint(op: CreateConstraint, draft: TableDraft, where: str) -> Places:
+def draft_create_constraint(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions, where: str) -> Places:
     """Convert the columns that get other values, then add the constraint over the new shape."""
     for column in dict.fromkeys((*(op.columns or ()), *(op.up or {}), *(op.down or {}))):
         new_column(draft, column, where)
@@ -32,6 +34,8 @@ def draft_create_constraint(op: CreateConstraint, draft: TableDraft, where: str)
         child = existing_column(draft, op.columns[0], where)
         set_orphans_null(draft, child, (op.references.table, op.references.columns[0]), where)
     _add(op, op.columns or (), draft, where)
+    if op.orphans == "archive":
+        archive_orphans(op, draft, backfill, where)
     return places
 
 
@@ -40,7 +44,9 @@ def _add(op: CreateConstraint, columns: tuple[str, ...], draft: TableDraft, wher
     if op.check is not None:
         add_condition(draft, op.name, op.check, f"{where}.check", no_inherit=op.no_inherit)
     elif op.references is not None:
-        add_foreign_key(draft, op.name, columns, op.references, f"{where}.references", when=when)
+        add_foreign_key(
+            draft, op.name, columns, op.references, f"{where}.references", when=when, archives=op.orphans == "archive"
+        )
     elif op.type == "unique":
         add_unique(draft, op.name, columns, where, when=when)
     elif op.deferrable:

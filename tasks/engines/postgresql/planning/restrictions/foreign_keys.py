@@ -37,12 +37,24 @@ def add_foreign_key(
     where: str,
     *,
     when: str = "",
+    archives: bool = False,
 ) -> None:
-    """A foreign key from columns of the new shape; `when` says when it is checked."""
+    """A foreign key from columns of the new shape; `when` says when it is checked.
+
+    With `archives`, rows that it would refuse are only counted: they move elsewhere before it is validated.
+    """
     free_constraint(draft, name, where)
     parent = draft.spec.resolve_table(reference.table, f"{where}.table")
     draft.late_references.append(
-        NewForeignKey(name=name, columns=columns, reference=reference, parent=parent, deferral=when, where=where)
+        NewForeignKey(
+            name=name,
+            columns=columns,
+            reference=reference,
+            parent=parent,
+            deferral=when,
+            archives=archives,
+            where=where,
+        )
     )
 
 
@@ -66,6 +78,8 @@ def resolve_references(draft: TableDraft, key: NewForeignKey) -> Restriction:
             table=draft.full_name,
             kind="references",
             constraint=key.name,
+            gate="before_run" if key.archives else "before_swap",
+            severity="warning" if key.archives else "error",
             violations=f"select {draft.key_list()} from {draft.real} as child where "
             + orphaned(key.parent, dict(zip(physical, targets, strict=True)), full=key.reference.match_type == "FULL"),
         )

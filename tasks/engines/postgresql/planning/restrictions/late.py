@@ -26,6 +26,8 @@ class NewForeignKey:
     parent: str
     """Quoted and qualified."""
     deferral: str = ""
+    archives: bool = False
+    """Rows that it would refuse move elsewhere before it is validated."""
     where: str
 
 

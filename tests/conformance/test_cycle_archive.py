@@ -1,0 +1,200 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""The cycle for rows that a new foreign key would refuse, and that move to a table of their own."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Phase
+from tests.conformance import tables
+from tests.conformance.crowd import Crowd, Member
+from tests.conformance.cycle import Case, Cycle, State, state
+from tests.conformance.drive import Connection, Migration
+from tests.servers.remains import soon
+
+
+def constraint(**body: Any) -> dict[str, Any]:
+    given = {"name": "c_p", "type": "foreign_key", "orphans": "archive"}
+    return {"create_constraint": given | {"references": {"table": "p", "columns": ["id"]}} | body}
+
+
+SCHEMA = """
+create table p (id int primary key);
+create table c (id int generated always as identity primary key, p_id int, n int not null default 1,
+  twice int generated always as (n * 2) stored not null, note text unique);
+insert into p select generate_series(1, 10);
+insert into c (p_id, note) select i % 15, 'n' || i from generate_series(1, 60) i;
+insert into c (p_id, note) values (null, 'none');
+"""
+ODD = """
+create table "The P" (a int, "B b" text, primary key (a, "B b"));
+create table "C" ("k 1" int, k2 text, "x'" int, y text, primary key ("k 1", k2));
+insert into "The P" select i, 'b' || i from generate_series(1, 5) i;
+insert into "C" select i, 'k', i % 8, 'b' || i % 8 from generate_series(1, 20) i;
+insert into "C" select i, 'k', null, 'b9' from generate_series(21, 25) i;
+"""
+ASKED = constraint(table="c", columns=["p_id"])
+CASES = [
+    Case(
+        name="orphans in an archive",
+        schema=SCHEMA,
+        operations=[ASKED],
+        plain=(
+            "create table c_orphans (like c); alter table c_orphans add column archived_at timestamptz not null default clock_timestamp(),"
+            " add column archived_by text not null default 'm'",
+            "with gone as (delete from c where p_id not in (select id from p) returning *)"
+            " insert into c_orphans (id, p_id, n, twice, note) select * from gone",
+            "alter table c add constraint c_p foreign key (p_id) references p (id)",
+        ),
+        writes="insert into c (id, p_id, note) overriding system value values (101, 99, 'late'), (102, 3, 'good'); delete from c where id = 11; update c set p_id = 1 where id = 12; insert into p values (13)",
+        after="insert into c (id, p_id, note) overriding system value values (103, 4, 'after'); update c set n = 7 where p_id = 1",
+        back="insert into c (id, p_id, note) overriding system value values (103, 4, 'after'); update c set n = 7 where p_id = 1",
+    ),
+    Case(
+        name="orphans in an archive, of two columns, quoted names",
+        schema=ODD,
+        operations=[
+            constraint(
+                table="C", columns=["x'", "y"], archive="Old C", references={"table": "The P", "columns": ["a", "B b"]}
+            )
+        ],
+        plain=(
+            """create table "Old C" (like "C"); alter table "Old C" add column archived_at timestamptz not null default clock_timestamp(), add column archived_by text not null default 'm'""",
+            """with gone as (delete from "C" where "x'" is not null and y is not null and not exists (select from "The P" where a = "x'" and "B b" = y) returning *)
+            insert into "Old C" ("k 1", k2, "x'", y) select * from gone""",
+            """alter table "C" add constraint c_p foreign key ("x'", y) references "The P" (a, "B b")""",
+        ),
+    ),
+]  # fmt: skip
+
+
+class ArchiveCycle(Cycle):
+    """Compare rows; when each was archived is the clock's."""
+
+    def back_before_swap(self) -> None:
+        """Rows have moved by then, as a rule that is new holds by then; and they come back."""
+        before = state(self.conn)
+        self.migration.begin()
+        self.migration.before_swap()
+        self.migration.roll_back()
+        self._same(before)
+
+    def _same_data(self, wanted: State) -> None:
+        found = tables.data(self.conn, wanted.columns)
+        assert _timeless(found) == _timeless(wanted.data)
+
+
+def _timeless(data: tables.Data) -> dict[str, list[tuple[str | None, ...]]]:
+    shown = {}
+    for name, rows in data.items():
+        columns = name.partition(" (")[2].removesuffix(")").split(", ")
+        shown[name] = sorted(
+            (
+                tuple(value for column, value in zip(columns, row, strict=True) if column != "archived_at")
+                for row in rows
+            ),
+            key=repr,
+        )
+    return shown
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
+    ArchiveCycle(case, conn, url).all_legs()
+
+
+def test_a_row_that_finds_its_parent_stays(conn: Connection, url: str) -> None:
+    """It was listed, and is looked at once more; so is one that somebody points elsewhere."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, [ASKED])
+    migration.begin()
+    migration.run(Phase.EXPAND)
+    migration.pass_gate("before_swap")
+    assert migration.plan is not None
+    steps = migration.plan.phase(Phase.CONSTRAIN)
+    for step in steps:
+        if "/archive for " in step.key:
+            conn.execute("insert into p values (11)")
+            conn.execute("update c set p_id = 1 where p_id = 12")
+        migration.forward(step)
+    assert conn.execute("select distinct p_id from c_orphans order by 1").fetchall() == [(0,), (13,), (14,)]
+    assert conn.execute("select count(*) from c").fetchone() == (61 - 12,)
+    # Before the swap, and so with the foreign key still there.
+    migration.roll_back()
+    assert conn.execute("select count(*) from c").fetchone() == (61,)
+    assert tables.leftovers(conn) == []
+
+
+def test_a_rollback_asks_whether_there_is_room(conn: Connection, url: str) -> None:
+    """Somebody has taken what an archived row had."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, [ASKED])
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into c (p_id, note) select 1, note from c_orphans limit 1")
+    assert migration.before_rollback() == ["no row of public.c has the place of an archived one in c_note_key"]
+    conn.execute("delete from c where note in (select note from c_orphans)")
+    migration.roll_back()
+
+
+class Writer(Member):
+    """An application that makes and removes parents, and rows that refer to something or nothing."""
+
+    expected = (psycopg.errors.ForeignKeyViolation,)
+    """What the rule is for, once it is there."""
+
+    def transaction(self, conn: Connection) -> None:
+        """Write one row."""
+        key = self.random.randint(1, 20)
+        conn.execute(
+            self.random.choice((
+                "insert into c (p_id) values (%(k)s)", "update c set n = n + 1 where id = %(k)s", "delete from c where id = %(k)s",
+                "insert into p values (%(k)s) on conflict do nothing", "delete from p where id = %(k)s", "update c set p_id = %(k)s where id = %(k)s + 3",
+            )),
+            {"k": key},
+        )  # fmt: skip
+
+
+def test_under_writers(conn: Connection, url: str) -> None:
+    """No row is in both places, and none in neither."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, [ASKED])
+    with Crowd([Writer(url, f"writer {number}", str(number)) for number in range(3)]) as writers:
+        migration.begin()
+        migration.before_swap()
+        migration.swap()
+        wanted = writers.committed + 100
+        assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
+        migration.pass_gate("after_swap")
+    assert conn.execute("select count(*) from c join c_orphans o using (id)").fetchone() == (0,)
+    assert conn.execute(
+        "select count(*) from c where p_id is not null and p_id not in (select id from p)"
+    ).fetchone() == (0,)
+    all_of_them = conn.execute(
+        "select id, p_id, n from c union all select id, p_id, n from c_orphans order by 1"
+    ).fetchall()
+    migration.roll_back()
+    assert conn.execute("select id, p_id, n from c order by 1").fetchall() == all_of_them
+
+
+REFUSED = {
+    "somebody refers to it": ("create table d (c_id int references c);", "may be referred to, by d_c_id_fkey of public.d"),
+    "a trigger would fire": (
+        "create function f() returns trigger language plpgsql as 'begin return old; end'; create trigger g before delete on c for each row execute function f();",
+        "would fire the triggers g",
+    ),
+    "an archive that is there": ("create table c_orphans ();", "public.c_orphans exists already"),
+    "a column of ours": ("alter table c add column archived_at date;", "which the archive needs for itself"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_before_anything_changes(name: str, conn: Connection, url: str) -> None:
+    """With what stands in the way."""
+    also, what = REFUSED[name]
+    conn.execute((SCHEMA + also).encode())
+    with pytest.raises(ChangeoverError, match=what):
+        Migration(url, [ASKED]).begin()
