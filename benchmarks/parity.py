@@ -1,18 +1,17 @@
 """Comparing two tables: against the raw digest of both, and against reladiff where it is installed."""
 
 import json
-import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter, process_time
+from time import process_time
 
 import psycopg
 
+from benchmarks import reladiff
 from benchmarks.result import Result, Sizes, ratio, spread
 from benchmarks.server import Meter, Usage, template
 from benchmarks.surroundings import Surroundings
@@ -20,8 +19,6 @@ from validations.parity.compare import Table, compare
 from validations.parity.report import Comparison, Verdict
 
 NAMES = ("parity_equal", "parity_differences", "parity_reladiff", "parity_memory")
-PROGRAM = "RELADIFF"
-"""The environment variable that names the program, where it is not on the path."""
 _RAW = "select count(*), sum(hash_record_extended(t, 0)) from {} as t"
 _TWIN = (
     "create table orders_new as table orders",
@@ -66,13 +63,13 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
 
 def _rounds(place: Surroundings, url: str, sizes: Sizes) -> tuple[list[Usage], list[Usage], list[float], list[Usage]]:
     raw, equal, theirs, different = [], [], [], []
-    program = os.environ.get(PROGRAM) or shutil.which("reladiff")
+    program = reladiff.program()
     _raw(url)
     for _ in range(sizes.rounds):
         raw.append(_taken(place, lambda: _raw(url)))
         equal.append(_taken(place, lambda: _expect(url, 0)))
         if program:
-            theirs.append(_reladiff(program, url))
+            theirs.append(reladiff.compare(program, url, "orders", url, "orders_new"))
     with psycopg.connect(url, autocommit=True) as conn:
         step = sizes.rows // _PLANTED
         conn.execute(f"update orders_new set note = 'planted' where id % {step} = 1".encode())
@@ -128,23 +125,6 @@ def compare_orders(url: str) -> Comparison:
     """Compare the two tables."""
     a, b = (Table(url=url, database="main", name=name) for name in ("orders", "orders_new"))
     return compare(a, b)
-
-
-def _reladiff(program: str, url: str) -> float:
-    """Run it with all columns, as its manual says; it exits with 0 whatever it finds."""
-    columns = [
-        word
-        for name in ("customer", "amount", "currency", "status", "note", "created_at", "quantity")
-        for word in ("-c", name)
-    ]
-    started = perf_counter()
-    done = subprocess.run(
-        [program, url, "orders", url, "orders_new", "-k", "id", *columns], capture_output=True, check=True
-    )
-    taken = perf_counter() - started
-    if done.stdout.strip():
-        raise RuntimeError("reladiff found differences in equal tables")
-    return taken
 
 
 def _memory(place: Surroundings, sizes: Sizes) -> Result:

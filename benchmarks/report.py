@@ -27,7 +27,8 @@ Without it, the statements that it sends stand in for it, written out in `benchm
 the log of a server show them.
 
 Comparing is measured against [reladiff](https://github.com/erezsh/reladiff), too, if it is on the path, or where
-the variable `RELADIFF` says.
+the variable `RELADIFF` says. A table of MariaDB is compared where `MARIADB` is the URL of a server on which a database
+may be made and dropped.
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
@@ -43,6 +44,7 @@ _WHAT = {
     "parity_equal": "Comparing two equal tables, against the sums of hash_record_extended of both",
     "parity_differences": "The same where ten rows differ, which are named with their columns",
     "parity_reladiff": "Comparing two equal tables, against reladiff",
+    "parity_mariadb": "Comparing a table of PostgreSQL with an equal one of MariaDB, against reladiff",
     "parity_memory": "Most memory of the comparing process: a large table against a small one",
 }
 

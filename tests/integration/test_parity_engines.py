@@ -192,6 +192,22 @@ def test_keys_of_every_kind(urls: Urls, kinds: tuple[str, str], keys: tuple[str,
         assert kinds_found == [Kind.CHANGED, Kind.CHANGED, Kind.EXTRA, Kind.MISSING]
 
 
+def test_texts_of_other_character_sets_and_collations_are_compared_by_what_they_say(urls: Urls) -> None:
+    kinds = ("utf8mb4 collate utf8mb4_general_ci", "utf8mb4 collate utf8mb4_unicode_520_ci", "latin1", "utf16")
+    theirs = ", ".join(f"t{number} varchar(20) character set {kind}" for number, kind in enumerate(kinds))
+    values = ", ".join(["'Ärger é'"] * len(kinds))
+    on_both(
+        urls,
+        ("create table t (id int primary key, t0 text, t1 text, t2 text, t3 text)",
+         f"create table t (id int primary key, {theirs})"),
+        f"insert into t values (1, {values}), (2, {values})",
+    )  # fmt: skip
+    assert diff(urls).verdict is Verdict.EQUAL
+
+    on_both(urls, ("", "update t set t0 = 'ärger é', t1 = 'Arger é', t2 = 'ärger é', t3 = 'Ärger e' where id = 2"))
+    assert [(one.key, one.columns) for one in diff(urls).differences] == [(("2",), ("t0", "t1", "t2", "t3"))]
+
+
 def test_without_a_key_rows_are_counted(urls: Urls) -> None:
     on_both(urls, "create table t (n int, v varchar(9))", "insert into t values (1, 'x'), (1, 'x'), (2, null)")
     assert diff(urls).verdict is Verdict.EQUAL

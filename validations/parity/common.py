@@ -60,7 +60,8 @@ def _digest(
 ) -> str:
     """Return SQL for 60 bits of values; free text has its length before it, and NULL is no text of any value.
 
-    The texts of numbers, times and bytes hold no bar, so that they end where the next value begins.
+    The texts of numbers, times and bytes hold no bar, so that they end where the next value begins. By SHA-256, which
+    servers that must keep to FIPS have, too, and MariaDB makes faster than MD5.
     """
     parts = []
     for one in pairs:
@@ -76,8 +77,8 @@ def _digest(
             parts.append(f"if({column} is null, '-', {long if free else text})")
     joined = (" || '|' || " if engine == "postgresql" else ", '|', ").join(parts)
     if engine == "postgresql":
-        return f"('x0' || left(md5({joined}), {_BITS}))::bit(64)::bigint"
-    return f"cast(conv(left(md5(concat({joined})), {_BITS}), 16, 10) as signed)"
+        return f"('x0' || left(encode(sha256(convert_to({joined}, 'UTF8')), 'hex'), {_BITS}))::bit(64)::bigint"
+    return f"cast(conv(left(sha2(concat({joined}), 256), {_BITS}), 16, 10) as signed)"
 
 
 def _floor(key: str, shift: int, engine: str) -> str:
@@ -105,7 +106,7 @@ def _postgresql(column: Column, family: str) -> str:
 
 def _mariadb(column: Column, family: str) -> str:
     sql = column.sql
-    text = f"convert({sql} using utf8mb4) collate utf8mb4_bin"
+    text = column.text
     number = f"cast({sql} + 0 as char)" if column.kind == "bit" else f"cast({sql} as char)"
     return {
         "integer": number,
