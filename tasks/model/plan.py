@@ -186,8 +186,6 @@ class Copy(Record):
     """Columns of the shadow, and what fills them, in the names of the table."""
     drain: str = ""
     """Called like `before` of a short transaction, when the shadow refuses a row."""
-    share: bool = False
-    """Lock rows against every change: the key of the shadow is not part of a key of the table."""
 
 
 class Notes(Record):
@@ -195,10 +193,8 @@ class Notes(Record):
 
     table: str
     columns: tuple[str, ...]
-    """Columns of the notes, called as in the table that is copied."""
+    """Columns of the notes, called as in both tables."""
     types: tuple[str, ...]
-    in_shadow: tuple[str, ...]
-    """The same columns of the shadow."""
 
 
 class Reconcile(Record):
@@ -209,7 +205,7 @@ class Reconcile(Record):
 
     kind: Literal["reconcile"] = "reconcile"
     copy_of: Copy
-    notes: Notes | None = None
+    notes: Notes
     drain: str = ""
     """Called like `before` of a short transaction: it carries over what is noted."""
 
@@ -295,8 +291,6 @@ class Requirement(Record):
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False
     """It reads columns that exist only once the migration has begun."""
-    severity: Literal["error", "warning"] = "error"
-    """A warning is shown, and stops nothing."""
     rows: str = ""
     """A query for the keys of the rows that are involved, where `violations` counts something else."""
     fix: str = ""
@@ -318,7 +312,6 @@ class Conversion(Record):
     """Columns that the expression reads."""
     expression: str
     type: str
-    severity: Literal["error", "warning"] = "error"
 
 
 class Finding(Record):

@@ -12,19 +12,18 @@ import psycopg
 import pytest
 
 from profiles.model import Limits
+from tasks.engines.postgresql.address import where
 from tasks.engines.postgresql.connect import (
-    TooManyConnectionsError,
-    UnreachableError,
     check_version,
     connect,
     require_direct,
     require_primary,
     require_version,
     require_writable,
-    where,
 )
 from tasks.engines.postgresql.embedded import EmbeddedPostgres, free_port, start
 from tasks.engines.postgresql.transient import is_transient, retrying
+from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
 from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, ProfileError, TransientError
 from tests.servers.remains import soon
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engines.postgresql.address import parameters
-from tasks.engines.postgresql.connect import redact, where
+from tasks.engines.postgresql.address import parameters, redact, where
 from tasks.model.errors import ProfileError
 
 LETTERS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.model import Limits
-from tasks.engines.postgresql.connect import TooManyConnectionsError, UnreachableError
 from tasks.engines.postgresql.transient import is_transient, retrying
+from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
 from tasks.model.errors import (
     FencedError,
     LockTimeoutError,

@@ -66,7 +66,7 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         if is_transient(error):
             raise
         why = "values of the table do not fit: see above" if one.table in unfit else _reason(error)
-        return _not_evaluated(one.name, why, one.severity, started)
+        return _not_evaluated(one.name, why, started)
     return CheckResult(
         name=one.name,
         passed=count == 0,
@@ -75,7 +75,6 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         message=_broken(count, "group" if one.kind == "unique" else "row"),
         examples=named,
         seconds=time.monotonic() - started,
-        severity=one.severity,
         fix=one.fix if count else "",
     )
 
@@ -98,7 +97,6 @@ def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports:
                 evaluated=True,
                 message="every value fits",
                 seconds=time.monotonic() - started,
-                severity=one.severity,
             )
         with _asking(conn, plan, _refusal(one)):
             counts = conn.execute(
@@ -115,7 +113,7 @@ def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports:
     except psycopg.Error as error:
         if is_transient(error):
             raise
-        return _not_evaluated(one.name, _reason(error), one.severity, started)
+        return _not_evaluated(one.name, _reason(error), started)
     reasons = ", ".join(f"{int(count):,} × {_condition(why)} ({why})" for why, count in counts)
     return CheckResult(
         name=one.name,
@@ -125,7 +123,6 @@ def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports:
         message=f"{total:,} row{'s' if total != 1 else ''}: {reasons}" if total else "every value fits",
         examples=named,
         seconds=time.monotonic() - started,
-        severity=one.severity,
         fix=_mend(one) if total else "",
     )
 
@@ -206,16 +203,13 @@ def _keys(conn: Connection, query: str) -> tuple[str, ...]:
     return tuple(", ".join("null" if v is None else str(v)[:_LONGEST_KEY] for v in row) for row in rows)
 
 
-def _not_evaluated(name: str, why: str, severity: str, started: float) -> CheckResult:
-    return CheckResult.model_validate(
-        {
-            "name": name,
-            "passed": False,
-            "evaluated": False,
-            "message": f"could not be evaluated: {why}",
-            "seconds": time.monotonic() - started,
-            "severity": severity,
-        }
+def _not_evaluated(name: str, why: str, started: float) -> CheckResult:
+    return CheckResult(
+        name=name,
+        passed=False,
+        evaluated=False,
+        message=f"could not be evaluated: {why}",
+        seconds=time.monotonic() - started,
     )
 
 

@@ -9,27 +9,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 
 from tasks.engines.postgresql.address import parameters, redact, where
-from tasks.engines.postgresql.refusals import (
-    POOLER,
-    TooManyConnectionsError,
-    UnreachableError,
-    refusal,
-)
+from tasks.engines.postgresql.refusals import POOLER, refusal
 from tasks.model.errors import ChangeoverError, PreflightError
-
-__all__ = [
-    "NEWEST",
-    "OLDEST",
-    "TooManyConnectionsError",
-    "UnreachableError",
-    "connect",
-    "redact",
-    "require_direct",
-    "require_primary",
-    "require_version",
-    "require_writable",
-    "where",
-]
 
 OLDEST: Final = 15
 NEWEST: Final = 18

@@ -27,7 +27,7 @@ def copy_where(action: Copy, where: str) -> str:
     return (
         f"insert into {action.target} ({columns}) overriding system value select {values}"
         f" from {action.table} as {alias} where {where} order by {order}"
-        f" for {'share' if action.share else 'key share'} of {alias}"
+        f" for key share of {alias}"
         f" on conflict ({arbiter}) do nothing"
     )
 

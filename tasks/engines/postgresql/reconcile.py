@@ -18,7 +18,7 @@ from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch, 
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
-from tasks.model.plan import Copy, Notes, Reconcile, differing
+from tasks.model.plan import Copy, Reconcile, differing
 
 MOST = 1000
 """As many keys are carried over in one transaction."""
@@ -39,7 +39,7 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     conn.execute("set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off")
     conn.execute(f"analyze {action.copy_of.target}".encode())
     # What was refused once may have been corrected since.
-    conn.execute(f"update {_notes(action).table} set _changeover_failed = null where _changeover_failed is not null")
+    conn.execute(f"update {action.notes.table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     compared, repaired = _walk(conn, action, action.copy_of, _differing, limits, journal)
     repaired += _walk(conn, action, _backwards(action.copy_of), _superfluous, limits, journal)[1]
@@ -99,17 +99,12 @@ def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limi
 
 def put_aside(conn: Connection, action: Reconcile, keys: Sequence[Key]) -> None:
     """Note keys for `drain`, which carries them over."""
-    notes = _notes(action)
+    notes = action.notes
     columns = ", ".join(quote(column) for column in notes.columns)
     values = ", ".join(f"unnest(%s::text[])::{kind}" for kind in notes.types)
     arrays = [[key[i] for key in keys] for i in range(len(notes.columns))]
     statement = f"insert into {notes.table} ({columns.replace('%', '%%')}) select {values}"
     conn.execute(statement.encode(), arrays)
-
-
-def _notes(action: Reconcile) -> Notes:
-    assert action.notes is not None
-    return action.notes
 
 
 def _backwards(copy: Copy) -> Copy:
@@ -128,7 +123,7 @@ def _images(action: Reconcile, where: str) -> str:
     """The rows that the shadow should have, in a range, with what is noted of each."""
     copy = action.copy_of
     shown = [f"({a.expression}\n)::{a.type} as {quote(f'c{i}')}" for i, a in enumerate(copy.assignments)]
-    noted = _notes(action).columns
+    noted = action.notes.columns
     shown += [f"{quote(copy.alias)}.{quote(column)} as {quote(f'n{i}')}" for i, column in enumerate(noted)]
     return f"(select {', '.join(shown)} from {copy.table} as {quote(copy.alias)} where {where})"
 
@@ -144,7 +139,7 @@ def _differing(conn: Connection, action: Reconcile, where: str) -> list[Key]:
     copy = action.copy_of
     wanted = ", ".join(f"t.{quote(f'c{i}')}" for i in range(len(copy.assignments)))
     found = ", ".join(f"s.{quote(a.column)}" for a in copy.assignments)
-    notes = _notes(action)
+    notes = action.notes
     listed = ", ".join(f"t.{quote(f'n{i}')}::text" for i in range(len(notes.columns)))
     known = " and ".join(f"n.{quote(column)} = t.{quote(f'n{i}')}" for i, column in enumerate(notes.columns))
     rows = conn.execute(
@@ -158,11 +153,10 @@ def _differing(conn: Connection, action: Reconcile, where: str) -> list[Key]:
 def _superfluous(conn: Connection, action: Reconcile, where: str) -> list[Key]:
     """Return what would be noted of rows that the shadow has and the table does not."""
     copy = action.copy_of
-    notes = _notes(action)
-    pairs = tuple(zip(notes.in_shadow, notes.columns, strict=True))
-    listed = ", ".join(f"s.{quote(column)}::text" for column, _ in pairs)
-    here = " and ".join(f"t.{quote(source)} = s.{quote(column)}" for column, source in pairs)
-    known = " and ".join(f"n.{quote(source)} = s.{quote(column)}" for column, source in pairs)
+    notes = action.notes
+    listed = ", ".join(f"s.{quote(column)}::text" for column in notes.columns)
+    here = " and ".join(f"t.{quote(column)} = s.{quote(column)}" for column in notes.columns)
+    known = " and ".join(f"n.{quote(column)} = s.{quote(column)}" for column in notes.columns)
     rows = conn.execute(
         f"select {listed} from (select * from {copy.target} where {where}) as s"
         f" where not exists (select from {copy.table} as t where {here})"
@@ -174,7 +168,7 @@ def _superfluous(conn: Connection, action: Reconcile, where: str) -> list[Key]:
 def _refuse_leftovers(conn: Connection, action: Reconcile) -> None:
     """What is noted and has not failed came just now, and is carried over before the swap."""
     row = conn.execute(
-        f"select count(_changeover_failed), min(_changeover_failed) from {_notes(action).table}".encode()
+        f"select count(_changeover_failed), min(_changeover_failed) from {action.notes.table}".encode()
     ).fetchone()
     if row and row[0]:
         raise StepError(

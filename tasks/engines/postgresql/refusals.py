@@ -15,8 +15,6 @@ from tasks.engines.postgresql.address import redact
 from tasks.engines.unreachable import TooManyConnectionsError, UnreachableError
 from tasks.model.errors import ChangeoverError, PreflightError
 
-__all__ = ["TooManyConnectionsError", "UnreachableError", "refusal"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Reason:

@@ -16,7 +16,7 @@ def wanted_key(keys: Mapping[str, tuple[str, ...]], table: Table) -> tuple[str, 
 def choose_key(draft: TableDraft, keys: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the columns to walk along: what `backfill.key` names, the primary key, or another."""
     wanted = wanted_key(keys, draft.table)
-    candidates = [index for index in draft.table.indexes if _walkable(draft.table, index)]
+    candidates = [index for index in draft.table.indexes if walkable(draft.table, index)]
     if wanted is not None:
         if not any(key_columns(draft.table, index) == tuple(wanted) for index in candidates):
             raise PreflightError(
@@ -51,7 +51,8 @@ def key_columns(table: Table, index: Index) -> tuple[str, ...]:
     return () if " INCLUDE (" in index.definition else index.columns
 
 
-def _walkable(table: Table, index: Index) -> bool:
+def walkable(table: Table, index: Index) -> bool:
+    """Tell whether every row has a key of its own in the index, without NULLs."""
     if not (index.unique and index.valid) or index.partial or index.expressions or index.without_overlaps:
         return False
     columns = [table.column(name) for name in key_columns(table, index)]

@@ -15,6 +15,12 @@ from tasks.model.plan import Finding, Requirement, Step
 Connection = psycopg.Connection[Any]
 
 
+def as_written(name: str) -> str:
+    """Quote a name of the spec, with or without its schema."""
+    schema, _, base = name.rpartition(".")
+    return f"{quote(schema)}.{quote(base)}" if schema else quote(base)
+
+
 @dataclass(kw_only=True)
 class SpecDraft:
     """Steps that belong to no table that exists, and how names of the spec are resolved."""
@@ -55,12 +61,10 @@ class SpecDraft:
         """Return the quoted, qualified name of a table that exists or that the spec creates."""
         if name in self.created:
             return self.created[name]
-        schema, _, base = name.rpartition(".")
-        wanted = f"{quote(schema)}.{quote(base)}" if schema else quote(base)
         row = self.conn.execute(
             "select format('%%I.%%I', n.nspname, c.relname), n.nspname, c.relname from pg_catalog.pg_class c"
             " join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)",
-            (wanted,),
+            (as_written(name),),
         ).fetchone()
         if row is None:
             raise SpecError(f"there is no table {name}", where=where, hint="Check the name and the search_path.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.spec_draft import SpecDraft
+from tasks.engines.postgresql.planning.spec_draft import SpecDraft, as_written
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.plan import Requirement
@@ -38,8 +38,6 @@ class Type:
 
 def find_type(whole: SpecDraft, name: str, where: str) -> Type:
     """Return a type by its name, as written. Raises SpecError with names that are close."""
-    schema, _, base = name.rpartition(".")
-    wanted = f"{quote(schema)}.{quote(base)}" if schema else quote(base)
     row = whole.conn.execute(
         """
         select n.nspname, t.typname, t.typtype::text, array(
@@ -47,14 +45,14 @@ def find_type(whole: SpecDraft, name: str, where: str) -> Type:
         from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
         where t.oid = to_regtype(%s)
         """,
-        (wanted,),
+        (as_written(name),),
     ).fetchone()
     if row is None:
         known = whole.conn.execute(
             "select typname::text from pg_catalog.pg_type where typtype in ('e', 'd') and pg_type_is_visible(oid)"
             " and typnamespace <> 'information_schema'::regnamespace"
         ).fetchall()
-        close = difflib.get_close_matches(base, [one[0] for one in known], n=3)
+        close = difflib.get_close_matches(name.rpartition(".")[2], [one[0] for one in known], n=3)
         raise SpecError(
             f"there is no type {name}",
             where=where,

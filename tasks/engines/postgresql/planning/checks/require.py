@@ -3,19 +3,25 @@
 import difflib
 
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.model.catalogue import Column
+from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.operations import DropColumn
 
 
-def existing_column(draft: TableDraft, name: str, where: str) -> Column:
-    """Return the column, or refuse with the names that are close."""
-    column = draft.table.column(name)
+def column_of(table: Table, name: str, where: str) -> Column:
+    """Return the column of a table, or refuse with the names that are close."""
+    column = table.column(name)
     if column is None:
-        names = [c.name for c in draft.table.columns]
+        names = [c.name for c in table.columns]
         close = difflib.get_close_matches(name, names, n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"The table has: {', '.join(names)}."
-        raise SpecError(f"{draft.full_name} has no column {name}", where=where, hint=hint)
+        raise SpecError(f"{table.full_name} has no column {name}", where=where, hint=hint)
+    return column
+
+
+def existing_column(draft: TableDraft, name: str, where: str) -> Column:
+    """Return the column, or refuse one that is not there or that another operation gives other values."""
+    column = column_of(draft.table, name, where)
     if name in draft.altered:
         raise SpecError(
             f"another operation of this spec already gives {name} other values",

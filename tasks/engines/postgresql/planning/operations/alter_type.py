@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft
+from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft, as_written
 from tasks.engines.postgresql.planning.types import Type, find_type, of_kind
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
@@ -98,9 +98,7 @@ def tables_of_domains(conn: Connection, operations: Sequence[AnyOperation], sear
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         for op in operations:
             if isinstance(op, AlterType) and op.check is not None:
-                schema, _, base = op.name.rpartition(".")
-                wanted = f"{quote(schema)}.{quote(base)}" if schema else quote(base)
-                found |= {row[0] for row in conn.execute(_COLUMNS, {"type": wanted}).fetchall()}
+                found |= {row[0] for row in conn.execute(_COLUMNS, {"type": as_written(op.name)}).fetchall()}
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build
@@ -11,7 +12,8 @@ from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
 from tasks.engines.postgresql.planning.shadow.mirror import Mirror
 from tasks.engines.postgresql.planning.shadow.places import Places
-from tasks.model.catalogue import Catalogue, Index, Table
+from tasks.engines.postgresql.planning.shadow.rehearse import alone
+from tasks.model.catalogue import Index, Table
 from tasks.model.names import quote
 from tasks.model.plan import (
     Assignment,
@@ -212,7 +214,7 @@ def _reconcile(draft: Draft) -> Step:
         title=f"compare every row of {draft.table.full_name} with its shadow, and carry over what differs",
         action=Reconcile(
             copy_of=_action(draft),
-            notes=Notes(table=draft.up.notes, columns=draft.key, types=draft.types(draft.table), in_shadow=draft.key),
+            notes=Notes(table=draft.up.notes, columns=draft.key, types=draft.types(draft.table)),
             drain=draft.up.drain,
         ),
     )
@@ -241,7 +243,7 @@ def _swap(draft: Draft) -> Iterator[Step]:
             phase=Phase.SWAP,
             title=f"remember that {name} of {child} was valid",
             undo="validate it again while applications write",
-            action=Validation(table=_quoted(child), inverse=(validate,)),
+            action=Validation(table=quote_qualified(child), inverse=(validate,)),
         )
     there = Exchange(
         conn=draft.conn, places=places, leaving=table, coming=new, away=places.old, waits=places.new, fresh=True
@@ -267,10 +269,10 @@ def _swap(draft: Draft) -> Iterator[Step]:
             ),
             inverse=(draft.down.finish(), *draft.down.drop_triggers(), *again.statements()),
             guard=True,
-            given=_alone(table),
-            inverse_given=_alone(new),
-            result=_alone(new),
-            inverse_result=_alone(table),
+            given=alone(table),
+            inverse_given=alone(new),
+            result=alone(new),
+            inverse_result=alone(table),
         ),
     )
     for child, name, validate in validations(new, places):
@@ -278,17 +280,8 @@ def _swap(draft: Draft) -> Iterator[Step]:
             key=f"swap/{child}/validate {name}",
             phase=Phase.SWAP,
             title=f"validate {name} of {child} while applications write",
-            action=Validation(table=_quoted(child), forward=(validate,)),
+            action=Validation(table=quote_qualified(child), forward=(validate,)),
         )
-
-
-def _alone(table: Table) -> Catalogue:
-    return Catalogue(engine="postgresql", version="", tables=(table,))
-
-
-def _quoted(full_name: str) -> str:
-    schema, _, name = full_name.rpartition(".")
-    return f"{quote(schema)}.{quote(name)}"
 
 
 def _locks(draft: Draft, other: str, leaving: Table) -> tuple[Lock, ...]:

@@ -7,7 +7,7 @@ statements make what the record says is not believed: the planner tries them and
 from collections.abc import Iterator
 
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.planning.attached.belongings import grants_of, privileges, quote_qualified
+from tasks.engines.postgresql.planning.attached.belongings import grants_of, privileges
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.places import moved, printed
 from tasks.model.catalogue import Column, Constraint, Index, Table
@@ -23,9 +23,6 @@ _TABLE_PRIVILEGES = {
     "t": "trigger",
     "m": "maintain",
 }
-AT_ONCE = ("primary key", "exclusion")
-"""Constraints that the empty table gets at once: no concurrent index can become an exclusion, and rows are found by
-the primary key."""
 
 
 def create_table(table: Table, schema: str) -> Iterator[str]:
@@ -170,8 +167,3 @@ def statistics(conn: Connection, table: Table, schema: str) -> Iterator[str]:
                 rest = definition.split("; alter statistics ", 1)[1]
                 yield "alter statistics " + rest.replace(here, there, 1)
             yield f"alter statistics {there} owner to {quote(table.owner)}"
-
-
-def qualified(table: Table) -> str:
-    """The table, quoted and qualified."""
-    return quote_qualified(table.full_name)

@@ -5,7 +5,7 @@ The server then says what every default, index and check looks like afterwards, 
 
 from dataclasses import dataclass, field
 
-from tasks.engines.postgresql.planning.checks.require import fillable
+from tasks.engines.postgresql.planning.checks.require import column_of, fillable
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.model.catalogue import Column, Table
@@ -66,17 +66,8 @@ class Change:
             for action in actions:
                 self.rehearsal.conn.execute(f"alter table {self.twin} {action}")
 
-    def _existing(self, name: str, where: str) -> Column:
-        column = self.table.column(name)
-        if column is None:
-            names = ", ".join(c.name for c in self.table.columns)
-            raise SpecError(
-                f"{self.table.full_name} has no column {name}", where=where, hint=f"The table has: {names}."
-            )
-        return column
-
     def _alter(self, op: AlterColumn, where: str) -> None:
-        column = self._existing(op.column, where)
+        column = column_of(self.table, op.column, where)
         if op.check is not None or op.unique is not None or op.references is not None:
             raise SpecError(
                 "a constraint that is added does not need a shadow table",
@@ -134,7 +125,7 @@ class Change:
         self.rehearsal.conn.execute(f"comment on column {self.twin}.{quote(column)} is {value}".encode())
 
     def _drop(self, op: DropColumn, where: str) -> None:
-        fillable(op, self._existing(op.column, where), where)
+        fillable(op, column_of(self.table, op.column, where), where)
         self._try(where, f"drop column {quote(op.column)}")
         self.dropped.append(op.column)
         if op.down is not None:

@@ -20,9 +20,8 @@ def forth(change: Change, new: Table, places: Places) -> tuple[Assignment, ...]:
     return tuple(found)
 
 
-def back(change: Change, new: Table, places: Places) -> tuple[Assignment, ...]:
+def back(change: Change, places: Places) -> tuple[Assignment, ...]:
     """Return what fills the old table from the new one; a dropped column without `down` is filled by its default."""
-    del new
     found = []
     for column in change.table.columns:
         if column.generated is not None or (column.name in change.dropped and column.name not in change.downs):

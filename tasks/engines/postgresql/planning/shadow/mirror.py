@@ -12,7 +12,7 @@ statement of the application succeeds. Notes commit with what they are about.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import PINNED, literal
+from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, PINNED, literal
 from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
@@ -54,7 +54,7 @@ class Mirror:
     @property
     def triggers(self) -> tuple[str, str]:
         """Names of the row trigger and of the one for TRUNCATE."""
-        return (f"zzz_changeover_{self.tag}_row", f"zzz_changeover_{self.tag}_truncate")
+        return (f"{OWN_TRIGGERS}{self.tag}_row", f"{OWN_TRIGGERS}{self.tag}_truncate")
 
     @property
     def drain(self) -> str:

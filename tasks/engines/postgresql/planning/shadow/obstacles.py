@@ -6,13 +6,13 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
-from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.keys import key_columns, walkable
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import publications
 from tasks.engines.postgresql.planning.shadow.places import Places
-from tasks.engines.postgresql.planning.shadow.rehearse import bare
+from tasks.engines.postgresql.planning.shadow.rehearse import alone, bare
 from tasks.engines.postgresql.transient import is_transient
-from tasks.model.catalogue import Catalogue, Index, Table
+from tasks.model.catalogue import Index, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
@@ -183,9 +183,7 @@ def _refusal(table: Table, reason: str, kind: str) -> PreflightError:
 
 def refuse_differences(wanted: Table, found: Table) -> None:
     """Refuse a table of which something does not arrive by the statements that we know. Raises PreflightError."""
-    tables = (_in_any_order(bare(wanted)), _in_any_order(found))
-    pair = [Catalogue(engine="postgresql", version="", tables=(one,)) for one in tables]
-    differences = compare(*pair)
+    differences = compare(alone(_in_any_order(bare(wanted))), alone(_in_any_order(found)))
     if differences:
         raise PreflightError(
             "the new table would differ: " + "; ".join(differences[:5]),
@@ -219,13 +217,8 @@ def choose_key(table: Table, new: Table, wanted: tuple[str, ...] | None) -> tupl
 
 
 def _keys(table: Table) -> list[Index]:
-    found = []
-    for index in sorted(table.indexes, key=lambda i: (not i.primary, len(i.columns), i.name)):
-        plain = index.unique and index.valid and index.immediate and not index.partial and not index.expressions
-        columns = [table.column(name) for name in key_columns(table, index)]
-        if plain and not index.without_overlaps and columns and all(c is not None and not c.nullable for c in columns):
-            found.append(index)
-    return found
+    found = [index for index in table.indexes if index.immediate and walkable(table, index)]
+    return sorted(found, key=lambda i: (not i.primary, len(i.columns), i.name))
 
 
 def findings(change: Change, differences: tuple[str, ...], size: TableEstimate | None) -> Iterator[Finding]:

@@ -9,13 +9,13 @@ from tasks.engines.postgresql.planning.keys import key_columns, wanted_key
 from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import demands, obstacles
+from tasks.engines.postgresql.planning.shadow import before_run, obstacles
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
 from tasks.engines.postgresql.planning.shadow.places import Places
-from tasks.engines.postgresql.planning.shadow.rehearse import build_twin, carried, twin_of
-from tasks.model.catalogue import Catalogue, Table
+from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
+from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import SpecError
 from tasks.model.plan import DumpTarget, Plan
@@ -40,9 +40,9 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
-        checks = (*requirements(draft, found), *demands.requirements(draft))
-        conversions = tuple(demands.conversions(draft))
-    differences = compare(_alone(draft.table, catalogue), _alone(draft.new, catalogue))
+        checks = (*requirements(draft, found), *before_run.requirements(draft))
+        conversions = tuple(before_run.conversions(draft))
+    differences = compare(alone(draft.table), alone(draft.new))
     findings = (
         *obstacles.findings(draft.change, differences, next(iter(sizes), None)),
         *linted(found, catalogue.version),
@@ -65,10 +65,6 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         risk_reasons=reasons,
         findings=findings,
     )
-
-
-def _alone(table: Table, catalogue: Catalogue) -> Catalogue:
-    return Catalogue(engine=catalogue.engine, version=catalogue.version, tables=(table,))
 
 
 def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_path: str) -> Draft:
@@ -112,7 +108,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         new_key=new_key,
         search_path=search_path,
         forth=forth(change, new, places),
-        back=back(change, new, places),
+        back=back(change, places),
     )
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.planning.attached.belongings import TYPE_MAXIMUM
 from tasks.engines.postgresql.planning.shadow import build
 from tasks.engines.postgresql.planning.shadow.places import moved
-from tasks.model.catalogue import OwnedSequence, Table
+from tasks.model.catalogue import Catalogue, OwnedSequence, Table
 from tasks.model.names import quote
 
 _LATER: dict[str, Any] = {
@@ -21,7 +22,6 @@ _LATER: dict[str, Any] = {
     "force_row_security": False,
 }
 """What a twin cannot have before the swap."""
-_MAXIMUM = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 
 
 def build_twin(conn: Connection, table: Table, schema: str) -> None:
@@ -36,6 +36,11 @@ def build_twin(conn: Connection, table: Table, schema: str) -> None:
             conn.execute(statement.encode())
     for statement in build.statistics(conn, table, schema):
         conn.execute(statement.encode())
+
+
+def alone(table: Table) -> Catalogue:
+    """Return the catalogue that has only this table."""
+    return Catalogue(engine="postgresql", version="", tables=(table,))
 
 
 def bare(table: Table) -> Table:
@@ -73,8 +78,8 @@ def carried(table: Table, changed: Table) -> Table:
 def _as(sequence: OwnedSequence, type_name: str | None) -> OwnedSequence:
     """The sequence of a column follows the type of the column, and its bounds follow if they are those of the type."""
     _, before, _ = sequence.definition.split(" ", 2)
-    if type_name not in _MAXIMUM or type_name == before:
+    if type_name is None or type_name not in TYPE_MAXIMUM or type_name == before:
         return sequence
     definition = sequence.definition.replace(f"as {before} ", f"as {type_name} ", 1)
-    definition = definition.replace(f" maxvalue {_MAXIMUM[before]} ", f" maxvalue {_MAXIMUM[type_name]} ")
+    definition = definition.replace(f" maxvalue {TYPE_MAXIMUM[before]} ", f" maxvalue {TYPE_MAXIMUM[type_name]} ")
     return sequence.model_copy(update={"definition": definition})
