@@ -291,6 +291,8 @@ class Requirement(Record):
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False
     """It reads columns that exist only once the migration has begun."""
+    severity: Literal["error", "warning"] = "error"
+    """A warning is shown, and stops nothing."""
     rows: str = ""
     """A query for the keys of the rows that are involved, where `violations` counts something else."""
     fix: str = ""

@@ -66,7 +66,7 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         if is_transient(error):
             raise
         why = "values of the table do not fit: see above" if one.table in unfit else _reason(error)
-        return _not_evaluated(one.name, why, started)
+        return _not_evaluated(one.name, why, started).model_copy(update={"severity": one.severity})
     return CheckResult(
         name=one.name,
         passed=count == 0,
@@ -75,6 +75,7 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         message=_broken(count, "group" if one.kind == "unique" else "row"),
         examples=named,
         seconds=time.monotonic() - started,
+        severity=one.severity,
         fix=one.fix if count else "",
     )
 
