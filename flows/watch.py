@@ -7,7 +7,6 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-import psycopg
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from flows.explain import span
@@ -15,6 +14,7 @@ from flows.standing import Standing, eta, read
 from flows.terminal import err
 from tasks.engines.protocol import Engine
 from tasks.engines.session import Session
+from tasks.engines.translate import driver_errors
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import Progress as Figures
 
@@ -99,7 +99,7 @@ class Watch:
                 if conn is None or conn.closed:
                     conn = self._engine.connect("watch")
                 self._show(read(conn, self._engine, self._migration))
-            except (ChangeoverError, psycopg.Error):
+            except (ChangeoverError, *driver_errors()):
                 # The ledger is not there yet, or the database is away for a moment: look again.
                 continue
         if conn is not None:

@@ -15,8 +15,6 @@ from tasks.runner import run_everywhere
 from tasks.steps import record_of
 from tasks.throttle import between_batches
 
-Connection = Session
-
 
 @verb("backfill")
 def backfill(run: Run) -> int:
@@ -43,7 +41,7 @@ def _backfill_step(run: Run, step: Step) -> int:
         return _rows(conn, run, step)
 
 
-def _rows(conn: Connection, run: Run, step: Step) -> int:
+def _rows(conn: Session, run: Run, step: Step) -> int:
     return sum(cursor.rows for cursor in cursors(conn, run.migration, step.key))
 
 
@@ -88,7 +86,7 @@ def _fill(run: Run, step: Step, action: Backfill | Copy, shard: int) -> None:
 def _checkpoint(run: Run, step: Step, shard: int, batches: int) -> Checkpoint:
     """Return what commits the cursor with its batch; the number of batches keeps two workers off one cursor."""
 
-    def checkpoint(done: int, conn: Connection, position: Key, rows: int, batch_rows: int) -> None:
+    def checkpoint(done: int, conn: Session, position: Key, rows: int, batch_rows: int) -> None:
         fence(conn, run.migration, run.epoch)
         advance(conn, run.migration, step.key, shard, position, rows, batch_rows, batches=batches + done)
 

@@ -1,14 +1,12 @@
 """preflight: is this the right moment, the right role, the right database, and can the rows take it?"""
 
 from tasks.boundary import Boundary
-from tasks.ledger.gates import record_gate
 from tasks.ledger.steps import step_records
-from tasks.ledger.waivers import with_waivers
 from tasks.model.errors import PreflightError
 from tasks.model.status import GateResult, StepState
 from tasks.prefect_task import verb
-from tasks.report import gate_artifact
 from tasks.run import Run, say
+from tasks.validate import recorded
 
 
 @verb("preflight")
@@ -47,12 +45,7 @@ def _rows(run: Run) -> int:
     if not result.checks:
         # A new table or an index: there is no row to ask.
         return 0
-    with run.ledger() as conn, conn.transaction():
-        result = with_waivers(conn, run.migration, run.plan.digest, result)
-        record_gate(conn, run.migration, run.epoch, result, 0)
-    gate_artifact(run, result)
-    for check in result.checks:
-        say(f"{check.verdict}: {check.name}: {check.message} {check.waiver}".rstrip())
+    result = recorded(run, result, 0)
     _refuse(run, result)
     return sum(check.verdict == "WARNING" for check in result.checks)
 

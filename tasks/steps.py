@@ -12,8 +12,6 @@ from tasks.model.plan import Phase, Step, only_for_rollback
 from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
 
-Connection = Session
-
 
 def run_phase(run: Run, phase: Phase) -> int:
     """Carry out what is left of a phase; return how many steps were done now."""
@@ -27,9 +25,9 @@ def run_step(
     run: Run,
     step: Step,
     *,
-    guard: Callable[[Connection], None] | None = None,
-    afterwards: Callable[[Connection], None] | None = None,
-    between: Callable[[Connection], None] | None = None,
+    guard: Callable[[Session], None] | None = None,
+    afterwards: Callable[[Session], None] | None = None,
+    between: Callable[[Session], None] | None = None,
 ) -> bool:
     """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries.
 
@@ -62,14 +60,14 @@ def repeat_step(run: Run, step: Step) -> None:
         say(step.title)
         journal = journal_of(run, step, StepState.DONE, boundary)
 
-        def begin(conn: Connection) -> None:
+        def begin(conn: Session) -> None:
             fence(conn, run.migration, run.epoch)
             begin_step(conn, run.migration, run.epoch, step.key)
 
         run.engine.apply(step, replace(journal, begin=begin))
 
 
-def revert_step(run: Run, step: Step, guard: Callable[[Connection], None] | None = None) -> None:
+def revert_step(run: Run, step: Step, guard: Callable[[Session], None] | None = None) -> None:
     """Take a step back. A rollback does not stop at boundaries: a table half rolled back helps nobody.
 
     `guard` is called under the locks of a guarded step, and may refuse.
@@ -90,17 +88,17 @@ def journal_of(
     step: Step,
     goal: StepState,
     boundary: Boundary | None,
-    afterwards: Callable[[Connection], None] | None = None,
+    afterwards: Callable[[Session], None] | None = None,
 ) -> Journal:
     """Return the journal that fences with the run's epoch and brings the step into the state `goal`."""
 
-    def begin(conn: Connection) -> None:
+    def begin(conn: Session) -> None:
         fence(conn, run.migration, run.epoch)
         if step_records(conn, run.migration)[step.key].state is goal:
             raise AlreadyRecorded
         begin_step(conn, run.migration, run.epoch, step.key)
 
-    def finish(conn: Connection) -> None:
+    def finish(conn: Session) -> None:
         finish_step(conn, run.migration, run.epoch, step.key, goal)
         if afterwards is not None:
             afterwards(conn)

@@ -13,8 +13,6 @@ from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
 
-Connection = Session
-
 
 @verb("swap")
 def swap(run: Run) -> None:
@@ -33,7 +31,7 @@ def swap(run: Run) -> None:
 def _tried(run: Run, step: Step) -> bool:
     """Swap; return False when somebody asked for a hold first."""
 
-    def guard(conn: Connection) -> None:
+    def guard(conn: Session) -> None:
         # Where DDL commits by itself it is called once more: there is nothing left to hold then.
         swapped = run.engine.happened(step, recorded=False)
         _guard(conn, run, swapped=swapped)
@@ -60,11 +58,11 @@ def cut_off(run: Run) -> bool:
     )
 
 
-def _swapped(conn: Connection, run: Run) -> None:
+def _swapped(conn: Session, run: Run) -> None:
     transition(conn, run.migration, run.epoch, MigrationState.SWAPPED)
 
 
-def _guard(conn: Connection, run: Run, *, swapped: bool) -> None:
+def _guard(conn: Session, run: Run, *, swapped: bool) -> None:
     gate = last_gate(conn, run.migration, "before_swap")
     if gate is None or not gate.passed:
         raise GateError(

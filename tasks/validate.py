@@ -48,12 +48,7 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
         values_in_reports=run.settings.values_in_reports,
         search_path=run.plan.search_path,
     )
-    with run.ledger() as conn, conn.transaction():
-        result = with_waivers(conn, run.migration, run.plan.digest, result)
-        record_gate(conn, run.migration, run.epoch, result, rejections)
-    gate_artifact(run, result)
-    for check in result.checks:
-        say(f"{check.verdict}: {check.name} {check.message} {check.waiver}".rstrip())
+    result = recorded(run, result, rejections)
     failed = [check for check in result.checks if not check.stands]
     if not result.passed:
         reasons = "; ".join(f"{c.name}: {c.message}" for c in failed[:5]) or "there was nothing to check"
@@ -63,4 +58,15 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
             hint="Correct the rows or the expressions, then run again; or somebody answers for it: changeover waive.",
             changed=DataChanged.PARTIALLY,
         )
+    return result
+
+
+def recorded(run: Run, result: GateResult, rejections: int) -> GateResult:
+    """Record what a gate found, with what people answer for; show it, and return it."""
+    with run.ledger() as conn, conn.transaction():
+        result = with_waivers(conn, run.migration, run.plan.digest, result)
+        record_gate(conn, run.migration, run.epoch, result, rejections)
+    gate_artifact(run, result)
+    for check in result.checks:
+        say(f"{check.verdict}: {check.name}: {check.message} {check.waiver}".rstrip())
     return result

@@ -21,7 +21,9 @@ from flows.commands.subject import engine_for
 from flows.terminal import out, print_json
 from profiles.loader import load as load_profile
 from profiles.model import Profile
+from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import code_of
 from tasks.engines.postgresql.address import redact, where
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import require_direct, require_primary, require_version, require_writable
@@ -81,6 +83,9 @@ def _checks(profile: str, database: str) -> Iterator[Check]:
             yield _locks(conn)
     except ChangeoverError as error:
         yield _failed("connection", error)
+    except driver_error() as error:
+        found = f"the server said {code_of(error)}"
+        yield Check(name="connection", level="fail", found=found, remedy="Look at the log of the server.")
     except psycopg.Error as error:
         said = redact(error.diag.message_primary or type(error).__name__)
         yield Check(name="connection", level="fail", found=said, remedy="Look at the log of the server.")

@@ -17,7 +17,7 @@ from tasks.model.plan import Plan
 from tasks.model.source import file_of, find, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepRecord
-from tasks.run import engine_of, new_run_id
+from tasks.run import engine_of
 
 FRESH = (MigrationState.PLANNED, MigrationState.ROLLED_BACK)
 
@@ -50,7 +50,7 @@ class Subject:
 
 def engine_for(profile: str, database: str) -> Engine:
     """Return the engine of a command: its sessions are none of a run's, which the next run would end."""
-    return engine_of(profile, database, "command line", new_run_id())
+    return engine_of(profile, database, "command line", "")
 
 
 def subject_of(target: str, profile: str, database: str) -> Subject:

@@ -38,6 +38,11 @@ class Statement:
     json: tuple[str, ...] = ()
     """Columns that MariaDB, which has no type for it, returns as text."""
 
+    @classmethod
+    def same(cls, text: LiteralString, *json: str) -> "Statement":
+        """Return a statement that both speak, with the columns that hold JSON."""
+        return cls(postgresql=text, mysql=(text,), json=json)
+
 
 def all_rows(conn: Connection, query: LiteralString | Statement, parameters: Parameters = ()) -> list[DictRow]:
     """Run a query and return its rows by name, whatever the row factory of the caller's connection."""

@@ -20,11 +20,7 @@ _SET = Statement(
         """,
     ),
 )
-_GET = Statement(
-    postgresql="select value from changeover.controls where migration = %s and name = %s",
-    mysql=("select value from changeover.controls where migration = %s and name = %s",),
-    json=("value",),
-)
+_GET = Statement.same("select value from changeover.controls where migration = %s and name = %s", "value")
 
 
 def set_control(conn: Connection, migration: str, name: str, value: Value, actor: str) -> None:

@@ -43,18 +43,12 @@ _LAST = Statement(
     ),
     json=("result",),
 )
-_HISTORY = Statement(
-    postgresql="""
-        select gate, plan_digest, passed, result, rejections, epoch, at from changeover.gates
-         where migration = %s order by id desc limit 500
-        """,
-    mysql=(
-        """
-        select gate, plan_digest, passed, result, rejections, epoch, at from changeover.gates
-         where migration = %s order by id desc limit 500
-        """,
-    ),
-    json=("result",),
+_HISTORY = Statement.same(
+    """
+    select gate, plan_digest, passed, result, rejections, epoch, at from changeover.gates
+     where migration = %s order by id desc limit 500
+    """,
+    "result",
 )
 _COUNT = Statement(
     postgresql="""

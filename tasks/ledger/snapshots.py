@@ -24,11 +24,7 @@ _SAVE = Statement(
         """,
     ),
 )
-_LOAD = Statement(
-    postgresql="select payload from changeover.snapshots where migration = %s and name = %s",
-    mysql=("select payload from changeover.snapshots where migration = %s and name = %s",),
-    json=("payload",),
-)
+_LOAD = Statement.same("select payload from changeover.snapshots where migration = %s and name = %s", "payload")
 
 
 def save_snapshot(conn: Connection, migration: str, name: str, payload: Payload, *, replace: bool = False) -> bool:

@@ -10,18 +10,12 @@ from tasks.model.errors import StateError
 from tasks.model.status import GateResult
 
 _ACTION = "waive"
-_OF_PLAN = Statement(
-    postgresql="""
-        select actor as person, detail, at from changeover.audit
-         where action = 'waive' and subject = %s and digest = %s order by seq
-        """,
-    mysql=(
-        """
-        select actor as person, detail, at from changeover.audit
-         where action = 'waive' and subject = %s and digest = %s order by seq
-        """,
-    ),
-    json=("detail",),
+_OF_PLAN = Statement.same(
+    """
+    select actor as person, detail, at from changeover.audit
+     where action = 'waive' and subject = %s and digest = %s order by seq
+    """,
+    "detail",
 )
 
 

@@ -118,6 +118,8 @@ class SelfCommitting(Record):
     """What the table has to be before the statements, and what they put aside has to be after them."""
     set_aside: str = ""
     """What the statements call the table that was there."""
+    locks: tuple[Lock, ...] = ()
+    """What the statements lock of applications, each for itself: where DDL locks metadata, ACCESS EXCLUSIVE."""
     emptied: str = ""
     """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
 

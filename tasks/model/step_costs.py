@@ -34,8 +34,8 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = _both(action)
         case Reconcile() as action:
             locks = _both(action.copy_of)
-        case SelfCommitting():
-            locks = ()
+        case SelfCommitting() as action:
+            locks = action.locks
     return locks
 
 
@@ -50,5 +50,6 @@ def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
     if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting):
         return None
-    table = step.action.table.replace('"', "")
+    # The key names a table in full; the action, on MariaDB, without its database.
+    table = step.key.split("/")[1] if isinstance(step.action, Copy) else step.action.table.replace('"', "")
     return next((size.rows for size in plan.estimates if size.table == table), None)

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
+from flows.commands.subject import engine_for
+from flows.standing import read
 from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.gates import record_gate
 from tasks.ledger.state import summary
-from tasks.ledger.steps import begin_step
+from tasks.ledger.steps import begin_step, step_records
 from tasks.migration import open_migration, reopen_migration
 from tasks.model.errors import StateError
 from tasks.model.plan import SelfCommitting
-from tasks.model.status import CheckResult, GateResult, MigrationState
+from tasks.model.status import CheckResult, GateResult, MigrationState, StepState
 from tasks.rollback import rollback
 from tasks.run import Run
 from tasks.swap import swap
@@ -57,7 +59,19 @@ class Swapping:
         with self.run.ledger() as conn:
             return summary(conn, "m").state
 
-    def while_it_waits(self, act: Callable[[], object], meanwhile: Callable[[], None]) -> threading.Thread:
+    def is_tried(self) -> bool:
+        """The swap has begun."""
+        with self.run.ledger() as conn:
+            return step_records(conn, "m")["swap/all"].state is StepState.RUNNING
+
+    def sessions(self) -> int:
+        """How many sessions have left a trace."""
+        with connected(self.url) as conn, conn.cursor() as cursor:
+            return cursor.execute("select 1 from changeover_sessions")
+
+    def while_it_waits(
+        self, act: Callable[[], object], begun: Callable[[], bool], meanwhile: Callable[[], None]
+    ) -> threading.Thread:
         """Do something while somebody reads the table, so that it waits; then the reader ends."""
 
         def quiet() -> None:
@@ -68,7 +82,7 @@ class Swapping:
         with connected(self.url, autocommit=False) as reader, reader.cursor() as cursor:
             cursor.execute("select count(*) from orders")
             thread.start()
-            time.sleep(1.0)
+            until(begun)
             meanwhile()
             reader.rollback()
         return thread
@@ -82,6 +96,14 @@ class Swapping:
         """And take it back."""
         with self.run.ledger() as conn:
             clear_control(conn, "m", "hold", "ben")
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @flow(name="gone on")
@@ -121,18 +143,27 @@ def test_killed_between_the_rename_and_the_ledger(swapping: Swapping) -> None:
 
 
 def test_a_hold_comes_while_the_swap_waits(swapping: Swapping) -> None:
-    thread = swapping.while_it_waits(lambda: swap.fn(swapping.run), swapping.set_hold)
+    thread = swapping.while_it_waits(lambda: swap.fn(swapping.run), swapping.is_tried, swapping.set_hold)
     time.sleep(1.0)
     assert not is_big(swapping.url)
+    left = swapping.sessions()
+    engine = engine_for(swapping.run.profile, "main")
+    with engine.connect("status") as conn:
+        assert read(conn, engine, "m").hold
+    assert swapping.sessions() == left, "who only looks leaves no trace"
     swapping.release()
-    thread.join(30)
+    thread.join(60)
     assert is_big(swapping.url)
 
 
 def test_a_loss_comes_while_the_way_back_waits(swapping: Swapping) -> None:
     """It is counted once more when the tables are back, and they are swapped again. Killed there, it goes on."""
     swap.fn(swapping.run)
-    swapping.while_it_waits(lambda: rollback.fn(swapping.run), lambda: swapping.sql(TOO_BIG)).join(30)
+    swapping.while_it_waits(
+        lambda: rollback.fn(swapping.run),
+        lambda: swapping.state is MigrationState.ROLLING_BACK,
+        lambda: swapping.sql(TOO_BIG),
+    ).join(60)
     assert is_big(swapping.url)
     assert swapping.state is MigrationState.ROLLING_BACK
     swapping.sql("delete from orders where id = 5000000000")

@@ -1,13 +1,16 @@
 """The command line on MariaDB: plan, run, look, roll back, run again, contract."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.watch import EVERY, Watch
 from tests.acceptance.commands import Changeover
 from tests.acceptance.forked import Forked
+from tests.conformance.maria import Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
 from tests.servers.mariadb import connected
 
@@ -85,3 +88,18 @@ def test_what_would_not_be_honoured_is_refused(cli: Changeover, more: dict[str, 
     assert refused.returncode == 2
     assert hint in " ".join(refused.stderr.split())
     assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+
+
+def test_a_watch_waits_for_a_ledger_that_is_not_there_yet(
+    maria_database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepare(maria_database, 5)
+    shadow = Shadow(maria_database, [WIDEN])
+    said, deadline = "", time.monotonic() + 30
+    with Watch(shadow.engine, "m", plain=True):
+        time.sleep(3 * EVERY)
+        shadow.begin()
+        while "m: expand" not in said and time.monotonic() < deadline:
+            time.sleep(EVERY)
+            said += capfd.readouterr().err
+    assert "m: expand" in said

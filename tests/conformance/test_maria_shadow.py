@@ -9,8 +9,9 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import SpecError, StepError
-from tasks.model.plan import Phase
+from tasks.model.errors import PreflightError, SpecError, StepError
+from tasks.model.plan import LockMode, Phase
+from tasks.model.step_costs import locks_of, rows_of
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.servers.mariadb import connected
 
@@ -68,6 +69,9 @@ def test_over_swapped_and_back(orders: str) -> None:
     before = run(orders, "show create table orders")[0][1]
     shadow = Shadow(orders, [WIDEN])
     plan = shadow.begin()
+    told = {step.key: (locks_of(step), rows_of(step, plan)) for step in plan.steps}
+    assert [lock.mode for lock in told["swap/all"][0]] == [LockMode.ACCESS_EXCLUSIVE]
+    assert told[f"backfill/{plan.tables[0]}/copy"][1] == plan.estimates[0].rows
     shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE)
     write(orders)
     shadow.forward(Phase.BACKFILL, Phase.INDEX)
@@ -294,3 +298,43 @@ def test_what_would_be_lost_is_refused(maria_database: str, statements: list[str
         Shadow(maria_database, [WIDEN]).begin()
     assert refused.value.hint
     assert run(maria_database, "show tables") == tables
+
+
+def test_a_name_with_every_quote(maria_database: str) -> None:
+    odd = "o'd`\\"
+    quoted = "`o'd``\\`"
+    run(
+        maria_database,
+        f"create table {quoted} (id int auto_increment primary key, body varchar(9) comment 'a''b\\\\')",
+        f"insert into {quoted} (body) values ('a'), ('b')",
+    )
+    longer = {"alter_column": {"table": odd, "column": "body", "type": "varchar(20)", "unique": {"name": "one"}}}
+    shadow = Shadow(maria_database, [longer])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    run(maria_database, f"insert into {quoted} (body) values ('a')")
+    assert run(maria_database, "select substring_index(table_name, '.', -1) from changeover_rejections") == [(odd,)]
+    run(maria_database, f"delete from {quoted} where id = 3")
+    assert shadow.violations("before_swap") == 0
+    shadow.forward(Phase.SWAP)
+    shadow.back()
+
+
+def test_a_user_who_may_not_make_triggers_is_refused(maria_database: str) -> None:
+    """With a binary log the privilege TRIGGER is not enough: the error would come after the new table was made."""
+    run(maria_database, "create user plain@'%' identified by 'p'", "grant all on *.* to plain@'%'",
+        "revoke super, binlog admin on *.* from plain@'%'", "create table orders (id int primary key)")  # fmt: skip
+    try:
+        engine = Shadow(maria_database.replace("root@", "plain:p@"), [WIDEN]).engine
+        with engine.connect("test") as conn, pytest.raises(PreflightError, match="binary log") as refused:
+            engine.require_privileges(conn, ("orders",))
+        assert "log_bin_trust_function_creators" in refused.value.hint
+    finally:
+        run(maria_database, "drop user plain@'%'")
+
+
+def test_what_the_server_refuses_is_told_in_names_that_people_know(orders: str) -> None:
+    wrong = {"rebuild_table": {"table": "orders", "options": "add foreign key (id) references nowhere (id)"}}
+    shadow = Shadow(orders, [wrong])
+    with pytest.raises(SpecError, match=r"1005 .*`orders`"):
+        shadow.begin()

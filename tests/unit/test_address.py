@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.engines.mysql.address import options
 from tasks.engines.postgresql.address import parameters, redact, where
 from tasks.model.errors import ProfileError
 
@@ -117,3 +118,24 @@ def _refusal(url: str) -> ProfileError:
     with pytest.raises(ProfileError) as refused:
         parameters(url)
     return refused.value
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", {}),
+        ("?ssl_ca=/ca", {"ssl_ca": "/ca", "ssl_verify_cert": True, "ssl_verify_identity": True}),
+        ("?ssl_ca=/ca&ssl_verify_identity=false", {"ssl_verify_cert": True, "ssl_verify_identity": False}),
+        ("?ssl_ca=/ca&ssl_verify_cert=false", {"ssl_verify_cert": False, "ssl_verify_identity": False}),
+    ],
+)
+def test_tls_of_mariadb_proves_who_answers(query: str, expected: dict[str, object]) -> None:
+    found = options(f"mysql://u:p@h/d{query}")
+    assert {name: found[name] for name in expected} == expected
+    assert ("ssl_ca" in found) == bool(query)
+
+
+@pytest.mark.parametrize("query", ["ssl_verify_cert=true", "ssl_ca=/ca&ssl_verify_cert=no", "ssl_mode=required"])
+def test_tls_of_mariadb_that_would_prove_nothing_is_refused(query: str) -> None:
+    with pytest.raises(ProfileError):
+        options(f"mysql://u:p@h/d?{query}")

@@ -12,6 +12,7 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from tasks.engines.mysql.address import options, where
+from tasks.engines.mysql.names import text_literal
 from tasks.engines.mysql.transient import refusal
 from tasks.model.errors import PreflightError
 from validations.parity.families import read
@@ -184,7 +185,7 @@ class MariaSide:
             return f"x'{value.removeprefix(chr(92) + 'x')}'"
         if family in ("integer", "decimal", "boolean"):
             return value
-        return "'" + value.replace("'", "''") + "'"
+        return text_literal(value)
 
     def _relation(self, table: str, database: str) -> Relation:
         schema, _, name = table.rpartition(".")

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 SCHEMES: Final = ("mysql://", "mariadb://", "mysql+pymysql://", "mariadb+pymysql://")
 _TLS: Final = ("ssl_ca", "ssl_cert", "ssl_key")
+_VERIFY: Final = ("ssl_verify_cert", "ssl_verify_identity")
+_HINT_TLS: Final = "Give ssl_ca=PATH; then certificate and host name are verified, unless ssl_verify_…=false."
 _HINT: Final = "Write mysql://user:password@host:3306/database."
 
 
@@ -17,13 +19,17 @@ def parse(url: str) -> "URL":
     read = _read(url)
     if read is None:
         raise ProfileError("the URL of the database cannot be read", hint=_HINT)
-    unknown = set(read.query) - {*_TLS, "ssl_verify_cert"}
+    unknown = set(read.query) - {*_TLS, *_VERIFY}
     if unknown:
         raise ProfileError(
             f"the URL has parameters that are not known: {', '.join(sorted(unknown))}",
             where=where(url),
-            hint=f"Use {', '.join(_TLS)}, ssl_verify_cert.",
+            hint=f"Use {', '.join((*_TLS, *_VERIFY))}.",
         )
+    if any(read.query.get(name, "true") not in ("true", "false") for name in _VERIFY):
+        raise ProfileError("ssl_verify_… is neither true nor false", where=where(url), hint=_HINT_TLS)
+    if "ssl_ca" not in read.query and any(read.query.get(name) == "true" for name in _VERIFY):
+        raise ProfileError("nothing says whose certificates are trusted", where=where(url), hint=_HINT_TLS)
     if not read.host or not read.database:
         raise ProfileError("the URL names no host, or no database", where=where(url), hint=_HINT)
     return read
@@ -32,9 +38,12 @@ def parse(url: str) -> "URL":
 def options(url: str) -> dict[str, Any]:
     """Return what PyMySQL's `connect` takes, password included."""
     read = parse(url)
-    tls = {name: str(read.query[name]) for name in _TLS if name in read.query}
+    tls: dict[str, Any] = {name: str(read.query[name]) for name in _TLS if name in read.query}
     if tls:
-        tls["ssl_verify_cert"] = read.query.get("ssl_verify_cert", "true") != "false"  # type: ignore[assignment]
+        certain = read.query.get("ssl_verify_cert", "true") == "true"
+        # A certificate of the same authority for another host proves nothing.
+        named = certain and read.query.get("ssl_verify_identity", "true") == "true"
+        tls |= {"ssl_verify_cert": certain, "ssl_verify_identity": named}
     return {
         "host": read.host,
         "port": read.port or 3306,

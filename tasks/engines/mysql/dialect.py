@@ -6,6 +6,7 @@ Tested on MariaDB 10.11 alone: what stands here for MySQL follows its manual.
 from dataclasses import dataclass
 from typing import Final
 
+from tasks.engines.mysql.names import quoted
 from tasks.model.errors import PreflightError
 
 OLDEST_MARIADB: Final = (10, 6)
@@ -42,7 +43,7 @@ class Dialect:
         """Return a default of the catalogue as SQL: MariaDB keeps it so, MySQL keeps bare texts."""
         if self.maria or any("default_generated" in option for option in options):
             return text
-        return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+        return quoted(text)
 
     def limited(self, statement: str, budget_ms: int, *, queues: bool) -> str:
         """Return a DDL statement that does not wait for longer than the budget; unless it `queues`, not at all.

@@ -18,11 +18,12 @@ from tasks.engines.mysql.copy import fill
 from tasks.engines.mysql.inspect import inspect
 from tasks.engines.mysql.key_ranges import shard
 from tasks.engines.mysql.measure import measure
+from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.planner import plan
 from tasks.engines.mysql.preflight import check, examine, preflight, require_privileges
 from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
-from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions, tag
+from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions
 from tasks.engines.mysql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
@@ -49,11 +50,6 @@ class MariaEngine:
         return f"MariaEngine(migration={self.migration!r})"
 
     @property
-    def tag(self) -> str:
-        """A short name of the migration."""
-        return tag(self.migration)
-
-    @property
     def address(self) -> str:
         """Where it is, without any secret."""
         return where(self.url)
@@ -64,10 +60,11 @@ class MariaEngine:
         return str(parse(self.url).database)
 
     def connect(self, purpose: str) -> MariaSession:
-        """Open a session that the next run finds again."""
+        """Open a session that the next run finds again; those of commands, which are no run, leave no trace."""
         conn = connect(self.url, lock_timeout_ms=self.limits.lock_budget)
         try:
-            register(conn, self.migration, self.run_id, purpose)
+            if self.run_id:
+                register(conn, self.migration, self.run_id, purpose)
         except BaseException:
             conn.close()
             raise
@@ -187,7 +184,7 @@ class MariaEngine:
 
     def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
         """Return the latency of a read by key."""
-        order = ", ".join(f"`{column}`" for column in action.key)
+        order = ", ".join(map(quote, action.key))
         started = time.monotonic()
         _own(conn).execute(f"select 1 from {action.table} order by {order} limit 1").fetchone()
         return (time.monotonic() - started) * 1000

@@ -23,6 +23,11 @@ def text_literal(text: str) -> str:
     return f"_utf8mb4 {literal(text)}" if text else "''"
 
 
+def quoted(text: str) -> str:
+    """Write a text as SQL that people can read, where backslashes escape: in every session of ours."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
 def own(tag: str, number: int, role: str) -> str:
     """Name a table or trigger of ours: short, so that a suffix always fits."""
     return f"{OWN_PREFIX}{tag}_{number}_{role}"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of, is_transient
 from tasks.model.errors import PreflightError
@@ -38,12 +39,20 @@ def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
          where grantee = {user} and database() like table_schema
         """
     ).fetchall()
-    missing = [name for name in PRIVILEGES if name not in {str(row[0]) for row in rows}]
+    granted = {str(row[0]) for row in rows}
+    missing = [name for name in PRIVILEGES if name not in granted]
     if missing:
         raise PreflightError(
             f"the user lacks {', '.join(missing)} on {conn.database}",
             where=", ".join(tables),
-            hint=f"Grant it: grant {', '.join(missing).lower()} on `{conn.database}`.* to the user of the URL.",
+            hint=f"Grant it: grant {', '.join(missing).lower()} on {quote(conn.database)}.* to the user of the URL.",
+        )
+    row = conn.execute("select @@log_bin and not @@log_bin_trust_function_creators").fetchone()
+    if row[0] and not granted & {"SUPER", "BINLOG ADMIN"}:
+        raise PreflightError(
+            "with a binary log the server lets only a user with SUPER make triggers",
+            where=", ".join(tables),
+            hint="Ask the administrator for `set global log_bin_trust_function_creators = 1`, or for that privilege.",
         )
 
 

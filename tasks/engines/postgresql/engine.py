@@ -35,7 +35,6 @@ from tasks.engines.postgresql.sessions import (
     require_privileges,
     run_sessions,
     session_name,
-    tag,
 )
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_tables
@@ -76,11 +75,6 @@ class PostgresEngine:
 
     def __repr__(self) -> str:
         return f"PostgresEngine(migration={self.migration!r})"
-
-    @property
-    def tag(self) -> str:
-        """A short name of the migration, of small letters and digits."""
-        return tag(self.migration)
 
     @property
     def address(self) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import kind_of
-from tasks.engines.mysql.names import own, quote
+from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.model.errors import SpecError
-from tasks.model.plan import Assignment, Copy, Phase, SelfCommitting, Step
+from tasks.model.plan import Assignment, Copy, Lock, LockMode, Phase, SelfCommitting, Step
 
 PLACEHOLDER = "changeover placeholder"
 _HAS = "select 1 from information_schema.tables where table_schema = database() and table_name = '{name}'"
@@ -92,6 +92,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         action=SelfCommitting(
             table=full,
             forward=(names.exchange,),
+            locks=_exclusive(full),
             inverse=(names.exchange_back,),
             done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
             guard=True,
@@ -101,6 +102,10 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         ),
     )
     yield from _contract(full, names)
+
+
+def _exclusive(full: str) -> tuple[Lock, ...]:
+    return (Lock(table=full, mode=LockMode.ACCESS_EXCLUSIVE),)
 
 
 def copy(mapping: Mapping, names: Names) -> Copy:
@@ -202,6 +207,7 @@ def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Ste
             action=SelfCommitting(
                 table=full,
                 forward=(statement,),
+                locks=_exclusive(full),
                 inverse=(f"drop trigger if exists {quote(name)}",),
                 done=_TRIGGER.format(name=name),
             ),
@@ -211,10 +217,8 @@ def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Ste
 def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     numbered = any(column.identity for column in mapping.new.columns)
     position = (
-        "set @changeover = concat('alter table {new} auto_increment = ', (select auto_increment from"
-        " information_schema.tables where table_schema = database() and table_name = {old}))".format(
-            new=quote(names.new), old="'" + names.table.replace("'", "''") + "'"
-        ),
+        f"set @changeover = concat('alter table {quote(names.new)} auto_increment = ', (select auto_increment from"
+        f" information_schema.tables where table_schema = database() and table_name = {quoted(names.table)}))",
         "prepare changeover from @changeover",
         "execute changeover",
     )
@@ -238,6 +242,7 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
             action=SelfCommitting(
                 table=full,
                 forward=(f"drop trigger if exists {quote(name)}",),
+                locks=_exclusive(full),
                 done=f"select 1 from dual where not exists ({_TRIGGER.format(name=name)})",
             ),
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tasks.engines.mysql.dialect import Dialect
-from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.names import quote, quoted
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.operations import (
@@ -123,13 +123,9 @@ def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
     words += [option for option in column.options if option.startswith("on update") or option == "invisible"]
     comment = asked.comment if asked.sets_comment else column.comment
     if comment:
-        words.append(f"comment {_quoted(comment)}")
+        words.append(f"comment {quoted(comment)}")
     words += [option for option in column.options if option.startswith("check ")]
     return " ".join(words)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _add_column(change: Change, asked: AddColumn) -> None:
@@ -140,7 +136,7 @@ def _add_column(change: Change, asked: AddColumn) -> None:
     if column.default is not None:
         words.append(f"default {column.default}")
     if column.comment:
-        words.append(f"comment {_quoted(column.comment)}")
+        words.append(f"comment {quoted(column.comment)}")
     change.clauses.append("add column " + " ".join(words))
     if column.check is not None:
         change.clauses.append(f"add constraint {quote(column.check.name)} check ({column.check.constraint})")

@@ -80,7 +80,7 @@ def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Tabl
             text = f"alter table {quote(name)} {', '.join(change.clauses)}"
             cheap = next((how for how in _CHEAP if _takes(conn, f"{text}, algorithm={how}, lock=none")), "")
             if not cheap:
-                _alter(conn, text, change)
+                _alter(conn, text, change, name)
         yield inspect(conn, [name]).tables[0], cheap
     finally:
         if not conn.closed:
@@ -97,14 +97,15 @@ def _takes(conn: MariaSession, statement: str) -> bool:
     return True
 
 
-def _alter(conn: MariaSession, statement: str, change: Change) -> None:
+def _alter(conn: MariaSession, statement: str, change: Change, own_name: str) -> None:
     try:
         conn.execute(statement)
     except pymysql.err.MySQLError as error:
         if conn.closed:
             raise
+        said = " ".join(map(str, error.args)).replace(own_name, change.table.name)
         raise SpecError(
-            f"the server refuses the new shape: {error.args[0]} {error.args[1] if len(error.args) > 1 else ''}".strip(),
+            f"the server refuses the new shape: {said}",
             where=change.table.full_name,
             hint="Correct the types, defaults and expressions of the spec.",
         ) from None

@@ -15,7 +15,7 @@ a timeout is the application's own.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.planning.mapping import Filled
 from tasks.model.names import OWN_PREFIX
 
@@ -55,7 +55,6 @@ def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str
 
 
 def _guarded(mirror: Mirror, body: str) -> str:
-    migration, table = (value.replace("'", "''") for value in (mirror.migration, mirror.table))
     return f"""begin
   declare {OWN_PREFIX}code int default 0;
   declare {OWN_PREFIX}state varchar(5) default '';
@@ -64,7 +63,7 @@ def _guarded(mirror: Mirror, body: str) -> str:
       get diagnostics condition 1 {OWN_PREFIX}code = mysql_errno, {OWN_PREFIX}state = returned_sqlstate;
       if {OWN_PREFIX}code in ({_NOT_OF_THE_ROW}) then resignal; end if;
       insert into changeover_rejections (migration, table_name, direction, `sqlstate`)
-        values ('{migration}', '{table}', '{mirror.direction}', {OWN_PREFIX}state);
+        values ({quoted(mirror.migration)}, {quoted(mirror.table)}, '{mirror.direction}', {OWN_PREFIX}state);
     end;
     if exists (select 1 from {quote(mirror.switch)} lock in share mode) then
       {body}
