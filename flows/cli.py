@@ -372,9 +372,9 @@ def report(
 
     A run writes the same to the evidence folder: report.html, which needs nothing else, and report.json.
     """
-    from flows.commands import telling
+    from flows.commands import reporting
 
-    telling.report(name, profile, database, html=html, as_json=as_json, verbose=verbose)
+    reporting.report(name, profile, database, html=html, as_json=as_json, verbose=verbose)
 
 
 @app.command("compare-schemas", rich_help_panel=LOOK)

@@ -80,7 +80,7 @@ def reopen_migration(
     run.engine.check()
     with run.ledger() as conn:
         record = state.load(conn, migration)
-    with run.engine.hold((*record.plan.tables, f"migration {migration}")), run.ledger() as conn:
+    with run.engine.keep((*record.plan.tables, f"migration {migration}")), run.ledger() as conn:
         epoch = take_over(conn, migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
         now = state.summary(conn, migration).state
         if now not in allowed:
@@ -113,7 +113,7 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
         record_plan(run, spec, drafted)
     with run.ledger() as conn:
         tables = state.load(conn, run.migration).plan.tables
-    with run.engine.hold((*tables, f"migration {run.migration}")), run.ledger() as conn:
+    with run.engine.keep((*tables, f"migration {run.migration}")), run.ledger() as conn:
         epoch = take_over(conn, run.migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
         # Only now can nobody replace the plan any more.
         record = state.load(conn, run.migration)

@@ -85,7 +85,7 @@ class Engine(Protocol):
     def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:
         """Write what will be destroyed to a file, and prove that it can be restored."""
 
-    def hold(self, tables: tuple[str, ...]) -> AbstractContextManager[Any]:
+    def keep(self, tables: tuple[str, ...]) -> AbstractContextManager[Any]:
         """Keep other runs away from tables for as long as the context lasts, and end what dead ones left."""
 
     def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:

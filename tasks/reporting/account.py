@@ -85,10 +85,23 @@ def account(conn: Session, migration: str) -> Account:
         risk_reasons=plan.risk_reasons,
         findings=plan.findings,
         steps=tuple(lines),
-        gates=tuple({one.gate: one for one in history}.values()),
+        gates=_newest(history),
         decisions=decisions(conn, migration, record.plan_digest),
         trends=tuple(_trends(history)),
     )
+
+
+def _newest(history: Iterable[GateRecord]) -> tuple[GateRecord, ...]:
+    """Return the newest result of each gate; before a run there are two: what the preflight asks, and bound suites."""
+    newest: dict[str, GateRecord] = {}
+    for one in history:
+        before = newest.get(one.gate)
+        if one.gate == "before_run" and before is not None and before.epoch == one.epoch:
+            both = one.result.model_copy(update={"checks": (*before.result.checks, *one.result.checks)})
+            newest[one.gate] = one.model_copy(update={"result": both, "passed": before.passed and one.passed})
+        else:
+            newest[one.gate] = one
+    return tuple(newest.values())
 
 
 def _trends(history: Iterable[GateRecord]) -> Iterable[Trend]:

@@ -65,7 +65,7 @@ class Shadow:
             if not state.listing(conn):
                 state.create(conn, self.engine.plan(self.spec), "local", "ana")
             self.plan = state.load(conn, name).plan
-        with self.engine.hold((*self.plan.tables, f"migration {name}")):
+        with self.engine.keep((*self.plan.tables, f"migration {name}")):
             with self.engine.connect("test") as conn:
                 self.epoch = take_over(conn, name, self.engine.run_id, executor="ana")
             yield

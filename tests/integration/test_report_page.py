@@ -45,6 +45,21 @@ def told(database: str) -> Iterator[Account]:
         yield account(conn, "widen_ids")
 
 
+def test_both_halves_of_the_gate_before_a_run_are_told(database: str) -> None:
+    """The preflight records one, and the suites that are bound to it another: the newer does not hide the older."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        install(conn)
+        create(conn, a_plan(), "local", "ana")
+        for run in ("r", "s"):
+            epoch = take_over(conn, "widen_ids", run, executor="otto")
+            for checks in (CHECKS[:1], CHECKS[2:4]):
+                with conn.transaction():
+                    record_gate(conn, "widen_ids", epoch, GateResult(gate="before_run", checks=checks), 0)
+        (one,) = account(conn, "widen_ids").gates
+    assert [check.name for check in one.result.checks] == ["holds", "watched", "answered for"]
+    assert one.passed
+
+
 class _Reader(HTMLParser):
     """Collects elements, and what they would fetch or run."""
 

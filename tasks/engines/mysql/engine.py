@@ -142,7 +142,7 @@ class MariaEngine:
         raise StepError("there are no dumps on MariaDB", where=target.table, hint="Take a backup.")
 
     @contextmanager
-    def hold(self, tables: tuple[str, ...]) -> Iterator[MariaSession]:
+    def keep(self, tables: tuple[str, ...]) -> Iterator[MariaSession]:
         """Keep other runs away from the tables, and end what is left of dead ones."""
         with self.connect("guard") as conn:
             hold_tables(conn, tables)

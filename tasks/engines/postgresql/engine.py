@@ -237,7 +237,7 @@ class PostgresEngine:
             return dump(conn, elsewhere, target, folder, swapped=swapped)
 
     @contextmanager
-    def hold(self, tables: tuple[str, ...]) -> Iterator[Connection]:
+    def keep(self, tables: tuple[str, ...]) -> Iterator[Connection]:
         """Keep other runs away from the tables, and end what is left of dead ones."""
         with self.connect("guard") as conn:
             hold_tables(conn, tables)
