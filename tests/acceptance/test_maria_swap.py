@@ -114,7 +114,7 @@ def gone_on(profile: str) -> None:
 
 
 @pytest.fixture
-def swapping(maria_database: str, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swapping:
+def swapping(maria_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swapping:
     prepare(maria_database, 100)
     monkeypatch.setenv("TEST_URL", maria_database)
     profile = tmp_path / "test.toml"
@@ -122,7 +122,7 @@ def swapping(maria_database: str, prefect_server: None, tmp_path: Path, monkeypa
     return Swapping(maria_database, profile)
 
 
-def test_killed_between_the_rename_and_the_ledger(swapping: Swapping) -> None:
+def test_killed_between_the_rename_and_the_ledger(prefect_server: None, swapping: Swapping) -> None:
     """No gate compares the wrong tables then, no rollback forgets to compare, and what was written meanwhile stays."""
     with swapping.run.ledger() as conn:
         begin_step(conn, "m", swapping.run.epoch, "swap/all")
