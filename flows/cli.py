@@ -396,6 +396,19 @@ def compare_schemas(
     schemas.compare_schemas(old, new, schema_name, profile, as_json=as_json, verbose=verbose)
 
 
+@app.command(rich_help_panel=LOOK)
+def drift(
+    profile: ProfileName = "local",
+    database: DatabaseName = "main",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Name what others have changed since the last migration was completed. Exit code 1 when there is something."""
+    from flows.commands import drift as commands
+
+    commands.drift(profile, database, as_json=as_json, verbose=verbose)
+
+
 @audit.command("verify")
 def audit_verify(
     profile: ProfileName = "local",

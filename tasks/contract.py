@@ -1,5 +1,6 @@
 """contract: the point of no return."""
 
+from tasks.drift import SNAPSHOT, left
 from tasks.ledger.fencing import fence
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.transitions import transition
@@ -35,6 +36,8 @@ def contract(run: Run) -> int:
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.CONTRACTING)
     done = run_phase(run, Phase.CONTRACT)
+    after = left(run.engine, run.plan)
     with run.ledger() as conn, conn.transaction():
+        save_snapshot(conn, run.migration, SNAPSHOT, after, replace=True)
         transition(conn, run.migration, run.epoch, MigrationState.CONTRACTED)
     return done

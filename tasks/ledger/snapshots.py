@@ -4,10 +4,19 @@ from typing import Any
 
 from psycopg.types.json import Json
 
-from tasks.ledger._session import Connection, Statement, one_row, write
+from tasks.ledger._session import Connection, Instant, Statement, all_rows, has_table, one_row, write
+from tasks.model.base import Record
 
 Payload = dict[str, Any]
 """JSON: numbers that are not integers belong in strings."""
+
+
+class Remembered(Record):
+    """Facts that a migration left when it was contracted."""
+
+    migration: str
+    at: Instant
+    payload: Payload
 
 
 _SAVE = Statement(
@@ -26,6 +35,13 @@ _SAVE = Statement(
 )
 _LOAD = Statement.same("select payload from changeover.snapshots where migration = %s and name = %s", "payload")
 
+_OF_CONTRACTED = """
+    select s.migration, s.at, s.payload from changeover.snapshots s
+      join changeover.migrations m on m.id = s.migration
+     where s.name = %s and m.state = 'contracted' order by s.at, s.migration
+    """
+_REMEMBERED = Statement(postgresql=_OF_CONTRACTED, mysql=(_OF_CONTRACTED,), json=("payload",))
+
 
 def save_snapshot(conn: Connection, migration: str, name: str, payload: Payload, *, replace: bool = False) -> bool:
     """Keep facts under a name, and return True when they were kept.
@@ -42,3 +58,10 @@ def load_snapshot(conn: Connection, migration: str, name: str) -> Payload | None
     """Return the facts kept under a name, or None."""
     row = one_row(conn, _LOAD, (migration, name))
     return None if row is None else dict(row["payload"])
+
+
+def remembered(conn: Connection, name: str) -> tuple[Remembered, ...]:
+    """Return the facts that contracted migrations left under a name, oldest first; none when there is no ledger."""
+    if not has_table(conn, "snapshots"):
+        return ()
+    return tuple(Remembered.model_validate(row) for row in all_rows(conn, _REMEMBERED, (name,)))
