@@ -60,7 +60,7 @@ def profile_page() -> str:
         "meaning are seconds, integers of `limits` that are budgets or targets are milliseconds.",
         *_fields(schema, {}),
     ]
-    for name in ("Database", "Limits", "Throttle", "Window", "Runner"):
+    for name in ("Database", "Limits", "Throttle", "Probes", "Window", "Runner"):
         lines += [f"## {name}", parts[name]["description"], *_fields(parts[name], {})]
     return _page(lines)
 

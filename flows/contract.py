@@ -22,7 +22,7 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
     allowed = (MigrationState.COMPLETE, MigrationState.CONTRACTING)
     with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
         if not m.begun:
-            validate(m, gates.after_swap(m.plan))
+            validate(m, gates.before_contract(m.plan))
             for gate in gates.bound("before_contract", m.plan):
                 validate(m, gate)
             dump(m)

@@ -100,7 +100,8 @@ def _title(phase: Phase, plan: Plan) -> str:
 def _checks(plan: Plan, gate: str) -> list[str]:
     compared = [one.name for one in plan.comparisons if one.gate == gate]
     fitting = [one.name for one in plan.conversions] if gate == "before_run" else []
-    return fitting + compared + [one.name for one in plan.requirements if one.gate == gate]
+    probed = [f"probe: {one.name}" for one in plan.probes] if gate == "after_swap" else []
+    return fitting + compared + [one.name for one in plan.requirements if one.gate == gate] + probed
 
 
 def _gate(plan: Plan, gate: str) -> Text:

@@ -80,6 +80,21 @@ class Throttle(Record):
     """How long to hold back before the run stops as paused."""
 
 
+class Probes(Record):
+    """When a probe of a spec counts as worse than before, and how it is measured."""
+
+    cost: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    """The most that the planner's cost may grow, as a multiple; a backfill alone can double the pages of a table."""
+    latency: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    """The most that the time may grow, as a multiple."""
+    tolerance: Milliseconds = 5
+    """Milliseconds by which a probe may always become slower."""
+    timeout: Milliseconds = 5_000
+    """The longest that a probe may take."""
+    runs: Annotated[int, Field(gt=0, le=100)] = 5
+    """How often it is run; the fastest counts."""
+
+
 class Window(Record):
     """The hours in which a run may change anything; it stops at a batch boundary when they end."""
 
@@ -123,6 +138,7 @@ class Profile(Record):
     databases: Annotated[dict[str, Database], Field(min_length=1)]
     limits: Limits = Limits()
     throttle: Throttle = Throttle()
+    probes: Probes = Probes()
     window: Window | None = None
     runner: Runner = Runner()
     approvals: Annotated[int, Field(ge=0)] = 0

@@ -1,15 +1,20 @@
 """validate: no gate, no swap."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from profiles.model import Probes
 from tasks.ledger.gates import count_rejections, last_gate, record_gate
+from tasks.ledger.snapshots import load_snapshot
 from tasks.ledger.state import summary
 from tasks.ledger.waivers import with_waivers
 from tasks.model.errors import DataChanged, GateError
+from tasks.model.probe import Reading, from_payload
 from tasks.model.status import GateResult, MigrationState
 from tasks.prefect_task import verb
 from tasks.report import gate_artifact
 from tasks.run import Run, say
+from tasks.snapshot import PROBES
 
 
 class Gate(Protocol):
@@ -19,7 +24,15 @@ class Gate(Protocol):
     def name(self) -> str:
         """The transition that it guards."""
 
-    def evaluate(self, url: str, *, values_in_reports: bool, search_path: str) -> GateResult:
+    def evaluate(
+        self,
+        url: str,
+        *,
+        values_in_reports: bool,
+        search_path: str,
+        before: Mapping[str, Reading],
+        probes: Probes,
+    ) -> GateResult:
         """Evaluate everything; raise nothing: what cannot be evaluated has failed."""
 
 
@@ -43,10 +56,13 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
             return before.result
         # Before the evaluation: a write that fails while it runs has to count as unseen.
         rejections = count_rejections(conn, run.migration)
+        readings = from_payload(load_snapshot(conn, run.migration, PROBES))
     result = gate.evaluate(
         run.engine.url,
         values_in_reports=run.settings.values_in_reports,
         search_path=run.plan.search_path,
+        before=readings,
+        probes=run.settings.probes,
     )
     result = recorded(run, result, rejections)
     failed = [check for check in result.checks if not check.stands]

@@ -1,12 +1,16 @@
 """What a gate holds: checks, as values that are made without a database and evaluated against one."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from profiles.model import Probes
 from tasks.model.base import Record
 from tasks.model.names import quote
 from tasks.model.plan import differing
+from tasks.model.probe import Probe, Reading
 from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 
@@ -70,8 +74,21 @@ class Gate(Record):
     """Great Expectations suites of the user, each `package.module:function@schema.table` or
     `path/to/suite.json@schema.table`."""
 
-    def evaluate(self, url: str, *, values_in_reports: bool = False, search_path: str = "public") -> GateResult:
+    probes: tuple[Probe, ...] = ()
+    """Queries that must not be worse than before the first change."""
+
+    def evaluate(
+        self,
+        url: str,
+        *,
+        values_in_reports: bool = False,
+        search_path: str = "public",
+        before: Mapping[str, Reading] = MappingProxyType({}),
+        probes: Probes | None = None,
+    ) -> GateResult:
         """Evaluate the gate on a database; see `validations.gates.evaluate`."""
         from validations.gates import evaluate  # noqa: PLC0415 - a record knows its evaluation only by name
 
-        return evaluate(self, url, values_in_reports=values_in_reports, search_path=search_path)
+        return evaluate(
+            self, url, values_in_reports=values_in_reports, search_path=search_path, before=before, probes=probes
+        )

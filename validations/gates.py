@@ -8,14 +8,18 @@ import importlib
 import threading
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
+from profiles.model import Probes
 from tasks.model.plan import Comparison, Plan, Requirement
+from tasks.model.probe import Reading
 from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
 from validations.mysql import evaluate_on_mysql, is_mysql
+from validations.probing import evaluate_probes
 from validations.session import Session
 from validations.suite_sources import names_table
 from validations.user_suites import evaluate_suite
@@ -27,13 +31,23 @@ def before_swap(plan: Plan) -> Gate:
 
 
 def after_swap(plan: Plan) -> Gate:
-    """Return the gate that the new shape must pass once it is the truth."""
-    return _gate("after_swap", plan)
+    """Return the gate that the new shape must pass once it is the truth, with the probes of the spec."""
+    return _gate("after_swap", plan).model_copy(update={"probes": plan.probes})
 
 
-def _gate(name: Literal["before_swap", "after_swap"], plan: Plan) -> Gate:
+def before_contract(plan: Plan) -> Gate:
+    """Return the gate after the swap as it is asked again before the old shape goes.
+
+    Without probes, sequences and statistics: by then, weeks later, they say how applications have used the new shape,
+    and nothing about the change.
+    """
+    return _gate("after_swap", plan, standing=False)
+
+
+def _gate(name: Literal["before_swap", "after_swap"], plan: Plan, *, standing: bool = True) -> Gate:
     rows = [_row_check(comparison) for comparison in plan.comparisons if comparison.gate == name]
-    queries = [_query_check(item, plan) for item in plan.requirements if item.gate == name]
+    wanted = [item for item in plan.requirements if item.gate == name and (standing or item.kind != "standing")]
+    queries = [_query_check(item, plan) for item in wanted]
     return Gate(name=name, migration=plan.migration, checks=(*rows, *queries), suites=_suites(name, plan))
 
 
@@ -82,7 +96,7 @@ def _query_check(requirement: Requirement, plan: Plan) -> QueryCheck:
         table=requirement.table,
         violations=requirement.violations,
         key_width=max((len(index.columns) for index in primary), default=1),
-        structural=requirement.kind == "structure",
+        structural=requirement.kind in ("structure", "standing"),
     )
 
 
@@ -94,13 +108,22 @@ def import_early() -> None:
     threading.Thread(target=importlib.import_module, args=(name,), name=f"import {name}", daemon=True).start()
 
 
-def evaluate(gate: Gate, url: str, *, values_in_reports: bool = False, search_path: str = "public") -> GateResult:
+def evaluate(
+    gate: Gate,
+    url: str,
+    *,
+    values_in_reports: bool = False,
+    search_path: str = "public",
+    before: Mapping[str, Reading] = MappingProxyType({}),
+    probes: Probes | None = None,
+) -> GateResult:
     """Evaluate a gate with Great Expectations, and return a result for every check and expectation.
 
     Sessions are read-only and named `changeover <migration> gate`. Each statement is one snapshot; a gate of
     several is not one. Locks: ACCESS SHARE. Nothing that goes wrong is raised: it is a failed check. Neither
     the result nor the log holds a secret, or, without `values_in_reports`, a value of a row. The time of a
-    statement is shared out evenly among the checks that it served. One gate at a time in a process.
+    statement is shared out evenly among the checks that it served. One gate at a time in a process. `before` is
+    what the probes cost before the first change, by name, and `probes` what they may cost now.
     """
     if is_mysql(url):
         return GateResult(gate=gate.name, checks=evaluate_on_mysql(gate, url, values_in_reports=values_in_reports))
@@ -108,4 +131,5 @@ def evaluate(gate: Gate, url: str, *, values_in_reports: bool = False, search_pa
     results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
     for reference in gate.suites:
         results += evaluate_suite(reference, session, values_in_reports=values_in_reports)
+    results += evaluate_probes(gate.probes, session, before, probes or Probes(), values_in_reports=values_in_reports)
     return GateResult(gate=gate.name, checks=tuple(results))

@@ -12,9 +12,12 @@ from flows.commands.subject import Subject, engine_for, subject_of
 from flows.terminal import facts, out, print_json
 from profiles.loader import load as load_profile
 from tasks.ledger.install import is_installed
+from tasks.ledger.snapshots import load_snapshot
 from tasks.ledger.verify import verify
 from tasks.model.errors import AuditError, GateError, StateError
+from tasks.model.probe import from_payload
 from tasks.model.status import GateResult, MigrationState, StepState
+from tasks.snapshot import PROBES
 
 GateName = Literal["before_run", "before_swap", "after_swap"]
 _S = MigrationState
@@ -73,7 +76,15 @@ def _evaluated(subject: Subject, gate: GateName) -> GateResult:
         ]
         return result.model_copy(update={"checks": (*result.checks, *(c for one in own for c in one.checks))})
     built = gates.before_swap(subject.plan) if gate == "before_swap" else gates.after_swap(subject.plan)
-    return built.evaluate(subject.engine.url, values_in_reports=values, search_path=subject.plan.search_path)
+    with subject.engine.connect("look") as conn:
+        readings = from_payload(load_snapshot(conn, subject.name, PROBES))
+    return built.evaluate(
+        subject.engine.url,
+        values_in_reports=values,
+        search_path=subject.plan.search_path,
+        before=readings,
+        probes=subject.profile.probes,
+    )
 
 
 def _refuse_moment(subject: Subject, gate: GateName) -> None:

@@ -7,19 +7,28 @@ changes in transactions that the `Journal` begins and records, so that the ledge
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import tenacity
 
-from profiles.model import Limits
+from profiles.model import Limits, Probes
 from tasks.engines.journal import Journal
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
+from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """What an engine can do that measures queries."""
+
+    def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:
+        """Measure queries, by name; raises PreflightError for one that cannot be."""
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from pydantic import Field
 from tasks.model.base import Record
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.digest import digest as digest_of
+from tasks.model.probe import Probe
 
 
 class Phase(StrEnum):
@@ -286,7 +287,8 @@ class Requirement(Record):
 
     name: str
     table: str
-    kind: Literal["not null", "check", "unique", "references", "parity", "structure"]
+    kind: Literal["not null", "check", "unique", "references", "parity", "structure", "standing"]
+    """`structure` is asked once more under the locks of the swap; `standing`, like it about the catalogue, is not."""
     constraint: str = ""
     gate: Literal["before_run", "before_swap", "after_swap", "before_rollback"] = "before_swap"
     violations: str
@@ -391,6 +393,12 @@ class Plan(Record):
         # The spec has a digest of its own, and may hold numbers that canonical JSON cannot.
         moving = {"spec", "catalogue", "estimates", "findings", "risk", "risk_reasons"}
         return digest_of(self.model_dump(mode="json", exclude=moving) | {"catalogue": self.catalogue.fingerprint})
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """The queries of the spec that must not become slow."""
+        named = self.spec.get("probes")
+        return tuple(Probe.model_validate(one) for one in named) if isinstance(named, list | tuple) else ()
 
     @property
     def tables(self) -> tuple[str, ...]:

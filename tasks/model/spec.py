@@ -24,6 +24,7 @@ from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.conflicts import conflicts
 from tasks.model.operations.mapping import SpecOperation
 from tasks.model.operations.text import Text
+from tasks.model.probe import Probe
 
 _MIGRATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -144,6 +145,8 @@ class MigrationSpec(Part):
     With one, `operations` may be empty: it then shows the shape as it is."""
     gates: Gates = Gates()
     backfill: BackfillOptions = BackfillOptions()
+    probes: tuple[Probe, ...] = ()
+    """Queries that must not be worse after the swap than before the first change."""
     soak: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """Seconds to watch after the swap, instead of those of the profile."""
 
@@ -162,6 +165,14 @@ class MigrationSpec(Part):
             )
         yield from conflicts(self.operations)
         yield from self._strategy()
+        names = [one.name for one in self.probes]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield Contradiction(
+                    at=("probes", number, "name"),
+                    reason=f"there are two probes of the name {name!r}",
+                    hint="Give each a name of its own.",
+                )
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
         touched = {name for one in self.operations for name in one.tables} - created
         for name in self.backfill.key:

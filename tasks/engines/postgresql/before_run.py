@@ -56,11 +56,15 @@ def _asking(conn: Connection, plan: Plan, *prepare: str) -> Iterator[None]:
 def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports: bool, unfit: set[str]) -> CheckResult:
     started = time.monotonic()
     named: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
     try:
         with _asking(conn, plan):
             row = conn.execute(f"select count(*) from (\n{one.violations}\n) as violation").fetchone()
             count = int(row[0]) if row else 0
-            if count and values_in_reports and one.kind != "structure":
+            if count and one.kind == "standing":
+                # Names of the catalogue, and no keys of rows.
+                objects = _keys(conn, one.violations)
+            elif count and values_in_reports:
                 named = _keys(conn, one.rows or one.violations)
     except psycopg.Error as error:
         if is_transient(error):
@@ -72,7 +76,7 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         passed=count == 0,
         evaluated=True,
         unexpected=count,
-        message=_broken(count, "group" if one.kind == "unique" else "row"),
+        message="; ".join(objects) or _broken(count, "group" if one.kind == "unique" else "row"),
         examples=named,
         seconds=time.monotonic() - started,
         severity=one.severity,

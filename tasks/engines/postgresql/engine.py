@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import tenacity
 
-from profiles.model import Database, Limits
+from profiles.model import Database, Limits, Probes
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.postgresql import concurrent_index
 from tasks.engines.postgresql.address import parameters, where
@@ -27,6 +27,7 @@ from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.preflight import preflight
+from tasks.engines.postgresql.probe_queries import measure_probes
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
 from tasks.engines.postgresql.reconcile import reconcile
 from tasks.engines.postgresql.sessions import (
@@ -39,7 +40,7 @@ from tasks.engines.postgresql.sessions import (
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_tables
 from tasks.engines.postgresql.transient import PASSING, retrying
-from tasks.engines.protocol import Engine
+from tasks.engines.protocol import Engine, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
@@ -59,6 +60,7 @@ from tasks.model.plan import (
     Step,
     Validation,
 )
+from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 
@@ -231,6 +233,15 @@ class PostgresEngine:
         with self.connect("snapshot") as conn:
             return measure(conn, tables)
 
+    def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:
+        """Measure queries of the author's."""
+
+        def measured() -> dict[str, Reading]:
+            with self.connect("probe") as conn:
+                return measure_probes(conn, probes, limits, search_path)
+
+        return retrying(self.limits)(measured)
+
     def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:
         """Write what will be destroyed to a file, and prove that it can be restored."""
         with self.connect("dump") as conn, self.connect("restore") as elsewhere:
@@ -297,3 +308,4 @@ def _own(conn: Session) -> Connection:
 if TYPE_CHECKING:
     # Every verb of the protocol is here, with its types.
     _ENGINE: type[Engine] = PostgresEngine
+    _PROBING: type[Probing] = PostgresEngine

@@ -38,6 +38,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
             where="gates",
             hint="Leave `gates` out; every row is compared before the swap, and after it, without them.",
         )
+    if spec.probes:
+        raise SpecError("probes are not measured on MariaDB yet", where="probes", hint="Leave them out.")
     named = {name for operation in spec.operations for name in operation.tables}
     catalogue = inspect(conn, sorted(named))
     if len(catalogue.tables) != 1:

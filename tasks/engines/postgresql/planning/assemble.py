@@ -88,7 +88,15 @@ def _backfill(draft: TableDraft) -> Iterable[Step]:
 
 
 def _indexes(draft: TableDraft) -> Iterable[Step]:
-    return draft.indexes
+    yield from draft.indexes
+    if draft.shape.targets:
+        # Before the swap, so that no statement of an application is planned in the dark. They keep through a rename.
+        yield Step(
+            key=f"index/{draft.full_name}/statistics",
+            phase=Phase.INDEX,
+            title=f"tell the planner what the new columns of {draft.full_name} hold",
+            action=Validation(table=draft.real, forward=(f"analyze {draft.real}",)),
+        )
 
 
 def _constrain(draft: TableDraft) -> Iterable[Step]:

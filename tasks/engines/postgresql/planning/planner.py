@@ -9,7 +9,7 @@ import psycopg
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, versions
 from tasks.engines.postgresql.planning.attached import carry
-from tasks.engines.postgresql.planning.checks import before_run, gates, obstacles, old_shape
+from tasks.engines.postgresql.planning.checks import before_run, gates, obstacles, old_shape, standing
 from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on, nothing_refers_to
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
@@ -120,6 +120,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [r for draft in drafts for r in gates.parity_after_swap(draft)]
             + [r for draft in drafts for r in old_shape.requirements(draft)]
             + [gates.structure_after_swap(draft) for draft in drafts]
+            + [r for draft in drafts for r in gates.standing_after_swap(draft)]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
         )
         requirements += (*whole.requirements, *still_unused(whole, drafts, spec.operations))
@@ -128,6 +129,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             requirements += tuple(versions.nothing_built_on(version))
         requirements += tuple(r for draft in drafts for r in before_run.requirements(draft))
         requirements += tuple(r for draft in drafts for r in before_run.coming_back(draft, comparisons))
+        requirements += tuple(standing.sequences_ahead(draft.table) for draft in drafts if draft.table.sequences)
         conversions = tuple(c for draft in drafts for c in before_run.conversions(draft))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))

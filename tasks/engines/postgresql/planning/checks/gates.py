@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shape import Group, Retired, Target, projection
@@ -214,3 +215,13 @@ select 'dual write' where {len(triggers)} <> (
   select count(*) from pg_catalog.pg_trigger
   where tgrelid = {table} and tgname in ({names}) and tgenabled = 'A')""",
     )
+
+
+def standing_after_swap(draft: TableDraft) -> Iterator[Requirement]:
+    """No sequence gives a number that a row has, and the planner knows what was filled."""
+    if draft.table.sequences:
+        numbered = [draft.renamed.get(one.column, one.column) for one in draft.table.sequences]
+        yield standing.sequences_still_ahead(draft.migration, draft.table, numbered, draft.regclass, draft.real_after)
+    if draft.shape.targets:
+        columns = [target.after for target in draft.shape.targets]
+        yield standing.statistics_there(draft.table, columns, draft.regclass, draft.real_after)

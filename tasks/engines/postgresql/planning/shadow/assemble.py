@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build
@@ -349,6 +350,14 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
     )
     for gate in ("before_swap", "after_swap"):
         yield _whole(draft, gate)
+    real = draft.places.real
+    regclass = f"to_regclass({literal(real)})"
+    numbered = [one.column for one in draft.new.sequences]
+    if draft.table.sequences and numbered:
+        yield standing.sequences_ahead(draft.table)
+        yield standing.sequences_still_ahead(draft.spec.migration, draft.table, numbered, regclass, real)
+    columns = [column.name for column in draft.new.columns]
+    yield standing.statistics_there(draft.table, columns, regclass, real)
 
 
 def _whole(draft: Draft, gate: str) -> Requirement:

@@ -1,0 +1,48 @@
+"""Sequences and statistics as the gate after the swap sees them, of a table whose serial key was changed."""
+
+from tasks.ledger.gates import record_gate
+from tasks.model.plan import Phase
+from tests.conformance.drive import Migration
+
+OPERATIONS = [{"alter_column": {"table": "people", "column": "id", "type": "bigint", "up": "id", "down": "id"}}]
+AHEAD = "the sequences of public.people are ahead of its rows"
+
+
+def begun(url: str, *statements: str) -> Migration:
+    migration = Migration(url, OPERATIONS)
+    with migration.engine.connect("test") as conn:
+        conn.execute("create table people (id serial primary key, name text)")
+        conn.execute("insert into people (name) select 'x' from generate_series(1, 50)")
+        for statement in statements:
+            conn.execute(statement)
+    migration.begin()
+    assert migration.plan is not None
+    found = migration.engine.examine(migration.plan, values_in_reports=False)
+    record_gate(migration.ledger, "m", migration.epoch, found, 0)
+    assert found.passed
+    assert [one.verdict for one in found.checks if one.name == AHEAD] == ["WARNING" if statements else "passed"]
+    migration.before_swap()
+    return migration
+
+
+def test_a_sequence_that_was_overtaken_meanwhile_does_not_pass(url: str) -> None:
+    migration = begun(url)
+    migration.ledger.execute("insert into people (id) values (51)")
+    migration.run(Phase.SWAP)
+    assert migration.failures("after_swap", sequences=True) == [f"{AHEAD}: 1"]
+
+
+def test_a_sequence_that_was_behind_before_is_not_held_against_the_swap(url: str) -> None:
+    migration = begun(url, "insert into people (id) values (51)")
+    migration.run(Phase.SWAP)
+    assert migration.failures("after_swap", sequences=True) == []
+    migration.ledger.execute("select setval('people_id_seq', 51)")
+    migration.ledger.execute("insert into people default values")
+    assert migration.ledger.execute("select max(id) from people").fetchone() == (52,)
+
+
+def test_columns_that_were_filled_are_analysed(url: str) -> None:
+    migration = begun(url)
+    known = "select n_distinct from pg_stats where tablename = 'people' and attname = 'id'"
+    migration.swap()
+    assert migration.ledger.execute(known).fetchone() == (-1,)
