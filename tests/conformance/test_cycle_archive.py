@@ -6,8 +6,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.errors import ChangeoverError, StepError
+from tasks.model.plan import Phase, Step
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.cycle import Case, Cycle, State, state
@@ -198,3 +198,98 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     conn.execute((SCHEMA + also).encode())
     with pytest.raises(ChangeoverError, match=what):
         Migration(url, [ASKED]).begin()
+
+
+DOUBLES = """
+create table u (id int primary key, mail text, at date, n int default 0);
+create index u_mail on u (mail);
+insert into u select i, 'm' || i % 8, nullif(date '2020-01-01' + i % 5, '2020-01-01') from generate_series(1, 40) i;
+insert into u values (50, null, null), (51, null, null), (52, 'alone', null);
+"""
+UNIQUE = {
+    "create_constraint": {
+        "table": "u", "name": "u_mail_key", "type": "unique", "columns": ["mail"], "duplicates": "archive",
+        "survivor": {"keep": "greatest", "column": "at"},
+    }
+}  # fmt: skip
+GONE = "select id from (select id, row_number() over (partition by mail order by at desc nulls last, id) as place from u where mail is not null) d where place > 1"
+DUPLICATES = [
+    Case(
+        name="duplicates in an archive",
+        schema=DOUBLES,
+        operations=[UNIQUE],
+        plain=(
+            "create table u_duplicates (like u); alter table u_duplicates add column archived_at timestamptz not null default clock_timestamp(),"
+            " add column archived_by text not null default 'm'",
+            f"with gone as (delete from u where id in ({GONE}) returning *) insert into u_duplicates (id, mail, at, n) select * from gone",
+            "alter table u add constraint u_mail_key unique (mail)",
+        ),
+        writes="insert into u values (60, 'm1', '2030-01-01'), (61, 'alone', null); update u set mail = 'm2' where id = 52; delete from u where id = 12",
+        after="insert into u values (70, 'new', null); update u set n = 5 where mail = 'm3'",
+        back="insert into u values (70, 'new', null); update u set n = 5 where id = (select id from u where mail = 'm3' order by at desc nulls last, id limit 1)",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", DUPLICATES, ids=lambda case: case.name)
+def test_of_duplicates_one_stays(case: Case, conn: Connection, url: str) -> None:
+    """The one that the spec says; the others come back on a rollback."""
+    ArchiveCycle(case, conn, url).all_legs()
+
+
+class Doubler(Member):
+    """An application that knows no rule, and writes the same values again and again until it is refused."""
+
+    expected = (psycopg.errors.UniqueViolation,)
+
+    def transaction(self, conn: Connection) -> None:
+        """Write one row."""
+        key = self.random.randint(100, 10_000_000)
+        conn.execute(
+            self.random.choice((
+                "insert into u values (%(k)s, 'm' || %(k)s %% 9, '2021-01-01')",
+                "update u set mail = 'm' || %(k)s %% 9 where id = (select id from u order by id offset %(k)s %% 5 limit 1)",
+                "delete from u where id = (select id from u order by id offset %(k)s %% 7 limit 1)",
+            )),
+            {"k": key},
+        )  # fmt: skip
+
+
+def carried_out(migration: Migration, step: Step) -> bool:
+    """Carry out a step, as people do who are told to run again."""
+    try:
+        migration.forward(step)
+    except StepError as error:
+        if "has duplicates" not in error.what:
+            raise
+        return False
+    return True
+
+
+def test_duplicates_under_writers(conn: Connection, url: str) -> None:
+    """They are moved as long as they come; in the end one of each is left, and a rollback brings all back."""
+    conn.execute(DOUBLES.encode())
+    migration = Migration(url, [UNIQUE])
+    with Crowd([Doubler(url, f"writer {number}", str(number)) for number in range(2)]) as writers:
+        migration.begin()
+        migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+        assert migration.plan is not None
+        for step in migration.plan.phase(Phase.CONSTRAIN):
+            assert any(carried_out(migration, step) for _ in range(20))
+        migration.swap()
+        assert soon(lambda: writers.committed > 50 or any(w.failure for w in writers.writers), seconds=60)
+    assert conn.execute("select count(*), count(distinct mail) from u where mail is not null").fetchone() in [
+        (n, n) for n in range(20)
+    ]
+    assert conn.execute("select count(*) from u join u_duplicates using (id)").fetchone() == (0,)
+    both = conn.execute("select id, mail from u union all select id, mail from u_duplicates order by 1").fetchall()
+    migration.roll_back()
+    assert conn.execute("select id, mail from u order by 1").fetchall() == both
+    assert tables.leftovers(conn) == []
+
+
+def test_duplicates_need_an_index(conn: Connection, url: str) -> None:
+    """Each row that moves looks for the one that stays."""
+    conn.execute((DOUBLES + "drop index u_mail").encode())
+    with pytest.raises(ChangeoverError, match=r"no index of public\.u begins with mail"):
+        Migration(url, [UNIQUE]).begin()

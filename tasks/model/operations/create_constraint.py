@@ -5,13 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, StrictBool
 
-from tasks.model.names import TableName
+from tasks.model.names import Identifier, TableName
 from tasks.model.operations.base import (
     Claim,
     Contradiction,
     Manner,
     NewName,
     Operation,
+    Part,
     constraint,
     refusal,
     relation,
@@ -31,6 +32,14 @@ def _no_exclusion(value: Any) -> Any:
     return value
 
 
+class Survivor(Part):
+    """Of rows that are equal, the one that stays; of several that could, the one with the first key."""
+
+    keep: Literal["greatest", "least"]
+    column: Identifier
+    """Whose value is the greatest, or the least; NULL is neither."""
+
+
 class CreateConstraint(TableConstraint, Operation):
     """Add a constraint.
 
@@ -47,8 +56,12 @@ class CreateConstraint(TableConstraint, Operation):
     """A check that tables which inherit from this one need not meet."""
     orphans: Orphans | Literal["archive"] = "reject"
     """Of a foreign key: what becomes of rows that refer to nothing. `archive`: they move to another table."""
+    duplicates: Literal["reject", "archive"] = "reject"
+    """Of a unique constraint: what becomes of rows that are equal, but for the survivor. `archive`: they move."""
+    survivor: Survivor | None = None
+    """Which of them stays."""
     archive: TableName | None = None
-    """The table that is made for them; `TABLE_orphans` unless given."""
+    """The table that is made for them; `TABLE_orphans`, or `TABLE_duplicates`, unless given."""
     up: Expressions | None = None
     """For each column, the new value, from the old values of the row."""
     down: Expressions | None = None
@@ -68,13 +81,18 @@ class CreateConstraint(TableConstraint, Operation):
 
     @property
     def archive_name(self) -> str:
-        """The name of the table for rows that refer to nothing."""
-        return self.archive or f"{self.table}_orphans"
+        """The name of the table for rows that the constraint would refuse."""
+        return self.archive or f"{self.table}_{'orphans' if self.orphans == 'archive' else 'duplicates'}"
+
+    @property
+    def archives(self) -> bool:
+        """True when rows that the constraint would refuse move to another table."""
+        return "archive" in (self.orphans, self.duplicates)
 
     @property
     def alone_on(self) -> tuple[str, ...]:
         """Return the table of which rows go to another one, and that one: both have to be alike."""
-        return (self.table, self.archive_name) if self.orphans == "archive" else ()
+        return (self.table, self.archive_name) if self.archives else ()
 
     @property
     def converted(self) -> tuple[str, ...]:
@@ -104,9 +122,23 @@ class CreateConstraint(TableConstraint, Operation):
                 reason="orphans is for a foreign key whose values are not converted",
                 hint="Convert them in a migration of its own first, or remove orphans.",
             )
-        if self.archive is not None and self.orphans != "archive":
+        if self.duplicates == "archive" and (self.type != "unique" or self.converted):
             yield Contradiction(
-                at=("archive",), reason="nothing is archived", hint="Write orphans: archive, or remove archive."
+                at=("duplicates",),
+                reason="duplicates is for a unique constraint whose values are not converted",
+                hint="Convert them in a migration of its own first, or remove duplicates.",
+            )
+        if (self.survivor is not None) != (self.duplicates == "archive"):
+            yield Contradiction(
+                at=("survivor",),
+                reason="a survivor is what is left of duplicates that are archived",
+                hint="Write duplicates: archive and survivor, both or neither.",
+            )
+        if self.archive is not None and not self.archives:
+            yield Contradiction(
+                at=("archive",),
+                reason="nothing is archived",
+                hint="Write orphans: archive, or duplicates: archive; or remove archive.",
             )
         if self.no_inherit and self.type != "check":
             yield Contradiction(
@@ -147,5 +179,5 @@ class CreateConstraint(TableConstraint, Operation):
         yield constraint(self.table, self.name, ("name",))
         if self.type in ("unique", "primary_key"):
             yield relation(self.table, self.name, ("name",))
-        if self.orphans == "archive":
+        if self.archives:
             yield relation(self.archive_name, self.archive_name.rpartition(".")[2], ("archive",))

@@ -163,7 +163,9 @@ class TableDraft:
         self.restrictions.append(restriction)
         return restriction
 
-    def index_step(self, name: str, create: str, *, unique: bool, title: str, consumed: bool = False) -> Step:
+    def index_step(
+        self, name: str, create: str, *, unique: bool, title: str, consumed: bool = False, drain: str = ""
+    ) -> Step:
         """Return the step that builds an index without blocking writers."""
         chosen = Phase.CONSTRAIN if unique else Phase.INDEX
         return Step(
@@ -177,6 +179,7 @@ class TableDraft:
                 name=name,
                 create=create,
                 consumed=consumed,
+                drain=drain,
             ),
         )
 

@@ -5,7 +5,7 @@ import psycopg
 from tasks.engines.postgresql.planning.checks.require import existing_column, new_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.alter_column import set_orphans_null
-from tasks.engines.postgresql.planning.restrictions.archive import archive_orphans
+from tasks.engines.postgresql.planning.restrictions.archive import archive_duplicates, archive_orphans
 from tasks.engines.postgresql.planning.restrictions.constraints import add_condition, add_primary_key, add_unique
 from tasks.engines.postgresql.planning.restrictions.conversions import Places, convert
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_foreign_key, orphaned
@@ -33,13 +33,14 @@ def draft_create_constraint(op: CreateConstraint, draft: TableDraft, backfill: B
     if op.orphans == "set_null" and op.references is not None and op.columns is not None:
         child = existing_column(draft, op.columns[0], where)
         set_orphans_null(draft, child, (op.references.table, op.references.columns[0]), where)
-    _add(op, op.columns or (), draft, where)
+    drain = archive_duplicates(op, draft, backfill, where) if op.duplicates == "archive" else ""
+    _add(op, op.columns or (), draft, where, drain)
     if op.orphans == "archive":
         archive_orphans(op, draft, backfill, where)
     return places
 
 
-def _add(op: CreateConstraint, columns: tuple[str, ...], draft: TableDraft, where: str) -> None:
+def _add(op: CreateConstraint, columns: tuple[str, ...], draft: TableDraft, where: str, drain: str) -> None:
     when = deferral(op.deferrable, op.initially_deferred)
     if op.check is not None:
         add_condition(draft, op.name, op.check, f"{where}.check", no_inherit=op.no_inherit)
@@ -48,7 +49,7 @@ def _add(op: CreateConstraint, columns: tuple[str, ...], draft: TableDraft, wher
             draft, op.name, columns, op.references, f"{where}.references", when=when, archives=op.orphans == "archive"
         )
     elif op.type == "unique":
-        add_unique(draft, op.name, columns, where, when=when)
+        add_unique(draft, op.name, columns, where, when=when, drain=drain)
     elif op.deferrable:
         raise SpecError(
             "a primary key that is deferrable could not be so until the swap",

@@ -1,8 +1,12 @@
-"""Rows that a new foreign key would refuse move to a table of their own, and come back on a rollback.
+"""Rows that a new constraint would refuse move to a table of their own, and come back on a rollback.
 
-The foreign key stands first, not yet validated: from then on nobody makes another such row. Then the keys of those that
-are there are listed, under no lock that an application would notice, and the rows move in short transactions, each
-of them looked at once more: a row that has found its parent meanwhile stays.
+Orphans. The foreign key stands first, not yet validated: from then on nobody makes another such row. Then the keys of
+those that are there are listed, under no lock that an application would notice, and the rows move in short
+transactions, each of them looked at once more: a row that has found its parent meanwhile stays.
+
+Duplicates. Nothing keeps new ones away before the unique index is there, so a trigger notes the keys of rows that are
+written while it is being built, and the build moves those that are duplicates, too. Which of two rows stays is a
+strict order, so that of each set one does, whatever is looked at first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +14,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, literal
 from tasks.engines.postgresql.planning.keys import choose_key, key_columns
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import orphaned
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateConstraint
-from tasks.model.plan import Finding, Phase, Requirement, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step, Validation
 from tasks.model.spec import BackfillOptions
 
 _OWN = {
@@ -43,6 +48,8 @@ class Archive:
     key: tuple[str, ...]
     broken: str
     """The condition of a row `child` that has to go."""
+    written: tuple[str, ...] = ()
+    """Columns whose writes are noted while the rows move."""
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that make it, and what moves rows there and back."""
@@ -96,6 +103,31 @@ $empty$""",
             f"drop table if exists {self.archive}",
         )
 
+    def note_writes(self) -> tuple[str, ...]:
+        """Return the statements that begin to note which rows are written."""
+        keys = ", ".join(f"new.{quote(one)}" for one in self.key)
+        columns = ", ".join(quote(one) for one in (*self.written, *self.key))
+        return (
+            f"create or replace function {self._name('written')}() returns trigger language plpgsql security definer"
+            f" set search_path = {self.search_path}, pg_temp as $co_{self.tag}$\n"
+            f"begin\n  insert into {self.listed} values ({keys});\n  return null;\nend\n$co_{self.tag}$",
+            f"create trigger {quote(self.trigger)} after insert or update of {columns} on {self.table}"
+            f" for each row execute function {self._name('written')}()",
+            f"alter table {self.table} enable always trigger {quote(self.trigger)}",
+        )
+
+    def note_no_more(self) -> tuple[str, ...]:
+        """Return the statements that end it."""
+        return (
+            f"drop trigger if exists {quote(self.trigger)} on {self.table}",
+            f"drop function if exists {self._name('written')}()",
+        )
+
+    @property
+    def trigger(self) -> str:
+        """The name of the trigger that notes writes; it sorts last."""
+        return f"{OWN_TRIGGERS}{self.tag}_written"
+
     @property
     def listed(self) -> str:
         """The table with the keys of rows that have to go."""
@@ -146,13 +178,69 @@ def archive_orphans(op: CreateConstraint, draft: TableDraft, backfill: BackfillO
     """Plan that the rows that refer to nothing move to the archive between the new foreign key and its validation."""
     assert op.references is not None
     assert op.columns is not None
-    _refuse(draft, backfill.user_triggers, f"{where}.orphans")
-    schema, name = draft.spec.split_name(op.archive_name)
-    if draft.spec.relation_exists(schema, name):
-        raise SpecError(f"{schema}.{name} exists already", where=f"{where}.archive", hint="Choose another name.")
-    draft.key = choose_key(draft, backfill.key)
     parent = draft.spec.resolve_table(op.references.table, f"{where}.references")
     pairs = dict(zip(op.columns, op.references.columns, strict=True))
+    broken = orphaned(parent, pairs, full=op.references.match_type == "FULL")
+    archive = _archive(op, draft, backfill, broken, f"{where}.orphans")
+    draft.cleared += _steps(archive, draft, op.name)
+
+
+def archive_duplicates(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions, where: str) -> str:
+    """Plan that of rows that are equal one stays, before the unique index is built; return what its build calls."""
+    assert op.columns is not None
+    assert op.survivor is not None
+    chosen = existing_column(draft, op.survivor.column, f"{where}.survivor")
+    usable = [i for i in draft.table.indexes if i.valid and not i.partial and " USING btree " in i.definition]
+    if not any({*i.columns[: len(op.columns)]} == {*op.columns} for i in usable):
+        raise PreflightError(
+            f"no index of {draft.full_name} begins with {', '.join(op.columns)}",
+            where=f"{where}.duplicates",
+            hint="Build one first: create_index. It finds the row that stays.",
+        )
+    draft.key = choose_key(draft, backfill.key)
+    same = " and ".join(f"other.{quote(one)} = child.{quote(one)}" for one in op.columns)
+    mine, theirs = f"child.{quote(chosen.name)}", f"other.{quote(chosen.name)}"
+    keys = [", ".join(f"{alias}.{quote(one)}" for one in draft.key) for alias in ("other", "child")]
+    sign = ">" if op.survivor.keep == "greatest" else "<"
+    # NULL never stays where there is a value; of equals, the first key does.
+    better = (
+        f"{theirs} {sign} {mine} or ({mine} is null and {theirs} is not null)"
+        f" or ({theirs} is not distinct from {mine} and row({keys[0]}) < row({keys[1]}))"
+    )
+    broken = f"exists (select from {draft.real} as other where {same} and ({better}))"
+    draft.rehearsal.try_on_new(f"select {mine} > {mine} from {{table}} as child", where, "Name another column.")
+    archive = _archive(op, draft, backfill, broken, f"{where}.duplicates")
+    lock = (Lock(table=draft.real, mode=LockMode.SHARE_ROW_EXCLUSIVE),)
+    noted = Step(
+        key=f"constrain/{draft.full_name}/note for {op.name}",
+        phase=Phase.CONSTRAIN,
+        title=f"note which rows of {draft.full_name} are written",
+        undo="drop the trigger",
+        action=ShortTransaction(
+            locks=lock,
+            forward=archive.note_writes(),
+            inverse=archive.note_no_more(),
+            inverse_locks=(draft.exclusive,),
+        ),
+    )
+    draft.unique_indexes += [noted, *_steps(archive, draft, op.name)]
+    draft.cleared.append(
+        Step(
+            key=f"constrain/{draft.full_name}/noted for {op.name}",
+            phase=Phase.CONSTRAIN,
+            title=f"note no more which rows of {draft.full_name} are written: {op.name} holds",
+            action=ShortTransaction(locks=(draft.exclusive,), forward=archive.note_no_more()),
+        )
+    )
+    return archive.move("{most}")
+
+
+def _archive(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions, broken: str, where: str) -> Archive:
+    _refuse(draft, backfill.user_triggers, where)
+    schema, name = draft.spec.split_name(op.archive_name)
+    if draft.spec.relation_exists(schema, name):
+        raise SpecError(f"{schema}.{name} exists already", where=where, hint="Choose another name for the archive.")
+    draft.key = choose_key(draft, backfill.key)
     archive = Archive(
         tag=sha256(f"{draft.migration}\0{draft.full_name}\0{op.name}".encode()).hexdigest()[:12],
         table=draft.real,
@@ -162,11 +250,13 @@ def archive_orphans(op: CreateConstraint, draft: TableDraft, backfill: BackfillO
         columns=tuple(column.name for column in draft.table.columns),
         stored=tuple(column.name for column in draft.table.columns if column.generated is None),
         key=draft.key,
-        broken=orphaned(parent, pairs, full=op.references.match_type == "FULL"),
+        broken=broken,
+        written=()
+        if op.references is not None
+        else (op.columns or ()) + ((op.survivor.column,) if op.survivor else ()),
     )
     draft.spec.created[op.archive_name] = draft.spec.created[f"{schema}.{name}"] = archive.archive
     draft.spec.steps += _around(archive, draft, f"{schema}.{name}")
-    draft.cleared += _steps(archive, draft, op.name)
     draft.requirements += _requirements(archive, draft)
     draft.findings.append(
         Finding(
@@ -177,6 +267,7 @@ def archive_orphans(op: CreateConstraint, draft: TableDraft, backfill: BackfillO
             where=where,
         )
     )
+    return archive
 
 
 def _refuse(draft: TableDraft, triggers: str, where: str) -> None:
@@ -219,7 +310,7 @@ def _around(archive: Archive, draft: TableDraft, name: str) -> Iterator[Step]:
     yield Step(
         key=f"expand/{name}/create",
         phase=Phase.EXPAND,
-        title=f"create table {name} for rows of {draft.full_name} that refer to nothing",
+        title=f"create table {name} for rows of {draft.full_name} that are in the way",
         undo="bring the rows back, and drop it",
         action=ShortTransaction(
             forward=archive.create(),
@@ -248,7 +339,7 @@ def _steps(archive: Archive, draft: TableDraft, constraint: str) -> list[Step]:
             key=f"constrain/{draft.full_name}/archive for {constraint}",
             phase=Phase.CONSTRAIN,
             title=f"move them to {archive.archive}, in short transactions",
-            undo="nothing here: they come back once the foreign key is gone",
+            undo="nothing here: they come back once the constraint is gone",
             action=ShortTransaction(forward=(archive.move("null"),), before=archive.move("{most}")),
         ),
     ]

@@ -60,11 +60,16 @@ def resolve_check(draft: TableDraft, name: str) -> None:
     )
 
 
-def add_unique(draft: TableDraft, name: str, columns: tuple[str, ...], where: str, *, when: str = "") -> None:
-    """A unique constraint over columns of the new shape, by a concurrently built index; `when` it is checked."""
+def add_unique(
+    draft: TableDraft, name: str, columns: tuple[str, ...], where: str, *, when: str = "", drain: str = ""
+) -> None:
+    """A unique constraint over columns of the new shape, by a concurrently built index; `when` it is checked.
+
+    With `drain`, duplicates are only counted: the build calls it, and they move elsewhere.
+    """
     free_constraint(draft, name, where)
     free_relation(draft, name, where)
-    draft.late_uniques.append(NewKey(name=name, columns=columns, deferral=when))
+    draft.late_uniques.append(NewKey(name=name, columns=columns, deferral=when, drain=drain))
 
 
 def add_primary_key(draft: TableDraft, name: str, columns: tuple[str, ...], where: str) -> None:
@@ -94,6 +99,7 @@ def resolve_unique(draft: TableDraft, key: NewKey) -> None:
             unique=True,
             title=f"build the unique index behind {key.name}",
             consumed=True,
+            drain=key.drain,
         )
     )
     kind = "primary key" if key.primary else "unique"
@@ -113,6 +119,8 @@ def resolve_unique(draft: TableDraft, key: NewKey) -> None:
             table=draft.full_name,
             kind="unique",
             constraint=key.name,
+            gate="before_run" if key.drain else "before_swap",
+            severity="warning" if key.drain else "error",
             violations=f"select {listed} from {draft.real} where {present} group by {listed} having count(*) > 1",
         )
     )

@@ -14,6 +14,8 @@ class NewKey:
     """Of the new shape."""
     deferral: str = ""
     primary: bool = False
+    drain: str = ""
+    """A call that makes duplicates go away while the index is built."""
 
 
 @dataclass(frozen=True, kw_only=True)
