@@ -1,9 +1,7 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for columns with everything that PostgreSQL can attach to one."""
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 ROWS = "select i, i * 10, 'A' || i, case when i % 3 <> 0 then i end from generate_series(1, 30) i"
@@ -387,6 +385,6 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_cycle_tables import operation
 
@@ -79,7 +79,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_again(case: Case, conn: Connection, url: str) -> None:
     """What was cleaned is as it was after a rollback, unless it was written since."""
     Cycle(case, conn, url).all_legs()

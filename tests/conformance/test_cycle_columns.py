@@ -1,9 +1,7 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for operations on single columns."""
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 T = """
@@ -264,6 +262,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

@@ -1,10 +1,8 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for constraints that are made, in place and by way of new columns."""
 
-import pytest
-
 from tests.conformance.constraints import NO_KEY, SAME, P, T, W, alter, create
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 CREATED = [
@@ -202,7 +200,7 @@ CREATED = [
 ]
 
 
-@pytest.mark.parametrize("case", CREATED, ids=lambda case: case.name)
+@each(CREATED)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """All legs, compared with the plain statements."""
     Cycle(case, conn, url).all_legs()

@@ -1,10 +1,8 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for constraints that are dropped or renamed, in place and by way of new columns."""
 
-import pytest
-
 from tests.conformance.constraints import COMMENT, T, W, add, alter, create, drop, drop_multi, rename
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 DROPPED = [
@@ -255,7 +253,7 @@ QUOTED_CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [*DROPPED, *RENAMED, *QUOTED_CASES], ids=lambda case: case.name)
+@each([*DROPPED, *RENAMED, *QUOTED_CASES])
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """All legs, compared with the plain statements."""
     Cycle(case, conn, url).all_legs()

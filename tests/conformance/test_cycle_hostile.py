@@ -1,9 +1,7 @@
 # ruff: noqa: E501 - SQL reads better in long lines than folded
 """Specs as a stranger would write them against a schema that grew for years: many oddities in one table at once."""
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 CASES = [
@@ -256,6 +254,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

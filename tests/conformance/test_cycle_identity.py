@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_cycle_tables import operation
 from tests.conformance.test_locks_announced import WAYS, surprises
@@ -83,7 +83,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_again(case: Case, conn: Connection, url: str) -> None:
     """Columns, sequences, their owners, grants and comments are what they were, or shall be."""
     Cycle(case, conn, url).all_legs()

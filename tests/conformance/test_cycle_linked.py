@@ -3,9 +3,7 @@
 
 from typing import Any
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 
@@ -133,6 +131,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

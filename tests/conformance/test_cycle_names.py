@@ -1,9 +1,7 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle with names that have to be quoted, and with several operations and tables in one spec."""
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 NAMES = [
@@ -285,6 +283,6 @@ COMBINED.append(
 CASES = [named(name, index) for index, name in enumerate(NAMES)] + COMBINED
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

@@ -3,9 +3,7 @@
 
 from typing import Any
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 ROLES = "do $$ begin create role conformance_reader; exception when duplicate_object then null; end $$;"
@@ -108,7 +106,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """There and back before the swap, there and back after it, there for good."""
     Cycle(case, conn, url).all_legs()

@@ -11,7 +11,7 @@ import pytest
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance import tables
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_cycle_tables import operation
 from tests.conformance.test_locks_announced import WAYS, surprises
@@ -82,7 +82,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_again(case: Case, conn: Connection, url: str) -> None:
     """Forward, back, from every point; the types are what they were, too."""
     Cycle(case, conn, url).all_legs()

@@ -1,9 +1,7 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for keys and values of every kind: what PostgreSQL can store has to arrive, to the last bit."""
 
-import pytest
-
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
 
 KEYS = {
@@ -41,6 +39,7 @@ def key_case(name: str, kind: str, value: str) -> Case:
     )
     return Case(
         name=f"key - {name}",
+        ends=False,
         schema=schema,
         operations=[
             {"alter_column": {"table": "t", "column": "v", "type": "bigint", "up": "v", "down": "v"}},
@@ -98,6 +97,7 @@ def value_case(name: str, kind: str, value: str) -> Case:
     )
     return Case(
         name=f"value - {name}",
+        ends=False,
         schema=schema,
         writes="insert into t select id + 100, a, b, d from t where id > 3; update t set a = b",
         operations=[
@@ -200,6 +200,6 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

@@ -3,9 +3,7 @@
 
 from zlib import crc32
 
-import pytest
-
-from tests.conformance.cycle import EVERY_LEG, Case, Cycle
+from tests.conformance.cycle import EVERY_LEG, Case, Cycle, each
 from tests.conformance.drive import Connection
 from tests.conformance.test_cycle_attached import ATTACHED, alter, drop, table
 
@@ -68,6 +66,6 @@ def cases() -> list[Case]:
     return found
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@each(cases())
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()
