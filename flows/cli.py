@@ -136,7 +136,8 @@ def waive(
     check: Annotated[str, typer.Option("--check", help="Name of the check, as the gate shows it.")],
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="When it ends: ISO 8601 with a time zone.")],
     gate: Annotated[
-        Literal["before_run", "before_swap", "after_swap"], typer.Option("--gate", help="The gate that has the check.")
+        Literal["before_run", "before_swap", "after_swap", "before_contract"],
+        typer.Option("--gate", help="The gate that has the check."),
     ] = "before_swap",
     profile: ProfileName = "local",
     database: DatabaseName = "main",
@@ -293,7 +294,7 @@ def versions(
 def validate(
     target: Target,
     gate: Annotated[
-        Literal["before_run", "before_swap", "after_swap"] | None,
+        Literal["before_run", "before_swap", "after_swap", "before_contract"] | None,
         typer.Option("--gate", help="Which gate to evaluate; the one that comes next unless given."),
     ] = None,
     profile: ProfileName = "local",

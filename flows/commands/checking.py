@@ -15,16 +15,17 @@ from tasks.ledger.install import is_installed
 from tasks.ledger.snapshots import load_snapshot
 from tasks.ledger.verify import verify
 from tasks.model.errors import AuditError, GateError, StateError
-from tasks.model.probe import from_payload
-from tasks.model.status import GateResult, MigrationState, StepState
+from tasks.model.probe import Reading, from_payload
+from tasks.model.status import CheckResult, GateResult, MigrationState, StepState
 from tasks.snapshot import PROBES
 
-GateName = Literal["before_run", "before_swap", "after_swap"]
+GateName = Literal["before_run", "before_swap", "after_swap", "before_contract"]
 _S = MigrationState
 _WHEN: dict[GateName, tuple[MigrationState, ...]] = {
     "before_run": (),
     "before_swap": (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED),
     "after_swap": (_S.SWAPPED, _S.COMPLETE),
+    "before_contract": (_S.COMPLETE,),
 }
 
 
@@ -62,29 +63,36 @@ def _started(subject: Subject) -> bool:
 
 def _evaluated(subject: Subject, gate: GateName) -> GateResult:
     values = subject.profile.values_in_reports
+    checks: tuple[CheckResult, ...] = ()
     if gate == "before_run":
         result = subject.engine.examine(subject.plan, values_in_reports=values)
         if not isinstance(subject.plan.spec.get("gates"), Mapping):
             return result
+        checks = result.checks
     from validations import gates  # noqa: PLC0415 - brings SQLAlchemy's and its own seconds of import
 
-    if gate == "before_run":
-        path = subject.plan.search_path
-        own = [
-            one.evaluate(subject.engine.url, values_in_reports=values, search_path=path)
-            for one in gates.bound(gate, subject.plan)
-        ]
-        return result.model_copy(update={"checks": (*result.checks, *(c for one in own for c in one.checks))})
-    built = gates.before_swap(subject.plan) if gate == "before_swap" else gates.after_swap(subject.plan)
-    with subject.engine.connect("look") as conn:
-        readings = from_payload(load_snapshot(conn, subject.name, PROBES))
-    return built.evaluate(
-        subject.engine.url,
-        values_in_reports=values,
-        search_path=subject.plan.search_path,
-        before=readings,
-        probes=subject.profile.probes,
-    )
+    plan = subject.plan
+    built = {
+        "before_run": gates.bound(gate, plan),
+        "before_swap": (gates.before_swap(plan),),
+        "after_swap": (gates.after_swap(plan),),
+        "before_contract": (gates.after_swap(plan), *gates.bound(gate, plan)),
+    }[gate]
+    readings: Mapping[str, Reading] = {}
+    if gate != "before_run":
+        with subject.engine.connect("look") as conn:
+            readings = from_payload(load_snapshot(conn, subject.name, PROBES))
+    asked = [
+        one.evaluate(
+            subject.engine.url,
+            values_in_reports=values,
+            search_path=plan.search_path,
+            before=readings,
+            probes=subject.profile.probes,
+        )
+        for one in built
+    ]
+    return GateResult(gate=gate, checks=(*checks, *(check for one in asked for check in one.checks)))
 
 
 def _refuse_moment(subject: Subject, gate: GateName) -> None:

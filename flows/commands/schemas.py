@@ -6,8 +6,9 @@ from flows.commands.outcome import reported
 from flows.commands.subject import engine_for
 from flows.explain import changed
 from flows.terminal import out, print_json
+from tasks.engines.mysql.address import SCHEMES
 from tasks.model.catalogue import Catalogue
-from tasks.model.errors import StateError
+from tasks.model.errors import Refused, StateError
 from validations.compatibility.changes import changes
 
 
@@ -29,6 +30,10 @@ def compare_schemas(old: str, new: str, schema: str, profile: str, *, as_json: b
 def _read(place: str, schema: str, profile: str) -> Catalogue:
     chosen, _, database = place.rpartition(":")
     engine = engine_for(chosen or profile, database)
+    if engine.url.startswith(SCHEMES):
+        raise Refused(
+            "schemas are compared on PostgreSQL only", where=place, hint="changeover diff compares tables of both."
+        )
     with engine.connect("compare") as conn:
         rows = conn.execute(
             "select n.nspname || '.' || c.relname from pg_catalog.pg_class c"

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class Changeover:
     url: str
     forked: Forked | None = None
     """What runs the commands; unless given, a fresh interpreter does, and Prefect's server is away."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment."""
 
     def profile(self, **settings: object) -> None:
         """Write the profile; it is called `test`."""
@@ -47,6 +50,7 @@ class Changeover:
             "CHANGEOVER_PROFILE": str(self.folder / "test.toml"),
             "CHANGEOVER_ACTOR": actor,
             "TEST_URL": url or self.url,
+            **self.more,
         }
         if self.forked is not None:
             return self.forked.run(arguments, folder=self.folder, environment=environment)

@@ -61,6 +61,14 @@ def test_control_totals_of_two_columns(database: str, books: psycopg.Connection[
     assert only.verdict == "passed"
 
 
+def test_no_digit_of_a_floating_point_number_is_dropped(database: str, books: psycopg.Connection[Any]) -> None:
+    """A `real` keeps seven digits and more; its cast to a decimal six."""
+    books.execute("create table rounded (a real, b real); insert into rounded values (1234567, 1234568), (0.1, 0.1)")
+    assert ruled(database, "balanced", "rounded", debit="a", credit="b").unexpected == 1
+    books.execute("update rounded set b = a")
+    assert ruled(database, "balanced", "rounded", debit="a", credit="b").verdict == "passed"
+
+
 def test_debit_balances_credit(database: str, books: psycopg.Connection[Any]) -> None:
     assert ruled(database, "balanced", debit="debit", credit="credit", by=["Cur"]).verdict == "passed"
     assert ruled(database, "balanced", debit="debit", credit="credit").verdict == "passed"
@@ -77,6 +85,8 @@ def test_opening_and_movements_reconcile_with_closing(database: str, books: psyc
     assert ruled(database, "reconciles", "balances", **arguments).unexpected == 1
     books.execute("insert into balances values ('USD', 1, 1), ('CHF', 1, null)")
     assert ruled(database, "reconciles", "balances", **arguments).unexpected == 2
+    books.execute("insert into entries values (201, 'GBP', 5), (202, 'GBP', -5)")
+    assert ruled(database, "reconciles", "balances", **arguments).unexpected == 3
 
 
 def test_a_query_that_must_return_no_rows(database: str, books: psycopg.Connection[Any]) -> None:

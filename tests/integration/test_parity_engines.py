@@ -48,6 +48,8 @@ EQUAL = [
     ("mood", "'sad'", "enum('sad','glad')", "'sad'"),
     ("integer", "5", "bit(8)", "b'101'"),
     ("integer", "2020", "year", "2020"),
+    ("integer", "7", "int(5) zerofill", "7"),
+    ("numeric", "7.5", "decimal(8,2) zerofill", "7.5"),
 ]
 DIFFERENT = [
     ("bigint", "5", "bigint", "-5"),
@@ -257,6 +259,8 @@ def test_what_cannot_be_compared_is_refused(urls: Urls) -> None:
         diff(urls, ignored=["v"])
     with pytest.raises(PreflightError, match="cannot be told by f"):
         diff(urls, "u")
+    with pytest.raises(PreflightError, match="--values-equal is only there between tables of PostgreSQL"):
+        diff(urls, ignored=["v", "f"], values_equal=True)
     with pytest.raises(PreflightError, match="there is no table nobody"):
         diff(urls, "nobody", back=True)
     with pytest.raises(PreflightError, match="evaluated by PostgreSQL only"):

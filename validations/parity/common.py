@@ -107,7 +107,8 @@ def _postgresql(column: Column, family: str) -> str:
 def _mariadb(column: Column, family: str) -> str:
     sql = column.sql
     text = column.text
-    number = f"cast({sql} + 0 as char)" if column.kind == "bit" else f"cast({sql} as char)"
+    # A sum has no ZEROFILL, and a BIT is a number in it.
+    number = f"cast({sql} + 0 as char)"
     return {
         "integer": number,
         "boolean": number,

@@ -25,6 +25,12 @@ def terms_of(a: AnySide, b: AnySide, pairing: Pairing, *, values_equal: bool) ->
         recode = a.encoding != b.encoding
         of_a, of_b = (exact.terms(pairing, s, shift=shift, values_equal=values_equal, recode=recode) for s in "ab")
         return of_a, of_b
+    if values_equal:
+        raise PreflightError(
+            "--values-equal is only there between tables of PostgreSQL",
+            where=f"{a.relation.place} and {b.relation.place}",
+            hint="Leave it out: 1.0 and 1.00 are equal between engines as it is; say the rest with --map.",
+        )
     if {a.encoding, b.encoding} != {"UTF8"}:
         raise PreflightError(
             "a database in another encoding than UTF8 cannot be compared with another engine",

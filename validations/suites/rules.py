@@ -1,7 +1,7 @@
 """Business rules, ready-made: a spec binds one to a gate by name and arguments.
 
-Sums are exact: every amount is added up as a decimal. A NULL is never equal to a number, and a group that only one
-side has is a difference.
+Sums are exact: every amount is added up as a decimal, those of floating point as they are written out. A NULL is never
+equal to a number, and a group that only one side has is a difference.
 """
 
 from collections.abc import Sequence
@@ -55,16 +55,19 @@ def balanced(debit: str, credit: str, by: Sequence[str] = (), where: str = "true
 def reconciles(
     opening: str, closing: str, by: Sequence[str], movements: str, amount: str, movements_by: Sequence[str] = ()
 ) -> "ExpectationSuite":
-    """Expect that opening balance plus movements is the closing balance of every row.
+    """Expect that opening balance plus movements is the closing balance of every row, and every movement has a row.
 
     `movements` is `schema.table`, whose `amount` is added up by `movements_by` (`by` unless given).
     """
-    pairs = zip(by, movements_by or by, strict=True)
-    same = " and ".join(f"m.{_name(there)} is not distinct from b.{_name(here)}" for here, there in pairs)
-    moved = f"(select coalesce(sum(m.{_name(amount)}::numeric), 0) from {_table(movements)} as m where {same})"
+    pairs = list(zip(by, movements_by or by, strict=True))
+    same = " and ".join(f"m.{_name(there)} is not distinct from b.{_name(here)}" for here, there in pairs) or "true"
+    of_groups = ", ".join(f"m.{_name(there)}::text" for _, there in pairs) or "'all'"
+    moved = f"(select coalesce({_sum(amount, 'm.')}, 0) from {_table(movements)} as m where {same})"
     query = (
-        f"select b.* from (select * from {{batch}}) as b where b.{_name(opening)}::numeric + {moved}"
-        f" is distinct from b.{_name(closing)}::numeric"
+        f"select row(b.*)::text as unreconciled from (select * from {{batch}}) as b"
+        f" where {_number(opening, 'b.')} + {moved} is distinct from {_number(closing, 'b.')}"
+        f" union all select distinct row({of_groups})::text from {_table(movements)} as m"
+        f" where not exists (select from (select * from {{batch}}) as b where {same})"
     )
     return _suite(f"{opening} and {movements} reconcile with {closing}", query)
 
@@ -95,8 +98,15 @@ def _groups(by: Sequence[str]) -> tuple[str, str]:
     return (f"{listed}, ", f" group by {listed}") if by else ("", "")
 
 
-def _sum(column: str) -> str:
-    return f"sum({_name(column)}::numeric)"
+def _sum(column: str, of: str = "") -> str:
+    return f"sum({_number(column, of)})"
+
+
+def _number(column: str, of: str = "") -> str:
+    """Return a column as a decimal. A cast would leave six digits of a `real`, its text has them all."""
+    name = f"{of}{_name(column)}"
+    floating = "('real'::regtype, 'double precision'::regtype)"
+    return f"case when pg_typeof({name}) in {floating} then {name}::text::numeric else {name}::numeric end"
 
 
 def _table(name: str) -> str:
