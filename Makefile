@@ -8,7 +8,7 @@ LOCK_COMMAND := uv pip compile pyproject.toml --all-extras --group dev --univers
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help install demo test lint format bench docs lock clean
+.PHONY: help install demo test every lint format bench docs lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ demo: $(STAMP) ## Migrate a live table twice, and report what its application fe
 
 test: $(STAMP) ## Run all tests on real servers; ARGS="-k name" chooses
 	@"$(BIN)/python" -m pytest -q $(ARGS)
+
+every: $(STAMP) ## Run all tests with every case in every way (hours)
+	@CHANGEOVER_EVERY_LEG=1 "$(BIN)/python" -m pytest -q $(ARGS)
 
 lint: $(STAMP) ## Check style and types
 	@"$(BIN)/ruff" check .

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.acceptance.forked import Forked
 from tests.servers import mariadb as maria
 from tests.servers.pgbouncer import running_pgbouncer
 from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
@@ -92,9 +93,17 @@ def pooled(database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Run flows against a Prefect server of this session (8 s to start, 1 s a flow)."""
+def prefect_server() -> Iterator[str]:
+    """URL of the Prefect server of this session, against which flows run (8 s to start, 1 s a flow)."""
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=180):
-        yield
+        yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
+def forked(prefect_server: str) -> Iterator[Forked]:
+    """What runs commands of `changeover` against the Prefect server of the session."""
+    with Forked(prefect_server) as running:
+        yield running

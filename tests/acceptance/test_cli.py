@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -32,15 +31,6 @@ SAME_CODE = {
     }
 }
 FAILING = {"before_swap": ["tests.acceptance.suites:nobody_is_called_first_seven"]}
-
-
-@pytest.fixture(scope="module")
-def forked(prefect_server: None) -> Iterator[Forked]:
-    """What runs commands against the Prefect server of the session."""
-    from prefect.settings import get_current_settings
-
-    with Forked(str(get_current_settings().api.url)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -91,13 +81,19 @@ def test_up_and_back_and_up_again_and_contract(cli: Changeover) -> None:
     assert status["state"] == "complete"
     assert status["steps"]["done"] == status["steps"]["total"]
     assert [gate["passed"] for gate in status["gates"]] == [True, True]
-    assert "passed" in cli.done("validate", "wider", "--gate", "after_swap")
+    assert "passed" in cli.done("validate", "wider", "--gate", "before_contract")
+    answered = cli("waive", "wider", "--gate", "before_contract", "--check", "x", "--until", "2126-01-01T00:00Z")
+    assert "the gate before_contract has no check 'x'" in " ".join(answered.stderr.split())
 
     assert "rolled back" in cli.done("rollback", "wider")
     assert columns(cli) == before
 
     assert "complete" in cli.done("run", spec)
     assert "contracted" in cli.done("contract", "wider")
+    assert {"before_swap", "after_swap"} <= {gate["gate"] for gate in cli.data("report", "wider")["gates"]}
+    assert "before_swap" in cli.done("report", "wider")
+    assert "written to" in cli.done("report", "wider", "--html", "wider.html")
+    assert "<title>" in (cli.folder / "wider.html").read_text()
     assert columns(cli) == before | {"id": "bigint", "first": "text"}
     assert cli.query("select count(*) from orders where first = 'first' || id") == [(500,)]
 

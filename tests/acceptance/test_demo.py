@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from examples.demo.figures import Figures, verdicts
+from tests.legs import EVERY_LEG
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--rows=20000", "--before=3")
@@ -98,7 +99,7 @@ def test_figures_that_were_not_taken_keep_no_promise() -> None:
     assert [verdict.promise for verdict in verdicts(Figures(rows=1, rate=1.0)) if verdict.kept] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, *([signal.SIGTERM] if EVERY_LEG else [])])
 def test_an_interrupted_demo_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path)
     # The watchdogs, the server of PostgreSQL with its own processes, the application, Prefect's server.

@@ -49,7 +49,7 @@ def prefect(*words: str, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def deployments(prefect_server: None) -> dict[str, Any]:
+def deployments(prefect_server: str) -> dict[str, Any]:
     """Deploy everything, and give what the server holds by its name."""
     from prefect.client.orchestration import get_client
 

@@ -27,7 +27,7 @@ WRONG_PRICES = "select count(*) from articles where price_with_tax is distinct f
 
 
 @pytest.fixture
-def profile(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None) -> str:
+def profile(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> str:
     """Path of a profile for the database."""
     monkeypatch.setenv("CHANGEOVER_EXAMPLES_URL", database)
     path = tmp_path / "examples.toml"

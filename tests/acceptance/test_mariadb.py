@@ -1,7 +1,6 @@
 """The command line on MariaDB: plan, run, look, roll back, run again, contract."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,6 @@ from tests.conformance.maria_writers import Writers, difference, prepare
 from tests.servers.mariadb import connected
 
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
-
-
-@pytest.fixture(scope="module")
-def forked(prefect_server: None) -> Iterator[Forked]:
-    """What runs commands against the Prefect server of the session."""
-    from prefect.settings import get_current_settings
-
-    with Forked(str(get_current_settings().api.url)) as running:
-        yield running
 
 
 @pytest.fixture

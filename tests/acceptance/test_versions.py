@@ -4,9 +4,9 @@ import psycopg
 import pytest
 
 from tests.acceptance.commands import Changeover, last_line
-from tests.acceptance.test_cli import FIRST, cli, forked, offline
+from tests.acceptance.test_cli import FIRST, cli, offline
 
-__all__ = ["cli", "forked", "offline"]
+__all__ = ["cli", "offline"]
 
 
 def seen(cli: Changeover, version: str) -> list[str]:

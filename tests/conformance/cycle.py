@@ -4,7 +4,6 @@ Every leg is compared, catalogue and data, with what the same statements make of
 are run plainly in a transaction that is rolled back.
 """
 
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,8 +19,7 @@ from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.plain import plainly
-
-EVERY_LEG = bool(os.environ.get("CHANGEOVER_EVERY_LEG"))
+from tests.legs import EVERY_LEG
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from tasks.model.errors import ChangeoverError, StepError
 from tasks.model.plan import Phase, Step
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
-from tests.conformance.cycle import Case, Cycle, State, state
+from tests.conformance.cycle import Case, Cycle, State, each, state
 from tests.conformance.drive import Connection, Migration
 from tests.servers.remains import soon
 
@@ -100,7 +100,7 @@ def _timeless(data: tables.Data) -> dict[str, list[tuple[str | None, ...]]]:
     return shown
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
     ArchiveCycle(case, conn, url).all_legs()
 

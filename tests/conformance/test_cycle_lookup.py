@@ -9,7 +9,7 @@ import pytest
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance import tables
-from tests.conformance.cycle import Case, Cycle, State
+from tests.conformance.cycle import Case, Cycle, State, each
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_linked_interleavings import applications
 
@@ -112,7 +112,7 @@ class LookupCycle(Cycle):
         return shown
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each(CASES)
 def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
     LookupCycle(case, conn, url).all_legs()
 

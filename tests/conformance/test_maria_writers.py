@@ -44,6 +44,8 @@ def test_over_and_back_and_over_while_applications_write(maria_database: str) ->
     assert writers.failures == []
     assert difference(maria_database) == 0
     assert writers.transactions > 100
+    # Nobody waits much longer than for the lock budget of 300 ms; a busy machine adds the rest.
+    assert writers.longest < 3.0
     with connect(maria_database) as conn:
         assert count_rejections(conn, "m") == count_rejections(conn, "again") == 0
 

@@ -10,7 +10,7 @@ from tests.faults.sessions import holding
 from tests.faults.shop import LIMITS, Shop, assert_untroubled, write_profile
 
 pytestmark = pytest.mark.timeout(300)
-HELD = 12.0
+HELD = 6.0
 """Seconds for which somebody holds something."""
 BUDGET_MS = 300.0
 SLACK_MS = 250.0

@@ -5,6 +5,7 @@ The command line is not part of it, so that many kills fit into a minute; what i
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -35,19 +36,22 @@ def start(url: str, run_id: str) -> "subprocess.Popen[bytes]":
 def test_killed_again_and_again(maria_database: str) -> None:
     prepare(maria_database, 1500)
     dice = random.Random(7)
-    shadow = Shadow(maria_database, [WIDEN], run_id="last")
+    shadow, codes = Shadow(maria_database, [WIDEN], run_id="last"), list[int]()
     with Writers(maria_database, threads=2, pause=0.01) as writers:
         for number in range(KILLS):
             process = start(maria_database, f"run{number}")
             time.sleep(dice.uniform(0.5, 6.0))
             process.kill()
             process.communicate()
+            codes.append(process.returncode)
         last = start(maria_database, "survivor")
         said, _ = last.communicate(timeout=600)
         assert said.strip() == b"complete"
         with shadow.resumed():
             assert shadow.violations("after_swap") == 0
             shadow.back()
+    # A run that was faster than its kill proves nothing.
+    assert -signal.SIGKILL in codes, codes
     assert writers.failures == []
     assert difference(maria_database) == 0
     with connect(maria_database) as conn:

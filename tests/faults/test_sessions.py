@@ -12,11 +12,12 @@ from tasks.engines.postgresql.embedded import EmbeddedPostgres, start
 from tests.faults.runs import Runs
 from tests.faults.sessions import Terminator
 from tests.faults.shop import RESUMABLE, Shop, assert_untroubled, load
+from tests.legs import EVERY_LEG, TIMES
 
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, 1 + TIMES))
 def test_sessions_of_ours_are_ended(seed: int, shop: Shop) -> None:
     with shop.application() as application:
         run = shop.start()
@@ -52,8 +53,14 @@ def _crash(server: EmbeddedPostgres) -> None:
     server.restart()
 
 
-@pytest.mark.parametrize("phases", [("backfill", "constrain"), ("index", "swap")])
-@pytest.mark.parametrize("disturb", [_restart, _crash])
+@pytest.mark.parametrize(
+    ("disturb", "phases"),
+    [
+        (_crash, ("backfill", "swap")),
+        (_restart, ("index", "constrain")),
+        *([(_crash, ("index", "constrain")), (_restart, ("backfill", "swap"))] if EVERY_LEG else []),
+    ],
+)
 def test_the_server_goes_away(
     disturb: Callable[[EmbeddedPostgres], None], phases: tuple[str, ...], durable: tuple[EmbeddedPostgres, Shop]
 ) -> None:

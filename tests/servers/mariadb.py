@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pymysql
-import pytest
 
 from tasks.engines.postgresql.account import Account
 from tasks.engines.postgresql.embedded import free_port
 from tasks.engines.postgresql.watchdog import Watchdog
+from tests.servers.missing import missing
 
 OWN_SERVER = "CHANGEOVER_TEST_MARIADB_URL"
 BINARY = Path("/usr/sbin/mariadbd")
@@ -64,10 +64,7 @@ def server() -> Iterator[MariaServer]:
         yield MariaServer(url=url)
         return
     if not (BINARY.exists() and INSTALL.exists()):
-        message = "MariaDB is missing: run `apt-get install mariadb-server`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("MariaDB is missing: run `apt-get install mariadb-server`")
     account, watchdog, port = Account.choose(), Watchdog(), free_port()
     with ExitStack() as ending:
         ending.callback(watchdog.release)

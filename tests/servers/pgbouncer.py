@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-import pytest
-
 from tasks.engines.postgresql.account import Account
 from tasks.engines.postgresql.embedded import free_port
 from tasks.engines.postgresql.watchdog import Watchdog
+from tests.servers.missing import missing
 
 BINARY = Path("/usr/sbin/pgbouncer")
 
@@ -26,10 +25,7 @@ def running_pgbouncer(url: str) -> Iterator[str]:
     fails.
     """
     if not BINARY.exists():
-        message = "PgBouncer is missing: run `apt-get install pgbouncer`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("PgBouncer is missing: run `apt-get install pgbouncer`")
     account, watchdog, port, target = Account.choose(), Watchdog(), free_port(), urlsplit(url)
     with ExitStack() as ending:
         ending.callback(watchdog.release)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.model.catalogue import Catalogue, Column, Index, Table
 from tasks.model.plan import Comparison, Plan, Requirement
+from tests.legs import TIMES
 from validations.checks import QueryCheck, RowCheck
 from validations.gates import after_swap, before_swap
 from validations.scans import scans
@@ -99,6 +100,7 @@ def test_row_checks_share_a_pass_only_over_the_same_rows() -> None:
     assert together == [["a", "b", "e"], ["c"], ["d"], ["q"], ["r"]]
 
 
+@settings(max_examples=40 * TIMES)
 @given(
     source=st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,2}:[a-z_]{1,8}|[^\n]{1,20}\.json", fullmatch=True),
     schema=st.text(st.characters(exclude_characters="@", exclude_categories=["Cs"]), max_size=10),

@@ -83,7 +83,8 @@ def _only_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def all_imports() -> list[Import]:
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
     """Give every import of every module of ours."""
     found: list[Import] = []
     for package in PACKAGES:
@@ -93,46 +94,43 @@ def all_imports() -> list[Import]:
     return found
 
 
-IMPORTS = all_imports()
-
-
 def is_of(one: Import, library: str) -> bool:
     """Tell whether an import is of a library, or of a part of it."""
     return one.of == library or one.of.startswith(f"{library}.")
 
 
-def test_imports_are_found() -> None:
+def test_imports_are_found(imports: list[Import]) -> None:
     """The tests below look at something."""
-    layers = {layer(one.by) for one in IMPORTS}
+    layers = {layer(one.by) for one in imports}
     assert layers >= set(ALLOWED) - {"benchmarks"}
-    assert any(one.at_once for one in IMPORTS)
-    assert any(not one.at_once for one in IMPORTS)
+    assert any(one.at_once for one in imports)
+    assert any(not one.at_once for one in imports)
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED))
-def test_a_layer_imports_only_what_is_below_it(name: str) -> None:
+def test_a_layer_imports_only_what_is_below_it(name: str, imports: list[Import]) -> None:
     """Down the list, never up, never around."""
     wrong = [
         str(one)
-        for one in IMPORTS
+        for one in imports
         if layer(one.by) == name and (target := layer(one.of)) not in (None, name) and target not in ALLOWED[name]
     ]
     assert wrong == []
 
 
-def test_nobody_imports_the_tests() -> None:
+def test_nobody_imports_the_tests(imports: list[Import]) -> None:
     """What is shipped does not need the tests."""
-    assert [str(one) for one in IMPORTS if is_of(one, "tests")] == []
+    assert [str(one) for one in imports if is_of(one, "tests")] == []
 
 
-def test_no_task_knows_the_validations() -> None:
+def test_no_task_knows_the_validations(imports: list[Import]) -> None:
     """Flows hand gates to the task `validate`."""
-    assert [str(one) for one in IMPORTS if one.by.startswith("tasks") and is_of(one, "validations")] == []
+    assert [str(one) for one in imports if one.by.startswith("tasks") and is_of(one, "validations")] == []
 
 
-def test_great_expectations_is_imported_only_where_it_is_needed() -> None:
+def test_great_expectations_is_imported_only_where_it_is_needed(imports: list[Import]) -> None:
     """Its import takes seconds, so it happens inside functions, and not below validations, nor in flows."""
-    found = [one for one in IMPORTS if is_of(one, GREAT_EXPECTATIONS)]
+    found = [one for one in imports if is_of(one, GREAT_EXPECTATIONS)]
     assert found
     assert [str(one) for one in found if one.at_once or layer(one.by) not in ABOVE] == []
 
@@ -144,15 +142,15 @@ def test_one_module_knows_the_embedded_binaries() -> None:
     assert [str(path.relative_to(ROOT)) for path in known] == ["tasks/engines/postgresql/embedded.py"]
 
 
-def test_prefect_stays_on_top() -> None:
+def test_prefect_stays_on_top(imports: list[Import]) -> None:
     """Model, ledger, engines and validations run without Prefect; a profile asks it for a secret at most."""
     below = ("tasks.model", "tasks.engines", "tasks.ledger", "validations")
-    found = [one for one in IMPORTS if is_of(one, "prefect")]
+    found = [one for one in imports if is_of(one, "prefect")]
     assert [str(one) for one in found if layer(one.by) in below] == []
     assert [str(one) for one in found if layer(one.by) == "profiles" and one.at_once] == []
 
 
-def test_the_rules_catch_what_they_forbid() -> None:
+def test_the_rules_catch_what_they_forbid(imports: list[Import]) -> None:
     """The reader of imports sees all three ways to import, at any depth."""
     tree = ast.parse(
         "import flows.cli\n"

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from tasks.model.names import MAX_BYTES, OWN_PREFIX
 from tasks.model.source import InvalidSpecError, parse
 from tasks.model.spec import MigrationSpec
+from tests.legs import TIMES
 
 # Other people's processes decide how fast this machine is.
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -227,7 +228,7 @@ def raw_json(value: Any) -> str:
     return re.sub("[\x7f-\x9f\u2028\u2029\ufffe\uffff]", lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-@settings(SLOW, max_examples=100)
+@settings(SLOW, max_examples=40 * TIMES)
 @given(documents())
 def test_written_and_read_again_it_is_the_same(document: dict[str, Any]) -> None:
     spec = MigrationSpec.model_validate(document)
@@ -242,14 +243,14 @@ def test_written_and_read_again_it_is_the_same(document: dict[str, Any]) -> None
             assert again.model_dump(mode="json") == dump
 
 
-@settings(SLOW, max_examples=300)
+@settings(SLOW, max_examples=150 * TIMES)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     """Nothing but an InvalidSpecError comes out, whatever goes in."""
     _read_or_refuse(text)
 
 
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=60 * TIMES)
 @given(documents(), st.data())
 def test_a_damaged_spec_is_read_or_refused_with_a_place(document: dict[str, Any], data: st.DataObject) -> None:
     text = yaml(MigrationSpec.model_validate(document).model_dump(mode="json"))
@@ -272,7 +273,7 @@ OPERATIONS = st.dictionaries(
 )
 
 
-@settings(SLOW, max_examples=300)
+@settings(SLOW, max_examples=150 * TIMES)
 @given(st.dictionaries(KEYS, JUNK, max_size=4), st.lists(OPERATIONS | JUNK, max_size=3) | JUNK)
 def test_any_values_are_read_or_refused_with_a_place(values: dict[str, Any], listed: Any) -> None:
     _read_or_refuse(json.dumps(values | {"operations": listed}))
