@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.texts import warnings
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.names import quote
 from tasks.model.plan import Conversion, Plan, Requirement
@@ -39,7 +40,19 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
     for requirement in plan.requirements:
         if requirement.gate == GATE:
             checks.append(_required(conn, plan, requirement, values_in_reports, unfit))
-    return GateResult(gate=GATE, checks=tuple(checks))
+    return GateResult(gate=GATE, checks=(*checks, *_texts(conn, plan)))
+
+
+def _texts(conn: Connection, plan: Plan) -> tuple[CheckResult, ...]:
+    started = time.monotonic()
+    try:
+        with _asking(conn, plan):
+            return tuple(warnings(conn, plan))
+    except psycopg.Error as error:
+        if is_transient(error):
+            raise
+        unknown = _not_evaluated("the texts of the database are sound", _reason(error), started)
+        return (unknown.model_copy(update={"severity": "warning"}),)
 
 
 @contextmanager
