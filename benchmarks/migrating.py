@@ -27,7 +27,17 @@ from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING  # noq
 from tasks.expand import expand  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
-from tasks.model.plan import Backfill, ConcurrentIndex, Copy, Phase, Plan, Reconcile, only_for_rollback  # noqa: E402
+from tasks.model.plan import (  # noqa: E402
+    Backfill,
+    Collection,
+    ConcurrentIndex,
+    Copy,
+    Phase,
+    Plan,
+    Reconcile,
+    Transfer,
+    only_for_rollback,
+)
 from tasks.preflight import preflight  # noqa: E402
 from tasks.run import Run, new_run_id  # noqa: E402
 from validations import gates  # noqa: E402
@@ -108,7 +118,7 @@ def _carry_out(conn: psycopg.Connection[Any], plan: Plan, phase: Phase) -> None:
             conn.execute(update(action, None, last_key(conn, action)).encode())
         elif isinstance(action, ConcurrentIndex):
             conn.execute(action.create.encode())
-        elif not isinstance(action, Copy | Reconcile):
+        elif not isinstance(action, Copy | Reconcile | Collection | Transfer):
             with conn.transaction():
                 for statement in action.forward:
                     conn.execute(statement.encode())

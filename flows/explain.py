@@ -11,6 +11,7 @@ from flows.notices import notices
 from profiles.model import Limits
 from tasks.model.plan import (
     Backfill,
+    Collection,
     ConcurrentIndex,
     Copy,
     Phase,
@@ -19,6 +20,7 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
+    Transfer,
     Validation,
     only_for_rollback,
 )
@@ -50,12 +52,26 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 f"insert into {action.target} ({columns}) select {values} from {action.table}"
                 f"  -- in ranges of {', '.join(action.key)}; rows that are there stay",
             ), ()
+        case Collection() | Transfer() as action:
+            return _elsewhere(action)
         case Reconcile() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 
+def _elsewhere(action: Collection | Transfer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(action, Transfer):
+        kept = f" where {action.where}" if action.where else ""
+        values = ", ".join(field.expression for field in action.fields if field.expression)
+        return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
+    if action.does == "make":
+        return (f"-- {action.database}: createCollection, under a name of ours",), ("-- drop it",)
+    return (f"-- {action.database}: renameCollection to {action.name}",), ("-- rename it back",)
+
+
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
+    if isinstance(step.action, Collection):
+        return "short"
     if isinstance(step.action, ShortTransaction | SelfCommitting):
         return f"short, waits for locks < {limits.lock_budget} ms"
     rows = rows_of(step, plan)
@@ -123,10 +139,27 @@ def _add(branch: Tree, step: Step, plan: Plan, records: Mapping[str, StepRecord]
         node.add(Text(f"rollback: {step.undo or 'nothing needed'}", style="dim"))
     elif step.undo:
         node.add(Text(step.undo, style="red"))
+    if isinstance(step.action, Transfer):
+        _shape(node, step.action)
     if sql:
         forward, back = statements_of(step)
         _sql(node, forward, "")
         _sql(node, back, "rollback: ")
+
+
+def _shape(node: Tree, action: Transfer) -> None:
+    """Show what a document will look like."""
+    shape = node.add(Text(f"each document of {action.into.name}:"))
+    for field in action.fields:
+        line = Text(f"{'.'.join(field.path)}: ", style="bold")
+        if field.holds == "constant":
+            line.append(repr(field.constant), style="not bold")
+        else:
+            null = "" if field.nulls == "keep" else ", left out when NULL"
+            unfit = "" if field.unfit == "fail" else f", {field.unfit} what does not fit"
+            of = " ".join(field.expression.split())
+            line.append(f"{field.holds} of {of} ({field.source_type}){null}{unfit}", style="not bold")
+        shape.add(line)
 
 
 def _locks(step: Step) -> str:

@@ -6,7 +6,7 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Requirement, Step, only_for_rollback
+from tasks.model.plan import Requirement, Step, Transfer, only_for_rollback
 from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
 from tasks.run import Run, say
@@ -25,9 +25,9 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     with run.ledger() as conn:
         records = step_records(conn, run.migration)
     swap = next(step for step in run.plan.steps if step.key == "swap/all")
-    is_swapped = run.engine.happened(swap, recorded=records[swap.key].state is StepState.DONE)
+    is_swapped = run.engine_of(swap).happened(swap, recorded=records[swap.key].state is StepState.DONE)
     if is_swapped:
-        run.engine.settle(swap, say)
+        run.engine_of(swap).settle(swap, say)
 
     def refuse_loss(conn: Session) -> None:
         if not accept_loss:
@@ -55,13 +55,19 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
 
 
 def _refuse_loss(conn: Session, run: Run) -> None:
-    lost = count_rejections(conn, run.migration, direction="down")
+    lost = count_rejections(conn, run.migration, direction="down") + _written_elsewhere(run)
     if lost:
         raise StateError(
             f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
             where=run.migration,
             hint="Look at the rows that were written since the swap; then accept what is lost with --accept-loss.",
         )
+
+
+def _written_elsewhere(run: Run) -> int:
+    """Count documents that are not what the rows give: with their collection they would be gone."""
+    found = (step.action for step in run.plan.steps if isinstance(step.action, Transfer))
+    return sum(run.target(one.into.database).written_since(one, run.plan.search_path) for one in found)
 
 
 def _refuse_what_stands_in_the_way(run: Run) -> None:

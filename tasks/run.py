@@ -11,10 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
+from tasks.engines.mongodb.address import SCHEMES as MONGODB
 from tasks.engines.mysql.address import SCHEMES as MYSQL
+from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
 from tasks.engines.session import Session
@@ -22,9 +26,10 @@ from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
-from tasks.model.plan import Plan
+from tasks.model.plan import Collection, Plan, Step
 
 if TYPE_CHECKING:
+    from tasks.engines.mongodb.target import Target
     from tasks.engines.mysql.engine import MariaEngine
 
 
@@ -51,6 +56,30 @@ class Run(Record):
     def engine(self) -> Engine:
         """The database of the run."""
         return engine_of(self.profile, self.database, self.migration, self.run_id)
+
+    def target(self, database: str) -> "Target":
+        """The database of the profile that rows are copied into. Raises ProfileError unless it is of MongoDB."""
+        from tasks.engines.mongodb.target import Target  # noqa: PLC0415 - loads the driver
+
+        settings = self.settings
+        url = resolve_url(settings, database).get_secret_value()
+        if not url.startswith(MONGODB):
+            raise ProfileError(
+                "rows are copied into MongoDB only",
+                where=f"profile {settings.name}, databases.{database}",
+                hint="Use a URL that starts with mongodb:// or mongodb+srv://.",
+            )
+
+        def source(purpose: str) -> Connection:
+            conn = self.engine.connect(purpose)
+            assert isinstance(conn, psycopg.Connection), "rows are copied out of PostgreSQL only"
+            return conn
+
+        return Target(url=url, limits=settings.limits, name=f"changeover {self.migration}", source=source)
+
+    def engine_of(self, step: Step) -> "Engine | Target":
+        """The database that a step changes."""
+        return self.target(step.action.database) if isinstance(step.action, Collection) else self.engine
 
     @property
     def evidence(self) -> Path:

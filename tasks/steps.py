@@ -49,7 +49,7 @@ def run_step(
                 between(boundary.conn)
 
         journal = replace(journal, between=stop)
-        run.engine.apply(step, journal if guard is None else journal.guarded(guard))
+        run.engine_of(step).apply(step, journal if guard is None else journal.guarded(guard))
     return True
 
 
@@ -74,7 +74,7 @@ def revert_step(run: Run, step: Step, guard: Callable[[Session], None] | None = 
     """
     say(f"roll back: {step.undo or step.title}")
     journal = journal_of(run, step, StepState.UNDONE, None)
-    run.engine.revert(step, journal if guard is None else journal.guarded(guard))
+    run.engine_of(step).revert(step, journal if guard is None else journal.guarded(guard))
 
 
 def record_of(run: Run, step: Step) -> StepRecord:

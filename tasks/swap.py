@@ -33,7 +33,7 @@ def _tried(run: Run, step: Step) -> bool:
 
     def guard(conn: Session) -> None:
         # Where DDL commits by itself it is called once more: there is nothing left to hold then.
-        swapped = run.engine.happened(step, recorded=False)
+        swapped = run.engine_of(step).happened(step, recorded=False)
         _guard(conn, run, swapped=swapped)
         if not swapped:
             refuse_held(conn, run)
@@ -53,7 +53,7 @@ def cut_off(run: Run) -> bool:
     with run.ledger() as conn:
         records = step_records(conn, run.migration)
     return any(
-        records[step.key].state is StepState.RUNNING and run.engine.happened(step, recorded=False)
+        records[step.key].state is StepState.RUNNING and run.engine_of(step).happened(step, recorded=False)
         for step in run.plan.phase(Phase.SWAP)
     )
 

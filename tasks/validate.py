@@ -51,7 +51,8 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
         ):
             return None
         before = last_gate(conn, run.migration, gate.name)
-        if gate.name == "before_swap" and before is not None and before.passed and run.settings.approvals:
+        kept_in_step = run.plan.strategy != "cross_database"
+        if gate.name == "before_swap" and kept_in_step and before and before.passed and run.settings.approvals:
             # It stands until the swap: from the approval point on, a new application writes values of its own.
             return before.result
         # Before the evaluation: a write that fails while it runs has to count as unseen.

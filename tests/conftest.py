@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.forked import Forked
 from tests.servers import mariadb as maria
+from tests.servers import mongodb as mongo
 from tests.servers.pgbouncer import running_pgbouncer
 from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
 
@@ -82,6 +83,20 @@ def mariadb() -> Iterator[maria.MariaServer]:
 def maria_database(mariadb: maria.MariaServer) -> Iterator[str]:
     """URL of a fresh database on MariaDB."""
     with maria.fresh_database(mariadb) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[mongo.MongoServer]:
+    """MongoDB, or the server that CHANGEOVER_TEST_MONGODB_URL names; one per xdist worker."""
+    with mongo.server() as running:
+        yield running
+
+
+@pytest.fixture
+def documents(mongodb: mongo.MongoServer) -> Iterator[str]:
+    """URL of a fresh database on MongoDB."""
+    with mongo.fresh_database(mongodb) as url:
         yield url
 
 

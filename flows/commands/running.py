@@ -123,9 +123,16 @@ def _shadow_table(target: str, profile: str, database: str) -> Report:
     return flow(target, profile, database)
 
 
+def _cross_database(target: str, profile: str, database: str) -> Report:
+    from flows.cross_database import cross_database as flow  # noqa: PLC0415
+
+    return flow(target, profile, database)
+
+
 _STRATEGIES: Mapping[str, Callable[[str, str, str], Report]] = {
     "expand_contract": _expand_contract,
     "shadow_table": _shadow_table,
+    "cross_database": _cross_database,
 }
 """The flow of each strategy that a spec can name."""
 

@@ -17,7 +17,7 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step, Transfer
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
@@ -80,7 +80,7 @@ class Engine(Protocol):
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside, so that it is known what a rollback loses."""
 
-    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
         """Divide the keys that exist now into ranges that cover each once."""
 
     def fill(
@@ -115,7 +115,7 @@ class Engine(Protocol):
     def lag_bytes(self, conn: Session) -> int | None:
         """Return how far the slowest replica is behind; None: unknown."""
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
         """Return the latency of a read by key."""
 
     def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:

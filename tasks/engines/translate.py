@@ -1,7 +1,9 @@
 """Errors of whichever driver, in our words, wherever nobody has found better ones."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 
@@ -25,3 +27,13 @@ def in_our_words(where: str) -> Iterator[None]:
         raise of_postgresql(error, where) from None
     except driver_error() as error:
         raise of_mysql(error, where) from None
+    except _of_mongodb() as error:
+        from tasks.engines.mongodb.errors import translated as of_mongodb  # noqa: PLC0415 - loads the driver
+
+        raise of_mongodb(error, where) from None
+
+
+def _of_mongodb() -> Any:
+    """Return what PyMongo raises: nothing, as long as nobody has loaded it."""
+    loaded = sys.modules.get("pymongo.errors")
+    return loaded.PyMongoError if loaded is not None else ()

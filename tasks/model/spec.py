@@ -23,11 +23,11 @@ from tasks.model.operations import CreateTable, RebuildTable
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.conflicts import conflicts
 from tasks.model.operations.mapping import SpecOperation
-from tasks.model.operations.text import Text
+from tasks.model.operations.text import DatabaseName, Text
 from tasks.model.probe import Probe
+from tasks.model.transfer import TransferSpec
 
 _MIGRATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SUITE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[^\0]+)?|[^\0]+\.json(@[^\0]+)?", re.ASCII)
 
 
@@ -36,16 +36,6 @@ def _migration(value: str) -> str:
         raise refusal(
             f"{value[:80]!r} is no name of a migration",
             "Use at most 63 small letters, digits, _ and -, the first a letter or a digit.",
-        )
-    return value
-
-
-def _database(value: str) -> str:
-    if not _DATABASE.fullmatch(value):
-        # The value is not shown: it may be a URL, with its password.
-        raise refusal(
-            "database is a name that the profile knows, made of letters, digits, _, . and -",
-            "Put the URL where the profile says, and write its name here.",
         )
     return value
 
@@ -62,7 +52,6 @@ def _suite(value: str) -> str:
 MigrationName = Annotated[
     str, AfterValidator(_migration), Field(json_schema_extra={"pattern": f"^{_MIGRATION.pattern}$"})
 ]
-DatabaseName = Annotated[str, AfterValidator(_database), Field(json_schema_extra={"pattern": f"^{_DATABASE.pattern}$"})]
 Suite = Annotated[str, AfterValidator(_suite)]
 """`package.module:function`, a factory of a Great Expectations suite; or the path of a suite in JSON."""
 
@@ -131,14 +120,19 @@ class MigrationSpec(Part):
 
     migration: MigrationName
     """The name of the migration: the same name is the same migration."""
-    strategy: Literal["expand_contract", "shadow_table"] = "expand_contract"
-    """`shadow_table` makes a table anew beside the old one, for what cannot be changed in place."""
+    strategy: Literal["expand_contract", "shadow_table", "cross_database"] = "expand_contract"
+    """`shadow_table` makes a table anew beside the old one, for what cannot be changed in place.
+
+    `cross_database` copies rows into another database, as `transfer` says."""
     database: DatabaseName = "main"
     """Which database of the profile."""
     description: Text | None = None
     owner: Text | None = None
     ticket: Text | None = None
-    operations: tuple[SpecOperation, ...]
+    operations: tuple[SpecOperation, ...] = ()
+    """In their order. Needed, unless there is a `version_schema` or a `transfer`."""
+    transfer: TransferSpec | None = None
+    """Which rows go where; with `strategy: cross_database`, and without operations."""
     version_schema: Identifier | None = None
     """Show the new shape in a schema of views, `<schema>_<name>`, which applications choose by search_path.
 
@@ -157,7 +151,7 @@ class MigrationSpec(Part):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse operations that cannot stand together, and a key for a table that is not backfilled."""
-        if not self.operations and self.version_schema is None:
+        if not self.operations and self.version_schema is None and self.strategy != "cross_database":
             yield Contradiction(
                 at=("operations",),
                 reason="there is no operation",
@@ -175,6 +169,8 @@ class MigrationSpec(Part):
                 )
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
         touched = {name for one in self.operations for name in one.tables} - created
+        if self.transfer is not None:
+            touched.add(self.transfer.table)
         for name in self.backfill.key:
             if name not in touched:
                 close = get_close_matches(name, sorted(touched), n=1)
@@ -185,6 +181,7 @@ class MigrationSpec(Part):
                 )
 
     def _strategy(self) -> Iterator[Contradiction]:
+        yield from self._cross_database()
         shadow = self.strategy == "shadow_table"
         for number, one in enumerate(self.operations):
             if isinstance(one, RebuildTable) and not shadow:
@@ -198,6 +195,36 @@ class MigrationSpec(Part):
                 at=("version_schema",),
                 reason="a shadow table has one shape at a time, and no versions",
                 hint="Remove version_schema, or write `strategy: expand_contract`.",
+            )
+
+    def _cross_database(self) -> Iterator[Contradiction]:
+        cross = self.strategy == "cross_database"
+        if cross and self.transfer is None:
+            yield Contradiction(at=("strategy",), reason="nothing says what is copied where", hint="Add transfer.")
+        if not cross and self.transfer is not None:
+            yield Contradiction(
+                at=("transfer",),
+                reason=f"{self.strategy} stays within one database",
+                hint="Write `strategy: cross_database`, or remove transfer.",
+            )
+        if cross and (self.operations or self.version_schema is not None):
+            yield Contradiction(
+                at=("operations",) if self.operations else ("version_schema",),
+                reason="a copy into another database leaves the tables of this one as they are",
+                hint="Put it into a spec of its own.",
+            )
+        for name, given in (("gates", self.gates != Gates()), ("probes", bool(self.probes))):
+            if cross and given:
+                yield Contradiction(
+                    at=(name,),
+                    reason=f"{name} look at one database, and have no part in a copy into another",
+                    hint=f"Remove {name}: every document is compared with its row anyway.",
+                )
+        if self.transfer is not None and self.transfer.to.database == self.database:
+            yield Contradiction(
+                at=("transfer", "to", "database"),
+                reason="this is the database that is copied from",
+                hint="Name another database of the profile.",
             )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from tasks.model.plan import (
     Backfill,
+    Collection,
     ConcurrentIndex,
     Copy,
     Lock,
@@ -11,6 +12,7 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
+    Transfer,
     Validation,
     only_for_rollback,
 )
@@ -36,6 +38,10 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = _both(action.copy_of)
         case SelfCommitting() as action:
             locks = action.locks
+        case Transfer() as action:
+            locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
+        case Collection():
+            locks = ()
     return locks
 
 
@@ -48,7 +54,7 @@ def _both(action: Copy) -> tuple[Lock, ...]:
 
 def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
-    if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting):
+    if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting | Collection):
         return None
     # The key names a table in full; the action, on MariaDB, without its database.
     table = step.key.split("/")[1] if isinstance(step.action, Copy) else step.action.table.replace('"', "")

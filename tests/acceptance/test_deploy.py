@@ -61,8 +61,9 @@ def deployments(prefect_server: str) -> dict[str, Any]:
 
 
 def test_every_strategy_is_deployed(deployments: dict[str, Any]) -> None:
-    """Six deployments in the pool that the file names, with entrypoints that load."""
-    assert set(deployments) == {"expand-contract", "shadow-table", "approve", "contract", "rollback", "baseline"}
+    """Seven deployments in the pool that the file names, with entrypoints that load."""
+    strategies = {"expand-contract", "shadow-table", "cross-database"}
+    assert set(deployments) == strategies | {"approve", "contract", "rollback", "baseline"}
     for one in deployments.values():
         assert one["work_pool_name"] == POOL
         assert one["description"]

@@ -8,12 +8,14 @@ import pytest
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
+from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.model.source import parse
 from tests.docs.pages import ROOT, Block, blocks, blocks_of
 from tests.servers.postgres import PostgresServer, fresh_database
 
 # Those for MariaDB have a test of their own.
 SPECS = [block for block in blocks("yaml") if block.page.name != "mariadb.md"]
+DRAW_UP = {"expand_contract": plan, "shadow_table": plan_shadow, "cross_database": plan_transfer}
 
 
 @pytest.mark.parametrize("block", SPECS, ids=str)
@@ -25,8 +27,7 @@ def test_a_spec_plans(block: Block, postgres: PostgresServer) -> None:
             for tables in tables_of(block.page):
                 setup.execute(tables.text)  # type: ignore[arg-type]
         with connect(url, application_name="docs", search_path="public") as conn:
-            draw_up = plan_shadow if spec.strategy == "shadow_table" else plan
-            found = draw_up(conn, spec, "public")
+            found = DRAW_UP[spec.strategy](conn, spec, "public")
     assert found.steps
     assert [finding for finding in found.findings if finding.severity == "error"] == []
 

@@ -49,6 +49,7 @@ def _one(command: str, migration: str, profile: str) -> tuple[int, dict[str, str
 
 def _flow(command: str, migration: str, profile: str) -> str:
     from flows.contract import contract
+    from flows.cross_database import cross_database
     from flows.expand_contract import expand_contract
     from flows.rollback import rollback
     from flows.shadow_table import shadow_table
@@ -56,6 +57,7 @@ def _flow(command: str, migration: str, profile: str) -> str:
     flows: dict[str, Callable[[str, str], Report]] = {
         "run": expand_contract,
         "shadow": shadow_table,
+        "cross": cross_database,
         "rollback": rollback,
         "contract": contract,
     }

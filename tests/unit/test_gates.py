@@ -127,7 +127,9 @@ def test_the_url_of_a_session_is_not_shown() -> None:
     assert session.searching('a"b').search_path == '"a""b", public'
 
 
-def test_the_flows_of_postgresql_load_neither_great_expectations_nor_the_driver_of_mariadb() -> None:
-    code = "import sys, flows.shadow_table; sys.exit(bool({'great_expectations', 'pymysql'} & set(sys.modules)))"
+def test_the_flows_of_postgresql_load_neither_great_expectations_nor_the_drivers_of_others() -> None:
+    others = "{'great_expectations', 'pymysql', 'pymongo', 'bson'}"
+    flows = "flows.shadow_table, flows.cross_database, flows.rollback"
+    code = f"import sys, {flows}; sys.exit(bool({others} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=root, check=False).returncode == 0

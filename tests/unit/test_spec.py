@@ -515,3 +515,40 @@ def test_equal_operations_are_hashable_and_equal() -> None:
     one, other = (CreateIndex(name="i", table="t", columns=("a",)) for _ in range(2))
     assert len({one, other}) == 1
     assert AlterColumn(table="t", column="c", nullable=True) != AlterColumn(table="t", column="c", nullable=False)
+
+
+TO = {"database": "documents", "collection": "c"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"strategy": "expand_contract"}, "stays within one database"),
+        ({"transfer": None}, "nothing says what is copied where"),
+        ({"operations": [{"drop_column": {"table": "t", "column": "c"}}]}, "leaves the tables of this one"),
+        ({"version_schema": "v"}, "leaves the tables of this one"),
+        ({"gates": {"before_swap": ["a.b:c"]}}, "gates look at one database"),
+        ({"database": "documents"}, "this is the database that is copied from"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {}}}, "at least 1 item"),
+        ({"transfer": {"table": "t", "to": {**TO, "collection": "system.x"}, "fields": {"a": "a"}}}, "no name of a"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": "a", "a.b": "b"}}}, "fields of its own"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a..b": "a"}}}, "no path of a field"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"$a": "a"}}}, "no path of a field"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"_id.a": "a"}}}, "_id is one value"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"_id": {"column": "a", "unfit": "tag"}}}}, "no policies"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"column": "a", "up": "b"}}}}, "Give one of the three"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {}}}}, "Give one of the three"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 1, "unfit": "tag"}}}}, "as it is written"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 2**63}}}}, "more than 64 bits"),
+    ],
+)
+def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], reason: str) -> None:
+    good = {
+        "migration": "m",
+        "strategy": "cross_database",
+        "transfer": {"table": "t", "to": TO, "fields": {"_id": "id", "a.b": {"up": "x"}, "a.c": {"constant": True}}},
+    }
+    spec = MigrationSpec.model_validate(good)
+    assert MigrationSpec.model_validate(spec.model_dump(mode="json", exclude_defaults=True)) == spec
+    with pytest.raises(ValidationError, match=reason):
+        MigrationSpec.model_validate({key: value for key, value in (good | change).items() if value is not None})

@@ -350,7 +350,7 @@ TEXT = "expected a text, found "
             "migration: m\nstrategy: ▸sideways",
             "strategy",
             "the text 'sideways' is not a value of strategy",
-            "Write one of expand_contract, shadow_table.",
+            "Write one of cross_database, expand_contract, shadow_table.",
         ),
         ("migration: m\nsoak: ▸'60'", "soak", "expected a number, found the text '60'",
          "Write a number, without quotes."),
@@ -553,7 +553,7 @@ def test_operations_are_a_list_with_something_in_it() -> None:
            "Write a list: [a, b], or one item a line after a dash.")  # fmt: skip
     refuse("migration: m\n▸operations:", "operations", "expected a list, found nothing",
            "Write a list: [a, b], or one item a line after a dash.")  # fmt: skip
-    refuse("▸migration: m", "operations", "the key 'operations' is missing", "Add operations.")
+    refuse("▸migration: m", "operations", "there is no operation", hint)
 
 
 def test_a_conflict_is_told_where_the_second_operation_names_the_column() -> None:
@@ -575,7 +575,7 @@ def test_a_conflict_is_told_where_the_second_operation_names_the_column() -> Non
 
 def test_keys_that_look_like_numbers_stay_texts() -> None:
     refuse("migration: m\n▸1: a" + REST, "['1']", "unknown key '1'",
-           "Write one of backfill, database, description, gates, migration, operations, owner, soak, strategy,"
-           " ticket, version_schema.")  # fmt: skip
+           "Write one of backfill, database, description, gates, migration, operations, owner, probes, soak,"
+           " strategy, ticket, transfer, version_schema.")  # fmt: skip
     spec = parse(operations("  - create_index: {name: i, table: t, columns: {1: {}, true: {}}}"), "m.yaml")
     assert [claim.column for claim in spec.operations[0].claims()] == ["1", "true"]

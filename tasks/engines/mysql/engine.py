@@ -31,7 +31,7 @@ from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step, Transfer
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 
@@ -120,7 +120,7 @@ class MariaEngine:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Do nothing: triggers here put nothing aside, and what they cannot carry is among the rejections."""
 
-    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             return shard(conn, _copy(action), count)
@@ -182,7 +182,7 @@ class MariaEngine:
             hint="Leave it out of the profile, and watch probe_latency.",
         )
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
         """Return the latency of a read by key."""
         order = ", ".join(map(quote, action.key))
         started = time.monotonic()
@@ -195,7 +195,7 @@ def _own(conn: Session) -> MariaSession:
     return conn
 
 
-def _copy(action: Backfill | Copy) -> Copy:
+def _copy(action: Backfill | Copy | Transfer) -> Copy:
     assert isinstance(action, Copy), "MariaDB has no backfill in place"
     return action
 

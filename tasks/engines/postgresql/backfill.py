@@ -12,7 +12,7 @@ from tasks.engines.batches import next_size
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.copy import copy_range, lock_first
 from tasks.engines.postgresql.drain import drain
-from tasks.engines.postgresql.key_ranges import Walk, condition, count, end_of_batch
+from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
@@ -22,7 +22,7 @@ from tasks.model.names import quote
 from tasks.model.plan import Backfill, Copy
 
 
-def prepare(conn: Connection, action: Walk) -> None:
+def prepare(conn: Connection, action: Backfill | Copy) -> None:
     """Make a session one of the backfill: dual write leaves its rows alone.
 
     A lost commit loses the batch and its cursor together, so commits need not wait for the disk.
@@ -38,7 +38,7 @@ def prepare(conn: Connection, action: Walk) -> None:
 
 def fill(
     conn: Connection,
-    action: Walk,
+    action: Backfill | Copy,
     shard: Shard,
     limits: Limits,
     checkpoint: Checkpoint,
@@ -94,7 +94,7 @@ def fill(
 
 def _batch(
     conn: Connection,
-    action: Walk,
+    action: Backfill | Copy,
     low: Sequence[str] | None,
     high: Sequence[str],
     limits: Limits,
@@ -123,7 +123,7 @@ def _batch(
     return rows, next_size(size, took, limits) if end is not None else size
 
 
-def statement(action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+def statement(action: Backfill | Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
     """The statement of one batch."""
     return copy_range(action, low, high) if isinstance(action, Copy) else update(action, low, high)
 
@@ -148,7 +148,7 @@ def _row_lock_timeout(conn: Connection, limits: Limits) -> int:
     return max(min(limits.lock_budget // 2, deadlock // 2), 1)
 
 
-def _give_up_waiting(action: Walk, since: float, limits: Limits) -> None:
+def _give_up_waiting(action: Backfill | Copy, since: float, limits: Limits) -> None:
     if time.monotonic() - since > limits.lock_patience:
         raise LockTimeoutError(
             f"rows of {action.table} are locked by another transaction for more than {limits.lock_patience:g} s",
@@ -158,7 +158,7 @@ def _give_up_waiting(action: Walk, since: float, limits: Limits) -> None:
         )
 
 
-def _give_up_at_one(action: Walk, size: int, failures: int, limits: Limits) -> None:
+def _give_up_at_one(action: Backfill | Copy, size: int, failures: int, limits: Limits) -> None:
     if size <= 1 and failures >= limits.attempts:
         raise TransientError(
             f"a single row of {action.table} cannot be filled within the lock budget of {limits.lock_budget} ms",
@@ -168,7 +168,7 @@ def _give_up_at_one(action: Walk, size: int, failures: int, limits: Limits) -> N
         )
 
 
-def _bad_row(action: Walk, error: psycopg.Error) -> StepError:
+def _bad_row(action: Backfill | Copy, error: psycopg.Error) -> StepError:
     columns = ", ".join(a.column for a in action.assignments)
     return StepError(
         f"`up` fails on a row that exists: {error.sqlstate} {type(error).__name__}",

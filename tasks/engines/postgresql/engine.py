@@ -26,6 +26,7 @@ from tasks.engines.postgresql.key_ranges import shard
 from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
+from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probe_queries import measure_probes
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
@@ -49,6 +50,7 @@ from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
 from tasks.model.plan import (
     Backfill,
+    Collection,
     ConcurrentIndex,
     Copy,
     DumpTarget,
@@ -58,6 +60,7 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
+    Transfer,
     Validation,
 )
 from tasks.model.probe import Probe, Reading
@@ -116,6 +119,8 @@ class PostgresEngine:
             if spec.strategy == "shadow_table":
                 _refuse_options(spec)
                 return plan_shadow(conn, spec, self.database.search_path)
+            if spec.strategy == "cross_database":
+                return plan_transfer(conn, spec, self.database.search_path)
             return plan(conn, spec, self.database.search_path)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
@@ -128,6 +133,10 @@ class PostgresEngine:
 
         def asked() -> GateResult:
             with self.connect("examine") as conn:
+                if plan.strategy == "cross_database":
+                    from tasks.engines.mongodb import scan  # noqa: PLC0415 - loads the driver
+
+                    return scan.examine(conn, plan, values_in_reports=values_in_reports)
                 return examine(conn, plan, values_in_reports=values_in_reports)
 
         return retrying(self.limits)(asked)
@@ -165,8 +174,10 @@ class PostgresEngine:
                     reconcile(conn, action, self.limits, journal)
             case SelfCommitting():
                 raise AssertionError("PostgreSQL has none")
-            case Backfill() | Copy():
+            case Backfill() | Copy() | Transfer():
                 raise AssertionError("a backfill runs shard by shard")
+            case Collection():
+                raise AssertionError("another database does it")
 
     def _inverse(self, step: Step, journal: Journal) -> None:
         match step.action:
@@ -198,7 +209,9 @@ class PostgresEngine:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
             case SelfCommitting():
                 raise AssertionError("PostgreSQL has none")
-            case Backfill() | Copy() | Reconcile():
+            case Collection():
+                raise AssertionError("another database does it")
+            case Backfill() | Copy() | Reconcile() | Transfer():
                 # What it filled is dropped by the steps before it.
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
@@ -216,7 +229,7 @@ class PostgresEngine:
             with self.connect("rollback") as conn:
                 drain(conn, swap.action.inverse_before, self.limits, waiting=say)
 
-    def shards(self, action: Backfill | Copy, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             return shard(conn, action, count)
@@ -285,7 +298,7 @@ class PostgresEngine:
         """Return the lag of the slowest standby; None: unknown."""
         return replica_lag_bytes(_own(conn), self.database.replicas)
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
         """Return the latency of a read by key."""
         return probe_latency_ms(_own(conn), action.table, action.key)
 

@@ -3,10 +3,11 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from tasks.model.operations.base import refusal
 
+_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SERIAL = re.compile(r"(small|big)?serial[248]?", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _CLAUSE = re.compile(
@@ -29,6 +30,16 @@ def _expression(value: str) -> str:
     return value
 
 
+def _database(value: str) -> str:
+    if not _DATABASE.fullmatch(value):
+        # The value is not shown: it may be a URL, with its password.
+        raise refusal(
+            "database is a name that the profile knows, made of letters, digits, _, . and -",
+            "Put the URL where the profile says, and write its name here.",
+        )
+    return value
+
+
 def _type(value: str) -> str:
     clause = _CLAUSE.search(_QUOTED.sub('""', value))
     if clause is None:
@@ -46,6 +57,8 @@ Text = Annotated[str, AfterValidator(_text)]
 """Anything but blank."""
 Expression = Annotated[Text, AfterValidator(_expression)]
 """A SQL expression, as it could stand in a select list. A string literal needs its own single quotes."""
+DatabaseName = Annotated[str, AfterValidator(_database), Field(json_schema_extra={"pattern": f"^{_DATABASE.pattern}$"})]
+"""What a profile calls a database; never its URL."""
 ColumnType = Annotated[Text, AfterValidator(_type)]
 """A type of the database, with its modifier: `numeric(12, 2)`."""
 

@@ -1,0 +1,38 @@
+"""Cross-database: the rows of a table as documents of another database, copied, proven, and given their name."""
+
+from tasks.approve import approve
+from tasks.expand import expand
+from tasks.hold import hold
+from tasks.migration import open_migration
+from tasks.model.status import Report
+from tasks.preflight import preflight
+from tasks.report import report
+from tasks.soak import soak
+from tasks.strategy import strategy
+from tasks.swap import swap
+from tasks.transfer import require_room, transfer
+from tasks.validate import validate
+from validations.transfer import transferred
+
+
+@strategy("cross-database", "{migration} on {profile}")
+def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
+    """Copy rows of PostgreSQL into a collection of MongoDB, once, while nobody writes to them.
+
+    Args:
+        migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
+        profile: Name or path of the profile: which databases, under which limits.
+        database: Name of the source in the profile, where `migration` is a name; a spec names its own.
+    """
+    with open_migration(migration, profile, database=database) as m:
+        preflight(m)
+        require_room(m)
+        expand(m)
+        transfer(m)
+        approve(m)
+        hold(m)
+        validate(m, transferred("before_swap", m.plan, m.profile))
+        swap(m)
+        validate(m, transferred("after_swap", m.plan, m.profile))
+        soak(m)
+    return report(m)

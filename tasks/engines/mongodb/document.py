@@ -1,0 +1,84 @@
+"""Make a document of each row, and say what a policy has done to it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import bson
+
+from tasks.engines.mongodb.values import UnfitError, bson_of
+from tasks.engines.records import Key
+from tasks.model.base import Record
+from tasks.model.plan import Transfer, TransferField
+
+LARGEST: Final = 16 * 1024 * 1024
+
+
+class Touched(Record):
+    """A value that could not be held as it is."""
+
+    field: str
+    policy: str
+    reason: str
+
+
+class Made(Record):
+    """A row, and the document that became of it."""
+
+    key: Key
+    document: bytes
+    touched: tuple[Touched, ...] = ()
+
+    @property
+    def rejected(self) -> tuple[Touched, ...]:
+        """Why the row is left out; empty: it is not."""
+        return tuple(one for one in self.touched if one.policy == "reject")
+
+    @property
+    def failed(self) -> tuple[Touched, ...]:
+        """What nobody has decided about."""
+        return tuple(one for one in self.touched if one.policy == "fail")
+
+
+def documents(action: Transfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
+    """Make the document of each row, in their order."""
+    width = len(action.key)
+    for row in rows:
+        document: dict[str, Any] = {}
+        touched: list[Touched] = []
+        values = iter(row[width:])
+        for field in action.fields:
+            if field.holds == "constant":
+                _put(document, field.path, field.constant)
+                continue
+            wire, text = next(values), next(values)
+            if wire is None:
+                if field.nulls == "keep":
+                    _put(document, field.path, None)
+                continue
+            try:
+                value = bson_of(field.holds, wire)
+                if value is None and field.nulls == "keep":
+                    raise UnfitError("a null of JSON, where NULL becomes null, too")
+            except UnfitError as unfit:
+                touched.append(Touched(field=".".join(field.path), policy=field.unfit, reason=str(unfit)))
+                value = _instead(field, text)
+            _put(document, field.path, value)
+        encoded = bson.encode(document)
+        if len(encoded) > LARGEST:
+            touched.append(Touched(field="the document", policy="fail", reason="larger than 16 MiB"))
+        yield Made(key=row[:width], document=encoded, touched=tuple(touched))
+
+
+def _instead(field: TransferField, text: str | None) -> Any:
+    if field.unfit == "string":
+        return text
+    if field.unfit == "tag":
+        return {"pg_type": field.source_type, "pg_text": text}
+    # The document will not be written.
+    return None
+
+
+def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for name in path[:-1]:
+        document = document.setdefault(name, {})
+    document[path[-1]] = value

@@ -1,0 +1,132 @@
+"""Look at every value that a policy may touch, before anything is done, with the very code that will copy it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import psycopg
+
+from tasks.engines.mongodb.document import documents
+from tasks.engines.mongodb.values import FALLIBLE
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.key_ranges import end_of_batch, last_key
+from tasks.engines.postgresql.transfer_rows import prepare, rows
+from tasks.engines.postgresql.transient import is_transient
+from tasks.engines.records import Key
+from tasks.model.names import quote
+from tasks.model.plan import Plan, Transfer, TransferField
+from tasks.model.status import CheckResult, GateResult
+
+GATE = "before_run"
+ROWS = 2000
+"""Rows at a time: what is held in memory."""
+_DONE = {
+    "fail": "nothing says what becomes of them: give `unfit`, or another expression",
+    "reject": "their rows are left out",
+    "string": "they become text",
+    "tag": "they become documents with type and text",
+}
+
+
+def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateResult:
+    """Return a result for each field whose values may not fit, and for an `_id` of the author's own.
+
+    Reads the whole table once, in ranges of its key, where a field may be unfit. Keys of rows are in the result only
+    with `values_in_reports`. Locks: ACCESS SHARE, for the length of each statement.
+    """
+    action = transfer_of(plan)
+    checks: list[CheckResult] = []
+    started = time.monotonic()
+    try:
+        conn.execute("select set_config('search_path', %s, false)", (plan.search_path,))
+        prepare(conn)
+        checks += _identity(conn, action)
+        doubtful = tuple(field for field in action.fields if field.holds in FALLIBLE)
+        if doubtful:
+            checks += _values(conn, action, doubtful, values_in_reports)
+    except psycopg.Error as error:
+        if is_transient(error):
+            raise
+        why = f"an expression fails on a row that exists: {error.sqlstate} {type(error).__name__}"
+        return GateResult(
+            gate=GATE,
+            checks=(*checks, CheckResult(name="every row can be read", passed=False, evaluated=True, message=why)),
+        )
+    read = CheckResult(
+        name="every row can be read", passed=True, evaluated=True, message="", seconds=time.monotonic() - started
+    )
+    return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
+
+
+def transfer_of(plan: Plan) -> Transfer:
+    """Return the copy of a plan."""
+    return next(step.action for step in plan.steps if isinstance(step.action, Transfer))
+
+
+def ranges(conn: Connection, action: Transfer, size: int) -> Iterator[tuple[Key | None, Key]]:
+    """Yield ranges of about `size` rows that cover every key up to the present greatest."""
+    high = last_key(conn, action)
+    position: Key | None = None
+    while high is not None and position != high:
+        end = end_of_batch(conn, action, position, high, size) or high
+        yield position, end
+        position = end
+
+
+def _values(
+    conn: Connection, action: Transfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
+) -> Iterator[CheckResult]:
+    started = time.monotonic()
+    narrow = action.model_copy(update={"fields": doubtful})
+    found: dict[str, Counter[str]] = {".".join(field.path): Counter() for field in doubtful}
+    keys: dict[str, list[str]] = {name: [] for name in found}
+    read = 0
+    for low, high in ranges(conn, action, ROWS):
+        for made in documents(narrow, rows(conn, narrow, low, high)):
+            read += 1
+            for one in made.touched:
+                counts = found.setdefault(one.field, Counter())
+                counts[one.reason] += 1
+                if values_in_reports and len(examples := keys.setdefault(one.field, [])) < 10:
+                    examples.append(", ".join(made.key)[:100])
+    for name, counts in found.items():
+        policy = next((f.unfit for f in doubtful if ".".join(f.path) == name), "fail")
+        total = counts.total()
+        reasons = ", ".join(f"{count:,} × {why}" for why, count in counts.most_common())
+        yield CheckResult(
+            name=f"values of {name} fit",
+            passed=total == 0,
+            evaluated=True,
+            unexpected=total,
+            message=f"{reasons}; {_DONE[policy]}" if total else f"all of {read:,} rows",
+            examples=tuple(keys[name]),
+            seconds=(time.monotonic() - started) / len(found),
+            severity="error" if policy == "fail" else "warning",
+        )
+
+
+def _identity(conn: Connection, action: Transfer) -> Iterator[CheckResult]:
+    if not action.given_id:
+        return
+    started = time.monotonic()
+    nulls, duplicates = unidentified(conn, action)
+    yield CheckResult(
+        name="_id is unique and never null",
+        passed=not nulls and not duplicates,
+        evaluated=True,
+        unexpected=nulls + duplicates,
+        message=f"{nulls:,} rows without one, {duplicates:,} rows with that of another",
+        seconds=time.monotonic() - started,
+    )
+
+
+def unidentified(conn: Connection, action: Transfer) -> tuple[int, int]:
+    """Count rows whose `_id` is null, and those that have the `_id` of another."""
+    made = action.fields[0].expression
+    kept = f"where ({action.where}\n)" if action.where else ""
+    row = conn.execute(
+        f"select count(*) - count(i), count(i) - count(distinct i) from"
+        f" (select ({made}\n) as i from {action.table} as {quote(action.alias)} {kept}) as r"
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])

@@ -1,0 +1,156 @@
+"""The collection that rows are copied into, as steps: made, put in its place, and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import tenacity
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal, until_recorded
+from tasks.engines.mongodb.compare import compare
+from tasks.engines.mongodb.connect import connected, in_our_words, require_usable
+from tasks.engines.mongodb.errors import PASSING
+from tasks.engines.mongodb.load import load
+from tasks.engines.mongodb.place import drop, make, name_of, place_of, rename, uuid_of
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.records import Checkpoint, Shard
+from tasks.engines.retrying import retrying
+from tasks.model.errors import DataChanged, PreflightError, StepError
+from tasks.model.plan import Collection, Step, Transfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A database of MongoDB, and the source whose ledger says what is done to it.
+
+    Each step begins in the ledger before anything is done and is finished after it. What has been done in between
+    is asked of MongoDB, so a step that was cut off is finished, or taken back.
+    """
+
+    url: str
+    limits: Limits
+    name: str
+    """What sessions are called."""
+    source: Callable[[str], Connection]
+    """Opens a session with the source."""
+
+    def __repr__(self) -> str:
+        return f"Target(name={self.name!r})"
+
+    def require_room(self, action: Collection) -> None:
+        """Refuse a server that cannot be used, and a collection that exists; change nothing."""
+        with in_our_words(self.url), connected(self.url, name=self.name) as database:
+            require_usable(database, self.url)
+            if uuid_of(database, action.name) is not None:
+                raise PreflightError(
+                    f"the collection {action.name} exists already",
+                    where=f"{action.database}: {database.name}",
+                    hint="Name another collection, or rename that one: nothing is ever written into it.",
+                )
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+        act = partial(self._forward, step, _own(step), journal)
+        with in_our_words(self.url):
+            until_recorded(self.limits, PASSING, act, journal)
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it; tolerate that it was never, or only half, done."""
+        act = partial(self._inverse, _own(step), journal)
+        with in_our_words(self.url):
+            until_recorded(self.limits, PASSING, act, journal)
+
+    def _forward(self, step: Step, action: Collection, journal: Journal) -> None:
+        with self.source(step.phase) as conn, connected(self.url, name=self.name) as database:
+            with conn.transaction():
+                journal.begin(conn)
+                if action.does == "put":
+                    journal.guard(conn)
+            place = place_of(conn, action)
+            with conn.transaction():
+                # It fences: until this commits nobody takes over, and does the opposite meanwhile.
+                journal.begin(conn)
+                if action.does == "make":
+                    made = make(database, place)
+                    conn.execute(f"update {action.place} set collection = %s", (made,))
+                elif (called := name_of(database, action, place)) is None:
+                    raise _lost(action)
+                elif called != action.name:
+                    rename(database, place, called, action.name)
+                journal.finish(conn)
+
+    def _inverse(self, action: Collection, journal: Journal) -> None:
+        with self.source("rollback") as conn, connected(self.url, name=self.name) as database:
+            with conn.transaction():
+                journal.begin(conn)
+            place = place_of(conn, action)
+            with conn.transaction():
+                journal.begin(conn)
+                if action.does == "make":
+                    drop(database, place, name_of(database, action, place) or place.staging)
+                elif name_of(database, action, place) == action.name:
+                    journal.guard(conn)
+                    rename(database, place, action.name, place.staging)
+                journal.finish(conn)
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the collection is asked, for the ledger hears of it afterwards."""
+        action = _own(step)
+        return recorded if action.does == "make" else self._called(action) == action.name
+
+    def _called(self, action: Collection) -> str | None:
+        """Return what our collection is called now; None where there is none, or not yet."""
+        with in_our_words(self.url), self.source("ask") as conn:
+            found = conn.execute("select pg_catalog.to_regclass(%s) is not null", (action.place,)).fetchone()
+            if not (found and found[0]):
+                return None
+            with connected(self.url, name=self.name) as database:
+                return name_of(database, action, place_of(conn, action))
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Carry nothing back: there is no way for that."""
+
+    def written_since(self, action: Transfer, search_path: str) -> int:
+        """Return how many documents are not what the rows give: somebody has written since, to either side."""
+        if self._called(action.into) != action.into.name:
+            # Nobody else knows it by another.
+            return 0
+        with in_our_words(self.url), self.source("compare") as conn, connected(self.url, name=self.name) as database:
+            found = compare(conn, database, action.into.name, action, search_path)
+            return found.differing + abs(found.superfluous)
+
+    def load(
+        self,
+        action: Transfer,
+        shard: Shard,
+        number: int,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
+        search_path: str,
+    ) -> int:
+        """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
+        with self.source("backfill") as conn, connected(self.url, name=self.name) as database:
+            name = name_of(database, action.into, place_of(conn, action.into))
+            if name is None or name == action.into.name:
+                raise _lost(action.into)
+            conn.execute("select set_config('search_path', %s, false)", (search_path,))
+            return load(conn, database[name], action, shard, number, self.limits, checkpoint, between)
+
+    def retrying(self) -> tenacity.Retrying:
+        """Try again what can pass by itself, of either database."""
+        return retrying(self.limits, PASSING)
+
+
+def _own(step: Step) -> Collection:
+    assert isinstance(step.action, Collection)
+    return step.action
+
+
+def _lost(action: Collection) -> StepError:
+    return StepError(
+        "the collection that rows were copied into is gone",
+        where=f"{action.database}: {action.name}",
+        hint="Roll back, then run again: it copies everything anew.",
+        changed=DataChanged.PARTIALLY,
+    )

@@ -1,0 +1,149 @@
+"""What a spec says of a copy into another database: which rows, where to, and how a document is made of each."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from tasks.model.names import OWN_PREFIX, Identifier, TableName
+from tasks.model.operations.base import Contradiction, Part, refusal
+from tasks.model.operations.text import DatabaseName, Expression
+
+ID = "_id"
+Misfit = Literal["fail", "reject", "string", "tag"]
+
+
+def _path(value: str) -> str:
+    parts = value.split(".")
+    if not all(parts) or any(part.startswith("$") for part in parts) or "\x00" in value:
+        raise refusal(
+            f"{value[:80]!r} is no path of a field",
+            "Write names with dots between them; none is empty or starts with $.",
+        )
+    return value
+
+
+def _collection(value: str) -> str:
+    if not value or "$" in value or "\x00" in value or value.startswith(("system.", OWN_PREFIX, ".")):
+        raise refusal(f"{value[:80]!r} is no name of a collection", "Write a name without $, for example users.")
+    if len(value.encode()) > 120:
+        raise refusal("the name of the collection is too long", "Use at most 120 bytes.")
+    return value
+
+
+FieldPath = Annotated[str, AfterValidator(_path)]
+"""`name`, or `outer.inner` for a field of a nested document."""
+CollectionName = Annotated[str, AfterValidator(_collection)]
+
+
+class FieldRule(Part):
+    """What one field of a document holds. A column alone is written as its name."""
+
+    column: Identifier | None = None
+    """A column of the table."""
+    up: Expression | None = None
+    """An expression over the columns, which the source evaluates."""
+    constant: str | bool | int | float | None = None
+    """The same value in every document."""
+    type: Literal["date", "string"] | None = None
+    """`date`: a moment, where a date or a timestamp without a zone is taken as UTC. `string`: PostgreSQL's own text.
+
+    Needed for types that have no counterpart of their own."""
+    unfit: Misfit = "fail"
+    """What becomes of a value that cannot be held exactly.
+
+    The run stops before anything is done (`fail`), the row is left out and noted with the reason (`reject`), the value
+    becomes PostgreSQL's text (`string`), or a document with its type and its text (`tag`)."""
+    nulls: Literal["keep", "missing"] = "keep"
+    """What becomes of NULL: a null, or no field at all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, handler: SerializerFunctionWrapHandler) -> Any:
+        dumped = handler(self)
+        return self.column if dumped.keys() == {"column"} else dumped
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse two sources of a value, or none, and options that a constant has no use for."""
+        given = [name for name in ("column", "up", "constant") if getattr(self, name) is not None]
+        if len(given) != 1:
+            yield Contradiction(
+                at=(given[-1],) if given else (),
+                reason="a field is a column, an expression `up`, or a constant",
+                hint="Give one of the three.",
+            )
+        elif self.constant is not None and (self.type, self.unfit, self.nulls) != (None, "fail", "keep"):
+            yield Contradiction(
+                at=("constant",), reason="a constant is as it is written", hint="Remove type, unfit and nulls."
+            )
+        if isinstance(self.constant, int) and not -(2**63) <= self.constant < 2**63:
+            yield Contradiction(at=("constant",), reason="the number has more than 64 bits", hint="Write it as a text.")
+
+
+class _OrItsColumn:
+    """Let the JSON Schema allow the name of the column alone."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+Rule = Annotated[FieldRule, _OrItsColumn()]
+
+
+class Destination(Part):
+    """Where rows go."""
+
+    database: DatabaseName
+    """A database of the profile, of MongoDB."""
+    collection: CollectionName
+    """A collection that does not exist yet."""
+
+
+class TransferSpec(Part):
+    """Copy the rows of a table into a collection of MongoDB, a document a row."""
+
+    table: TableName
+    to: Destination
+    where: Expression | None = None
+    """Only rows for which this is true."""
+    fields: Annotated[Mapping[FieldPath, Rule], Field(min_length=1)]
+    """The fields of a document, in their order; dots lead into nested documents.
+
+    `_id` is the key of the table unless it is given: the column itself, or a document of all columns of the key."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse fields that would stand in each other, and an `_id` that need not be there, or be the same for all."""
+        paths = [tuple(path.split(".")) for path in self.fields]
+        for path in paths:
+            if path[0] == ID and len(path) > 1:
+                yield Contradiction(
+                    at=("fields", ".".join(path)),
+                    reason="_id is one value here",
+                    hint="Leave _id out: a key of several columns becomes a document by itself.",
+                )
+            if any(other == path[: len(other)] for other in paths if other != path):
+                yield Contradiction(
+                    at=("fields", ".".join(path)),
+                    reason="a field cannot hold a value and have fields of its own",
+                    hint="Rename one of the two.",
+                )
+        rule = self.fields.get(ID)
+        if rule is not None and (rule.constant is not None or rule.unfit != "fail" or rule.nulls != "keep"):
+            yield Contradiction(
+                at=("fields", ID),
+                reason="_id tells the documents apart, and has no policies",
+                hint="Give a column, or an expression, that is unique and never null.",
+            )

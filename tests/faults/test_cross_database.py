@@ -1,0 +1,119 @@
+"""A copy into MongoDB under `kill -9`: between a write and its cursor, and between the swap and its entry."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+
+from tasks.ledger.controls import clear_control, set_control
+from tests.faults.runs import Run, Runs
+from tests.servers.remains import soon
+
+SPEC = """
+migration: people
+strategy: cross_database
+transfer:
+  table: people
+  to: {database: documents, collection: people}
+  fields:
+    name: name
+    at: {column: at, unfit: tag}
+"""
+ROWS = 30_000
+
+
+@pytest.fixture
+def begin(runs: Runs, database: str, documents: str, tmp_path: Path) -> Callable[[], Run]:
+    """Start the copy."""
+    profile, spec = tmp_path / "two.toml", tmp_path / "people.yaml"
+    profile.write_text(
+        f'name = "two"\non_failure = "keep"\nevidence = "{tmp_path}/evidence"\n'
+        '[databases.main]\nurl_env = "CHANGEOVER_URL"\n[databases.documents]\nurl_env = "TARGET_URL"\n'
+    )
+    spec.write_text(SPEC)
+    return lambda: runs.start("cross", spec, profile, database, TARGET_URL=documents)
+
+
+@contextmanager
+def blocking(url: str, statement: str) -> Iterator[None]:
+    """Hold a lock, so that what wants it stands still."""
+    with psycopg.connect(url) as conn:
+        conn.execute("set lock_timeout = '20s'")
+        conn.execute(statement.encode())
+        yield
+        conn.rollback()
+
+
+def test_killed_after_mongodb_was_written_and_before_that_was_recorded(
+    begin: Callable[[], Run], database: str, documents: str
+) -> None:
+    """Run again, done: no document is lost, doubled or stale, and what was written since the swap stays."""
+    with (
+        psycopg.connect(database, autocommit=True) as conn,
+        MongoClient[Any](documents) as client,
+    ):
+        target = client.get_default_database()
+        conn.execute("create table people (id int primary key, name text, at timestamptz)")
+        conn.execute(
+            f"insert into people select i, 'p' || i, '2026-01-01'::timestamptz + i * interval '1 microsecond'"
+            f" from generate_series(1, {ROWS}) i".encode()
+        )
+        run = begin()
+        schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
+        with blocking(database, f'lock table "{schema}".account in exclusive mode'):
+            # Written to MongoDB, and not recorded: more documents than the cursor knows of.
+            assert soon(lambda: _documents(target) > _recorded(conn), seconds=60), run.log
+            assert run.kill()
+        ahead = _documents(target) - _recorded(conn)
+        assert ahead > 0
+
+        set_control(conn, "people", "hold", True, "test")
+        run = begin()
+        _awaited(
+            conn, "select 1 from changeover.steps where migration = 'people' and phase = 'backfill' and state = 'done'"
+        )
+        assert _documents(target) == ROWS
+        # The swap waits for this row when it has been done and is to be recorded.
+        with blocking(database, "select 1 from changeover.migrations where id = 'people' for no key update"):
+            clear_control(conn, "people", "hold", "test")
+            assert soon(lambda: "people" in target.list_collection_names(), seconds=60), run.log
+            assert run.kill()
+        target.people.insert_one({"_id": "of the new application"})
+
+        outcome = begin().wait()
+        assert outcome.state == "complete", str(outcome)
+        assert target.list_collection_names() == ["people"]
+        assert target.people.count_documents({}) == ROWS + 1
+        wrong = [
+            one
+            for one in target.people.find({"_id": {"$type": "number"}})
+            if one["name"] != f"p{one['_id']}" or isinstance(one["at"], dict) != bool(one["_id"] % 1000)
+        ]
+        assert wrong == []
+
+
+def _awaited(conn: psycopg.Connection[Any], query: str) -> Any:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            row = conn.execute(query.encode()).fetchone()
+        except psycopg.errors.UndefinedTable:
+            row = None
+        if row is not None:
+            return row[0]
+        time.sleep(0.01)
+    raise AssertionError(query)
+
+
+def _documents(target: Any) -> int:
+    return sum(target[name].count_documents({}) for name in target.list_collection_names())
+
+
+def _recorded(conn: psycopg.Connection[Any]) -> int:
+    row = conn.execute("select coalesce(sum(rows), 0)::bigint from changeover.cursors").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,113 @@
+"""The gates of a copy into another database: every row, through the mapping, is the document that is there."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from profiles.loader import load, resolve_url
+from tasks.engines.postgresql.connect import connect
+from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Plan, Requirement, Transfer
+from tasks.model.status import CheckResult, GateResult
+
+if TYPE_CHECKING:
+    from tasks.engines.mongodb.compare import Differences
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferGate:
+    """What must hold of a copy, before and after it is given its name. Holds no URL: it may be shown."""
+
+    name: str
+    migration: str
+    profile: str
+    action: Transfer
+    requirements: tuple[Requirement, ...]
+
+    def evaluate(self, url: str, *, values_in_reports: bool, search_path: str, **_: object) -> GateResult:
+        """Evaluate everything; raise nothing: what cannot be evaluated has failed. There are no probes."""
+        checks: list[CheckResult] = []
+        name = "the rows are the documents" if self.name == "before_swap" else "the collection has its name"
+        started = time.monotonic()
+        try:
+            checks += self._checks(url, name, values_in_reports, search_path)
+        except Exception as error:  # noqa: BLE001 - two drivers, two servers, a profile: all of it is a failed check
+            # The kind alone: what drivers say quotes rows.
+            why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
+            took = time.monotonic() - started
+            checks.append(CheckResult(name=name, passed=False, evaluated=False, message=why, seconds=took))
+        return GateResult(gate=self.name, checks=tuple(checks))
+
+    def _checks(self, url: str, name: str, values_in_reports: bool, search_path: str) -> Iterator[CheckResult]:
+        from tasks.engines.mongodb.compare import compare  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mongodb.connect import connected  # noqa: PLC0415
+        from tasks.engines.mongodb.place import name_of, place_of  # noqa: PLC0415
+
+        there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
+        called = f"changeover {self.migration[:47]} gate"
+        with (
+            connect(url, application_name=called, search_path=search_path, read_only=True) as conn,
+            connected(there, name=called) as database,
+        ):
+            yield from (_required(conn, one) for one in self.requirements)
+            started = time.monotonic()
+            found = name_of(database, self.action.into, place_of(conn, self.action.into))
+            if found is None:
+                yield CheckResult(name=name, passed=False, evaluated=True, message="the collection is gone")
+            elif self.name == "after_swap":
+                # No more is asked: applications may write to it by now.
+                named = found == self.action.into.name
+                yield CheckResult(name=name, passed=named, evaluated=True, message="" if named else "it has another")
+            else:
+                result = compare(conn, database, found, self.action, search_path)
+                yield _compared(name, result, values_in_reports, time.monotonic() - started)
+
+
+def transferred(name: str, plan: Plan, profile: str) -> TransferGate:
+    """Return the gate of a copy: `before_swap` or `after_swap`."""
+    return TransferGate(
+        name=name,
+        migration=plan.migration,
+        profile=profile,
+        action=next(step.action for step in plan.steps if isinstance(step.action, Transfer)),
+        requirements=tuple(one for one in plan.requirements if one.gate == name),
+    )
+
+
+def _required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:
+    started = time.monotonic()
+    wrong = len(conn.execute(one.violations).fetchall())
+    message = f"{wrong:,} shards break it" if wrong else "no violations"
+    return CheckResult(
+        name=one.name,
+        passed=not wrong,
+        evaluated=True,
+        unexpected=wrong,
+        message=message,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float) -> CheckResult:
+    said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.documents:,} documents"
+    wrong = [
+        (result.differing, "rows have no document, or another"),
+        (max(result.superfluous, 0), "documents too many"),
+        (max(-result.superfluous, 0), "documents too few"),
+        (result.not_noted, "rejected rows and notes of them do not belong together"),
+        (result.without_identity, "rows have no _id, or that of another"),
+    ]
+    reasons = ", ".join(f"{count:,} {what}" for count, what in wrong if count)
+    hint = "; the source was written since the copy began? Roll back, and run again while nobody writes"
+    return CheckResult(
+        name=name,
+        passed=result.equal,
+        evaluated=True,
+        unexpected=sum(count for count, _ in wrong),
+        message=f"{said}: {reasons}{hint}" if reasons else said,
+        examples=result.examples if values_in_reports else (),
+        seconds=seconds,
+    )
