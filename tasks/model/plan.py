@@ -364,6 +364,8 @@ class Requirement(Record):
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False
     """It reads columns that exist only once the migration has begun."""
+    noted: bool = False
+    """Rows that triggers could not carry, and noted, break it, too: so many may, once their loss is accepted."""
     severity: Literal["error", "warning"] = "error"
     """A warning is shown, and stops nothing."""
     rows: str = ""

@@ -88,9 +88,10 @@ class Swapping:
         return thread
 
     def set_hold(self) -> None:
-        """Ask for a hold."""
+        """Ask for a hold, and let the try that is under way come to its end."""
         with self.run.ledger() as conn:
             set_control(conn, "m", "hold", True, "ben")
+        time.sleep(2 * self.run.engine.limits.lock_budget / 1000)
 
     def release(self) -> None:
         """And take it back."""
@@ -154,6 +155,20 @@ def test_a_hold_comes_while_the_swap_waits(swapping: Swapping) -> None:
     swapping.release()
     thread.join(60)
     assert is_big(swapping.url)
+
+
+def test_what_is_lost_is_accepted_and_not_more(swapping: Swapping) -> None:
+    swap.fn(swapping.run)
+    swapping.sql(TOO_BIG)
+    with pytest.raises(StateError, match="1 writes since the swap cannot be expressed"):
+        rollback.fn(swapping.run)
+    swapping.sql("create table kept select * from orders", "truncate table orders")
+    with pytest.raises(StateError, match="rows break"):
+        rollback.fn(swapping.run, accept_loss=True)
+    swapping.sql("insert into orders select * from kept")
+    rollback.fn(swapping.run, accept_loss=True)
+    assert swapping.state is MigrationState.ROLLED_BACK
+    assert not is_big(swapping.url)
 
 
 def test_a_loss_comes_while_the_way_back_waits(swapping: Swapping) -> None:

@@ -149,6 +149,7 @@ def _requirements(change: Change, mapping: Mapping, names: Names) -> Iterator[Re
         gate="before_rollback",
         violations=parity.after_swap(mapping, quote(names.old), quote(names.table)),
         reads_new=True,
+        noted=True,
     )
 
 
