@@ -335,13 +335,17 @@ def diff(
         float, typer.Option("--patience", min=0, help="Seconds after which a row that never stands still is given up.")
     ] = 30.0,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Name at most this many rows.")] = 1000,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write the rows that are named to B, then compare again.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before B is changed.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Compare two tables exactly, while applications write, and name the rows and columns that differ.
 
     Of one database or of two. Exit code 0: equal; 1: different, or undecided; 2: refused. What cannot be read is
-    never called equal. Values are shown only if the profile allows it.
+    never called equal. Values are shown only if the profile allows it. Nothing is written without --repair.
     """
     from flows.commands import comparing
 
@@ -355,6 +359,8 @@ def diff(
         lag=lag,
         patience=patience,
         limit=limit,
+        mend=repair,
+        yes=yes,
         as_json=as_json,
         verbose=verbose,
     )

@@ -1,17 +1,26 @@
 """diff: hold two tables against each other."""
 
+import sys
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 from rich.table import Table as Rows
 
 from flows.commands.outcome import reported
-from flows.terminal import facts, out, print_json
+from flows.commands.running import UnconfirmedError
+from flows.terminal import err, facts, out, print_json
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
+from tasks.engines.postgresql.address import parameters
+from tasks.engines.session import Session
+from tasks.ledger import audit
+from tasks.ledger.install import is_installed
 from tasks.model.errors import PreflightError, Refused
+from tasks.run import actor
 from validations.parity.compare import Options, Table, compare
+from validations.parity.repair import Repaired, repair
 from validations.parity.report import Comparison, Difference, Kind, Verdict
 
 _MANY = 20
@@ -28,10 +37,12 @@ def diff(
     lag: float | None,
     patience: float,
     limit: int,
+    mend: bool,
+    yes: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Compare two tables; exit with 1 unless they are equal."""
+    """Compare two tables, and on demand make B like A and compare again; exit with 1 unless they are equal."""
     with reported(as_json=as_json, verbose=verbose):
         settings = load_profile(profile)
         options = Options(
@@ -43,13 +54,48 @@ def diff(
             limit=limit,
             values_in_reports=settings.values_in_reports,
         )
-        found = compare(table_of(settings, a), table_of(settings, b), options)
+        of_a, of_b = table_of(settings, a), table_of(settings, b)
+        found = compare(of_a, of_b, options)
+        done: Repaired | None = None
+        if mend and found.differences:
+            if not as_json:
+                _show(found)
+            _ask(found, of_b, yes=yes, as_json=as_json)
+            done = repair(of_a, of_b, options, found, settings.limits, partial(_record, found))
+            found = compare(of_a, of_b, options)
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json(found.model_dump(mode="json") | ({"repaired": done.model_dump()} if done is not None else {}))
         else:
+            if done is not None:
+                out().print(f"\n{_written(done)}\n", style="bold")
             _show(found)
         if found.verdict is not Verdict.EQUAL:
             raise typer.Exit(1)
+
+
+def _ask(found: Comparison, table: Table, *, yes: bool, as_json: bool) -> None:
+    """Have the name of B's database typed before anything is written to it."""
+    if yes:
+        return
+    name = str(parameters(table.url).get("dbname", ""))
+    if as_json or not sys.stdin.isatty():
+        raise UnconfirmedError(
+            "nobody is there to say that B shall be changed", where=found.b, hint="Run it in a terminal, or add --yes."
+        )
+    err().print(f"Type {name} to change {len(found.differences):,} rows of {found.b}: ", end="")
+    if input().strip() != name:
+        raise UnconfirmedError("that is not the name of the database", where=found.b, hint="Nothing was changed.")
+
+
+def _record(found: Comparison, conn: Session, done: Repaired) -> None:
+    """Record a batch, in its transaction, where the database of B has a ledger."""
+    if done.updated + done.inserted + done.deleted and is_installed(conn):
+        audit.append(conn, actor(), "repair", found.b, "done", detail={"from": found.a, **done.model_dump()})
+
+
+def _written(done: Repaired) -> str:
+    said = f"{done.updated:,} rows of B updated, {done.inserted:,} inserted, {done.deleted:,} deleted"
+    return f"{said}; {done.unchanged:,} were no longer different" if done.unchanged else said
 
 
 def table_of(profile: Profile, name: str) -> Table:

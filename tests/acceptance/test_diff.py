@@ -8,6 +8,7 @@ import pytest
 
 from flows.commands.comparing import mapping, table_of
 from profiles.loader import load
+from tasks.ledger.install import install
 from tasks.model.errors import Refused
 from tests.acceptance.commands import Changeover, last_line
 
@@ -78,3 +79,26 @@ def test_values_are_shown_where_the_profile_allows_it(cli: Changeover) -> None:
     assert told["differences"][0]["a"] == ["confidential 7"]
     mapped = ("--map", "secret=case id when 7 then 'confident' else secret end")
     assert cli("diff", "main.orders", "main.orders_new", *mapped).returncode == 0
+
+
+def test_b_is_repaired_when_somebody_says_so_and_on_record(cli: Changeover) -> None:
+    with psycopg.connect(cli.url, autocommit=True) as conn:
+        install(conn, actor="test")
+    change(cli, "update orders_new set secret = 'confident' where id = 7; delete from orders_new where id = 9")
+    asked = cli("diff", "main.orders", "main.orders_new", "--repair")
+    assert asked.returncode == 2
+    assert "add --yes" in asked.stderr
+    assert last_line(asked) == "nothing changed"
+    assert cli.query("select count(*) from orders_new where id = 9 or secret = 'confident'") == [(1,)]
+
+    shown = cli.done("diff", "main.orders", "main.orders_new", "--repair", "--yes")
+    assert "1 rows of B updated, 1 inserted, 0 deleted" in shown
+    assert shown.splitlines()[-1] == "equal"
+    recorded = cli.query(
+        "select body::json from changeover.audit where body::json ->> 'action' = 'repair' order by seq"
+    )
+    assert [(one["actor"], one["detail"]["updated"], one["detail"]["inserted"]) for (one,) in recorded] == [
+        ("ada", 1, 0),
+        ("ada", 0, 1),
+    ]
+    assert cli.data("diff", "main.orders", "main.orders_new", "--repair", "--yes")["verdict"] == "equal"

@@ -10,7 +10,7 @@ from psycopg import sql
 from tasks.engines.postgresql.connect import connect
 from validations.parity import postgresql_catalogue as catalogue
 from validations.parity.families import read
-from validations.parity.relation import Column
+from validations.parity.relation import Column, Relation
 from validations.parity.report import Position
 from validations.parity.side import Buckets, Key, Row
 from validations.parity.terms import BUCKETS, Part, Terms
@@ -35,8 +35,8 @@ class PostgresSide:
 
     def __init__(self, url: str, database: str, table: str, search_path: str) -> None:
         with ExitStack() as opened:
-            self._scan = opened.enter_context(_session(url, search_path))
-            self._look = opened.enter_context(_session(url, search_path))
+            self._scan = opened.enter_context(session(url, search_path))
+            self._look = opened.enter_context(session(url, search_path))
             self.relation = catalogue.relation(self._look, table, database)
             row = self._one(self._look, _IDENTITY)
             self.identity: str = row[0]
@@ -53,6 +53,15 @@ class PostgresSide:
     def expression(self, name: str, sql: str) -> Column:
         """Return an expression over the table as a column; raises PreflightError if the server refuses it."""
         return catalogue.expression(self._look, self.relation.source, self.relation.place, name, sql)
+
+    def children(self) -> list[str]:
+        """Name the tables whose rows change when a row of this one is deleted."""
+        question = (
+            "select distinct conrelid::regclass::text from pg_catalog.pg_constraint"
+            " where confrelid = pg_catalog.to_regclass(%s) and contype = 'f' and confdeltype in ('c', 'n', 'd')"
+            " order by 1"
+        )
+        return [row[0] for row in self._look.execute(question, (self.relation.source,)).fetchall()]
 
     def position(self) -> Position:
         """Return the place in the write-ahead log, and the snapshot of that moment."""
@@ -131,22 +140,8 @@ class PostgresSide:
 
     def look(self, terms: Terms, keys: Sequence[Key]) -> dict[Key, Row]:
         """Return the rows of these keys that are there now."""
-        names = [f"k{n}" for n in range(len(terms.key))]
-        arrays = ", ".join(f"{_literal([key[n] for key in keys])}::text[]" for n in range(len(names)))
-        # Looked up by the type's own equality, which an index serves; the exact text decides.
-        met = " and ".join(
-            f"{column} = w.{name}::{cast}" for column, name, cast in zip(terms.columns, names, terms.casts, strict=True)
-        )
-        version = self.relation.version or "''"
-        question = (
-            f"select {', '.join([*terms.key, version, *terms.values])}"
-            f" from unnest({arrays}) as w ({', '.join(names)}) join {self.relation.source} as t on {met}"
-        )
-        wanted, width = set(keys), len(names)
         with self._reading():
-            rows = self._look.execute(question.encode()).fetchall()
-        found = (row for row in rows if row[:width] in wanted)
-        return {row[:width]: Row(version=row[width], values=read(row[width + 1 :], terms.families)) for row in found}
+            return look(self._look, self.relation, terms, keys)
 
     def count(self, terms: Terms, digests: Sequence[Key]) -> dict[Key, Row]:
         """Return, as a row of one value, how many rows there are now of each of these digests."""
@@ -194,6 +189,25 @@ class PostgresSide:
         return tuple(row)
 
 
+def look(conn: Connection, relation: Relation, terms: Terms, keys: Sequence[Key], lock: str = "") -> dict[Key, Row]:
+    """Return the rows of these keys that are there now; `lock` ends the statement. Raises psycopg.Error."""
+    names = [f"k{n}" for n in range(len(terms.key))]
+    arrays = ", ".join(f"{_literal([key[n] for key in keys])}::text[]" for n in range(len(names)))
+    # Looked up by the type's own equality, which an index serves; the exact text decides.
+    met = " and ".join(
+        f"{column} = w.{name}::{cast}" for column, name, cast in zip(terms.columns, names, terms.casts, strict=True)
+    )
+    version = relation.version or "''"
+    question = (
+        f"select {', '.join([*terms.key, version, *terms.values])}"
+        f" from unnest({arrays}) as w ({', '.join(names)}) join {relation.source} as t on {met} {lock}"
+    )
+    wanted, width = set(keys), len(names)
+    rows = conn.execute(question.encode()).fetchall()
+    found = (row for row in rows if row[:width] in wanted)
+    return {row[:width]: Row(version=row[width], values=read(row[width + 1 :], terms.families)) for row in found}
+
+
 _IDENTITY: Final = """
     select (select system_identifier from pg_catalog.pg_control_system()) || ' ' ||
            pg_catalog.pg_postmaster_start_time() || ' ' || oid, pg_catalog.pg_encoding_to_char(encoding)
@@ -215,14 +229,17 @@ def _literal(values: Sequence[str]) -> str:
 
 
 @contextmanager
-def _session(url: str, search_path: str) -> Generator[Connection, None, None]:
+def session(
+    url: str, search_path: str, *, lock_timeout_ms: int = _LOCK_TIMEOUT_MS, read_only: bool = True
+) -> Generator[Connection, None, None]:
+    """Open a session in which every value has the text that comparisons go by."""
     conn = connect(
         url,
         application_name="changeover diff",
-        lock_timeout_ms=_LOCK_TIMEOUT_MS,
+        lock_timeout_ms=lock_timeout_ms,
         statement_timeout_ms=0,
         search_path=search_path,
-        read_only=True,
+        read_only=read_only,
     )
     try:
         conn.execute(_SETTINGS)
