@@ -1,11 +1,13 @@
 """versions and baseline: which shapes applications can choose, and the first of them."""
 
+import psycopg
 from rich.table import Table
 
 from flows.commands.outcome import reported
 from flows.commands.prefect_settings import prepare
 from flows.commands.subject import engine_for
 from flows.terminal import out, print_json
+from tasks.engines.postgresql.planning.operations.api_version import MARK
 from tasks.ledger import versions as ledger
 from tasks.model.errors import StateError
 
@@ -28,12 +30,17 @@ def versions(profile: str, database: str, *, latest: str | None, as_json: bool, 
                     out().print(newest.schema_name)
                 return
             found = ledger.versions(conn)
+            api = ledger.api_versions(conn, MARK) if isinstance(conn, psycopg.Connection) else ()
         if as_json:
-            print_json({"versions": [one.model_dump(mode="json") | {"ready": one.ready} for one in found]})
-        elif not found:
-            out().print("no versions yet: changeover baseline NAME makes the first")
-        else:
+            shown = [one.model_dump(mode="json") | {"ready": one.ready} for one in found]
+            print_json({"versions": shown, "api": [one.model_dump(mode="json") for one in api]})
+            return
+        if found:
             out().print(_table(found))
+        else:
+            out().print("no versions yet: changeover baseline NAME makes the first")
+        for one in api:
+            out().print(f"API version {one.name} of {one.migration}, for {', '.join(one.roles) or 'nobody else'}")
 
 
 def _table(found: tuple[ledger.Version, ...]) -> Table:

@@ -49,3 +49,31 @@ def latest(conn: Connection, schema: str) -> Version | None:
     """Return the newest version of a schema that applications may be deployed against; None if there is none."""
     found = [one for one in versions(conn) if one.of_schema == schema and one.ready]
     return found[-1] if found else None
+
+
+class ApiVersion(Record):
+    """A view that a service relies on."""
+
+    name: str
+    """`schema.name`."""
+    migration: str
+    roles: tuple[str, ...]
+    """Who was granted it."""
+
+
+def api_versions(conn: Connection, mark: str) -> tuple[ApiVersion, ...]:
+    """Return the views whose comment begins with a mark, and goes on with the migration that made them."""
+    rows = all_rows(
+        conn,
+        """
+        select n.nspname || '.' || c.relname as name,
+               substr(pg_catalog.obj_description(c.oid, 'pg_class'), length(%(mark)s) + 3) as migration,
+               array(select distinct r.rolname::text from pg_catalog.aclexplode(c.relacl) a
+                     join pg_catalog.pg_roles r on r.oid = a.grantee where a.grantee <> c.relowner order by 1) as roles
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where c.relkind = 'v' and starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), %(mark)s)
+         order by 1
+        """,
+        {"mark": mark},
+    )
+    return tuple(ApiVersion.model_validate(row) for row in rows)

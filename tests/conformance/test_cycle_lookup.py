@@ -123,6 +123,9 @@ def filled(conn: Connection, url: str) -> Migration:
     conn.execute(SCHEMA.encode())
     migration = Migration(url, CASES[0].operations)
     migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX)
+    assert migration.plan is not None
+    migration.engine.refuse_drift_since(migration.ledger, migration.plan)
     migration.before_swap()
     migration.swap()
     return migration

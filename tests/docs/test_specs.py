@@ -6,9 +6,11 @@ import psycopg
 import pytest
 
 from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.planning.operations.api_version import MARK
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.model.operations import CreateApiVersion, DropApiVersion, Operation
 from tasks.model.source import parse
 from tests.docs.pages import ROOT, Block, blocks, blocks_of
 from tests.servers.postgres import PostgresServer, fresh_database
@@ -26,10 +28,26 @@ def test_a_spec_plans(block: Block, postgres: PostgresServer) -> None:
         with psycopg.connect(url) as setup:
             for tables in tables_of(block.page):
                 setup.execute(tables.text)  # type: ignore[arg-type]
+            for operation in spec.operations:
+                _surroundings(setup, operation)
         with connect(url, application_name="docs", search_path="public") as conn:
             found = DRAW_UP[spec.strategy](conn, spec, "public")
     assert found.steps
     assert [finding for finding in found.findings if finding.severity == "error"] == []
+
+
+def _surroundings(setup: psycopg.Connection, operation: Operation) -> None:
+    """Make what an example takes for granted: the role of a service, the view of an earlier migration."""
+    if isinstance(operation, CreateApiVersion):
+        for role in operation.roles:
+            setup.execute(
+                f"do $$ begin create role {role}; exception when duplicate_object then null; end $$;"
+                f"grant select on {operation.table} to {role}".encode()
+            )
+    if isinstance(operation, DropApiVersion):
+        setup.execute(
+            f"create view {operation.name} as select 1; comment on view {operation.name} is '{MARK}: m'".encode()
+        )
 
 
 def tables_of(page: Path) -> list[Block]:

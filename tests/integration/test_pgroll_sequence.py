@@ -18,8 +18,8 @@ from tests.servers.postgres import PostgresServer, fresh_database
 Connection = psycopg.Connection[Any]
 
 OURS = {
-    "alter_type", "clean_column", "create_type", "denormalize", "drop_type", "extract_lookup", "move_column",
-    "rebuild_table",
+    "alter_type", "clean_column", "create_api_version", "create_type", "denormalize", "drop_api_version", "drop_type",
+    "extract_lookup", "move_column", "rebuild_table",
 }  # fmt: skip
 """Operations that pgroll does not know."""
 FILES = {

@@ -176,6 +176,12 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             },
             to_column=NAMES,
         ),
+        "create_api_version": mapping(
+            {"table": just, "name": st.just(f"api_{len(names[1])}"), "columns": mapping({"c": EXPRESSIONS})},
+            predicate=EXPRESSIONS,
+            roles=st.just(["r"]),
+        ),
+        "drop_api_version": mapping({"name": st.just(names[1])}),
         "extract_lookup": mapping(
             {"table": just, "column": st.just(names[0]), "to": st.just(f"other_{len(names[1])}")},
             to_column=st.just("wert"),

@@ -8,11 +8,13 @@ from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.alter_type import AlterType
 from tasks.model.operations.base import Operation
 from tasks.model.operations.clean_column import CleanColumn
+from tasks.model.operations.create_api_version import CreateApiVersion
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.create_type import CreateType
 from tasks.model.operations.denormalize import Denormalize
+from tasks.model.operations.drop_api_version import DropApiVersion
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_index import DropIndex
@@ -51,6 +53,8 @@ AnyOperation = (
     | CleanColumn
     | Denormalize
     | ExtractLookup
+    | CreateApiVersion
+    | DropApiVersion
     | Sql
 )  # fmt: skip
 """Every operation there is. A `match` over it is checked for completeness by mypy."""
@@ -61,11 +65,13 @@ __all__ = [
     "AlterType",
     "AnyOperation",
     "CleanColumn",
+    "CreateApiVersion",
     "CreateConstraint",
     "CreateIndex",
     "CreateTable",
     "CreateType",
     "Denormalize",
+    "DropApiVersion",
     "DropColumn",
     "DropConstraint",
     "DropIndex",

@@ -17,6 +17,7 @@ from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.operations.add_column import draft_add_column
 from tasks.engines.postgresql.planning.operations.alter_column import draft_alter_column
 from tasks.engines.postgresql.planning.operations.alter_type import draft_alter_type, tables_of_domains
+from tasks.engines.postgresql.planning.operations.api_version import draft_create_api_version, draft_drop_api_version
 from tasks.engines.postgresql.planning.operations.clean_column import draft_clean_column
 from tasks.engines.postgresql.planning.operations.create_constraint import draft_create_constraint
 from tasks.engines.postgresql.planning.operations.create_index import draft_create_index
@@ -55,11 +56,13 @@ from tasks.model.operations import (
     AlterColumn,
     AlterType,
     CleanColumn,
+    CreateApiVersion,
     CreateConstraint,
     CreateIndex,
     CreateTable,
     CreateType,
     Denormalize,
+    DropApiVersion,
     DropColumn,
     DropConstraint,
     DropIndex,
@@ -81,6 +84,7 @@ from tasks.model.spec import BackfillOptions, MigrationSpec
 Connection = psycopg.Connection[Any]
 ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
 Linked = MoveColumn | Denormalize
+Alone = ExtractLookup | CreateApiVersion
 DROPS_CONSTRAINT = (DropConstraint, DropMulticolumnConstraint)
 
 
@@ -175,9 +179,9 @@ def _draft(
     # What is dropped first does not stand in the way of trying the rest.
     for number, op in sorted(enumerate(spec.operations), key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         where = f"operations[{number}].{op.kind}"
-        if isinstance(op, CreateTable | Sql | CreateType | AlterType):
+        if isinstance(op, CreateTable | Sql | CreateType | AlterType | DropApiVersion):
             _of_no_table(op, whole, where)
-        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked | ExtractLookup):
+        elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked | Alone):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
             _of_whole_tables(op, concerned, spec.backfill, where)
         elif isinstance(op, RebuildTable):
@@ -226,7 +230,7 @@ def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: in
     )
 
 
-def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraft, where: str) -> None:
+def _of_no_table(op: CreateTable | Sql | CreateType | AlterType | DropApiVersion, whole: SpecDraft, where: str) -> None:
     match op:
         case CreateTable():
             draft_create_table(op, whole, where)
@@ -236,10 +240,12 @@ def _of_no_table(op: CreateTable | Sql | CreateType | AlterType, whole: SpecDraf
             draft_create_type(op, whole, where)
         case AlterType():
             whole.requirements += draft_alter_type(op, whole, where)
+        case DropApiVersion():
+            draft_drop_api_version(op, whole, where)
 
 
 def _of_whole_tables(
-    op: DropTable | RenameTable | SetReplicaIdentity | Linked | ExtractLookup,
+    op: DropTable | RenameTable | SetReplicaIdentity | Linked | Alone,
     drafts: Sequence[TableDraft],
     backfill: BackfillOptions,
     where: str,
@@ -255,6 +261,8 @@ def _of_whole_tables(
             draft_move_column(op, drafts[0], drafts[1], backfill, where)
         case ExtractLookup():
             draft_extract_lookup(op, drafts[0], backfill, where)
+        case CreateApiVersion():
+            draft_create_api_version(op, drafts[0], where)
 
 
 def _of_constraints(op: ConstraintOperation, draft: TableDraft, backfill: BackfillOptions, where: str) -> Places:

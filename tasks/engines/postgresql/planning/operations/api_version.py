@@ -1,0 +1,127 @@
+"""create_api_version and drop_api_version: a view for a service, made at once, dropped by `contract`.
+
+What a view reads cannot be replaced or dropped below it: a later migration that would is refused, with the name of
+the view. A column or a table that gets another name takes the view with it.
+"""
+
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.spec_draft import SpecDraft
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import quote
+from tasks.model.operations import CreateApiVersion, DropApiVersion
+from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step
+
+MARK = "an API version, made by Changeover"
+"""How the comment of each view of ours begins; the migration follows."""
+_WRITABLE = 4 | 8 | 16
+"""UPDATE, INSERT and DELETE, as `pg_relation_is_updatable` gives them."""
+
+
+def draft_create_api_version(op: CreateApiVersion, draft: TableDraft, where: str) -> None:
+    """Try the view, look whether its users may read the table, and plan it."""
+    whole = draft.spec
+    schema, name = whole.split_name(op.name)
+    if whole.relation_exists(schema, name):
+        raise SpecError(f"{schema}.{name} exists already", where=f"{where}.name", hint="Choose another name.")
+    alias = quote(draft.table.name)
+    shown = ", ".join(f"({expression}\n) as {quote(column)}" for column, expression in op.columns.items())
+    rows = f" where {op.predicate}\n" if op.predicate is not None else ""
+    draft.rehearsal.try_on_new(f"select {shown} from {{table}} as {alias}{rows}", where)
+    view = f"{quote(schema)}.{quote(name)}"
+    checked = " with local check option" if op.predicate is not None and op.writable else ""
+    query = f"select {shown} from {draft.real} as {alias}{rows}"
+    create = f"create view {view} with (security_invoker = true) as {query}{checked}"
+    _try(op, create, view, draft, where)
+    for number, role in enumerate(op.roles):
+        _refuse_stranger(role, draft, f"{where}.roles[{number}]")
+    rights = "select, insert, update, delete" if op.writable else "select"
+    whole.created[op.name] = whole.created[f"{schema}.{name}"] = view
+    whole.steps.append(
+        Step(
+            key=f"expand/{draft.full_name}/view {schema}.{name}",
+            phase=Phase.EXPAND,
+            title=f"show {draft.full_name} as {schema}.{name}",
+            undo="drop the view",
+            action=ShortTransaction(
+                forward=(
+                    create,
+                    f"comment on view {view} is {literal(f'{MARK}: {draft.migration}')}",
+                    *(f"grant {rights} on {view} to {quote(role)}" for role in op.roles),
+                ),
+                inverse=(f"drop view if exists {view}",),
+            ),
+        )
+    )
+
+
+def draft_drop_api_version(op: DropApiVersion, whole: SpecDraft, where: str) -> None:
+    """Refuse what is not ours, and what others have built on; drop the rest at the contract."""
+    schema, name = whole.split_name(op.name)
+    view = f"{quote(schema)}.{quote(name)}"
+    row = whole.conn.execute(
+        "select starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), %s) from pg_catalog.pg_class c"
+        " where c.oid = to_regclass(%s) and c.relkind = 'v'",
+        (MARK, view),
+    ).fetchone()
+    if not (row and row[0]):
+        raise SpecError(
+            f"{schema}.{name} is no API version that create_api_version has made",
+            where=f"{where}.name",
+            hint="`changeover versions` lists them.",
+        )
+    whole.requirements.append(
+        Requirement(
+            name=f"nothing else depends on {schema}.{name}",
+            table=f"{schema}.{name}",
+            kind="structure",
+            gate="after_swap",
+            violations=f"""\
+select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d
+left join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
+where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.deptype = 'n'
+  and d.refobjid = pg_catalog.to_regclass({literal(view)}) and r.ev_class is distinct from d.refobjid""",
+        )
+    )
+    whole.steps.append(
+        Step(
+            key=f"contract/{schema}.{name}/api version",
+            phase=Phase.CONTRACT,
+            title=f"drop the API version {schema}.{name}",
+            undo="nothing: this is the point of no return",
+            action=ShortTransaction(
+                locks=(Lock(table=view, mode=LockMode.ACCESS_EXCLUSIVE),), forward=(f"drop view if exists {view}",)
+            ),
+        )
+    )
+
+
+def _try(op: CreateApiVersion, create: str, view: str, draft: TableDraft, where: str) -> None:
+    with draft.rehearsal.conn.transaction(force_rollback=True):
+        draft.spec.keep(create, where)
+        row = draft.rehearsal.conn.execute(
+            "select pg_catalog.pg_relation_is_updatable(to_regclass(%s), false)", (view,)
+        ).fetchone()
+    if op.writable and (row is None or row[0] & _WRITABLE != _WRITABLE):
+        raise SpecError(
+            "PostgreSQL could not write through this view",
+            where=f"{where}.writable",
+            hint="Show plain columns, without aggregates or functions that return sets; or remove writable.",
+        )
+
+
+def _refuse_stranger(role: str, draft: TableDraft, where: str) -> None:
+    """The view runs with the rights of its users, and gives them none on the table."""
+    known = draft.rehearsal.conn.execute("select 1 from pg_catalog.pg_roles where rolname = %s", (role,)).fetchone()
+    if known is None:
+        raise SpecError(f"there is no role {role}", where=where, hint="Create it first.")
+    row = draft.rehearsal.conn.execute(
+        "select pg_catalog.has_any_column_privilege(%s::name, %s, 'select')", (role, draft.real)
+    ).fetchone()
+    if not (row and row[0]):
+        raise PreflightError(
+            f"{role} may not read {draft.full_name}, and the view gives no rights on it",
+            where=where,
+            hint=f"grant select on {draft.real} to {quote(role)}, or only the columns that the view shows.",
+        )
