@@ -52,8 +52,7 @@ def _is_overload(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) ->
 
 def test_no_file_is_longer_than_a_room() -> None:
     """Nobody reads a file of a thousand lines."""
-    # The longest test modules are lists of cases.
-    too_long = {name(path): lines(path) for path in EVERYTHING if lines(path) > (LONGEST if path in OURS else 650)}
+    too_long = {name(path): lines(path) for path in EVERYTHING if lines(path) > LONGEST}
     assert too_long == {}
 
 

@@ -2,18 +2,15 @@
 
 import json
 from textwrap import dedent, indent
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks.model.document import Problem
-from tasks.model.operations import AnyOperation
 from tasks.model.source import InvalidSpecError, file_of, find, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
-
-HERE = "▸"
+from tests.unit.refusals import at_the_mark
+from tests.unit.refusals import problems as problems_of
 
 
 def read(text: str, file: str = "m.yaml") -> MigrationSpec:
@@ -29,18 +26,11 @@ def body(text: str, number: int = 0) -> dict[str, Any]:
 
 
 def problems(text: str, file: str = "m.yaml") -> tuple[Problem, ...]:
-    with pytest.raises(InvalidSpecError) as caught:
-        read(text, file)
-    return caught.value.problems
+    return problems_of(text, lambda text: read(text, file))
 
 
 def refuse(text: str, path: str, reason: str, hint: str) -> None:
-    """The one problem of the text stands at the mark."""
-    before, mark, after = dedent(text).partition(HERE)
-    assert mark
-    (problem,) = problems(before + after)
-    assert (problem.path, problem.reason, problem.hint) == (path, reason, hint)
-    assert (problem.line, problem.column) == (before.count("\n") + 1, len(before) - before.rfind("\n"))
+    assert at_the_mark(dedent(text), read) == (path, reason, hint)
 
 
 # The file and its name.
@@ -371,127 +361,6 @@ def test_what_is_the_same_in_both_is_passed_on() -> None:
     assert body("- rename_constraint: {table: t, from: a, to: b}") == {"table": "t", "from": "a", "to": "b"}
     said = body("- set_replica_identity: {table: t, identity: {type: full, index: ''}}")
     assert "index" not in said["identity"]
-
-
-# What cannot be said, and what is wrong.
-
-
-def test_an_unknown_key_at_the_top() -> None:
-    refuse(
-        "▸operation: x\noperations: [{drop_table: {name: t}}]",
-        "operation",
-        "unknown key 'operation' in a file of pgroll",
-        "Write one of name, operations, version_schema.",
-    )
-
-
-def test_a_spec_of_ours_is_no_file_of_pgroll() -> None:
-    (problem,) = problems("migration: m\n" + ONE)
-    assert problem.hint == "This is a spec of Changeover's own: leave out pgroll:."
-
-
-def test_errors_stand_where_the_file_has_them() -> None:
-    with pytest.raises(InvalidSpecError) as caught:
-        parse(
-            dedent("""\
-                name: m
-                operations:
-                  - add_column:
-                      table: t
-                      column: {name: c, type: int, nullabel: true}
-                      up: null
-                  - alter_column:
-                      table: u
-                      column: a
-                      check: {name: k, constraint: a > 0, no_inherit: true}
-                      references: {name: f, table: t, column: c, match_type: partial}
-                      up: a
-                      down: a
-                """),
-            "pgroll:db/m.yaml",
-        )
-    assert caught.value.origin == "db/m.yaml"
-    assert [(one.line, one.column, one.path) for one in caught.value.problems] == [
-        (5, 36, "operations[0].add_column.column.nullabel"),
-        (10, 43, "operations[1].alter_column.check.no_inherit"),
-        (11, 62, "operations[1].alter_column.references.match_type"),
-    ]
-
-
-K = "{name: k, constraint: a > 0, ▸no_inherit: true}"
-F = "{table: u, columns: [c], on_delete: set null, ▸on_delete_set_columns: [a]}"
-
-
-@pytest.mark.parametrize(
-    ("operation", "path", "hint"),
-    [
-        (f"alter_column: {{table: t, column: a, check: {K}, up: a, down: a}}", "check.no_inherit", "Use create_con"),
-        (f"add_column: {{table: t, column: {{name: a, type: int, check: {K}}}, up: '1'}}",
-         "column.check.no_inherit", "Use create_con"),
-        (f"create_constraint: {{table: t, name: f, type: foreign_key, columns: [a], references: {F}}}",
-         "references.on_delete_set_columns", "Add it by sql"),
-        ("create_constraint: {table: t, name: u, type: unique, columns: [a], ▸index_parameters: {tablespace: s}}",
-         "index_parameters", "Remove them: pgroll does not"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_said_is_refused_with_a_remedy(operation: str, path: str, hint: str) -> None:
-    before, _, after = f"operations:\n  - {operation}".partition(HERE)
-    (problem,) = problems(before + after)
-    assert problem.path == f"operations[0].{operation.partition(':')[0]}.{path}"
-    assert problem.hint.startswith(hint)
-    assert problem.column == len(before) - before.rfind("\n")
-
-
-@pytest.mark.parametrize(
-    "text", ["[]", "a text", "operations: 7", "operations: [7, {sql: 7}, {a: 1, b: 2}]", "name: m"]
-)
-def test_what_is_no_migration_at_all_is_refused_with_a_place(text: str) -> None:
-    assert all(one.line == 1 for one in problems(text))
-
-
-KINDS = [one.kind for one in get_args(AnyOperation)]
-KEYS = [
-    "table",
-    "name",
-    "column",
-    "columns",
-    "constraints",
-    "up",
-    "down",
-    "type",
-    "check",
-    "references",
-    "unique",
-    "exclude",
-    "generated",
-    "identity",
-    "index_parameters",
-    "default",
-    "comment",
-    "nullable",
-    "no_inherit",
-]
-LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "t", "a", "check", "primary_key", "SELECT 1"])
-PARTS = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
-    max_leaves=12,
-)
-OPERATIONS = st.dictionaries(
-    st.sampled_from(KINDS), PARTS | st.dictionaries(st.sampled_from(KEYS), PARTS), min_size=1, max_size=1
-)
-
-
-@given(st.lists(OPERATIONS, max_size=4))
-def test_values_of_the_wrong_kind_are_refused_not_stumbled_over(operations: list[Any]) -> None:
-    text = json.dumps({"operations": operations})
-    found: tuple[Problem, ...] = ()
-    try:
-        parse(text, "pgroll:m.json")
-        assert all(notes(text, "pgroll:m.json"))
-    except InvalidSpecError as error:
-        found = error.problems
-    assert all(one.line == 1 and one.reason and one.hint for one in found)
 
 
 # The way from the other side.

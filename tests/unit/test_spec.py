@@ -5,60 +5,13 @@ import pickle
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, RenameColumn, Sql
+from tasks.model.operations import AddColumn, RenameColumn, Sql
 from tasks.model.operations.column import ColumnDefinition
 from tasks.model.spec import BoundSuite, MigrationSpec
-
-SCHEMA = Draft202012Validator(MigrationSpec.model_json_schema())
-
-
-def add(name: str, table: str = "t", **more: Any) -> dict[str, Any]:
-    return {"add_column": {"table": table, "column": {"name": name, "type": "int", "nullable": True, **more}}}
-
-
-def alter(column: str, table: str = "t", **more: Any) -> dict[str, Any]:
-    return {"alter_column": {"table": table, "column": column, **(more or {"nullable": True})}}
-
-
-def convert(column: str, table: str = "t") -> dict[str, Any]:
-    return alter(column, table, type="text", up="a", down="b")
-
-
-def rename(from_: str, to: str, table: str = "t") -> dict[str, Any]:
-    return {"rename_column": {"table": table, "from": from_, "to": to}}
-
-
-def drop(column: str, table: str = "t") -> dict[str, Any]:
-    return {"drop_column": {"table": table, "column": column}}
-
-
-def index(name: str, *columns: str, table: str = "t") -> dict[str, Any]:
-    return {"create_index": {"name": name, "table": table, "columns": list(columns)}}
-
-
-def create(name: str, *columns: str, **more: Any) -> dict[str, Any]:
-    return {"create_table": {"name": name, "columns": [{"name": c, "type": "int"} for c in columns], **more}}
-
-
-def foreign_key(table: str) -> dict[str, Any]:
-    return {"references": {"name": "f", "table": table, "column": "id"}}
-
-
-def spec(*operations: Any, **more: Any) -> MigrationSpec:
-    return MigrationSpec.model_validate({"migration": "m", "operations": list(operations), **more})
-
-
-def refused(*operations: Any, **more: Any) -> list[tuple[str, str, str]]:
-    with pytest.raises(ValidationError) as caught:
-        spec(*operations, **more)
-    return [
-        (".".join(map(str, error["loc"])), error["ctx"]["reason"], error["ctx"]["hint"])
-        for error in caught.value.errors()
-    ]
-
+from tests.unit.documents import FULL, SCHEMA, add, alter, convert, create, drop, foreign_key, index, rename
+from tests.unit.refusals import refused, spec
 
 # One operation a column.
 
@@ -349,28 +302,6 @@ def _with_context(operation: Any) -> list[tuple[str, str, str]]:
 
 # Python, dumps and digest.
 
-FULL = {
-    "migration": "everything",
-    "description": "d",
-    "owner": "o",
-    "ticket": "T-1",
-    "database": "other",
-    "soak": 1.5,
-    "gates": {"before_swap": ["a.b:c"], "after_swap": ["x.json"]},
-    "backfill": {"key": {"t": ["a"]}, "user_triggers": "bypass"},
-    "operations": [
-        create("n", "id", comment="c", constraints=[{"name": "p", "type": "primary_key", "columns": ["id"]}]),
-        add("c", default="1", references={"name": "f", "table": "n", "column": "id", "on_delete": "SET NULL"}),
-        rename("d", "e"),
-        alter("g", default=None, comment=None, unique={"name": "u"}),
-        convert("h"),
-        {"drop_column": {"table": "t", "column": "i", "down": "1", "lossy": True}},
-        {"create_index": {"name": "x", "table": "t", "columns": {"c": None, "z": {"sort": "DESC", "nulls": "LAST",
-         "collate": "C", "opclass": {"name": "text_ops", "params": ["a=1"]}}}, "predicate": "c > 0"}},
-        {"sql": {"up": "select 1; select 2;", "onComplete": True}},
-    ],
-}  # fmt: skip
-
 
 def test_python_code_passes_operations_as_they_are() -> None:
     operations = (
@@ -435,88 +366,6 @@ def test_another_meaning_has_another_digest(one: dict[str, Any], other: dict[str
 def test_the_order_of_operations_is_part_of_the_digest() -> None:
     assert spec(add("a"), add("b")).spec_digest != spec(add("b"), add("a")).spec_digest
     assert spec(add("a")).spec_digest != spec(add("a"), migration="n").spec_digest
-
-
-# JSON Schema.
-
-
-def test_the_schema_is_one() -> None:
-    Draft202012Validator.check_schema(MigrationSpec.model_json_schema())
-
-
-@pytest.mark.parametrize("document", [FULL, MigrationSpec.model_validate(FULL).model_dump(mode="json")])
-def test_the_schema_takes_what_the_model_takes(document: dict[str, Any]) -> None:
-    assert [error.message for error in SCHEMA.iter_errors(document)] == []
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        {},
-        {"drop_table": {"table": "t"}},
-        {**add("c"), **drop("d")},
-        {"rename_column": {"table": "t", "from_": "a", "to": "b"}},
-        {"drop_column": {"table": "t", "column": "c", "down": None}},
-        {"drop_column": {"table": "t", "colum": "c"}},
-        {"sql": {"up": "a", "on_complete": True, "onComplete": True}},
-        alter("c", nullable="yes"),
-        alter("c", unique=None),
-        add("c", default=0),
-        {"create_index": {"name": "i", "table": "t", "columns": {"a": {"column": "a"}}}},
-        {"create_index": {"name": "i", "table": "t", "columns": []}},
-    ],
-)
-def test_the_schema_refuses_what_an_author_may_not_write(operation: dict[str, Any]) -> None:
-    assert not SCHEMA.is_valid({"migration": "m", "operations": [operation]})
-
-
-def test_the_schema_describes_every_operation_under_its_key() -> None:
-    choices = MigrationSpec.model_json_schema()["properties"]["operations"]["items"]["oneOf"]
-    names = {kind: body["$ref"] for choice in choices for kind, body in choice["properties"].items()}
-    assert names == {
-        "create_table": "#/$defs/CreateTable",
-        "add_column": "#/$defs/AddColumn",
-        "rename_column": "#/$defs/RenameColumn",
-        "alter_column": "#/$defs/AlterColumn",
-        "drop_column": "#/$defs/DropColumn",
-        "create_index": "#/$defs/CreateIndex",
-        "drop_index": "#/$defs/DropIndex",
-        "create_constraint": "#/$defs/CreateConstraint",
-        "drop_constraint": "#/$defs/DropConstraint",
-        "drop_multicolumn_constraint": "#/$defs/DropMulticolumnConstraint",
-        "rename_constraint": "#/$defs/RenameConstraint",
-        "rename_table": "#/$defs/RenameTable",
-        "drop_table": "#/$defs/DropTable",
-        "set_replica_identity": "#/$defs/SetReplicaIdentity",
-        "rebuild_table": "#/$defs/RebuildTable",
-        "move_column": "#/$defs/MoveColumn",
-        "denormalize": "#/$defs/Denormalize",
-        "extract_lookup": "#/$defs/ExtractLookup",
-        "create_api_version": "#/$defs/CreateApiVersion",
-        "drop_api_version": "#/$defs/DropApiVersion",
-        "sql": "#/$defs/Sql",
-        "create_type": "#/$defs/CreateType",
-        "alter_type": "#/$defs/AlterType",
-        "drop_type": "#/$defs/DropType",
-        "clean_column": "#/$defs/CleanColumn",
-    }
-
-
-def test_null_is_a_value_only_where_it_says_something() -> None:
-    definitions = MigrationSpec.model_json_schema()["$defs"]
-    with_null = {
-        (name, key)
-        for name, definition in definitions.items()
-        for key, value in definition["properties"].items()
-        if "null" in value.get("type", ())
-    }
-    assert with_null == {("AlterColumn", "default"), ("AlterColumn", "comment")}
-
-
-def test_equal_operations_are_hashable_and_equal() -> None:
-    one, other = (CreateIndex(name="i", table="t", columns=("a",)) for _ in range(2))
-    assert len({one, other}) == 1
-    assert AlterColumn(table="t", column="c", nullable=True) != AlterColumn(table="t", column="c", nullable=False)
 
 
 TO = {"database": "documents", "collection": "c"}

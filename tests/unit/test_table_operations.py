@@ -12,7 +12,7 @@ from tasks.model.operations.create_index import IndexField
 from tasks.model.operations.set_replica_identity import ReplicaIdentity
 from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
-from tests.unit.test_operations import accept, refuse
+from tests.unit.refusals import accept, refuse
 
 SCHEMA = Draft202012Validator(MigrationSpec.model_json_schema())
 DROP: dict[str, Any] = {"drop_table": {"name": "t"}}
