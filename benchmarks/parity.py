@@ -36,22 +36,22 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
         url = place.postgres.url_of(name)
         _twin(url)
         raw, equal, theirs, different = _rounds(place, url, sizes)
-    raws = f"the sums of hash_record_extended, which are blind to a sign, of both tables at once: {_told(raw)}"
+    raws = f"the sums of hash_record_extended, which are blind to a sign, of both tables at once: {told(raw)}"
     results = [
         Result(
             name="parity_equal",
-            measured=ratio(_cpu(equal), _cpu(raw)),
+            measured=ratio(cpu(equal), cpu(raw)),
             goal=1.3,
             unit="x",
-            detail=f"two equal tables of {sizes.rows:,} rows; processor time of server and client: {_told(equal)}; "
+            detail=f"two equal tables of {sizes.rows:,} rows; processor time of server and client: {told(equal)}; "
             f"{raws}",
         ),
         Result(
             name="parity_differences",
-            measured=ratio(_cpu(different), _cpu(raw)),
+            measured=ratio(cpu(different), cpu(raw)),
             goal=2.0,
             unit="x",
-            detail=f"{_PLANTED} rows differ, all named, with their columns: {_told(different)}; {raws}",
+            detail=f"{_PLANTED} rows differ, all named, with their columns: {told(different)}; {raws}",
         ),
     ]
     if theirs:
@@ -66,15 +66,15 @@ def _rounds(place: Surroundings, url: str, sizes: Sizes) -> tuple[list[Usage], l
     program = reladiff.program()
     _raw(url)
     for _ in range(sizes.rounds):
-        raw.append(_taken(place, lambda: _raw(url)))
-        equal.append(_taken(place, lambda: _expect(url, 0)))
+        raw.append(taken(place, lambda: _raw(url)))
+        equal.append(taken(place, lambda: _expect(url, 0)))
         if program:
             theirs.append(reladiff.compare(program, url, "orders", url, "orders_new"))
     with psycopg.connect(url, autocommit=True) as conn:
         step = sizes.rows // _PLANTED
         conn.execute(f"update orders_new set note = 'planted' where id % {step} = 1".encode())
     for _ in range(sizes.rounds):
-        different.append(_taken(place, lambda: _expect(url, _PLANTED)))
+        different.append(taken(place, lambda: _expect(url, _PLANTED)))
     return raw, equal, theirs, different
 
 
@@ -84,7 +84,7 @@ def _twin(url: str) -> None:
             conn.execute(statement.encode())
 
 
-def _taken(place: Surroundings, ask: Callable[[], None]) -> Usage:
+def taken(place: Surroundings, ask: Callable[[], None]) -> Usage:
     """Measure the processor time of the server and of this process."""
     own, meter = process_time(), Meter(place.postgres.pid)
     ask()
@@ -92,7 +92,8 @@ def _taken(place: Surroundings, ask: Callable[[], None]) -> Usage:
     return replace(usage, cpu=usage.cpu + process_time() - own)
 
 
-def _cpu(usages: list[Usage]) -> list[float]:
+def cpu(usages: list[Usage]) -> list[float]:
+    """Return the processor time of each round."""
     return [usage.cpu for usage in usages]
 
 
@@ -100,8 +101,9 @@ def _wall(usages: list[Usage]) -> list[float]:
     return [usage.wall for usage in usages]
 
 
-def _told(usages: list[Usage]) -> str:
-    return f"{spread(_cpu(usages))}, wall {spread(_wall(usages))}"
+def told(usages: list[Usage]) -> str:
+    """Say processor time and wall time."""
+    return f"{spread(cpu(usages))}, wall {spread(_wall(usages))}"
 
 
 def _raw(url: str) -> None:

@@ -45,6 +45,7 @@ _WHAT = {
     "parity_differences": "The same where ten rows differ, which are named with their columns",
     "parity_reladiff": "Comparing two equal tables, against reladiff",
     "parity_mariadb": "Comparing a table of PostgreSQL with an equal one of MariaDB, against reladiff",
+    "suite_of_ten": "A gate with a suite of ten expectations, against one statement that counts the same",
     "parity_memory": "Most memory of the comparing process: a large table against a small one",
 }
 
