@@ -9,7 +9,7 @@ from validations.parity.pairing import Pair, Pairing
 from validations.parity.relation import Column
 from validations.parity.terms import BUCKETS, Terms
 
-_BITS: Final = 15
+_DIGITS: Final = 15
 """Hexadecimal digits of a digest: 60 bits, which neither engine takes for a negative number."""
 
 
@@ -77,8 +77,8 @@ def _digest(
             parts.append(f"if({column} is null, '-', {long if free else text})")
     joined = (" || '|' || " if engine == "postgresql" else ", '|', ").join(parts)
     if engine == "postgresql":
-        return f"('x0' || left(encode(sha256(convert_to({joined}, 'UTF8')), 'hex'), {_BITS}))::bit(64)::bigint"
-    return f"cast(conv(left(sha2(concat({joined}), 256), {_BITS}), 16, 10) as signed)"
+        return f"('x0' || left(encode(sha256(convert_to({joined}, 'UTF8')), 'hex'), {_DIGITS}))::bit(64)::bigint"
+    return f"cast(conv(left(sha2(concat({joined}), 256), {_DIGITS}), 16, 10) as signed)"
 
 
 def _floor(key: str, shift: int, engine: str) -> str:
