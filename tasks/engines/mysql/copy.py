@@ -26,7 +26,8 @@ from tasks.model.plan import Copy
 
 _BESIDE = f"{OWN_PREFIX}beside"
 _OF_A_ROW: Final = frozenset({
-    1048, 1062, 1138, 1242, 1263, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1416, 1441, 1526, 1690, 3819, 4025,
+    1048, 1062, 1138, 1242, 1263, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1416, 1441,
+    1526, 1690, 3819, 4025,
 })  # fmt: skip
 """NULLs, duplicates, values that do not fit their type, cannot be computed, or break a check or a partition."""
 
