@@ -2,7 +2,6 @@
 
 from tasks.approve import approve
 from tasks.expand import expand
-from tasks.hold import hold
 from tasks.migration import open_migration
 from tasks.model.status import Report
 from tasks.preflight import preflight
@@ -30,7 +29,6 @@ def cross_database(migration: str, profile: str = "local", database: str = "main
         expand(m)
         transfer(m)
         approve(m)
-        hold(m)
         validate(m, transferred("before_swap", m.plan, m.profile))
         swap(m)
         validate(m, transferred("after_swap", m.plan, m.profile))

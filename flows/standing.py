@@ -12,7 +12,7 @@ from tasks.ledger.cursors import Totals, progress
 from tasks.ledger.gates import GateRecord, count_rejections, last_gate
 from tasks.ledger.state import MigrationRecord, load
 from tasks.ledger.steps import step_records
-from tasks.model.plan import Backfill, Copy, Phase, Plan, Step, only_for_rollback
+from tasks.model.plan import Phase, Plan, Step, only_for_rollback
 from tasks.model.status import MigrationState, Progress, StepRecord, StepState
 
 _S = MigrationState
@@ -104,7 +104,6 @@ def phase_of(plan: Plan, steps: Mapping[str, StepRecord], state: MigrationState,
 
 
 def _figures(plan: Plan, step: Step, totals: Totals | None) -> Progress:
-    assert isinstance(step.action, Backfill | Copy)
     table = step.key.split("/")[1]
     estimate = next((e.rows for e in plan.estimates if e.table == table), 0)
     if totals is None or totals.started_at is None:

@@ -14,8 +14,10 @@ from pymongo.database import Database
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
+from flows.standing import read
 from tasks.model.errors import GateError, PreflightError, StateError
 from tasks.model.status import MigrationState, Report
+from tasks.run import engine_of
 from tests.conformance.tables import leftovers
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -63,6 +65,9 @@ def test_the_users_own_example(source: psycopg.Connection[Any], target: Database
     report = cross_database(str(EXAMPLE), profile)
     assert (report.state, report.rows) == (S.COMPLETE, 4000)
     assert [gate.passed for gate in report.gates] == [True, True]
+    with engine_of(profile, "main", "users_to_mongodb", "").connect("status") as conn:
+        (shown,) = read(conn, engine_of(profile, "main", "users_to_mongodb", ""), "users_to_mongodb").progress
+    assert (shown.table, shown.rows, shown.total) == ("public.users", 4000, 4000)
     assert target.list_collection_names() == ["users"]
     assert target.users.count_documents({}) == 4000
     moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

@@ -1,5 +1,6 @@
 """Values that BSON holds exactly, or that are refused with the reason: read from a real server, never nearly right."""
 
+import io
 from typing import Any
 
 import bson
@@ -7,7 +8,10 @@ import psycopg
 import pytest
 from bson import Binary, Decimal128, Int64
 from bson.codec_options import CodecOptions, DatetimeConversion
+from rich.console import Console
 
+from flows.explain import as_data, explanation
+from profiles.model import Limits
 from tasks.engines.mongodb.document import documents
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
@@ -51,6 +55,9 @@ VALUES: list[tuple[str, str | None, str, Any]] = [
     ("0.1::float8", "string", "str", "0.1"),
     ("""'{"a": [1, 0.12345678901234567890, null], "b": {}}'::jsonb""", None, "json",
      {"a": [Int64(1), Decimal128("0.12345678901234567890"), None], "b": {}}),
+    ("'-9223372036854775808'::jsonb", None, "int64", Int64(-(2**63))),
+    ("'-9223372036854775809'::jsonb", None, "decimal", Decimal128("-9223372036854775809")),
+    ("'-0'::json", None, "decimal", Decimal128("-0")),
     ("'123456789012345678901234567890'::jsonb", None, "decimal", Decimal128("123456789012345678901234567890")),
     ("""'{"a": 1, "a": 2}'::json""", None, "unfit", "a key that is given twice"),
     ("""'{"$a": 1}'::jsonb""", None, "unfit", "a key that starts with $"),
@@ -108,6 +115,28 @@ def test_null_and_missing_are_told_apart(conn: psycopg.Connection[Any]) -> None:
     action = action_of(drawn(conn, fields))
     (made,) = documents(action, rows(conn, action, None, None))
     assert bson.decode(made.document) == {"_id": 1, "a": {"b": None}, "j": None}
+
+
+def test_the_plan_shows_what_a_document_will_look_like(conn: psycopg.Connection[Any]) -> None:
+    fields = {
+        "a.b": {"up": "n + 1.5", "unfit": "tag"},
+        "c": {"column": "n", "nulls": "missing"},
+        "d": {"constant": "x"},
+    }
+    plan = drawn(conn, fields, where="n > 0")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(explanation(plan, {}, Limits(), sql=True))
+    told = console.export_text()
+    for line in (
+        '_id: int32 of "id" (integer)',
+        "a.b: decimal of n + 1.5 (numeric), tag what does not fit",
+        'c: int32 of "n" (integer), left out when NULL',
+        "d: 'x'",
+        "where n > 0",
+        "must not be written",
+    ):
+        assert line in told, told
+    assert as_data(plan, {}, Limits())["steps"][-1]["phase"] == "contract"
 
 
 @pytest.mark.parametrize(

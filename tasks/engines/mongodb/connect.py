@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
@@ -16,6 +17,8 @@ from tasks.model.errors import PreflightError, ProfileError
 Documents = Database[Any]
 OLDEST: Final = 6
 """The first version that checks a collection's UUID within the command that drops or renames it."""
+FIRST_ANSWER: Final = 12.0
+"""Seconds to wait for a server at all: an election takes about ten."""
 _SECONDS: Final = 20
 """The longest that one operation may take: a session of PostgreSQL waits for it with a transaction open, for 60."""
 
@@ -56,8 +59,9 @@ def require_usable(database: Documents, url: str) -> None:
     """Refuse a server that does not answer, does not take writes, or is too old."""
     place = where(url)
     try:
-        hello = database.command("hello")
-        version = tuple(database.client.server_info()["versionArray"])
+        with pymongo.timeout(FIRST_ANSWER):
+            hello = database.command("hello")
+            version = tuple(database.client.server_info()["versionArray"])
     except OperationFailure as error:
         raise PreflightError(
             f"MongoDB refused the connection: {code_of(error)}",

@@ -63,7 +63,7 @@ def _json(wire: str) -> Any:
 
 def _integer(text: str) -> Int64 | Decimal128:
     # Not int(): a text of thousands of digits is only too long, and -0 is not 0.
-    if len(text) < 20 and text != "-0" and -(2**63) <= (number := int(text)) < 2**63:
+    if len(text) <= 20 and text != "-0" and -(2**63) <= (number := int(text)) < 2**63:
         return Int64(number)
     return _decimal(text)
 
