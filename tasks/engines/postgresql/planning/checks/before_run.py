@@ -126,7 +126,7 @@ def _not_null_column(draft: TableDraft, one: Requirement) -> str:
     target = next((t for t in draft.shape.targets if t.name == name), None)
     if target is not None and target.sources:
         return name if name in target.sources else target.sources[0]
-    return next((old for new, old in draft.renamed.items() if new == name), name)
+    return next((old for old, new in draft.renamed.items() if new == name), name)
 
 
 def _duplicates(draft: TableDraft, query: str) -> tuple[str, str]:
