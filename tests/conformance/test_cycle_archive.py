@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError, StepError
-from tasks.model.plan import Phase, Step
+from tasks.model.plan import ConcurrentIndex, Phase, Step
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.cycle import Case, Cycle, State, each, state
@@ -286,6 +286,27 @@ def test_duplicates_under_writers(conn: Connection, url: str) -> None:
     migration.roll_back()
     assert conn.execute("select id, mail from u order by 1").fetchall() == both
     assert tables.leftovers(conn) == []
+
+
+def test_who_was_the_one_that_stays_goes_when_a_better_one_comes(conn: Connection, url: str) -> None:
+    """No note is of the row itself; and those that equal one noted row may be more than go at a time."""
+    conn.execute(DOUBLES.encode())
+    migration = Migration(url, [UNIQUE])
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    assert migration.plan is not None
+    for step in migration.plan.phase(Phase.CONSTRAIN):
+        if "/index " in step.key:
+            assert isinstance(step.action, ConcurrentIndex)
+            conn.execute("insert into u select i, 'm1', date '2030-01-01' + i % 7 from generate_series(100, 149) i")
+            moved = [conn.execute(step.action.drain.replace("{most}", "4").encode()).fetchone() for _ in range(60)]
+            assert max(moved) == (8,)
+            assert moved[-1] == (0,)
+            conn.execute("insert into u values (99, 'm1', '2040-01-01')")
+        migration.forward(step)
+    assert conn.execute("select id from u where mail = 'm1'").fetchall() == [(99,)]
+    migration.roll_back()
+    assert conn.execute("select count(*) from u where mail = 'm1'").fetchone() == (56,)
 
 
 def test_duplicates_need_an_index(conn: Connection, url: str) -> None:

@@ -50,6 +50,8 @@ class Archive:
     """The condition of a row `child` that has to go."""
     written: tuple[str, ...] = ()
     """Columns whose writes are noted while the rows move."""
+    equal: tuple[str, ...] = ()
+    """Columns in which a row equals those that go because of it: a note stands for all of them."""
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that make it, and what moves rows there and back."""
@@ -144,6 +146,8 @@ $empty$""",
         )
 
     def _there(self) -> str:
+        if self.equal:
+            return self._equals_there()
         same = " and ".join(f"child.{quote(one)} = taken.{quote(one)}" for one in self.key)
         shown, gone = _listed(self.columns), _listed(self.columns, "gone.")
         return f"""\
@@ -155,6 +159,41 @@ begin
   gone as (delete from {self.table} as child using taken where {same} and {self.broken} returning child.*)
   insert into {self.archive} ({shown}) select {gone} from gone;
   return cardinality(places);
+end"""
+
+    def _equals_there(self) -> str:
+        """Move those that equal a noted row, too: it may be the one that stays, and the one before it has no note.
+
+        They can be many. Then a part goes, and the notes stay for the next call.
+        """
+        mine, theirs, same = (
+            " and ".join(f"{one}.{quote(column)} = {other}.{quote(column)}" for column in columns)
+            for one, other, columns in (
+                ("noted", "taken", self.key),
+                ("child", "sets", self.equal),
+                ("child", "picked", self.key),
+            )
+        )
+        shown, gone = _listed(self.columns), _listed(self.columns, "gone.")
+        return f"""\
+declare
+  places tid[];
+  found_rows bigint;
+begin
+  places := array(select l.ctid from {self.listed} as l limit most);
+  with taken as (delete from {self.listed} as l where l.ctid = any (places) returning l.*),
+  sets as (select distinct {_listed(self.equal, "noted.")} from {self.table} as noted join taken on {mine}),
+  picked as (
+    select {_listed(self.key, "child.")} from {self.table} as child join sets on {theirs}
+    where {self.broken} limit 2 * most
+  ),
+  gone as (delete from {self.table} as child using picked where {same} and {self.broken} returning child.*),
+  archived as (insert into {self.archive} ({shown}) select {gone} from gone),
+  again as (
+    insert into {self.listed} select taken.* from taken where 2 * most <= (select count(*) from picked)
+  )
+  select count(*) into found_rows from picked;
+  return greatest(found_rows, cardinality(places));
 end"""
 
     def _back(self) -> str:
@@ -254,6 +293,7 @@ def _archive(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions,
         written=()
         if op.references is not None
         else (op.columns or ()) + ((op.survivor.column,) if op.survivor else ()),
+        equal=() if op.references is not None else op.columns or (),
     )
     draft.spec.created[op.archive_name] = draft.spec.created[f"{schema}.{name}"] = archive.archive
     draft.spec.steps += _around(archive, draft, f"{schema}.{name}")
