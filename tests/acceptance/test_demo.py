@@ -30,7 +30,12 @@ def start(folder: Path, *options: str, **further: Any) -> "subprocess.Popen[str]
 
 def finish(process: "subprocess.Popen[str]", family: list[psutil.Process]) -> str:
     """Wait for its end; nothing that it started may outlive it by more than a few seconds."""
-    output, _ = process.communicate(timeout=200)
+    try:
+        output, _ = process.communicate(timeout=200)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
     return output

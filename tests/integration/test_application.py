@@ -265,7 +265,8 @@ def test_a_lost_connection_is_a_failure_and_the_application_goes_on(
         until(lambda: sessions(connection) == 2)
         time.sleep(0.5)
     report = application.report
-    assert [failure.sqlstate for failure in report.failures] == ["57P01"]
+    # The socket can be closed before the reason is read.
+    assert [failure.sqlstate for failure in report.failures] in (["57P01"], [""])
     assert abs(report.failures[0].at - lost) < 1
     assert report.counts()["connect"] == 3
     assert report.latency(since=lost + 0.3, kinds={"twin"}).count > 10
