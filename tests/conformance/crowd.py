@@ -2,6 +2,7 @@
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ import psycopg
 from tests.conformance.drive import Connection
 
 
-class Member(threading.Thread):
+class Member(threading.Thread, ABC):
     """One connection of an application, which writes until it is told to stop, or fails."""
 
     expected: tuple[type[Exception], ...] = ()
@@ -38,9 +39,9 @@ class Member(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - the test shows it
             self.failure = error
 
+    @abstractmethod
     def transaction(self, conn: Connection) -> None:
         """Carry out one transaction."""
-        raise NotImplementedError
 
 
 class Crowd:
