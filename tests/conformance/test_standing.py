@@ -2,7 +2,7 @@
 
 from tasks.ledger.gates import record_gate
 from tasks.model.plan import Phase
-from tests.conformance.drive import Migration
+from tests.conformance.drive import BEFORE_SWAP, Migration
 
 OPERATIONS = [{"alter_column": {"table": "people", "column": "id", "type": "bigint", "up": "id", "down": "id"}}]
 AHEAD = "the sequences of public.people are ahead of its rows"
@@ -46,3 +46,31 @@ def test_columns_that_were_filled_are_analysed(url: str) -> None:
     known = "select n_distinct from pg_stats where tablename = 'people' and attname = 'id'"
     migration.swap()
     assert migration.ledger.execute(known).fetchone() == (-1,)
+
+
+def test_a_table_that_was_empty_when_it_was_analysed_needs_no_statistics(url: str) -> None:
+    """Whether an index that counts its rows was built meanwhile, or it was emptied once more and filled again."""
+    migration = Migration(url, OPERATIONS)
+    conn = migration.ledger
+    conn.execute("create table people (id serial primary key, name text)")
+    migration.begin()
+    migration.run(*BEFORE_SWAP)
+    fill = "insert into people (name) select 'x' from generate_series(1, 50)"
+    conn.execute(fill)
+    migration.run(Phase.SWAP)
+    assert migration.failures("after_swap") == []
+    conn.execute("truncate people")
+    conn.execute(fill)
+    assert migration.failures("after_swap") == []
+
+
+def test_a_table_that_was_empty_until_its_new_key_was_built_is_analysed_after_it(url: str) -> None:
+    """The build counts the rows: had they been sought in vain before, the planner would be said not to know them."""
+    migration = Migration(url, OPERATIONS)
+    conn = migration.ledger
+    conn.execute("create table people (id serial primary key, name text)")
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX)
+    conn.execute("insert into people (name) select 'x' from generate_series(1, 50)")
+    migration.run(Phase.RECONCILE, Phase.CONSTRAIN, Phase.SWAP)
+    assert migration.failures("after_swap") == []

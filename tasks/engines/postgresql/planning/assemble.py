@@ -87,13 +87,16 @@ def _backfill(draft: TableDraft) -> Iterable[Step]:
     )
 
 
-def _indexes(draft: TableDraft) -> Iterable[Step]:
-    yield from draft.indexes
+def _statistics(draft: TableDraft) -> Iterable[Step]:
+    """Analyse before the swap, so that no statement of an application is planned in the dark.
+
+    Statistics keep through a rename. After the last index: its build counts the rows, and a table that was empty
+    when it was analysed must still be known as such.
+    """
     if draft.shape.targets:
-        # Before the swap, so that no statement of an application is planned in the dark. They keep through a rename.
         yield Step(
-            key=f"index/{draft.full_name}/statistics",
-            phase=Phase.INDEX,
+            key=f"constrain/{draft.full_name}/statistics",
+            phase=Phase.CONSTRAIN,
             title=f"tell the planner what the new columns of {draft.full_name} hold",
             action=Validation(table=draft.real, forward=(f"analyze {draft.real}",)),
         )
@@ -101,6 +104,7 @@ def _indexes(draft: TableDraft) -> Iterable[Step]:
 
 def _constrain(draft: TableDraft) -> Iterable[Step]:
     yield from draft.unique_indexes
+    yield from _statistics(draft)
     not_null = [draft.not_null_check(column) for column in draft.not_null]
     added: list[Restriction] = [*draft.restrictions, *not_null]
     if added or draft.attach:
@@ -174,7 +178,7 @@ _BUILD = {
     Phase.EXPAND: _expand,
     Phase.DUAL_WRITE: _dual_write,
     Phase.BACKFILL: _backfill,
-    Phase.INDEX: _indexes,
+    Phase.INDEX: lambda draft: draft.indexes,
     Phase.CONSTRAIN: _constrain,
 }
 

@@ -52,7 +52,7 @@ def sequences_still_ahead(
 def statistics_there(table: Table, columns: Sequence[str], regclass: str, relation: str) -> Requirement:
     """Ask after the swap: the planner knows the columns that were filled, so that it need not guess.
 
-    A table that was empty when it was analysed has no statistics, and needs none.
+    A table that was empty when it was analysed, or was truncated since, has no statistics, and needs none.
     """
     names = ", ".join(literal(name) for name in columns)
     return Requirement(
@@ -65,7 +65,8 @@ select 'no statistics of ' || a.attname || ': analyze {relation.replace("'", "''
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where a.attrelid = {regclass} and a.attname in ({names}) and coalesce(a.attstattarget, -1) <> 0 and c.reltuples <> 0
+where a.attrelid = {regclass} and a.attname in ({names}) and coalesce(a.attstattarget, -1) <> 0
+  and (c.reltuples > 0 or c.reltuples < 0 and pg_catalog.pg_stat_get_last_analyze_time(c.oid) is null)
   and exists (select from {relation})
   and not exists (select from pg_catalog.pg_stats s
                   where s.schemaname = n.nspname and s.tablename = c.relname and s.attname = a.attname)""",
