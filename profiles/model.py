@@ -57,6 +57,9 @@ class Limits(Record):
     """The longest that we wait for a table lock, and so the longest that others wait behind us."""
     lock_patience: Seconds = 600.0
     """How long to go on trying for a lock before giving up."""
+    ddl_queues: bool = False
+    """MariaDB: wait for locks in the last quarter of `lock_patience`, at the cost of a deadlock (1213) for an
+    application that has read the table and goes on to write it."""
     batch_target: Milliseconds = 100
     """How long one batch of the backfill should take."""
     batch_rows: Annotated[int, Field(gt=0)] = 100_000

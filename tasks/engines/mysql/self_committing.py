@@ -2,8 +2,8 @@
 
 A statement that waits for a metadata lock makes everyone behind it wait, and whoever has read the table and goes on to
 write it fails: the server calls that a deadlock, and spares the DDL. So a statement does not queue: it is tried again
-and again, and only towards the end of the patience it waits, for the budget at most each time. What has happened is
-never guessed: the catalogue is asked.
+and again. Only if the profile allows it (`ddl_queues`), it waits towards the end of the patience, for the budget at
+most each time. What has happened is never guessed: the catalogue is asked.
 """
 
 import random
@@ -25,6 +25,11 @@ Open = Callable[[], MariaSession]
 _LAST_RESORT = 0.25
 """The part of the patience in which a statement may queue for its locks."""
 _TELL_EVERY = 1.0
+_BLOCKED = "End the session that blocks, or run again when it is done."
+_NEVER_FREE = (
+    "If one transaction always follows another, allow DDL to queue (ddl_queues = true in the limits of the profile):"
+    " an application that has read the table and goes on to write it may then fail with error 1213, and must try again."
+)
 
 
 def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
@@ -127,7 +132,7 @@ def _within_budget(
     began = time.monotonic()
     told, queued = began, 0
     while True:
-        queues = time.monotonic() - began >= limits.lock_patience * (1 - _LAST_RESORT)
+        queues = limits.ddl_queues and time.monotonic() - began >= limits.lock_patience * (1 - _LAST_RESORT)
         queued += queues
         try:
             conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
@@ -147,7 +152,7 @@ def _within_budget(
                 raise LockTimeoutError(
                     f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
                     where=conn.place,
-                    hint="End the session that blocks, or run again when it is done.",
+                    hint=_BLOCKED if limits.ddl_queues else f"{_BLOCKED} {_NEVER_FREE}",
                     changed=DataChanged.PARTIALLY,
                 )
             journal.waiting(reason)
