@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "sequence of two": ("alter table t alter a set default nextval('s_id_seq')", alter("s", "id", "ALWAYS"), "s_id_seq is used elsewhere, too: default value for column a", "their own"),
     "is one already": ("", alter("g", "id", "ALWAYS"), "is an identity already", "the other one"),
     "is none": ("", alter("t", "id", None), "id is not generated", "Remove"),
-    "expression": ("alter table t add x int generated always as (a + 1) stored", alter("t", "x", None), "would rewrite the table", "Add a column"),
+    "expression": ("alter table t add x int generated always as (a + 1) stored", alter("t", "x", None), "would rewrite the table", "shadow_table"),
 }  # fmt: skip
 
 

@@ -91,6 +91,8 @@ def _existing(change: Change, name: str) -> Column:
 
 def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
     column = _existing(change, asked.column)
+    if "generated" in asked.model_fields_set:
+        raise SpecError("an identity or an expression of a column is not changed on MariaDB", hint="Remove generated.")
     if asked.references is not None:
         raise SpecError("a shadow table on MariaDB carries no foreign keys", hint="Add it afterwards.")
     name = change.renamed.get(asked.column, asked.column)

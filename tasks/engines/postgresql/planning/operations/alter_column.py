@@ -17,6 +17,12 @@ from tasks.model.operations import AlterColumn
 def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
     """Choose the way, then add the restrictions that the operation names."""
     column = existing_column(draft, op.column, where)
+    if op.computes is not None or (op.drops_identity and column.generated is not None):
+        raise SpecError(
+            "PostgreSQL would rewrite the table to compute a column, or to make it computed again for a rollback",
+            where=f"{where}.generated",
+            hint="Write `strategy: shadow_table`.",
+        )
     if op.references is not None and op.orphans == "set_null":
         reference = op.references
         set_orphans_null(draft, column, (reference.table, reference.column), where, alteration=op)

@@ -229,12 +229,6 @@ def _take_own_values(column: Column, draft: TableDraft) -> None:
 def draft_drop_identity(column: Column, draft: TableDraft, where: str) -> None:
     """Take values of the applications' own from the swap on; the identity itself goes with `contract`."""
     place = f"{where}.generated"
-    if column.generated is not None:
-        raise SpecError(
-            f"{column.name} is a generated column, and a rollback would rewrite the table to make it one again",
-            where=place,
-            hint="Add a column, with the expression as `up`, and drop this one.",
-        )
     if not column.identity:
         raise SpecError(f"{column.name} is not generated", where=place, hint="Remove generated.")
     _refuse_without_index(column, draft, place)

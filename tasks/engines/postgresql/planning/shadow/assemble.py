@@ -90,6 +90,7 @@ class Draft:
             guarded=self._may_refuse(image, there=direction == "up"),
             anew=direction == "up" or self._says_all(image),
             pinned=not all(twin.is_immutable(source, a.expression) for a in assignments),
+            computed=tuple(c for c in self.change.written if direction == "down" and c not in self.change.lossy),
         )
 
     def _says_all(self, target: Table) -> bool:

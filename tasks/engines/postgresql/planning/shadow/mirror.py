@@ -16,6 +16,9 @@ from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, PINNED, l
 from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
+_ITSELF = "428C9"
+"""generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
@@ -40,6 +43,8 @@ class Mirror:
     pinned: bool
     anew: bool
     """A row of the target may be made anew: nothing that counts in it comes from elsewhere."""
+    computed: tuple[str, ...] = ()
+    """Columns that the target computes and the source does not: another value than that cannot be carried."""
 
     @property
     def function(self) -> str:
@@ -100,6 +105,11 @@ class Mirror:
         failed, left = (
             f"(select count(*) from {self.notes} where _changeover_failed is {what})" for what in ("not null", "null")
         )
+        if self.computed:
+            failed = (
+                f"({failed} + (select count(*) from changeover.rejections where migration = {literal(self.migration)}"
+                f" and table_name = {literal(self.full_name)} and sqlstate = '{_ITSELF}'))"
+            )
         return f"""\
 do $finish$
 declare
@@ -145,6 +155,19 @@ $finish$"""
             f"insert into {self.target} ({columns}) overriding system value select {values}"
             f" from (select * from {self.source} as a where {self._same('a', row)}) as {quote(self.alias)}"
             f" on conflict ({arbiter}) do update set {changes}"
+            f"{self._differs(row)}"
+        )
+
+    def _differs(self, row: str) -> str:
+        """Note, for a rollback, that the row has a value which is not what the target computes."""
+        if not self.computed:
+            return ""
+        given, computed = (", ".join(f"{one}.{quote(c)}" for c in self.computed) for one in "ab")
+        return (
+            ";\n      insert into changeover.rejections (migration, table_name, direction, sqlstate)"
+            f" select {literal(self.migration)}, {literal(self.full_name)}, '{self.direction}', '{_ITSELF}'"
+            f" from {self.source} as a, {self.target} as b where {self._same('a', row)} and {self._its_image(row)}"
+            f" and {differing(given, computed, exact=True)}"
         )
 
     def _note(self, row: str, *, told: bool) -> str:

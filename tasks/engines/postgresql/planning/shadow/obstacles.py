@@ -120,10 +120,11 @@ def _of_rights(conn: Connection, table: Table) -> Iterator[Reason]:
 def of_change(change: Change, new: Table) -> None:
     """Refuse what stands on a column whose type or existence changes. Raises PreflightError."""
     table = change.table
-    gone = {*change.dropped, *(c for c in change.altered if not change.widens(c, new))}
+    gone = {*change.dropped, *change.computed, *(c for c in change.altered if not change.widens(c, new))}
     other_type = {*change.dropped, *(c for c in change.altered if table.column(c) != new.column(c))}
     for one in table.dependents:
         hard = {"view": other_type, "function": other_type, "rule": other_type, "statistics": {*change.dropped}}
+        hard["publication"] = {*change.computed}
         used = {*one.columns} & hard.get(one.kind, set())
         if used and not one.through:
             raise _refusal(table, f"the {one.kind} {one.name} reads {', '.join(sorted(used))}", one.kind)
@@ -232,6 +233,14 @@ def findings(change: Change, differences: tuple[str, ...], size: TableEstimate |
             severity="note",
             message=f"until contract it takes the room of a second table, about {size.bytes / 1e6:,.0f} MB",
             where=where,
+        )
+    for column in change.computed:
+        yield Finding(
+            rule="SHD-05",
+            severity="warning",
+            message=f"from the swap on PostgreSQL refuses a statement that gives {column} a value of its own",
+            where=where,
+            hint="Let every application leave the column out before the swap: until then it is written as before.",
         )
     for sequence in change.table.sequences:
         if sequence.identity:

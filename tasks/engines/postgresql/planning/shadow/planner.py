@@ -9,7 +9,7 @@ from tasks.engines.postgresql.planning.keys import key_columns, wanted_key
 from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import before_run, obstacles
+from tasks.engines.postgresql.planning.shadow import before_run, generated, obstacles
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
@@ -40,7 +40,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
-        checks = (*requirements(draft, found), *before_run.requirements(draft))
+        checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
@@ -79,7 +79,11 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         change.apply(op, f"operations[{number}].{op.kind}")
     change.finish()
     changed = twin_of(conn, table, places.new)
-    new = carried(table, changed.model_copy(update={"columns": change.in_order(changed.columns)}))
+    after = change.in_order(change.filled_by_themselves(changed.columns))
+    around = table
+    if change.computed or change.written:
+        around = table.model_copy(update={"dependents": change.dependents(after)})
+    new = carried(around, changed.model_copy(update={"columns": after}))
     obstacles.of_change(change, new)
     obstacles.of_publications(change, new, places)
     if new != table:
@@ -87,11 +91,11 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         found = twin_of(conn, new, places.old)
         obstacles.refuse_differences(new, found)
         # With columns in another order, what names several of them does so in another order, too.
-        new = carried(table, found)
+        new = carried(around, found)
     key, new_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
     columns = key_columns(table, key)
     for column in columns:
-        if column in change.ups or column in change.downs:
+        if column in change.ups or column in change.downs or column in change.computed or column in change.written:
             raise SpecError(
                 f"{column} is part of the key by which rows are known, and gets other values",
                 where=change.altered.get(column, table.full_name),
@@ -116,7 +120,7 @@ def _dumps(draft: Draft) -> Iterator[DumpTarget]:
     """What cannot be told from the new table: columns that are dropped, or have other values."""
     change = draft.change
     lost: Sequence[str] = sorted(
-        {*change.dropped, *(name for name in change.altered if not change.widens(name, draft.new))}
+        {*change.dropped, *change.computed, *(name for name in change.altered if not change.widens(name, draft.new))}
     )
     if lost:
         yield DumpTarget(

@@ -1,0 +1,169 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""The cycle for columns that PostgreSQL computes from now on, or no longer, by shadow table."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.model.errors import ChangeoverError
+from tasks.model.plan import ShortTransaction
+from tests.conformance import tables
+from tests.conformance.cycle import Case, Cycle, each
+from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
+
+SCHEMA = """
+create table t (id int primary key, "n N" int, twice int default 0, note text collate "C");
+create index on t (twice) where twice > 3;
+create view v as select id, twice from t where twice > 0;
+comment on column t.twice is 'it''s';
+insert into t select i, nullif(i, 5), nullif(i, 5) * 2, 'x' || i from generate_series(1, 30) i;
+"""
+COMPUTED = """
+create table t (id int primary key, n int, twice int generated always as (n * 2) stored not null, k int);
+create unique index on t (twice);
+insert into t (id, n) select i, i from generate_series(1, 30) i;
+"""
+
+
+def alter(column: str = "twice", **more: Any) -> dict[str, Any]:
+    return {"alter_column": {"table": "t", "column": column, **more}}
+
+
+COMPUTE = alter(generated={"expression": '"n N" * 2'})
+WRITE = alter(generated=None)
+CASES = [
+    Case(
+        name="computed from now on",
+        schema=SCHEMA,
+        operations=[COMPUTE],
+        strategy="shadow_table",
+        plain=[
+            "drop view v; alter table t drop column twice",
+            'alter table t add column twice int generated always as ("n N" * 2) stored; create index on t (twice) where twice > 3',
+            "comment on column t.twice is 'it''s'; create view v as select id, twice from t where twice > 0",
+        ],
+        writes='insert into t values (31, 7, 14), (32, null, null); update t set "n N" = 50, twice = 100 where id = 3; delete from t where id = 4; update t set note = null where id = 9',
+        after='insert into t (id, "n N") values (41, 9); update t set "n N" = 8 where id = 6; delete from t where id = 7',
+        back='insert into t (id, "n N", twice) values (41, 9, 18); update t set "n N" = 8, twice = 16 where id = 6; delete from t where id = 7',
+    ),
+    Case(
+        name="computed, whatever it was",
+        schema="create table t (id int, part text, n int, twice int, primary key (part, id)); insert into t select i, 'p', i, 7 from generate_series(1, 20) i;",
+        operations=[alter(generated={"expression": "n * 2"}, nullable=False, lossy=True)],
+        strategy="shadow_table",
+        plain=["alter table t drop column twice; alter table t add column twice int generated always as (n * 2) stored not null"],
+        writes="insert into t values (31, 'q', 7, 3); update t set id = 100 where id = 3",
+    ),
+    Case(
+        name="computed no longer",
+        schema=COMPUTED,
+        operations=[WRITE],
+        strategy="shadow_table",
+        plain=["alter table t alter twice drop expression"],
+        writes="insert into t (id, n) values (31, 300); update t set n = -1 where id = 3; update t set id = 99 where id = 4",
+        after="insert into t (id, n, twice) values (41, 9000, 18000); update t set n = 8000, twice = 16000 where id = 6",
+        back="insert into t (id, n) values (41, 9000); update t set n = 8000 where id = 6",
+    ),
+    Case(
+        name="no rows",
+        schema="create table t (id int primary key, n int, twice int);",
+        operations=[alter(generated={"expression": "n * 2"})],
+        strategy="shadow_table",
+        plain=["alter table t drop column twice; alter table t add column twice int generated always as (n * 2) stored"],
+        ends=False,
+    ),
+]  # fmt: skip
+
+
+class PlacedCycle(Cycle):
+    """The plain statements can only put the column at the end; a shadow table keeps its place."""
+
+    def _same(self, wanted: Any, *, any_order: bool = False) -> None:
+        super()._same(wanted, any_order=any_order or self.migration.swapped)
+
+
+@each(CASES)
+def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
+    PlacedCycle(case, conn, url).all_legs()
+
+
+def swapped(url: str, conn: Connection, schema: str, operation: dict[str, Any]) -> Migration:
+    conn.execute(schema.encode())
+    migration = Migration(url, [operation], strategy="shadow_table")
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    return migration
+
+
+def test_a_value_that_differs_is_counted(conn: Connection, url: str) -> None:
+    """Before the swap, and after it what was written in between; the column keeps its place."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, [COMPUTE], strategy="shadow_table")
+    migration.begin()
+    conn.execute("update t set twice = 1 where id in (3, 4)")
+    migration.run(*BEFORE_SWAP[:-1])
+    assert migration.failures("before_swap") == ["public.t.twice is what its expression gives: 2"]
+    conn.execute('update t set twice = "n N" * 2')
+    migration.before_swap()
+    conn.execute("update t set twice = 1 where id = 3")
+    with pytest.raises(AssertionError, match="in the old table too: 1"):
+        migration.swap()
+    columns = "select attname from pg_attribute where attrelid = 't'::regclass and attnum > 0 order by attnum"
+    assert [row[0] for row in conn.execute(columns.encode()).fetchall()] == ["id", "n N", "twice", "note"]
+    migration.roll_back()
+    assert conn.execute("select twice from t where id = 3").fetchone() == (1,)
+    assert tables.leftovers(conn) == []
+
+
+def test_what_only_the_new_shape_can_hold_is_counted(conn: Connection, url: str) -> None:
+    """A value of its own, also from where only notes are possible; one that is what the old table computes is none."""
+    migration = swapped(url, conn, COMPUTED, WRITE)
+    lost = "select count(*) from changeover.rejections where direction = 'down'"
+    conn.execute("insert into t (id, n, twice) values (50, 500, 1000)")
+    assert conn.execute(lost.encode()).fetchone() == (0,)
+    conn.execute("update t set twice = 7777 where id = 3")
+    assert conn.execute(lost.encode()).fetchone() == (1,)
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("update t set twice = 8888 where id = 4")
+    # The note is carried in the rollback at last: there it is one more than anybody can have accepted.
+    assert migration.plan is not None
+    swap = next(step.action for step in migration.plan.steps if step.key == "swap/all")
+    assert isinstance(swap, ShortTransaction)
+    with pytest.raises(psycopg.Error, match="rows cannot be carried over"):
+        conn.execute(swap.inverse[0].encode())
+    migration.roll_back()
+    assert conn.execute("select twice from t where id in (3, 4) order by id").fetchall() == [(6,), (8,)]
+
+
+def test_an_old_application_is_refused_from_the_swap_on(conn: Connection, url: str) -> None:
+    """As the plan says."""
+    migration = swapped(url, conn, SCHEMA, COMPUTE)
+    assert "SHD-05" in {one.rule for one in migration.findings}
+    with pytest.raises(psycopg.errors.GeneratedAlways):
+        conn.execute("update t set twice = 3")
+
+
+REFUSED = {
+    "in place": (COMPUTE, "expand_contract", "PostgreSQL would rewrite the table", ""),
+    "in place, no longer": (alter("c", generated=None), "expand_contract", "PostgreSQL would rewrite the table", ""),
+    "not immutable": (alter(generated={"expression": "extract(epoch from now())::int"}), "shadow_table", "generation expression is not immutable", ""),
+    "of itself": (alter(generated={"expression": "twice + 1"}), "shadow_table", "cannot use generated column", ""),
+    "the key": (alter("id", generated={"expression": '"n N" * 2'}), "shadow_table", "is part of the key", ""),
+    "computed already": (alter("c", generated={"expression": '"n N"'}), "shadow_table", "fills itself already", ""),
+    "not computed": (alter("note", generated=None), "shadow_table", "an identity comes, or goes", ""),
+    "published by name": (COMPUTE, "shadow_table", "the publication p reads twice", "create publication p for table t (id, twice)"),
+    "a foreign key": (COMPUTE, "shadow_table", "the foreign key t_twice_fkey reads twice", "update t set twice = null; alter table t add foreign key (twice) references t"),
+}  # fmt: skip
+
+
+def test_refused_before_anything_changes(conn: Connection, url: str) -> None:
+    """With what stands in the way."""
+    for operation, strategy, what, more in REFUSED.values():
+        conn.execute(b"drop table if exists t cascade; drop publication if exists p")
+        conn.execute((SCHEMA + "alter table t add column c int generated always as (1) stored;" + more).encode())
+        with pytest.raises(ChangeoverError, match=what):
+            Migration(url, [operation], strategy=strategy).begin()
+        assert tables.leftovers(conn) == []
