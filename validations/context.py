@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from validations.deferred import put_off
+from validations.one_pass import one_pass_datasource
 from validations.session import Session
 
 if TYPE_CHECKING:
@@ -87,16 +88,15 @@ def datasource(
     def connect() -> psycopg.Connection[Any]:
         return session.connect(autocommit=False)
 
-    source = current.data_sources.add_postgres(
+    one_pass_datasource()
+    source = current.data_sources.add_changeover_postgres(
         "database",
         connection_string="postgresql+psycopg://gate@session",  # never used: `connect` is
-        kwargs={"creator": connect},  # type: ignore[call-arg] # missing in its stub
+        kwargs={"creator": connect},
     )
-    engines = [source.get_engine(), source.get_execution_engine().engine]
-    for engine in engines:
-        event.listen(engine, "handle_error", remember)
+    engine = source.get_engine()
+    event.listen(engine, "handle_error", remember)
     try:
         yield source
     finally:
-        for engine in engines:
-            engine.dispose()
+        engine.dispose()
