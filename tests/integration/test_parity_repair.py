@@ -1,6 +1,7 @@
 """Rows of B made what they are in A: no more than differs, under writers, and refused where it would do harm."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -89,6 +90,73 @@ def test_what_changed_after_the_comparison_is_read_again(new_database: Callable[
     done = repair(*pair, options, found, Limits(), lambda *_: None)
     assert done == Repaired(updated=1, deleted=1, inserted=1, unchanged=2)
     assert compare(*pair, options).verdict is Verdict.EQUAL
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one session", "two sessions"])
+def test_a_row_that_is_deleted_while_it_is_inserted_does_not_come_back(
+    new_database: Callable[[], str], apart: bool
+) -> None:
+    """Who deletes it from A and from B waits until it is in B, and finds it there; nobody waits for other rows."""
+    url = new_database()
+    run(
+        url,
+        "create table a (id int primary key, n int); create table b (id int primary key, n int)",
+        "insert into a select g, 0 from generate_series(1, 9) g; insert into b select * from a where id <> 5",
+        "create function gone() returns trigger language plpgsql as"
+        " $$ begin delete from b where id = old.id; return null; end $$",
+        "create trigger t after delete on a for each row execute function gone()",
+        "create function slow() returns trigger language plpgsql as"
+        " $$ begin perform pg_advisory_xact_lock(7); return new; end $$",
+        "create trigger t before insert on b for each row execute function slow()",
+    )
+    there = url + ("&" if "?" in url else "?") + "connect_timeout=9" if apart else url
+    pair, options = (tables(url, there, "a")[0], tables(url, there, "b")[1]), Options(lag=0)
+    found, done = compare(*pair, options), list[Repaired]()
+    with psycopg.connect(url, autocommit=True) as holder, psycopg.connect(url, autocommit=True) as other:
+        holder.execute("select pg_advisory_lock(7)")
+        limits = Limits(lock_budget=20_000)
+        mending = threading.Thread(target=lambda: done.append(repair(*pair, options, found, limits, lambda *_: None)))
+        mending.start()
+        _until(holder, "select exists (select from pg_locks where locktype = 'advisory' and not granted)")
+        deleting = threading.Thread(target=lambda: other.execute("delete from a where id = 5"))
+        deleting.start()
+        _until(holder, "select exists (select from pg_locks where locktype = 'transactionid' and not granted)")
+        holder.execute("update a set n = 1 where id = 6")
+        holder.execute("select pg_advisory_unlock(7)")
+        mending.join(30)
+        deleting.join(30)
+    assert done == [Repaired(inserted=1)]
+    with psycopg.connect(url) as conn:
+        assert conn.execute(
+            "select count(*) from a where id = 5 union all select count(*) from b where id = 5"
+        ).fetchall() == [(0,), (0,)]
+
+
+def _until(conn: Connection, question: str) -> None:
+    deadline = time.monotonic() + 20
+    while conn.execute(question.encode()).fetchone() != (True,):
+        assert time.monotonic() < deadline, question
+        time.sleep(0.02)
+
+
+def test_where_rows_of_a_cannot_be_locked_nothing_is_inserted(new_database: Callable[[], str]) -> None:
+    a, b = new_database(), new_database()
+    for url in (a, b):
+        run(url, "create table r (id int primary key, n int)", "insert into r values (1, 1), (2, 2)")
+    run(b, "delete from r where id = 1; update r set n = 9")
+    pair, options = tables(a, b, "r"), Options(lag=0)
+    found = compare(*pair, options)
+    run(a, "create role only_reading login; grant select on r to only_reading")
+    reader = a.replace("//postgres", "//only_reading")
+    assert reader != a
+    try:
+        with pytest.raises(PreflightError, match="cannot be locked") as raised:
+            repair(tables(reader, b, "r")[0], pair[1], options, found, Limits(), lambda *_: None)
+    finally:
+        run(a, "drop owned by only_reading; drop role only_reading")
+    assert raised.value.changed is DataChanged.NO
+    with psycopg.connect(b) as conn:
+        assert conn.execute("select * from r").fetchall() == [(2, 9)]
 
 
 def test_under_a_writer_that_keeps_both_in_step(new_database: Callable[[], str]) -> None:

@@ -1,6 +1,7 @@
 """Make B hold what A holds, row by row: no more is written than what differs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -42,8 +43,10 @@ Recorder = Callable[[Connection, Repaired], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
+    source: Table
     table: Table
     pair: Opened
+    origin: PostgresSide
     side: PostgresSide
     limits: Limits
     record: Recorder
@@ -55,15 +58,21 @@ def repair(
     """Write to B what differs by a comparison, in transactions of a hundred rows.
 
     Each row of B is locked, then read again on both sides, and changed only where it still differs: what a
-    row of A is after that is for the next comparison. Locks: rows of B, within the lock budget. Raises
-    PreflightError before anything is written where it cannot be done, StepError when B refuses a row.
+    row of A is after that is for the next comparison. A row that B lacks cannot be locked there: its row in A
+    is, until it is in B, or who deletes it from both would find nothing in B to delete. Locks: rows of B, and
+    FOR SHARE those of A that are inserted, within the lock budget. Raises PreflightError before anything is
+    written where it cannot be done, StepError when B refuses a row.
     """
     if options.values_equal:
         raise PreflightError(
             "what is equal by value is not written", where=table_b.name, hint="Leave --values-equal out."
         )
     with opened(table_a, table_b, options) as pair:
-        work = _Work(table=table_b, pair=pair, side=_refusable(pair, found), limits=limits, record=record)
+        origin, side = _refusable(pair, found)
+        work = _Work(source=table_a, table=table_b, pair=pair, origin=origin, side=side, limits=limits, record=record)
+        if any(one.kind is Kind.MISSING for one in found.differences):
+            with ExitStack() as held, _writing(work, table_b) as conn:
+                _held(work, conn, held, [])
         done = Repaired()
         for keys in _batches(found):
             try:
@@ -86,8 +95,8 @@ def _changed(done: Repaired) -> DataChanged:
     return DataChanged.PARTIALLY if done.updated + done.inserted + done.deleted else DataChanged.NO
 
 
-def _refusable(pair: Opened, found: Comparison) -> PostgresSide:
-    """Return B, or raise PreflightError for what is not repaired."""
+def _refusable(pair: Opened, found: Comparison) -> tuple[PostgresSide, PostgresSide]:
+    """Return A and B, or raise PreflightError for what is not repaired."""
     a, b = pair.both.a, pair.both.b
     if not isinstance(a, PostgresSide) or not isinstance(b, PostgresSide):
         raise PreflightError(
@@ -110,7 +119,7 @@ def _refusable(pair: Opened, found: Comparison) -> PostgresSide:
             where=found.b,
             hint="Delete those rows yourself, or change the ON DELETE of the foreign key.",
         )
-    return b
+    return a, b
 
 
 def _batches(found: Comparison) -> Iterator[list[Key]]:
@@ -121,19 +130,52 @@ def _batches(found: Comparison) -> Iterator[list[Key]]:
 
 
 def _batch(work: _Work, keys: Sequence[Key]) -> Repaired:
-    both, limits = work.pair.both, work.limits
-    writing = session(work.table.url, work.table.search_path, lock_timeout_ms=limits.lock_budget, read_only=False)
-    with writing as conn, conn.transaction():
-        conn.execute("set transaction isolation level read committed")
-        conn.execute(f"set local statement_timeout = {_LONGEST * limits.lock_budget}")
+    both = work.pair.both
+    # What is held of A is let go after B has committed.
+    with ExitStack() as held, _writing(work, work.table) as conn:
         # B first: from here on nobody changes these rows of it, and A is read after that.
         there = look(conn, work.side.relation, both.terms_b, keys, "for update of t")
         wanted = both.a.look(both.terms_a, keys)
+        absent = [key for key in keys if key in wanted and key not in there]
+        if absent:
+            now = _held(work, conn, held, absent)
+            wanted = {key: row for key, row in wanted.items() if key not in absent} | now
         done = Repaired()
         for key in keys:
             done = done.plus(_row(conn, work, key, wanted.get(key), there.get(key)))
         work.record(conn, done)
     return done
+
+
+def _held(work: _Work, conn: Connection, held: ExitStack, keys: Sequence[Key]) -> dict[Key, Row]:
+    """Lock rows of A against who would write them, and return them as they are then."""
+    # One session where it can be: a trigger of B may write to A.
+    same = (work.source.url, work.source.search_path) == (work.table.url, work.table.search_path)
+    there = conn if same else held.enter_context(_writing(work, work.source))
+    try:
+        return look(there, work.origin.relation, work.pair.both.terms_a, keys, "for share of t")
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ReadOnlySqlTransaction,
+        psycopg.errors.FeatureNotSupported,
+        psycopg.errors.WrongObjectType,
+    ) as error:
+        raise PreflightError(
+            f"rows of A that B lacks cannot be locked while they are written: {type(error).__name__}",
+            where=work.source.name,
+            hint="Read from the primary, from a table of which the user may UPDATE a column; or insert them by hand.",
+        ) from None
+
+
+@contextmanager
+def _writing(work: _Work, table: Table) -> Generator[Connection, None, None]:
+    """Open a transaction that waits for no lock and runs no statement for long, committed at the end."""
+    limits = work.limits
+    writing = session(table.url, table.search_path, lock_timeout_ms=limits.lock_budget, read_only=False)
+    with writing as conn, conn.transaction():
+        conn.execute("set transaction isolation level read committed")
+        conn.execute(f"set local statement_timeout = {_LONGEST * limits.lock_budget}")
+        yield conn
 
 
 def _row(conn: Connection, work: _Work, key: Key, wanted: Row | None, there: Row | None) -> Repaired:
