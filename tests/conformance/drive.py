@@ -44,7 +44,7 @@ class Migration:
         search_path: str = "public",
         version_schema: str | None = None,
         strategy: str = "expand_contract",
-        lock_patience: float = 60.0,
+        lock_patience: float = 120.0,
     ) -> None:
         self.spec = MigrationSpec.model_validate(
             {

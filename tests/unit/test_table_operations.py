@@ -234,3 +234,22 @@ def test_an_index_refuses(body: str, path: str, reason: str, hint: str) -> None:
 def test_a_column_that_is_only_included_has_to_be_there() -> None:
     index = {"create_index": {"name": "i", "table": "t", "columns": ["a"], "include": ["c"]}}
     assert [at for at, _, _ in refused(COLUMN, index)] == ["operations.1.create_index.include.0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "reason"),
+    [
+        ({"definition": "create table t (id int)", "options": "force"}, "options", "the definition says that already"),
+        ({"definition": "create table t (id int)", "columns": ["id"]}, "columns", "the definition says that already"),
+        ({"renamed": {"a": "b"}}, "renamed", "it belongs to options or a definition"),
+        ({"up": {"a": "b"}}, "up", "it belongs to options or a definition"),
+        ({"options": "force", "dropped": ["a", "a"]}, "dropped", "'a' is listed twice"),
+    ],
+)
+def test_a_rebuilt_table_is_described_in_one_way(said: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        MigrationSpec.model_validate(
+            {"migration": "m", "strategy": "shadow_table", "operations": [{"rebuild_table": {"table": "t", **said}}]}
+        )
+    (error,) = caught.value.errors()
+    assert (error["loc"][-1], error["ctx"]["reason"]) == (field, reason)

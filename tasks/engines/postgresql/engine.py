@@ -305,11 +305,12 @@ class PostgresEngine:
 
 def _refuse_options(spec: MigrationSpec) -> None:
     for number, one in enumerate(spec.operations):
-        if isinstance(one, RebuildTable) and one.options is not None:
+        if isinstance(one, RebuildTable) and (one.options or one.definition):
+            what = "options" if one.options else "definition"
             raise SpecError(
-                "options are those of ALTER TABLE on MariaDB",
+                f"{what} is in the words of MariaDB",
                 where=f"operations[{number}].{one.kind}",
-                hint="Remove options.",
+                hint=f"Remove {what}.",
             )
 
 

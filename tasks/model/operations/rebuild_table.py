@@ -1,12 +1,13 @@
 """rebuild_table: the same rows in a table that is made anew, by way of a shadow table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tasks.model.names import Identifier, TableName
 from tasks.model.operations.base import Contradiction, Operation
+from tasks.model.operations.conversions import Expressions
 from tasks.model.operations.text import Text
 
 Names = Annotated[tuple[Identifier, ...], Field(min_length=1)]
@@ -27,7 +28,19 @@ class RebuildTable(Operation):
     primary_key: Names | None = None
     """The columns of another primary key. It keeps the name of the old one."""
     options: Text | None = None
-    """On MariaDB alone, as in ALTER TABLE: `convert to character set utf8mb4`, `partition by hash (id)`."""
+    """On MariaDB alone, what follows the name in ALTER TABLE: `convert to character set utf8mb4`."""
+    definition: Text | None = None
+    """On MariaDB alone: the whole CREATE TABLE of the new table, under the name of the old one.
+
+    Columns are carried over by their names. What becomes of the others is never guessed."""
+    renamed: Annotated[Mapping[Identifier, Identifier], Field(min_length=1)] | None = None
+    """With `options` or `definition`: old names of columns, and their new ones."""
+    dropped: Names | None = None
+    """With `options` or `definition`: columns that the new table has no more."""
+    up: Expressions | None = None
+    """With `options` or `definition`: columns of the new table, and their values computed from an old row."""
+    down: Expressions | None = None
+    """With `options` or `definition`: columns of the old table, and their values computed from a new row."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -39,8 +52,16 @@ class RebuildTable(Operation):
         yield f"how {self.table!r} is made anew"
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse a column that is listed twice."""
-        for field in ("columns", "primary_key"):
+        """Refuse a column that is listed twice, and a definition beside other wishes."""
+        for field in ("columns", "primary_key", "options") if self.definition else ():
+            if getattr(self, field) is not None:
+                yield Contradiction(at=(field,), reason="the definition says that already", hint=f"Remove {field}.")
+        for field in () if self.definition or self.options else ("renamed", "dropped", "up", "down"):
+            if getattr(self, field) is not None:
+                yield Contradiction(
+                    at=(field,), reason="it belongs to options or a definition", hint=f"Remove {field}, or add one."
+                )
+        for field in ("columns", "primary_key", "dropped"):
             listed = getattr(self, field) or ()
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:

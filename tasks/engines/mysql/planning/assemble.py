@@ -136,7 +136,6 @@ def copy(mapping: Mapping, names: Names) -> Copy:
 
 
 def _build(full: str, change: Change, names: Names) -> Step:
-    alter = (f"alter table {quote(names.part)} {', '.join(change.clauses)}",) if change.clauses else ()
     return Step(
         key=f"expand/{full}/build",
         phase=Phase.EXPAND,
@@ -147,8 +146,7 @@ def _build(full: str, change: Change, names: Names) -> Step:
             # Under another name until it is whole, so that its name alone says that it is.
             forward=(
                 f"drop table if exists {quote(names.part)}",
-                f"create table {quote(names.part)} like {quote(names.table)}",
-                *alter,
+                *change.build(names.part),
                 f"rename table {quote(names.part)} to {quote(names.new)}",
             ),
             inverse=(f"drop table if exists {quote(names.part)}", f"drop table if exists {quote(names.new)}"),
@@ -217,8 +215,10 @@ def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Ste
 def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     numbered = any(column.identity for column in mapping.new.columns)
     position = (
-        f"set @changeover = concat('alter table {quote(names.new)} auto_increment = ', (select auto_increment from"
-        f" information_schema.tables where table_schema = database() and table_name = {quoted(names.table)}))",
+        # Of a new table that was defined with a number of its own the higher one counts.
+        f"set @changeover = concat('alter table {quote(names.new)} auto_increment = ', (select max(auto_increment) from"
+        " information_schema.tables where table_schema = database()"
+        f" and table_name in ({quoted(names.table)}, {quoted(names.new)})))",
         "prepare changeover from @changeover",
         "execute changeover",
     )

@@ -28,6 +28,8 @@ class Change:
     table: Table
     clauses: list[str] = field(default_factory=list)
     """Of one ALTER TABLE."""
+    definition: str = ""
+    """What follows `create table` and the name, instead of clauses."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Old name to new."""
     up: dict[str, str] = field(default_factory=dict)
@@ -37,7 +39,23 @@ class Change:
     added: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     unique: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    """New unique keys: name, and columns of the new table."""
+    """New unique keys: name, and columns of the old table."""
+
+    def say(self, asked: RebuildTable) -> None:
+        """Take over what is said of columns. Raises SpecError for columns that the old table does not have."""
+        for name in (*(asked.renamed or ()), *(asked.dropped or ()), *(asked.down or ())):
+            _existing(self, name)
+        self.renamed |= asked.renamed or {}
+        self.dropped |= set(asked.dropped or ())
+        self.up |= asked.up or {}
+        self.down |= asked.down or {}
+
+    def build(self, name: str) -> list[str]:
+        """Return the statements that make the new table, empty."""
+        if self.definition:
+            return [f"create table {quote(name)} {self.definition}"]
+        alter = [f"alter table {quote(name)} {', '.join(self.clauses)}"] if self.clauses else []
+        return [f"create table {quote(name)} like {quote(self.table.name)}", *alter]
 
 
 def change_of(operations: Sequence[AnyOperation], table: Table, dialect: Dialect) -> Change:
@@ -68,8 +86,9 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
             _create_index(change, operation)
         case DropIndex():
             change.clauses.append(f"drop index {quote(operation.name)}")
-        case RebuildTable(columns=None, primary_key=None):
+        case RebuildTable(columns=None, primary_key=None, definition=None):
             change.clauses.append(operation.options or "force")
+            change.say(operation)
         case _:
             raise SpecError(
                 f"a shadow table on MariaDB cannot {operation.kind.replace('_', ' ')} yet",
@@ -102,7 +121,6 @@ def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
         change.clauses.append(f"add constraint {quote(asked.check.name)} check ({asked.check.constraint})")
     if asked.unique is not None:
         change.clauses.append(f"add unique index {quote(asked.unique.name)} ({quote(name)})")
-        change.unique.append((asked.unique.name, (asked.column,)))
     if asked.up is not None:
         change.up[asked.column] = asked.up
     if asked.down is not None:
@@ -150,7 +168,7 @@ def _add_column(change: Change, asked: AddColumn) -> None:
 
 
 def _drop_column(change: Change, asked: DropColumn) -> None:
-    column = _existing(change, asked.column)
+    _existing(change, asked.column)
     gone = {clause for clause in change.clauses if clause.startswith("drop index ")}
     for index in change.table.indexes:
         if asked.column in index.columns and f"drop index {quote(index.name)}" not in gone:
@@ -160,11 +178,6 @@ def _drop_column(change: Change, asked: DropColumn) -> None:
             )
     if asked.down is not None:
         change.down[asked.column] = asked.down
-    elif not column.nullable and column.default is None:
-        raise SpecError(
-            f"rows that are written after the swap would have no value for {asked.column!r} on the way back",
-            hint="Give `down`.",
-        )
     change.dropped.add(asked.column)
     change.clauses.append(f"drop column {quote(asked.column)}")
 
@@ -173,10 +186,5 @@ def _create_index(change: Change, asked: CreateIndex) -> None:
     plain = asked.method == "btree" and not (asked.include or asked.predicate or asked.storage_parameters)
     if not plain or any(f.column is None or f.opclass or f.collate or f.nulls for f in asked.columns):
         raise SpecError("MariaDB has no such index", hint="Name columns, and nothing else but their order.")
-    columns = [f for f in asked.columns if f.column is not None]
-    listed = ", ".join(f"{quote(str(f.column))}{' desc' if f.sort == 'DESC' else ''}" for f in columns)
+    listed = ", ".join(f"{quote(str(f.column))}{' desc' if f.sort == 'DESC' else ''}" for f in asked.columns)
     change.clauses.append(f"add {'unique ' if asked.unique else ''}index {quote(asked.name)} ({listed})")
-    if asked.unique:
-        back = {new: old for old, new in change.renamed.items()}
-        names = tuple(back.get(str(f.column), str(f.column)) for f in columns)
-        change.unique.append((asked.name, names))

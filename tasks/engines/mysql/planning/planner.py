@@ -9,7 +9,9 @@ from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import own, quote
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.assemble import Names, steps
+from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
+from tasks.engines.mysql.planning.definition import by_definition
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.refuse import refuse
 from tasks.engines.mysql.session import MariaSession
@@ -48,8 +50,9 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         )
     table = catalogue.tables[0]
     refuse(table)
-    change = change_of(spec.operations, table, conn.dialect)
+    change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
+        account_for(change, new)
         mapping = mapping_of(change, new)
     names = Names.of(tag(spec.migration), 1, table.name)
     size = estimate(conn, table)
@@ -75,14 +78,14 @@ def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Tabl
     """Make the new shape, empty, and look at it; say with which cheaper algorithm the server would do it in place."""
     name = own(tag_, 0, "probe")
     conn.execute(f"drop table if exists {quote(name)}")
-    conn.execute(f"create table {quote(name)} like {quote(change.table.name)}")
     try:
         cheap = ""
-        if change.clauses:
-            text = f"alter table {quote(name)} {', '.join(change.clauses)}"
-            cheap = next((how for how in _CHEAP if _takes(conn, f"{text}, algorithm={how}, lock=none")), "")
+        for statement in change.build(name):
+            if statement.startswith("alter table "):
+                cheap = next((how for how in _CHEAP if _takes(conn, f"{statement}, algorithm={how}, lock=none")), "")
             if not cheap:
-                _alter(conn, text, change, name)
+                _make(conn, statement, change, name)
+        _refuse_rows(conn, change, name)
         yield inspect(conn, [name]).tables[0], cheap
     finally:
         if not conn.closed:
@@ -99,7 +102,16 @@ def _takes(conn: MariaSession, statement: str) -> bool:
     return True
 
 
-def _alter(conn: MariaSession, statement: str, change: Change, own_name: str) -> None:
+def _refuse_rows(conn: MariaSession, change: Change, name: str) -> None:
+    if conn.execute(f"select 1 from {quote(name)} limit 1").fetchone() is not None:
+        raise SpecError(
+            "the new table is to be empty, and its definition fills it",
+            where=change.table.full_name,
+            hint="Take the SELECT out of the definition.",
+        )
+
+
+def _make(conn: MariaSession, statement: str, change: Change, own_name: str) -> None:
     try:
         conn.execute(statement)
     except pymysql.err.MySQLError as error:
