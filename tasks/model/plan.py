@@ -184,7 +184,9 @@ class Copy(Record):
     """The bare name of the table, with which expressions may qualify columns."""
     target: str
     target_key: tuple[str, ...]
-    """Columns of a unique key of the shadow."""
+    """The columns of the key, in the order of a unique index of the shadow."""
+    arbiter: tuple[str, ...] = ()
+    """Those of them that the shadow keeps unique, where these are not all."""
     assignments: tuple[Assignment, ...]
     """Columns of the shadow, and what fills them, in the names of the table."""
     drain: str = ""

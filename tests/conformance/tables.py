@@ -21,7 +21,7 @@ def names(conn: Connection) -> list[str]:
     rows = conn.execute(
         "select n.nspname || '.' || c.relname from pg_catalog.pg_class c"
         " join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
-        " where c.relkind = 'r' and n.nspname not in ('changeover', 'information_schema')"
+        " where c.relkind in ('r', 'p') and n.nspname not in ('changeover', 'information_schema')"
         " and n.nspname not like 'pg\\_%' order by 1"
     ).fetchall()
     return [row[0] for row in rows]

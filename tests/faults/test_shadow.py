@@ -18,20 +18,30 @@ from tests.faults.shop import MIGRATION, RESUMABLE, Shop, assert_untroubled
 from tests.legs import EVERY_LEG
 from tests.servers.postgres import PostgresServer, fresh_database
 
-PHASES = ["expand", "dual_write", "backfill", "index", "reconcile", "swap"] if EVERY_LEG else ["backfill", "swap"]
+PHASES = ["expand", "dual_write", "backfill", "index", "reconcile", "swap"]
 READS = 3.0
 """Seconds that the reader takes."""
 WIDEN = [{"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}]
+PARTS = {"strategy": "hash", "columns": ["id"], "partitions": [{"name": f"orders_{n}"} for n in range(3)]}
+CHANGES: dict[str, list[dict[str, object]]] = {
+    "widened": WIDEN,
+    "divided": [{"rebuild_table": {"table": "orders", "partition_by": PARTS}}],
+}
+KILLS = (
+    [(change, phase) for change in CHANGES for phase in PHASES]
+    if EVERY_LEG
+    else [("widened", "backfill"), ("divided", "swap")]
+)
 
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_killed_in_a_phase(phase: str, shops: Callable[[], Shop]) -> None:
+@pytest.mark.parametrize(("change", "phase"), KILLS)
+def test_killed_in_a_phase(change: str, phase: str, shops: Callable[[], Shop]) -> None:
     """Run again, done; and the way back, killed too, the same."""
     shop = shops()
     spec = Path(shop.folder) / "shadow.json"
-    spec.write_text(json.dumps({"migration": MIGRATION, "strategy": "shadow_table", "operations": WIDEN}))
+    spec.write_text(json.dumps({"migration": MIGRATION, "strategy": "shadow_table", "operations": CHANGES[change]}))
     with shop.application() as application:
         run = shop.runs.start("shadow", spec, shop.profile, shop.url)
         shop.await_phase(run, phase)

@@ -23,7 +23,7 @@ def copy_where(action: Copy, where: str) -> str:
     values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
     order = ", ".join(quote(column) for column in action.key)
     alias = quote(action.alias)
-    arbiter = ", ".join(quote(column) for column in action.target_key)
+    arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
     return (
         f"insert into {action.target} ({columns}) overriding system value select {values}"
         f" from {action.table} as {alias} where {where} order by {order}"

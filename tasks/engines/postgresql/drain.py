@@ -41,6 +41,8 @@ def drain(
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
             psycopg.errors.QueryCanceled,
+            # A row has moved to another partition while its lock was waited for.
+            psycopg.errors.SerializationFailure,
         ) as error:
             if time.monotonic() - moved > limits.lock_patience:
                 raise LockTimeoutError(

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from tasks.model.names import Identifier, TableName
 from tasks.model.operations.base import Contradiction, Operation
 from tasks.model.operations.conversions import Expressions
+from tasks.model.operations.partition_by import PartitionBy
 from tasks.model.operations.text import Text
 
 Names = Annotated[tuple[Identifier, ...], Field(min_length=1)]
@@ -27,6 +28,10 @@ class RebuildTable(Operation):
     """All columns of the new table, in the order that they shall have."""
     primary_key: Names | None = None
     """The columns of another primary key. It keeps the name of the old one."""
+    partition_by: PartitionBy | None = None
+    """Divide the rows into partitions. On PostgreSQL alone."""
+    unpartition: StrictBool = False
+    """Make one table of a partitioned one. On PostgreSQL alone."""
     options: Text | None = None
     """On MariaDB alone, what follows the name in ALTER TABLE: `convert to character set utf8mb4`."""
     definition: Text | None = None
@@ -52,8 +57,8 @@ class RebuildTable(Operation):
         yield f"how {self.table!r} is made anew"
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse a column that is listed twice, and a definition beside other wishes."""
-        for field in ("columns", "primary_key", "options") if self.definition else ():
+        """Refuse a column that is listed twice, a definition beside other wishes, partitions that both come and go."""
+        for field in ("columns", "primary_key", "options", "partition_by") if self.definition else ():
             if getattr(self, field) is not None:
                 yield Contradiction(at=(field,), reason="the definition says that already", hint=f"Remove {field}.")
         for field in () if self.definition or self.options else ("renamed", "dropped", "up", "down"):
@@ -66,3 +71,5 @@ class RebuildTable(Operation):
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:
                 yield Contradiction(at=(field,), reason=f"{twice[0]!r} is listed twice", hint="Remove one of the two.")
+        if self.partition_by is not None and self.unpartition:
+            yield Contradiction(at=("unpartition",), reason="there is partition_by, too", hint="Remove one of the two.")

@@ -86,6 +86,11 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
             _create_index(change, operation)
         case DropIndex():
             change.clauses.append(f"drop index {quote(operation.name)}")
+        case RebuildTable() if operation.partition_by is not None or operation.unpartition:
+            raise SpecError(
+                "partition_by and unpartition are those of PostgreSQL",
+                hint="Write `options: partition by ...`, or `options: remove partitioning`, as in ALTER TABLE.",
+            )
         case RebuildTable(columns=None, primary_key=None, definition=None):
             change.clauses.append(operation.options or "force")
             change.say(operation)

@@ -144,6 +144,8 @@ cross join lateral (
     join pg_namespace n on n.oid = c.relnamespace
     join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
     where o.classid = 'pg_attrdef'::regclass and d.oid = o.objid
+      -- A partition has the defaults of its table.
+      and not exists (select from pg_inherits i where i.inhrelid = c.oid and i.inhparent = o.root and c.relispartition)
     union all
     select 'constraint', n.nspname || '.' || c.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
     from pg_constraint k

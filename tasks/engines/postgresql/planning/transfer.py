@@ -69,7 +69,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         )
     unfinished(conn, table, spec.migration)
     given = spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
-    key = key_columns(table, choose_key(table, table, given)[0])
+    key = choose_key(table, table, given).columns
     with conn.transaction(force_rollback=True):
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         types = _Types(conn, table, key)

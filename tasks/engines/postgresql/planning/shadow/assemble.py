@@ -12,6 +12,8 @@ from tasks.engines.postgresql.planning.shadow import build
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
 from tasks.engines.postgresql.planning.shadow.mirror import Mirror
+from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
+from tasks.engines.postgresql.planning.shadow.partitions import Partition
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone
 from tasks.model.catalogue import Index, Table
@@ -44,11 +46,20 @@ class Draft:
     new: Table
     """As it shall be in its place."""
     change: Change
-    key: tuple[str, ...]
-    new_key: Index
+    row_key: RowKey
+    parts: tuple[Partition, ...]
+    """The partitions of the table."""
+    new_parts: tuple[Partition, ...]
+    options: tuple[str, ...]
+    """Storage parameters of the new partitions."""
     search_path: str
     forth: tuple[Assignment, ...]
     back: tuple[Assignment, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns by which a row is known, in the order of the table."""
+        return self.row_key.columns
 
     @property
     def shadow(self) -> str:
@@ -85,6 +96,9 @@ class Draft:
             alias=self.table.name,
             search_path=self.search_path,
             key=self.key,
+            arbiter=self.row_key.new_unique if direction == "up" else self.row_key.unique,
+            parts=tuple(part.name for part in (self.parts if direction == "up" else self.new_parts)),
+            schema=self.places.schema,
             target_types=self.types(image),
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),
@@ -130,8 +144,8 @@ def _expand(draft: Draft) -> Step:
     forward = [
         f"create schema {quote(schema)} authorization {quote(table.owner)}" for schema in (places.new, places.old)
     ]
-    forward += build.create_table(table, places.new)
-    for index in build.at_once(table, draft.new_key):
+    forward += build.create_table(table, places.new, draft.new_parts, draft.options)
+    for index in build.at_once(table, draft.row_key.new_index):
         forward.append(build.create_index(draft.conn, table, index, places.new))
         forward += build.finish_index(table, index, places.new, attach=False)
     forward += build.statistics(draft.conn, table, places.new)
@@ -171,7 +185,8 @@ def _action(draft: Draft) -> Copy:
         key_types=draft.types(draft.table),
         alias=draft.table.name,
         target=draft.shadow,
-        target_key=draft.key,
+        target_key=draft.row_key.new_columns,
+        arbiter=draft.row_key.new_unique if len(draft.row_key.new_unique) < len(draft.key) else (),
         assignments=draft.forth,
         drain=draft.up.drain,
     )
@@ -188,7 +203,7 @@ def _copy(draft: Draft) -> Step:
 
 def _later(draft: Draft) -> list[Index]:
     """The indexes that are built when the rows are there."""
-    early = {index.name for index in build.at_once(draft.new, draft.new_key)}
+    early = {index.name for index in build.at_once(draft.new, draft.row_key.new_index)}
     return [index for index in draft.new.indexes if index.name not in early]
 
 
@@ -247,11 +262,28 @@ def _swap(draft: Draft) -> Iterator[Step]:
             undo="validate it again while applications write",
             action=Validation(table=quote_qualified(child), inverse=(validate,)),
         )
+    parts, new_parts = ([part.name for part in some] for some in (draft.parts, draft.new_parts))
     there = Exchange(
-        conn=draft.conn, places=places, leaving=table, coming=new, away=places.old, waits=places.new, fresh=True
+        conn=draft.conn,
+        places=places,
+        leaving=table,
+        coming=new,
+        away=places.old,
+        waits=places.new,
+        leaving_parts=parts,
+        coming_parts=new_parts,
+        fresh=True,
     )
     again = Exchange(
-        conn=draft.conn, places=places, leaving=new, coming=table, away=places.new, waits=places.old, fresh=False
+        conn=draft.conn,
+        places=places,
+        leaving=new,
+        coming=table,
+        away=places.new,
+        waits=places.old,
+        leaving_parts=new_parts,
+        coming_parts=parts,
+        fresh=False,
     )
     yield Step(
         key="swap/all",
@@ -346,7 +378,7 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
         table=name,
         kind="structure",
         violations=f"select 'writes that the shadow refuses: ' || count(*) as problem from {draft.up.notes}"
-        " where _changeover_failed is not null having count(*) > 0",
+        f" where _changeover_failed is not null having count(*) > 0{_unseen(draft)}",
         reads_new=True,
     )
     for gate in ("before_swap", "after_swap"):
@@ -359,6 +391,17 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
         yield standing.sequences_still_ahead(draft.spec.migration, draft.table, numbered, regclass, real)
     columns = [column.name for column in draft.new.columns]
     yield standing.statistics_there(draft.table, columns, regclass, real)
+
+
+def _unseen(draft: Draft) -> str:
+    """What was emptied of the partitions of the table by somebody who did not see all of its copy."""
+    if not draft.parts:
+        return ""
+    return (
+        " union all select 'a partition was emptied by who did not see all of its copy: roll back, and run again'"
+        " where exists (select from changeover.rejections r join changeover.migrations m on m.id = r.migration"
+        f" where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'up')"
+    )
 
 
 def _whole(draft: Draft, gate: str) -> Requirement:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
+from tasks.engines.postgresql.planning.shadow.partitions import conditions
 from tasks.model.names import quote
 from tasks.model.plan import Conversion, Requirement
 
@@ -47,6 +48,7 @@ def requirements(draft: Draft) -> Iterator[Requirement]:
                 gate="before_run",
                 violations=f"select {keys} from {source} where {values[column.name]} is null",
             )
+    yield from _without_a_partition(draft, source, keys)
     for index in draft.new.indexes:
         columns = key_columns(draft.new, index)
         known = any(i.unique and key_columns(draft.table, i) == columns and not i.partial for i in draft.table.indexes)
@@ -65,4 +67,16 @@ def requirements(draft: Draft) -> Iterator[Requirement]:
             gate="before_run",
             violations=f"select {names} from (select {listed} from {source}) as keys{filled}"
             f" group by {names} having count(*) > 1",
+        )
+
+
+def _without_a_partition(draft: Draft, source: str, keys: str) -> Iterator[Requirement]:
+    taken = conditions(draft.conn, draft.new_parts, draft.places.old)
+    if taken:
+        yield Requirement(
+            name=f"every row of {draft.table.full_name} has a partition",
+            table=draft.table.full_name,
+            kind="check",
+            gate="before_run",
+            violations=f"select {keys} from {source} where not ({' or '.join(taken)})",
         )

@@ -4,11 +4,12 @@ What draws on other objects (sequences, foreign keys, triggers, policies, public
 statements make what the record says is not believed: the planner tries them and compares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import grants_of, privileges
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.shadow.partitions import Partition, create_partition, partitioned
 from tasks.engines.postgresql.planning.shadow.places import moved, printed
 from tasks.model.catalogue import Column, Constraint, Index, Table
 from tasks.model.names import quote
@@ -25,18 +26,24 @@ _TABLE_PRIVILEGES = {
 }
 
 
-def create_table(table: Table, schema: str) -> Iterator[str]:
-    """Yield the statements that make the table itself, its columns and checks, for its owner."""
+def create_table(
+    table: Table, schema: str, parts: Sequence[Partition] = (), options: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield the statements that make the table itself, its columns and checks, for its owner, and its partitions.
+
+    Of a partitioned table they have the storage parameters, `options`.
+    """
     target = f"{quote(schema)}.{quote(table.name)}"
-    parts = [_column(table, column) for column in table.columns]
-    parts += [
+    listed = [_column(table, column) for column in table.columns]
+    listed += [
         f"constraint {quote(c.name)} {c.definition}" for c in table.constraints if c.kind in ("check", "not null")
     ]
     unlogged = "unlogged " if table.persistence == "unlogged" else ""
     using = f" using {quote(table.access_method)}" if table.access_method else ""
-    options = f" with ({', '.join(_option(one) for one in table.options)})" if table.options else ""
+    stored = f" with ({', '.join(_option(one) for one in table.options)})" if table.options else ""
     space = f" tablespace {quote(table.tablespace)}" if table.tablespace else ""
-    yield f"create {unlogged}table {target} ({', '.join(parts)}){using}{options}{space}"
+    by = f" partition by {table.partition_key}" if partitioned(table) else ""
+    yield f"create {unlogged}table {target} ({', '.join(listed)}){by}{using}{stored}{space}"
     yield f"alter table {target} owner to {quote(table.owner)}"
     # Before those of the columns, which it would take away.
     yield from _grants(table, target)
@@ -49,6 +56,8 @@ def create_table(table: Table, schema: str) -> Iterator[str]:
     for one in table.constraints:
         if one.comment is not None and one.kind in ("check", "not null"):
             yield comment_on(target, one)
+    for part in parts:
+        yield from create_partition(table, part, schema, [_option(one) for one in options])
 
 
 def _option(option: str) -> str:
@@ -106,8 +115,10 @@ def comment_on(target: str, constraint: Constraint) -> str:
 def at_once(table: Table, key: Index) -> tuple[Index, ...]:
     """Return the indexes that the empty table gets: that of the key by which rows are found, and what has to be there.
 
-    A concurrent index can become neither an exclusion constraint nor a key over ranges.
+    A concurrent index can become neither an exclusion constraint nor a key over ranges, nor be that of all partitions.
     """
+    if partitioned(table):
+        return table.indexes
     constraints = {c.name: c for c in table.constraints}
     return tuple(
         index
@@ -125,7 +136,9 @@ def create_index(conn: Connection, table: Table, index: Index, schema: str, *, c
     if constraint is not None and not concurrently:
         target = f"{quote(schema)}.{quote(table.name)}"
         return f"alter table {target} add constraint {quote(constraint.name)} {constraint.definition}"
-    statement = moved(conn, index.definition, table, schema)
+    there = printed(conn, schema, table.name)
+    # Of a partitioned table it is printed as the one of the table alone, and shall be that of all partitions.
+    statement = moved(conn, index.definition, table, schema).replace(f" ON ONLY {there} ", f" ON {there} ", 1)
     return statement.replace("INDEX ", "INDEX CONCURRENTLY ", 1) if concurrently else statement
 
 

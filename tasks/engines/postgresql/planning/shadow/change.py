@@ -13,6 +13,7 @@ from tasks.model.catalogue import Column, Dependent, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import AddColumn, AlterColumn, DropColumn, Operation, RebuildTable
+from tasks.model.operations.partition_by import PartitionBy
 
 _WIDER = {
     "smallint": ("integer", "bigint"),
@@ -47,6 +48,8 @@ class Change:
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
     order_where: str = ""
+    partition_by: PartitionBy | None = None
+    unpartition: bool = False
 
     def apply(self, op: Operation, where: str) -> None:
         """Carry out one operation on the twin. Raises SpecError."""
@@ -202,6 +205,7 @@ class Change:
         self.order, self.order_where = op.columns, f"{where}.columns"
         if op.primary_key is not None:
             self.primary_key = (op.primary_key, f"{where}.primary_key")
+        self.partition_by, self.unpartition = op.partition_by, op.unpartition
 
     def finish(self) -> None:
         """Look what generated columns read, and exchange the primary key, when all columns are there."""

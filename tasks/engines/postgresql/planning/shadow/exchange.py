@@ -12,6 +12,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified, sequence_grants
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.build import comment_on
+from tasks.engines.postgresql.planning.shadow.partitions import move
 from tasks.engines.postgresql.planning.shadow.places import Places, printed
 from tasks.model.catalogue import Column, Constraint, OwnedSequence, Table, Trigger
 from tasks.model.names import quote
@@ -34,6 +35,10 @@ class Exchange:
     """The schema where the one goes."""
     waits: str
     """The schema where the other is."""
+    leaving_parts: Sequence[str] = ()
+    """Names of the partitions of the one."""
+    coming_parts: Sequence[str] = ()
+    """Names of the partitions of the other."""
     fresh: bool
     """The coming table has never had triggers, policies and rules; otherwise they are there, switched off."""
 
@@ -41,8 +46,10 @@ class Exchange:
         """Yield the statements, in order. Both tables are locked before."""
         yield from self._detach()
         yield f"alter table {self.real} set schema {quote(self.away)}"
+        yield from move(self.leaving_parts, self.places.schema, self.away)
         yield from self._statistics(self.places.schema, self.away)
         yield f"alter table {self.places.at(self.waits)} set schema {quote(self.places.schema)}"
+        yield from move(self.coming_parts, self.waits, self.places.schema)
         yield from self._statistics(self.waits, self.places.schema)
         yield from self._attach()
 

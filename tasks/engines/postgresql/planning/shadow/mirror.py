@@ -36,6 +36,12 @@ class Mirror:
     alias: str
     search_path: str
     key: tuple[str, ...]
+    arbiter: tuple[str, ...]
+    """Those columns of the key that the target keeps unique: all of them, unless one table is told by fewer."""
+    schema: str
+    """Where the source is, and its partitions."""
+    parts: tuple[str, ...]
+    """Names of the partitions of the source."""
     target_types: tuple[str, ...]
     assignments: tuple[Assignment, ...]
     guarded: bool
@@ -62,6 +68,11 @@ class Mirror:
         return (f"{OWN_TRIGGERS}{self.tag}_row", f"{OWN_TRIGGERS}{self.tag}_truncate")
 
     @property
+    def _relations(self) -> tuple[str, ...]:
+        """What can be emptied: the source, and each of its partitions by itself."""
+        return (self.source, *(f"{quote(self.schema)}.{quote(part)}" for part in self.parts))
+
+    @property
     def drain(self) -> str:
         """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
         return f"select {self.drain_function}({{most}})"
@@ -84,14 +95,25 @@ class Mirror:
         return (
             f"create trigger {quote(row)} after insert or update or delete on {self.source}"
             f" for each row execute function {self.function}()",
-            f"create trigger {quote(truncate)} after truncate on {self.source}"
-            f" for each statement execute function {self.function}()",
-            f"alter table {self.source} enable always trigger {quote(row)}, enable always trigger {quote(truncate)}",
+            f"alter table {self.source} enable always trigger {quote(row)}",
+            *(
+                statement
+                for one in self._relations
+                for statement in (
+                    f"create trigger {quote(truncate)} after truncate on {one}"
+                    f" for each statement execute function {self.function}()",
+                    f"alter table {one} enable always trigger {quote(truncate)}",
+                )
+            ),
         )
 
     def drop_triggers(self) -> tuple[str, ...]:
         """Return the statements that remove the triggers."""
-        return tuple(f"drop trigger if exists {quote(name)} on {self.source}" for name in self.triggers)
+        row, truncate = self.triggers
+        return (
+            f"drop trigger if exists {quote(row)} on {self.source}",
+            *(f"drop trigger if exists {quote(truncate)} on {one}" for one in self._relations),
+        )
 
     def drop_functions(self) -> tuple[str, ...]:
         """Return the statements that remove the functions."""
@@ -149,12 +171,21 @@ $finish$"""
     def _put(self, row: str) -> str:
         columns = ", ".join(quote(a.column) for a in self.assignments)
         values = ", ".join(f"({a.expression}\n)" for a in self.assignments)
-        arbiter = ", ".join(quote(c) for c in self.key)
+        arbiter = ", ".join(quote(c) for c in self.arbiter)
+        others = [quote(c) for c in self.key if c not in self.arbiter]
+        same = " and ".join(f"b.{name} = excluded.{name}" for name in others)
+        found = f"select from {self.source} as a where {self._same('a', row)}"
+        # Another row of the source, which may have both, has this one's place in the target.
+        refused = f"""
+;
+      if not found and exists ({found}) then
+        raise exception 'the other table has another row of this key' using errcode = 'unique_violation';
+      end if"""
         changes = ", ".join(f"{quote(a.column)} = excluded.{quote(a.column)}" for a in self.assignments)
         return (
-            f"insert into {self.target} ({columns}) overriding system value select {values}"
+            f"insert into {self.target} as b ({columns}) overriding system value select {values}"
             f" from (select * from {self.source} as a where {self._same('a', row)}) as {quote(self.alias)}"
-            f" on conflict ({arbiter}) do update set {changes}"
+            f" on conflict ({arbiter}) do update set {changes}{f' where {same}{refused}' if others else ''}"
             f"{self._differs(row)}"
         )
 
@@ -202,6 +233,23 @@ $finish$"""
     insert into changeover.rejections (migration, table_name, direction, sqlstate)
     values ({literal(self.migration)}, {literal(self.full_name)}, 'down', sqlstate);"""
 
+    def _truncate(self) -> str:
+        """A partition is emptied by itself, or with its table."""
+        if not self.parts:
+            return f"truncate {self.target};"
+        return f"""\
+if tg_relid = {literal(self.source)}::regclass then
+      truncate {self.target};
+    else
+      execute 'delete from {self.target.replace("'", "''")} as b where '
+        || pg_catalog.pg_get_partition_constraintdef(tg_relid);
+      if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        -- It does not see what others have written since it began: that would stay.
+        insert into changeover.rejections (migration, table_name, direction, sqlstate)
+        values ({literal(self.migration)}, {literal(self.full_name)}, {literal(self.direction)}, '40001');
+      end if;
+    end if;"""
+
     def _trigger_function(self) -> str:
         body = self._carry()
         if self.guarded:
@@ -219,7 +267,7 @@ language plpgsql security definer {self._settings()} as $co_{self.tag}$
 #variable_conflict use_column
 begin
   if tg_op = 'TRUNCATE' then
-    truncate {self.target};
+    {self._truncate()}
   elsif current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
 {self._both(told=False)}
   else

@@ -1,12 +1,14 @@
 """What cannot be carried over to a new table, each with the reason and what to do about it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.keys import key_columns, walkable
+from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import publications
 from tasks.engines.postgresql.planning.shadow.places import Places
@@ -25,6 +27,8 @@ def of_table(conn: Connection, table: Table) -> None:
     """Refuse a table that has something which does not arrive. Raises PreflightError."""
     reasons = [*_of_the_kind(table), *_of_its_parts(table), *_of_dependents(table), *_of_policies(conn, table)]
     reasons += [*_of_functions(conn, table), *_of_rights(conn, table)]
+    if partitions.partitioned(table):
+        reasons += [*partitions.of_table(conn, table), *partitions.of_versions(conn, table)]
     if reasons:
         reason, hint = reasons[0]
         raise PreflightError(reason, where=table.full_name, hint=hint)
@@ -34,9 +38,9 @@ Reason = tuple[str, str]
 
 
 def _of_the_kind(table: Table) -> Iterator[Reason]:
-    if table.kind != "table" or table.persistence == "temporary":
-        yield f"{table.full_name} is a {table.persistence} {table.kind}", "Only plain tables can be made anew."
-    if table.parents or table.children or table.partition_bound:
+    if table.kind not in ("table", "partitioned table") or table.persistence == "temporary":
+        yield f"{table.full_name} is a {table.persistence} {table.kind}", "Only tables can be made anew."
+    if table.parents or table.partition_bound or (table.children and not partitions.partitioned(table)):
         yield (
             f"{table.full_name} inherits from, or is inherited by, other tables",
             "Detach it first, or make the whole anew by hand.",
@@ -157,7 +161,10 @@ def of_publications(change: Change, new: Table, places: Places) -> None:
     for name, (words, sent) in publications(conn, change.table, places).items():
         try:
             with conn.transaction(force_rollback=True):
-                conn.execute(f"create publication {trial} for table {change.twin}{words} with (publish = '{sent}')")
+                conn.execute(
+                    f"create publication {trial} for table {change.twin}{words} with (publish = '{sent}',"
+                    " publish_via_partition_root = true)"
+                )
                 # Whether the key of a row is sent is asked only when somebody writes.
                 conn.execute(f"update {change.twin} set {column} = {column} where false")
                 conn.execute(f"delete from {change.twin} where false")
@@ -194,8 +201,16 @@ def refuse_differences(wanted: Table, found: Table) -> None:
 
 
 def _in_any_order(table: Table) -> Table:
-    """Forget the order of what follows the order of the columns."""
-    indexes = tuple(i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes)
+    """Forget the order of what follows the order of the columns, and how an index of partitions is printed."""
+    indexes = tuple(
+        i.model_copy(
+            update={
+                "referenced": tuple(sorted(i.referenced)),
+                "definition": i.definition.replace(" ON ONLY ", " ON ", 1),
+            }
+        )
+        for i in table.indexes
+    )
     checks = tuple(
         c.model_copy(update={"columns": tuple(sorted(c.columns))}) if c.kind == "check" else c
         for c in table.constraints
@@ -203,18 +218,53 @@ def _in_any_order(table: Table) -> Table:
     return table.model_copy(update={"indexes": indexes, "constraints": checks})
 
 
-def choose_key(table: Table, new: Table, wanted: tuple[str, ...] | None) -> tuple[Index, Index]:
-    """Return the unique key by which rows of both tables know each other: its index on the old and on the new one."""
+@dataclass(frozen=True, kw_only=True)
+class RowKey:
+    """The columns by which rows of two tables know each other, and the unique index of each that stands for them.
+
+    All of them are in one of the two keys, and the other has some of them: a partitioned table may have to be told
+    by more columns. They come in the order of each table's own index, along which it can be walked.
+    """
+
+    index: Index
+    columns: tuple[str, ...]
+    unique: tuple[str, ...]
+    """Those of them that the index has."""
+    new_index: Index
+    new_columns: tuple[str, ...]
+    new_unique: tuple[str, ...]
+
+
+def choose_key(table: Table, new: Table, wanted: tuple[str, ...] | None) -> RowKey:
+    """Return the unique key by which rows of both tables know each other. Raises PreflightError."""
     mine = {key_columns(table, i): i for i in reversed(_keys(table))}
     theirs = {key_columns(new, i): i for i in reversed(_keys(new))}
-    for columns in (wanted,) if wanted is not None else tuple(sorted(mine, key=lambda c: not mine[c].primary)):
-        if columns in mine and columns in theirs:
-            return mine[columns], theirs[columns]
+    first = (wanted,) if wanted is not None else tuple(sorted(mine, key=lambda c: not mine[c].primary))
+    pairs = [(columns, columns) for columns in first if columns in theirs]
+    pairs += [(a, b) for a in mine for b in theirs if {*a} <= {*b} or {*b} <= {*a}]
+    for own, other in pairs:
+        columns, others = (*own, *(c for c in other if c not in own)), (*other, *(c for c in own if c not in other))
+        if own not in mine or other not in theirs or (wanted is not None and {*wanted} != {*columns}):
+            continue
+        if all(_filled(one, column) for one in (table, new) for column in columns):
+            return RowKey(
+                index=mine[own],
+                columns=columns,
+                unique=own,
+                new_index=theirs[other],
+                new_columns=others,
+                new_unique=other,
+            )
     raise PreflightError(
         f"no unique key of {table.full_name} without NULLs, conditions and deferral is one of the new table, too",
         where=table.full_name,
         hint="Build a unique index concurrently on columns that are NOT NULL and stay, then run again.",
     )
+
+
+def _filled(table: Table, name: str) -> bool:
+    column = table.column(name)
+    return column is not None and not column.nullable
 
 
 def _keys(table: Table) -> list[Index]:
@@ -242,6 +292,7 @@ def findings(change: Change, differences: tuple[str, ...], size: TableEstimate |
             where=where,
             hint="Let every application leave the column out before the swap: until then it is written as before.",
         )
+    yield from _of_partitions(change)
     for sequence in change.table.sequences:
         if sequence.identity:
             yield Finding(
@@ -260,3 +311,35 @@ def findings(change: Change, differences: tuple[str, ...], size: TableEstimate |
                 where=where,
                 hint="Change the tables of the subscribers first.",
             )
+
+
+def _of_partitions(change: Change) -> Iterator[Finding]:
+    table, wanted = change.table, change.partition_by
+    if wanted is not None:
+        yield Finding(
+            rule="SHD-07",
+            severity="note",
+            message=f"from the swap on, who updates {', '.join(wanted.columns)} may move a row to another partition:"
+            " triggers see it deleted and inserted, and others who write it then may get a serialization failure",
+            where=table.full_name,
+            hint="Let applications try such a transaction again.",
+        )
+        for index in table.indexes:
+            if index.unique and not {*wanted.columns} <= {*index.columns}:
+                yield Finding(
+                    rule="SHD-08",
+                    severity="warning",
+                    message=f"({', '.join(index.columns)}) is not unique from the swap on: a second row is"
+                    " taken, and `on conflict` that names it fails",
+                    where=table.full_name,
+                    hint="Let applications name all columns of the new key after `on conflict`.",
+                )
+    if partitions.partitioned(table):
+        yield Finding(
+            rule="SHD-06",
+            severity="warning",
+            message=f"the {len(table.children)} partitions are gone from the swap on: who names them fails, and"
+            " what was granted on them is not carried",
+            where=table.full_name,
+            hint="Let applications read and write the table itself first.",
+        )

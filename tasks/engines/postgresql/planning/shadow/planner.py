@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
-from tasks.engines.postgresql.planning.keys import key_columns, wanted_key
+from tasks.engines.postgresql.planning.keys import wanted_key
 from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import before_run, generated, obstacles
+from tasks.engines.postgresql.planning.shadow import before_run, generated, obstacles, partitions
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.division import divide, found_as, undivided
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
@@ -72,8 +73,9 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     places = Places(migration=spec.migration, schema=table.schema_name, name=table.name)
     unfinished(conn, table, spec.migration)
     obstacles.of_table(conn, table)
-    build_twin(conn, table, places.new)
-    obstacles.refuse_differences(table, twin_of(conn, table, places.new))
+    whole = undivided(table)
+    build_twin(conn, whole, places.new)
+    obstacles.refuse_differences(*found_as(whole, twin_of(conn, whole, places.new)))
     change = Change(table=table, twin=places.at(places.new), rehearsal=Rehearsal(conn, table, 0))
     for number, op in enumerate(spec.operations):
         change.apply(op, f"operations[{number}].{op.kind}")
@@ -86,15 +88,20 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     new = carried(around, changed.model_copy(update={"columns": after}))
     obstacles.of_change(change, new)
     obstacles.of_publications(change, new, places)
+    division = divide(change, new)
+    new = division.table
     if new != table:
-        build_twin(conn, new, places.old)
+        with change.rehearsal.blaming(division.where):
+            build_twin(conn, new, places.old, division.parts, division.options)
         found = twin_of(conn, new, places.old)
-        obstacles.refuse_differences(new, found)
+        obstacles.refuse_differences(*found_as(new, found))
+        if division.parts:
+            partitions.refuse_rights(conn, division.parts, places.old)
+            partitions.refuse_names_in_use(conn, table, places.old)
         # With columns in another order, what names several of them does so in another order, too.
-        new = carried(around, found)
-    key, new_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
-    columns = key_columns(table, key)
-    for column in columns:
+        new = carried(around, found).model_copy(update={"children": new.children})
+    row_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
+    for column in row_key.columns:
         if column in change.ups or column in change.downs or column in change.computed or column in change.written:
             raise SpecError(
                 f"{column} is part of the key by which rows are known, and gets other values",
@@ -108,8 +115,10 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         table=table,
         new=new,
         change=change,
-        key=columns,
-        new_key=new_key,
+        row_key=row_key,
+        parts=partitions.parts_of(conn, table),
+        new_parts=division.parts,
+        options=division.options,
         search_path=search_path,
         forth=forth(change, new, places),
         back=back(change, places),

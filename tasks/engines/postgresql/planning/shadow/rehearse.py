@@ -1,11 +1,13 @@
 """Empty twins of a table, made by the statements of the plan, and read back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.planning.attached.belongings import TYPE_MAXIMUM
 from tasks.engines.postgresql.planning.shadow import build
+from tasks.engines.postgresql.planning.shadow.partitions import Partition
 from tasks.engines.postgresql.planning.shadow.places import moved
 from tasks.model.catalogue import Catalogue, OwnedSequence, Table
 from tasks.model.names import quote
@@ -24,10 +26,12 @@ _LATER: dict[str, Any] = {
 """What a twin cannot have before the swap."""
 
 
-def build_twin(conn: Connection, table: Table, schema: str) -> None:
+def build_twin(
+    conn: Connection, table: Table, schema: str, parts: Sequence[Partition] = (), options: Sequence[str] = ()
+) -> None:
     """Make an empty twin of a table in a schema, with all that it has before the swap. Inside of a transaction."""
     conn.execute(f"create schema {quote(schema)} authorization {quote(table.owner)}".encode())
-    for statement in build.create_table(table, schema):
+    for statement in build.create_table(table, schema, parts, options):
         conn.execute(statement.encode())
     for index in table.indexes:
         conn.execute(build.create_index(conn, table, index, schema).encode())
