@@ -93,14 +93,19 @@ def _counting(aggregate: Any) -> Any:
 
 
 def _whole_numbers(expression: Any) -> Any:
-    """Compare with a whole number where Great Expectations has made a double of one."""
+    """Compare with a whole number where Great Expectations has made a double of one.
+
+    Only a bound that stands alone on its side: within arithmetic, two whole numbers would divide without a rest.
+    """
     import sqlalchemy as sa  # noqa: PLC0415
+    from sqlalchemy.sql.operators import eq, ge, gt, le, lt, ne  # noqa: PLC0415
     from sqlalchemy.sql.visitors import replacement_traverse  # noqa: PLC0415
 
     def whole(element: Any, **_: Any) -> Any:
-        value = getattr(element, "value", None)
-        if not isinstance(element, sa.BindParameter) or type(value) is not float or not value.is_integer():
+        compares = isinstance(element, sa.BinaryExpression) and element.operator in (eq, ge, gt, le, lt, ne)
+        value = getattr(element.right, "value", None) if compares else None
+        if type(value) is not float or not value.is_integer() or abs(value) >= _EXACT:
             return None
-        return sa.literal(int(value), sa.BigInteger()) if abs(value) < _EXACT else None
+        return sa.BinaryExpression(element.left, sa.literal(int(value), sa.BigInteger()), element.operator)
 
     return replacement_traverse(expression, {}, whole)

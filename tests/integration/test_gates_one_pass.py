@@ -60,6 +60,14 @@ def faulty() -> "ExpectationSuite":
     )
 
 
+def far_off() -> "ExpectationSuite":
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    far = gxe.ExpectColumnValueZScoresToBeLessThan(column="id", threshold=1.2, double_sided=True)
+    return gx.ExpectationSuite("far off", expectations=[far])
+
+
 @pytest.fixture
 def values(database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(database, autocommit=True) as conn:
@@ -99,6 +107,14 @@ def test_bounds_that_are_whole_numbers_are_compared_exactly(database: str, value
     # From 2^53 on a double stands for several: what the author wrote is not known any more, and neither is a violation.
     assert len(failed) == 1
     assert set(failed.values()) == {"1 of 100 values are unexpected"}
+
+
+def test_whole_numbers_within_arithmetic_stay_doubles(database: str, values: psycopg.Connection[Any]) -> None:
+    """Mean 0 and deviation 2: of whole numbers, 3 / 2 would be 1, and nothing far off."""
+    values.execute("truncate v")
+    values.execute("insert into v (id) values (3), (-3), (1), (-1), (0), (0)")
+    (found,) = evaluated(database, "far_off").values()
+    assert (found.passed, found.message) == (False, "2 of 6 values are unexpected")
 
 
 def test_no_rows_and_nulls_are_no_violations(database: str, values: psycopg.Connection[Any]) -> None:
