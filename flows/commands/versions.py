@@ -41,6 +41,8 @@ def versions(profile: str, database: str, *, latest: str | None, as_json: bool, 
             out().print("no versions yet: changeover baseline NAME makes the first")
         for one in api:
             out().print(f"API version {one.name} of {one.migration}, for {', '.join(one.roles) or 'nobody else'}")
+            for function in one.functions:
+                out().print(f"  with {function}")
 
 
 def _table(found: tuple[ledger.Version, ...]) -> Table:

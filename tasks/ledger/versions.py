@@ -59,6 +59,8 @@ class ApiVersion(Record):
     migration: str
     roles: tuple[str, ...]
     """Who was granted it."""
+    functions: tuple[str, ...] = ()
+    """What may be asked of it, with the parameters."""
 
 
 def api_versions(conn: Connection, mark: str) -> tuple[ApiVersion, ...]:
@@ -68,6 +70,10 @@ def api_versions(conn: Connection, mark: str) -> tuple[ApiVersion, ...]:
         """
         select n.nspname || '.' || c.relname as name,
                substr(pg_catalog.obj_description(c.oid, 'pg_class'), length(%(mark)s) + 3) as migration,
+               array(select f.nspname || '.' || p.proname || '(' || pg_catalog.pg_get_function_arguments(p.oid) || ')'
+                     from pg_catalog.pg_proc p join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+                     where p.prorettype = c.reltype
+                       and starts_with(pg_catalog.obj_description(p.oid, 'pg_proc'), %(mark)s) order by 1) as functions,
                array(select distinct r.rolname::text from pg_catalog.aclexplode(c.relacl) a
                      join pg_catalog.pg_roles r on r.oid = a.grantee where a.grantee <> c.relowner order by 1) as roles
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace

@@ -20,6 +20,9 @@ grant select, insert, update, delete on users to api_shop;
 """
 
 
+ASK = """select * from "user ""Api\"\"\"(%s, 'Dee') order by id"""
+
+
 def create(**body: Any) -> dict[str, Any]:
     columns = {"id": "id", "name": '"full Name"', "mail": "lower(mail)"}
     given = {
@@ -28,6 +31,12 @@ def create(**body: Any) -> dict[str, Any]:
         "columns": columns,
         "predicate": "not closed",
         "roles": ["api_shop"],
+        "functions": {
+            'user "Api"': {
+                "parameters": {"wanted": "int", "or Not": "text"},
+                "predicate": 'id = wanted or name = "or Not"',
+            }
+        },
     }
     return {"create_api_version": given | body}
 
@@ -48,7 +57,11 @@ def test_from_the_first_to_the_last(conn: Connection, url: str) -> None:
     """A service reads and writes through it, and sees nothing of a rename below it."""
     conn.execute(SCHEMA.encode())
     before = tables.catalogue(conn)
-    carried_out(url, "made", create(writable=True)).roll_back()
+    made = carried_out(url, "made", create(writable=True))
+    conn.execute("""create view built as select * from "user ""Api\"\"\"(1, 'x')""")
+    assert made.before_rollback() == ["rule _RETURN on view built"]
+    conn.execute("drop view built")
+    made.roll_back()
     assert tables.catalogue(conn) == before
     carried_out(url, "made", create(writable=True)).contract()
 
@@ -58,22 +71,33 @@ def test_from_the_first_to_the_last(conn: Connection, url: str) -> None:
     with conn.transaction():
         conn.execute("set local role api_shop")
         assert seen() == [(1, "Ann Lee", "a@x")]
+        assert conn.execute(ASK, (1,)).fetchall() == [(1, "Ann Lee", "a@x")]
+        assert conn.execute(ASK, (2,)).fetchall() == []
         conn.execute("insert into users_api_v1 (id, name) values (3, 'Cy')")
         conn.execute("update users_api_v1 set name = 'Dee' where id = 1")
     carried_out(url, "renamed", {"rename_column": {"table": "users", "from": "full Name", "to": "name"}}).contract()
     assert seen() == [(1, "Dee", "a@x"), (3, "Cy", None)]
-    with pytest.raises(ChangeoverError, match=r"the view public\.users_api_v1 reads mail"):
+    assert conn.execute(ASK, (3,)).fetchall() == [(1, "Dee", "a@x"), (3, "Cy", None)]
+    conn.execute("set role pg_monitor")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="for function"):
+        conn.execute(ASK, (3,))
+    conn.execute("reset role")
+    with pytest.raises(ChangeoverError, match=r"the function public\.user .* reads mail"):
         Migration(url, [{"drop_column": {"table": "users", "column": "mail"}}], name="breaks").begin()
     (listed,) = api_versions(conn, MARK)
     assert (listed.name, listed.migration, listed.roles) == ("public.users_api_v1", "made", ("api_shop",))
+    assert listed.functions == ('public.user "Api"(wanted integer, "or Not" text)',)
     over = carried_out(url, "over", {"drop_api_version": {"name": "users_api_v1"}})
     assert len(seen()) == 2
     conn.execute("create view built as select id from users_api_v1")
     assert over.failures("after_swap") == ["nothing else depends on public.users_api_v1: 1"]
-    conn.execute("drop view built")
+    conn.execute("drop view built; create function theirs(users_api_v1) returns int language sql return 1")
+    assert over.failures("after_swap") == ["nothing else depends on public.users_api_v1: 1"]
+    conn.execute("drop function theirs")
     over.contract()
     with pytest.raises(psycopg.errors.UndefinedTable):
         seen()
+    assert conn.execute("select count(*) from pg_proc where proname = 'user \"Api\"'").fetchone() == (0,)
     assert tables.leftovers(conn) == []
 
 
@@ -82,8 +106,20 @@ REFUSED = {
     "no such role": (create(roles=["nobody_at_all"]), "there is no role nobody_at_all"),
     "a stranger": (create(roles=["pg_monitor"]), r"pg_monitor may not read public\.users"),
     "not to be written": (
-        create(columns={"n": "generate_series(1, id)"}, predicate=None, writable=True),
+        create(columns={"n": "generate_series(1, id)"}, predicate=None, writable=True, functions={}),
         "could not write",
+    ),
+    "a predicate": (
+        create(functions={"f": {"parameters": {"x": "int"}, "predicate": "mail = x"}}),
+        "operator does not exist",
+    ),
+    "a predicate of two": (
+        create(functions={"f": {"parameters": {"x": "int"}, "predicate": "true); delete from users; select (true"}}),
+        "syntax error|one expression|SPEC",
+    ),
+    "a function that is there": (
+        create(functions={"taken": {"parameters": {"x": "int"}, "predicate": "id = x"}}),
+        "already exists with same argument types",
     ),
     "a name that is there": (create(name="users_pkey"), r"public\.users_pkey exists already"),
     "not ours": ({"drop_api_version": {"name": "users"}}, r"public\.users is no API version"),
@@ -93,6 +129,7 @@ REFUSED = {
 def test_refused_before_anything_changes(conn: Connection, url: str) -> None:
     """With what stands in the way."""
     conn.execute(SCHEMA.encode())
+    conn.execute("create function taken(int) returns int language sql return 1")
     for asked, what in REFUSED.values():
         with pytest.raises(ChangeoverError, match=what):
             Migration(url, [asked]).begin()

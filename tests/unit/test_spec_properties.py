@@ -179,6 +179,7 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
         "create_api_version": mapping(
             {"table": just, "name": st.just(f"api_{len(names[1])}"), "columns": mapping({"c": EXPRESSIONS})},
             predicate=EXPRESSIONS,
+            functions=st.just({"f": {"parameters": {"k": "int"}, "predicate": "c = k"}}),
             roles=st.just(["r"]),
         ),
         "drop_api_version": mapping({"name": st.just(names[1])}),

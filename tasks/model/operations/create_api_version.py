@@ -6,8 +6,17 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StrictBool
 
 from tasks.model.names import Identifier, TableName
-from tasks.model.operations.base import Contradiction, NewName, Operation, relation
-from tasks.model.operations.text import Expression
+from tasks.model.operations.base import Contradiction, NewName, Operation, Part, relation
+from tasks.model.operations.text import ColumnType, Expression
+
+
+class ApiFunction(Part):
+    """A question to an API version: rows of the view, found by some values."""
+
+    parameters: Annotated[Mapping[Identifier, ColumnType], Field(min_length=1)]
+    """Their names and types, in the order in which they are given."""
+    predicate: Expression
+    """Which rows of the view it gives: over the columns that the view shows, and the parameters."""
 
 
 class CreateApiVersion(Operation):
@@ -25,6 +34,8 @@ class CreateApiVersion(Operation):
     """What the view shows, by name: a column, or an expression over the columns of the row."""
     predicate: Expression | None = None
     """Which rows it shows."""
+    functions: Mapping[Identifier, ApiFunction] = Field(default_factory=dict)
+    """What may be asked by name, in the schema of the view."""
     roles: tuple[Identifier, ...] = ()
     """Who may use it."""
     writable: StrictBool = False
@@ -47,7 +58,18 @@ class CreateApiVersion(Operation):
         for position, role in enumerate(self.roles):
             if role in self.roles[:position]:
                 yield Contradiction(at=("roles", position), reason=f"{role!r} is there twice", hint="Remove one.")
+        for name, function in self.functions.items():
+            for parameter in function.parameters:
+                if parameter in self.columns:
+                    yield Contradiction(
+                        at=("functions", name, "parameters", parameter),
+                        reason=f"{parameter!r} is a column of the view, and in the predicate it would be meant",
+                        hint="Choose another name for the parameter.",
+                    )
 
     def new_names(self) -> Iterator[NewName]:
-        """Name the view."""
+        """Name the view and its functions."""
         yield relation(self.name, self.name.rpartition(".")[2], ("name",))
+        schema = self.name.rpartition(".")[0]
+        for name in self.functions:
+            yield NewName(space=f"the functions of {schema or 'the schema'}", name=name, at=("functions", name))
