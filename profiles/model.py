@@ -68,6 +68,9 @@ class Limits(Record):
     """Tries of a transaction that fails for a passing reason."""
     snapshot_age: Seconds = 300.0
     """How long an index build waits for older snapshots before it says who holds them and gives up."""
+    room: Annotated[int, Field(gt=0)] | None = None
+    """On PostgreSQL, the most bytes that a shadow table may take, with its indexes; None: not looked at. A server
+    does not tell how much is free on its disks: whoever knows writes it here."""
 
 
 class Throttle(Record):

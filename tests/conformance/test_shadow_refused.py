@@ -1,11 +1,13 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """What a shadow table cannot carry over is refused at planning, with what to do instead."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_cycle_attached import alter, drop, table
@@ -47,3 +49,31 @@ def test_a_publication_keeps_what_it_says(conn: Connection, url: str) -> None:
     migration.before_swap()
     migration.swap()
     migration.roll_back()
+
+
+def test_too_little_room_is_refused_before_the_shadow_is_made_and_not_after(conn: Connection, url: str) -> None:
+    """As much as the table and its indexes have now, and one index more; the plan shows it."""
+    conn.execute(table(more="insert into t (id) select generate_series(1000, 3000)").encode())
+    migration = Migration(url, [{"rebuild_table": {"table": "t"}}], strategy="shadow_table")
+    plan = migration.engine.plan(migration.spec)
+    assert [one.message for one in plan.findings if one.rule == "SHD-02"]
+    row = conn.execute("select pg_total_relation_size('t'), pg_relation_size('t_pkey')").fetchone()
+    assert row is not None
+    for spare, wanted in ((0, []), (-1, ["SHD-10"])):
+        limits = migration.engine.limits.model_copy(update={"room": sum(row) + spare})
+        found = replace(migration.engine, limits=limits).preflight(plan)
+        assert [one.rule for one in found if one.severity == "error"] == wanted
+    migration.begin()
+    migration.run(Phase.EXPAND)
+    assert replace(migration.engine, limits=limits).preflight(plan) == ()
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [(drop("a"), True), (alter("id", type="bigint"), False), ({"rebuild_table": {"table": "t"}}, False)],
+)
+def test_what_needs_no_copy_is_told(operation: dict[str, Any], told: bool, conn: Connection, url: str) -> None:
+    conn.execute(table().encode())
+    migration = Migration(url, [operation], strategy="shadow_table")
+    found = migration.engine.plan(migration.spec).findings
+    assert ("SHD-09" in {one.rule for one in found}) == told

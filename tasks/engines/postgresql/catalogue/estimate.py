@@ -45,6 +45,28 @@ class Extent:
         return round(self.rows / self.pages_then * self.pages) if self.analysed else 0
 
 
+def room(conn: psycopg.Connection[Any], relation: str) -> int:
+    """Return the bytes of a table, quoted and qualified, with partitions, TOAST, indexes and dead space.
+
+    One more of its largest index is added: what an index build sorts lies on the disk, too. Not the WAL.
+    """
+    row = conn.execute(
+        """
+        with parts as (
+          select to_regclass(%(table)s)::oid as oid union select inhrelid from pg_catalog.pg_inherits
+          where inhparent = to_regclass(%(table)s)
+        )
+        select coalesce(sum(pg_catalog.pg_total_relation_size(p.oid)), 0)::bigint + coalesce(max(
+          (select max(pg_catalog.pg_relation_size(i.indexrelid)) from pg_catalog.pg_index i
+           where i.indrelid = p.oid)), 0)
+        from parts p
+        """,
+        {"table": relation},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def estimates(conn: psycopg.Connection[Any], tables: Sequence[Table]) -> tuple[TableEstimate, ...]:
     """Return rows and bytes (TOAST included, indexes not) of each table, in the order given.
 

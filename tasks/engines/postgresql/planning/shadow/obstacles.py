@@ -18,7 +18,7 @@ from tasks.model.catalogue import Index, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, TableEstimate
+from tasks.model.plan import Finding
 
 _CARRIED = ("view", "rule", "function", "statistics", "publication", "generated column")
 
@@ -272,18 +272,19 @@ def _keys(table: Table) -> list[Index]:
     return sorted(found, key=lambda i: (not i.primary, len(i.columns), i.name))
 
 
-def findings(change: Change, differences: tuple[str, ...], size: TableEstimate | None) -> Iterator[Finding]:
+def findings(change: Change, differences: tuple[str, ...], size: int) -> Iterator[Finding]:
     """Say what changes, how much room it takes, and when there is a cheaper way."""
     where = change.table.full_name
     for one in differences:
         yield Finding(rule="SHD-01", severity="note", message=f"changes: {one}", where=where)
-    if size is not None:
-        yield Finding(
-            rule="SHD-02",
-            severity="note",
-            message=f"until contract it takes the room of a second table, about {size.bytes / 1e6:,.0f} MB",
-            where=where,
-        )
+    yield Finding(
+        rule="SHD-02",
+        severity="note",
+        message=f"until contract it takes the room of a second table and its indexes, at most about"
+        f" {size / 1e6:,.0f} MB; about as much WAL is written",
+        where=where,
+        hint="PostgreSQL does not tell how much is free: limits.room of the profile refuses what is too much.",
+    )
     for column in change.computed:
         yield Finding(
             rule="SHD-05",

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.catalogue.estimate import room
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.keys import wanted_key
 from tasks.engines.postgresql.planning.linting import linted
+from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow import before_run, generated, obstacles, partitions
@@ -18,8 +20,9 @@ from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
 from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
-from tasks.model.errors import SpecError
-from tasks.model.plan import DumpTarget, Plan
+from tasks.model.errors import ChangeoverError, SpecError
+from tasks.model.operations import RebuildTable
+from tasks.model.plan import DumpTarget, Finding, Phase, Plan
 from tasks.model.spec import MigrationSpec
 
 
@@ -45,7 +48,8 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
-        *obstacles.findings(draft.change, differences, next(iter(sizes), None)),
+        *obstacles.findings(draft.change, differences, room(conn, draft.places.real)),
+        *_in_place(conn, spec, search_path, draft.table.full_name),
         *linted(found, catalogue.version),
     )
     level, reasons = risk(spec, found, sizes, findings)
@@ -66,6 +70,24 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         risk_reasons=reasons,
         findings=findings,
     )
+
+
+def _in_place(conn: Connection, spec: MigrationSpec, search_path: str, name: str) -> Iterator[Finding]:
+    """Say when the other strategy would do the same without touching a row: its own plan tells."""
+    if any(isinstance(op, RebuildTable) for op in spec.operations):
+        return
+    try:
+        other = plan(conn, spec.model_copy(update={"strategy": "expand_contract"}), search_path)
+    except ChangeoverError:
+        return
+    if not any(step.phase is Phase.BACKFILL for step in other.steps):
+        yield Finding(
+            rule="SHD-09",
+            severity="warning",
+            message=f"no row of {name} has to be copied for this: expand_contract changes the table in place",
+            where=name,
+            hint="Write `strategy: expand_contract`, or add rebuild_table where dead space shall go, too.",
+        )
 
 
 def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_path: str) -> Draft:
