@@ -77,3 +77,11 @@ def test_what_needs_no_copy_is_told(operation: dict[str, Any], told: bool, conn:
     migration = Migration(url, [operation], strategy="shadow_table")
     found = migration.engine.plan(migration.spec).findings
     assert ("SHD-09" in {one.rule for one in found}) == told
+
+
+@pytest.mark.parametrize(("column", "what"), [("k", "k may be NULL"), ("n", "no index begins with n")])
+def test_an_order_that_cannot_be_walked_is_refused(column: str, what: str, conn: Connection, url: str) -> None:
+    conn.execute(table(more="update t set n = id; alter table t alter n set not null").encode())
+    operation = {"rebuild_table": {"table": "t", "order_by": [column]}}
+    with pytest.raises(ChangeoverError, match=what):
+        Migration(url, [operation], strategy="shadow_table").begin()

@@ -28,6 +28,8 @@ class RebuildTable(Operation):
     """All columns of the new table, in the order that they shall have."""
     primary_key: Names | None = None
     """The columns of another primary key. It keeps the name of the old one."""
+    order_by: Names | None = None
+    """Store the rows in the order of these columns: NOT NULL, and the first of an index. On PostgreSQL alone."""
     partition_by: PartitionBy | None = None
     """Divide the rows into partitions. On PostgreSQL alone."""
     unpartition: StrictBool = False
@@ -58,7 +60,7 @@ class RebuildTable(Operation):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a column that is listed twice, a definition beside other wishes, partitions that both come and go."""
-        for field in ("columns", "primary_key", "options", "partition_by") if self.definition else ():
+        for field in ("columns", "primary_key", "options", "order_by", "partition_by") if self.definition else ():
             if getattr(self, field) is not None:
                 yield Contradiction(at=(field,), reason="the definition says that already", hint=f"Remove {field}.")
         for field in () if self.definition or self.options else ("renamed", "dropped", "up", "down"):
@@ -66,7 +68,7 @@ class RebuildTable(Operation):
                 yield Contradiction(
                     at=(field,), reason="it belongs to options or a definition", hint=f"Remove {field}, or add one."
                 )
-        for field in ("columns", "primary_key", "dropped"):
+        for field in ("columns", "primary_key", "order_by", "dropped"):
             listed = getattr(self, field) or ()
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:

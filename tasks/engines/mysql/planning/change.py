@@ -86,6 +86,11 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
             _create_index(change, operation)
         case DropIndex():
             change.clauses.append(f"drop index {quote(operation.name)}")
+        case RebuildTable(order_by=(_, *_)):
+            raise SpecError(
+                "MariaDB stores rows in the order of the primary key",
+                hint="Remove order_by, or write `options: drop primary key, add primary key (...)`.",
+            )
         case RebuildTable() if operation.partition_by is not None or operation.unpartition:
             raise SpecError(
                 "partition_by and unpartition are those of PostgreSQL",

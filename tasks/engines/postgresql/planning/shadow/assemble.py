@@ -197,8 +197,16 @@ def _copy(draft: Draft) -> Step:
         key=f"backfill/{draft.table.full_name}/rows",
         phase=Phase.BACKFILL,
         title=f"copy the rows of {draft.table.full_name} into the shadow",
-        action=_action(draft),
+        action=_in_order(draft),
     )
+
+
+def _in_order(draft: Draft) -> Copy:
+    """Walk along other columns: whoever changes them writes to the shadow, too, so no row is missed."""
+    action, first = _action(draft), draft.change.order_by
+    columns = (*first, *(column for column in draft.key if column not in first))
+    types = {column.name: column.type for column in draft.table.columns}
+    return action.model_copy(update={"key": columns, "key_types": tuple(types[column] for column in columns)})
 
 
 def _later(draft: Draft) -> list[Index]:

@@ -48,6 +48,8 @@ class Change:
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
     order_where: str = ""
+    order_by: tuple[str, ...] = ()
+    """Columns of the old table, in whose order its rows are copied."""
     partition_by: PartitionBy | None = None
     unpartition: bool = False
 
@@ -206,6 +208,30 @@ class Change:
         if op.primary_key is not None:
             self.primary_key = (op.primary_key, f"{where}.primary_key")
         self.partition_by, self.unpartition = op.partition_by, op.unpartition
+        self.order_by = op.order_by or ()
+        if self.order_by:
+            self._require_order(f"{where}.order_by")
+
+    def _require_order(self, where: str) -> None:
+        """Without an index every batch would sort the table; among NULLs nobody finds the next row."""
+        for name in self.order_by:
+            if column_of(self.table, name, where).nullable:
+                raise SpecError(f"{name} may be NULL", where=where, hint="Order by columns that are NOT NULL.")
+        count = len(self.order_by)
+        if not any(
+            index.columns[:count] == self.order_by
+            and index.valid
+            and not index.partial
+            and not index.expressions
+            and " USING btree " in index.definition
+            and " DESC" not in index.definition
+            for index in self.table.indexes
+        ):
+            raise SpecError(
+                f"no index begins with {', '.join(self.order_by)}",
+                where=where,
+                hint="Build one concurrently before the migration, with those columns first and in that order.",
+            )
 
     def finish(self) -> None:
         """Look what generated columns read, and exchange the primary key, when all columns are there."""
