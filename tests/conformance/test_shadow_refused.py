@@ -20,6 +20,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "publication of the key": (FILLED + "create publication p for table t (id, n)", REKEY, "the publication p cannot send", "out of the publication"),
     "statistics of a dropped column": ("create statistics st on k, n from t", drop("n"), "the statistics public.st reads n", "Drop the statistics"),
     "dropped and nobody fills it": (FILLED, drop("n"), "n is NOT NULL without a default", "Give `down`"),
+    "index whose name is in use": ("create table low (x int)", {"create_index": {"table": "t", "name": "low", "columns": ["k"]}}, "the name low is in use", "another name"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip
 

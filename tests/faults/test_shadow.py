@@ -28,7 +28,8 @@ CHANGES: dict[str, list[dict[str, object]]] = {
     "divided": [{"rebuild_table": {"table": "orders", "partition_by": PARTS}}],
 }
 KILLS = (
-    [(change, phase) for change in CHANGES for phase in PHASES]
+    # Of a partitioned shadow all indexes are there from the beginning.
+    [(change, phase) for change in CHANGES for phase in PHASES if (change, phase) != ("divided", "index")]
     if EVERY_LEG
     else [("widened", "backfill"), ("divided", "swap")]
 )

@@ -15,7 +15,8 @@ def draft_create_index(op: CreateIndex, draft: TableDraft, where: str) -> None:
     draft.late_indexes.append((op, where))
 
 
-def _definition(op: CreateIndex) -> str:
+def definition(op: CreateIndex) -> str:
+    """Return the statement that makes it; `{table}` stands for the table."""
     unique = "unique " if op.unique else ""
     columns = ", ".join(_field(field) for field in op.columns)
     included = f" include ({', '.join(map(quote, op.include))})" if op.include else ""
@@ -43,7 +44,7 @@ def _field(field: IndexField) -> str:
 
 def resolve_index(draft: TableDraft, op: CreateIndex, where: str) -> None:
     """Plan the build: after the backfill, and after approval if it can reject what applications write."""
-    draft.rehearsal.try_on_new(_definition(op), where)
+    draft.rehearsal.try_on_new(definition(op), where)
     names = draft.lasting
     create = draft.rehearsal.index_definition(op.name, op.name, names)
     if create is None:

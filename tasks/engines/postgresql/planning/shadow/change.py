@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from tasks.engines.postgresql.planning.checks.require import column_of, fillable
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.operations.create_index import definition
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.shadow.build import draws
 from tasks.model.catalogue import Column, Dependent, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.operations import AddColumn, AlterColumn, DropColumn, Operation, RebuildTable
+from tasks.model.operations import AddColumn, AlterColumn, CreateIndex, DropColumn, Operation, RebuildTable
 from tasks.model.operations.partition_by import PartitionBy
 
 _WIDER = {
@@ -45,6 +46,8 @@ class Change:
     """Columns that are generated from now on: the expression as the server prints it, and where the spec says so."""
     written: dict[str, str] = field(default_factory=dict)
     """Columns that were generated, and that applications write from now on: where the spec says so."""
+    indexes: list[tuple[CreateIndex, str]] = field(default_factory=list)
+    """Those that are new, and where the spec says so."""
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
     order_where: str = ""
@@ -64,6 +67,8 @@ class Change:
                 self._drop(op, where)
             case RebuildTable():
                 self._rebuild(op, where)
+            case CreateIndex():
+                self._index(op, where)
             case _:
                 raise SpecError(
                     f"{op.kind} does not need a shadow table",
@@ -212,6 +217,15 @@ class Change:
         if self.order_by:
             self._require_order(f"{where}.order_by")
 
+    def _index(self, op: CreateIndex, where: str) -> None:
+        if op.unique and (op.predicate is not None or any(one.expression is not None for one in op.columns)):
+            raise SpecError(
+                "which rows a unique index of expressions, or of some rows, refuses is not asked here before the run",
+                where=where,
+                hint="Put it into a spec of its own with `strategy: expand_contract`.",
+            )
+        self.indexes.append((op, where))
+
     def _require_order(self, where: str) -> None:
         """Without an index every batch would sort the table; among NULLs nobody finds the next row."""
         for name in self.order_by:
@@ -234,7 +248,7 @@ class Change:
             )
 
     def finish(self) -> None:
-        """Look what generated columns read, and exchange the primary key, when all columns are there."""
+        """Look what generated columns read, make indexes, and exchange the primary key, when all columns are there."""
         moving = {*self.dropped, *self.altered, *self.ups, *self.computed, *self.written}
         for column, (expression, where) in self.computed.items():
             read = {*self.rehearsal.reads(self.rehearsal.old, expression, where).columns} & moving
@@ -244,6 +258,9 @@ class Change:
                     where=where,
                     hint="Put the two into migrations of their own, one after the other.",
                 )
+        for op, where in self.indexes:
+            with self.rehearsal.blaming(where, "Correct the index: it is made on the columns of the new table."):
+                self.rehearsal.conn.execute(definition(op).replace("{table}", self.twin, 1).encode())
         if self.primary_key is None:
             return
         columns, where = self.primary_key

@@ -120,7 +120,7 @@ def conditions(conn: Connection, parts: Sequence[Partition], schema: str) -> tup
 
 
 def refuse_names_in_use(conn: Connection, table: Table, schema: str) -> None:
-    """Refuse partitions whose names, or those of their indexes, others have in the schema of the table.
+    """Refuse new indexes, and partitions with theirs, whose names others have in the schema of the table.
 
     Raises PreflightError. What leaves the schema at the swap with the table stands in nobody's way.
     """
@@ -144,7 +144,7 @@ def refuse_names_in_use(conn: Connection, table: Table, schema: str) -> None:
         raise PreflightError(
             f"the name {rows[0][0]} is in use in the schema {table.schema_name}",
             where=table.full_name,
-            hint="Give the partition another name: its indexes and keys are called after it.",
+            hint="Give what is new another name: indexes and keys of a partition are called after it.",
         )
 
 

@@ -119,7 +119,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         obstacles.refuse_differences(*found_as(new, found))
         if division.parts:
             partitions.refuse_rights(conn, division.parts, places.old)
-            partitions.refuse_names_in_use(conn, table, places.old)
+        partitions.refuse_names_in_use(conn, table, places.old)
         # With columns in another order, what names several of them does so in another order, too.
         new = carried(around, found).model_copy(update={"children": new.children})
     row_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
