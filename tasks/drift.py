@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from tasks.engines.protocol import Engine
+from tasks.engines.protocol import Engine, Typing
 from tasks.engines.session import Session
 from tasks.ledger.snapshots import Payload, remembered
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue
-from tasks.model.catalogue_difference import compare
+from tasks.model.catalogue import Catalogue, TypeDefinition
+from tasks.model.catalogue_difference import compare, compare_types
 from tasks.model.plan import Plan
 
 SNAPSHOT = "after"
@@ -22,6 +22,8 @@ class Reference(Record):
     migration: str
     at: datetime
     catalogue: Catalogue
+    types: tuple[TypeDefinition, ...] | None
+    """None: nobody looked at them then."""
 
 
 class Drift(Record):
@@ -31,7 +33,7 @@ class Drift(Record):
     """Each schema, the migration that was completed last, and when."""
     changes: tuple[str, ...]
     under_way: tuple[str, ...]
-    """Tables of migrations that are not completed, which are between two shapes and are not looked at."""
+    """Tables and types of migrations that are not completed, which are between two shapes and are not looked at."""
 
 
 def left(engine: Engine, plan: Plan) -> Payload:
@@ -39,7 +41,12 @@ def left(engine: Engine, plan: Plan) -> Payload:
     schemas = {table.schema_name for table in plan.catalogue.tables}
     schemas |= {name.strip().strip('"') for name in plan.search_path.split(",")} if not schemas else set()
     found = engine.retrying()(_tables, engine, schemas)
-    return {"schemas": sorted(schemas), "catalogue": found.model_dump(mode="json")}
+    kinds = [one.model_dump(mode="json") for one in _types(engine, schemas)]
+    return {"schemas": sorted(schemas), "catalogue": found.model_dump(mode="json"), "types": kinds}
+
+
+def _types(engine: Engine, schemas: Iterable[str]) -> tuple[TypeDefinition, ...]:
+    return engine.types(sorted(schemas)) if isinstance(engine, Typing) else ()
 
 
 def references(conn: Session) -> tuple[Reference, ...]:
@@ -47,9 +54,14 @@ def references(conn: Session) -> tuple[Reference, ...]:
     newest: dict[str, Reference] = {}
     for one in remembered(conn, SNAPSHOT):
         whole = Catalogue.model_validate(one.payload["catalogue"])
+        types = one.payload.get("types")
         for schema in one.payload["schemas"]:
             newest[schema] = Reference(
-                schema_name=schema, migration=one.migration, at=one.at, catalogue=_of(whole, schema)
+                schema_name=schema,
+                migration=one.migration,
+                at=one.at,
+                catalogue=_of(whole, schema),
+                types=None if types is None else tuple(TypeDefinition.model_validate(t) for t in types),
             )
     return tuple(newest[schema] for schema in sorted(newest))
 
@@ -61,6 +73,9 @@ def drift(engine: Engine, known: Iterable[Reference], under_way: Iterable[str]) 
     changes: list[str] = []
     for one in known:
         changes += compare(_without(one.catalogue, skipped), _without(_of(now, one.schema_name), skipped))
+        if one.types is not None:
+            then = [t for t in one.types if not t.is_named(skipped)]
+            changes += compare_types(then, [t for t in _types(engine, [one.schema_name]) if not t.is_named(skipped)])
     return Drift(
         since=tuple((one.schema_name, one.migration, one.at) for one in known),
         changes=tuple(changes),

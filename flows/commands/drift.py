@@ -20,7 +20,8 @@ def drift(profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
         with engine.connect("drift") as conn:
             known = verb.references(conn)
             busy = [one.id for one in state.listing(conn) if one.state not in _AT_REST]
-            under_way = [name for migration in busy for name in state.load(conn, migration).plan.tables]
+            plans = [state.load(conn, migration).plan for migration in busy]
+            under_way = [name for plan in plans for name in (*plan.tables, *plan.own_types)]
         if not known:
             raise StateError(
                 "no migration of this database has been completed yet: there is nothing to compare with",

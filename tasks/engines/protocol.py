@@ -16,7 +16,7 @@ from tasks.engines.journal import Journal
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
-from tasks.model.catalogue import Catalogue
+from tasks.model.catalogue import Catalogue, TypeDefinition
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step, Transfer
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
@@ -29,6 +29,14 @@ class Probing(Protocol):
 
     def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:
         """Measure queries, by name; raises PreflightError for one that cannot be."""
+
+
+@runtime_checkable
+class Typing(Protocol):
+    """What an engine can do whose users make types."""
+
+    def types(self, schemas: Sequence[str]) -> tuple[TypeDefinition, ...]:
+        """Read the types that stand in schemas."""
 
 
 class Engine(Protocol):

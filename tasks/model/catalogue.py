@@ -4,6 +4,7 @@ The records hold names and definitions, never object ids, so that the same table
 the same table dropped and made again, has the same fingerprint.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 from tasks.model.base import Record
@@ -157,6 +158,27 @@ class Dependent(Record):
     """The statement that makes it, where there is one."""
     through: str = ""
     """The view that stands between it and the table; empty: it depends on the table itself."""
+
+
+class TypeDefinition(Record):
+    """A type that somebody made: an enum, a domain or a composite type."""
+
+    schema_name: str
+    name: str
+    kind: Literal["enum", "domain", "composite type"]
+    owner: str
+    comment: str | None = None
+    parts: tuple[str, ...]
+    """The values of an enum in their order; type, default and rules of a domain; the attributes of a composite type."""
+
+    @property
+    def full_name(self) -> str:
+        """`schema.name`, unquoted."""
+        return f"{self.schema_name}.{self.name}"
+
+    def is_named(self, names: Collection[str]) -> bool:
+        """Tell whether it is among names as specs write them: with its schema, or without."""
+        return self.name in names or self.full_name in names
 
 
 class Table(Record):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue, Dependent, InboundForeignKey, Table
+from tasks.model.catalogue import Catalogue, Dependent, InboundForeignKey, Table, TypeDefinition
 
 PARTS: Mapping[str, str] = {
     "columns": "column",
@@ -41,6 +41,16 @@ def compare(before: Catalogue, after: Catalogue) -> tuple[str, ...]:
         # Names with dots or spaces in them can hide one part behind another.
         sentences.append("two parts with the same name differ")
     return tuple(sentences)
+
+
+def compare_types(before: Iterable[TypeDefinition], after: Iterable[TypeDefinition]) -> tuple[str, ...]:
+    """Return a sentence for each difference of types: "public.mood: the enum: parts: good is new"."""
+    old, new = ({one.full_name: one for one in listed} for listed in (before, after))
+    sentences = [f"{name}: the {one.kind} is gone" for name, one in old.items() if name not in new]
+    sentences += [f"{name}: the {one.kind} is new" for name, one in new.items() if name not in old]
+    for name in old.keys() & new.keys():
+        sentences += [f"{name}: the {old[name].kind}: {sentence}" for sentence in _fields(old[name], new[name])]
+    return tuple(sorted(sentences))
 
 
 def _table(old: Table, new: Table) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue, Table
+from tasks.model.catalogue import Catalogue, Table, TypeDefinition
 from tasks.model.digest import digest as digest_of
 from tasks.model.probe import Probe
 
@@ -443,6 +443,8 @@ class Plan(Record):
     spec_digest: str
     catalogue: Catalogue
     """Of the tables named by the spec, before anything was done."""
+    types: tuple[TypeDefinition, ...] = ()
+    """Enums, domains and composite types that columns of those tables had by then."""
     search_path: str
     steps: tuple[Step, ...]
     version: str | None = None
@@ -477,6 +479,18 @@ class Plan(Record):
     def tables(self) -> tuple[str, ...]:
         """Full names of the tables that the plan touches, sorted: the order in which they are locked."""
         return tuple(sorted(table.full_name for table in self.catalogue.tables))
+
+    @property
+    def own_types(self) -> tuple[str, ...]:
+        """The types that the migration makes, changes or drops, as its spec names them."""
+        operations = self.spec.get("operations")
+        listed = operations if isinstance(operations, list | tuple) else ()
+        return tuple(
+            str(body["name"])
+            for operation in listed
+            for kind, body in operation.items()
+            if kind in ("create_type", "alter_type", "drop_type")
+        )
 
     def phase(self, phase: Phase) -> tuple[Step, ...]:
         """Return the steps of one phase, in order."""

@@ -2,7 +2,7 @@
 
 from tasks.engines.drift import refuse_difference
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.inspect import inspect, types
 from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import DataChanged
@@ -10,9 +10,10 @@ from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
 
 
 def refuse_drift(conn: Connection, plan: Plan) -> None:
-    """Raise DriftError when the tables are not what the plan was made for."""
+    """Raise DriftError when the tables, or the types of their columns, are not what the plan was made for."""
     if plan.tables:
-        refuse_difference(plan, inspect(conn, list(plan.tables), plan.search_path), DataChanged.NO)
+        now = inspect(conn, list(plan.tables), plan.search_path)
+        refuse_difference(plan, now, DataChanged.NO, types=types(conn, tables=plan.tables))
 
 
 def refuse_drift_since(conn: Connection, plan: Plan) -> None:

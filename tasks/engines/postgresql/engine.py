@@ -21,7 +21,7 @@ from tasks.engines.postgresql.connect import connect, require_direct, require_pr
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.drift import refuse_drift, refuse_drift_since
 from tasks.engines.postgresql.dump import dump
-from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.inspect import inspect, types
 from tasks.engines.postgresql.key_ranges import shard
 from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
@@ -45,7 +45,7 @@ from tasks.engines.protocol import Engine, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
-from tasks.model.catalogue import Catalogue
+from tasks.model.catalogue import Catalogue, TypeDefinition
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
 from tasks.model.plan import (
@@ -113,15 +113,24 @@ class PostgresEngine:
         with self.connect("inspect") as conn:
             return inspect(conn, names, self.database.search_path)
 
+    def types(self, schemas: Sequence[str]) -> tuple[TypeDefinition, ...]:
+        """Read the types that stand in schemas."""
+        with self.connect("inspect") as conn:
+            return types(conn, schemas=schemas)
+
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
         with self.connect("plan") as conn:
-            if spec.strategy == "shadow_table":
-                _refuse_options(spec)
-                return plan_shadow(conn, spec, self.database.search_path)
-            if spec.strategy == "cross_database":
-                return plan_transfer(conn, spec, self.database.search_path)
-            return plan(conn, spec, self.database.search_path)
+            drawn = self._plan(conn, spec)
+            return drawn.model_copy(update={"types": types(conn, tables=drawn.tables)})
+
+    def _plan(self, conn: Connection, spec: MigrationSpec) -> Plan:
+        if spec.strategy == "shadow_table":
+            _refuse_options(spec)
+            return plan_shadow(conn, spec, self.database.search_path)
+        if spec.strategy == "cross_database":
+            return plan_transfer(conn, spec, self.database.search_path)
+        return plan(conn, spec, self.database.search_path)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """Say what stands in the way now; change nothing."""

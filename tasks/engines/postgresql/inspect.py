@@ -23,10 +23,11 @@ from tasks.model.catalogue import (
     Policy,
     Table,
     Trigger,
+    TypeDefinition,
 )
 from tasks.model.errors import TransientError
 
-__all__ = ["estimates", "inspect"]
+__all__ = ["estimates", "inspect", "types"]
 
 PARTS: tuple[tuple[str, str, type[Record]], ...] = (
     ("columns", "columns", Column),
@@ -68,6 +69,24 @@ def inspect(conn: psycopg.Connection[Any], names: Sequence[str], search_path: st
             raise _moved(conn) from error
     version = conn.info.server_version
     return Catalogue(engine="postgresql", version=f"{version // 10000}.{version % 10000}", tables=tables)
+
+
+def types(
+    conn: psycopg.Connection[Any], *, tables: Sequence[str] = (), schemas: Sequence[str] = ()
+) -> tuple[TypeDefinition, ...]:
+    """Return the enums, domains and composite types that columns of tables have, and all of some schemas, sorted.
+
+    Tables by their full names as `inspect` gives them; one that is gone has no columns. Locks: none.
+    """
+    with reading(conn):
+        rows = conn.execute(
+            "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname || '.' || c.relname = any (%s)",
+            (list(tables),),
+        ).fetchall()
+        with conn.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(query("types"), {"tables": [row[0] for row in rows], "schemas": list(schemas)})
+            return tuple(TypeDefinition.model_validate(row) for row in found)
 
 
 def _tables(conn: psycopg.Connection[Any], relations: list[int]) -> tuple[Table, ...]:
