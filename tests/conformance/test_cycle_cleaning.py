@@ -25,6 +25,22 @@ def clean(column: str, **more: Any) -> dict[str, Any]:
     return operation("clean_column", table="t", column=column, **more)
 
 
+TWO = """
+create table "P" (a int, "B b" text, primary key (a, "B b"));
+create table "C" (id int primary key, x int not null, "y y" text);
+insert into "P" select i, 'b' || i from generate_series(1, 5) i;
+insert into "C" select i, i % 8, 'b' || i % 8 from generate_series(1, 20) i;
+"""
+
+
+def of_two(**more: Any) -> dict[str, Any]:
+    references = {"table": "P", "columns": ["a", "B b"], **more}
+    return operation(
+        "create_constraint", table="C", name="k", type="foreign_key", columns=["x", "y y"], orphans="set_null",
+        references=references,
+    )  # fmt: skip
+
+
 CASES = [
     Case(
         name="clean by every rule",
@@ -75,6 +91,31 @@ CASES = [
         ],
         after="update t set p_id = 2 where id = 4",
         back="update t set p_id = 2 where id = 4",
+    ),
+    Case(
+        name="orphans of two columns, one of which stays",
+        schema=TWO,
+        operations=[of_two()],
+        plain=[
+            """update "C" set "y y" = null where (x, "y y") not in (select a, "B b" from "P")""",
+            """alter table "C" add constraint k foreign key (x, "y y") references "P" (a, "B b")""",
+        ],
+        writes="""insert into "C" values (101, 9, 'no'), (102, 1, 'b1'), (103, 9, null); update "C" set x = 7 where id = 3;
+          update "C" set "y y" = 'b2' where id = 9; delete from "C" where id = 4; update "C" set id = 201 where id = 5""",
+        after="""insert into "C" values (301, 2, 'b2'), (302, 9, null); update "C" set "y y" = null where id = 1""",
+        back="""insert into "C" values (301, 2, 'b2'), (302, 9, null); update "C" set "y y" = null where id = 1""",
+    ),
+    Case(
+        name="orphans of two columns, both or none",
+        schema=TWO + """alter table "C" alter x drop not null; update "C" set x = null where id in (11, 12); update "C" set "y y" = null where id in (12, 13);""",
+        operations=[of_two(match_type="FULL")],
+        plain=[
+            """update "C" set x = null, "y y" = null where x is null or "y y" is null or (x, "y y") not in (select a, "B b" from "P")""",
+            """alter table "C" add constraint k foreign key (x, "y y") references "P" (a, "B b") match full""",
+        ],
+        writes="""insert into "C" values (101, 9, 'no'), (102, null, 'b1'), (103, null, null); update "C" set x = null where id = 2""",
+        after="""update "C" set x = 3, "y y" = 'b3' where id = 11""",
+        back="""update "C" set x = 3, "y y" = 'b3' where id = 11""",
     ),
 ]  # fmt: skip
 

@@ -110,10 +110,10 @@ class CreateConstraint(TableConstraint, Operation):
                     reason=f"the column {name!r} is named twice",
                     hint="Remove one of the two.",
                 )
-        if self.orphans == "set_null" and (self.type != "foreign_key" or self.up or self.down or len(columns) != 1):
+        if self.orphans == "set_null" and (self.type != "foreign_key" or self.up or self.down):
             yield Contradiction(
                 at=("orphans",),
-                reason="orphans is for a foreign key of one column whose values are not converted otherwise",
+                reason="orphans is for a foreign key whose values are not converted otherwise",
                 hint="Remove orphans, and let `up` give NULL to the column that shall refer to nothing.",
             )
         if self.orphans == "archive" and (self.type != "foreign_key" or self.converted):

@@ -1,5 +1,7 @@
 """alter_column: in place where that is only a restriction or a default; otherwise through a new column."""
 
+from collections.abc import Mapping
+
 from tasks.engines.postgresql.planning.checks.domains import beneath, end_silence, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -25,7 +27,7 @@ def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
         )
     if op.references is not None and op.orphans == "set_null":
         reference = op.references
-        set_orphans_null(draft, column, (reference.table, reference.column), where, alteration=op)
+        set_orphans_null(draft, {op.column: reference.column}, reference.table, where, alteration=op)
     elif op.converts:
         through_new_column(op, column, draft, where)
     else:
@@ -39,26 +41,38 @@ def draft_alter_column(op: AlterColumn, draft: TableDraft, where: str) -> None:
 
 
 def set_orphans_null(
-    draft: TableDraft, column: Column, referenced: tuple[str, str], where: str, *, alteration: AlterColumn | None = None
+    draft: TableDraft,
+    pairs: Mapping[str, str],
+    parent: str,
+    where: str,
+    *,
+    full: bool = False,
+    alteration: AlterColumn | None = None,
 ) -> None:
-    """Let a row that refers to nothing have NULL; a rollback finds the values that such rows had."""
-    if not column.nullable:
+    """Let a row that refers to nothing have NULL; a rollback finds the values that such rows had.
+
+    `pairs` maps column to referenced. Of several columns those become NULL that may; `full`: they all have to.
+    """
+    columns = [existing_column(draft, name, where) for name in pairs]
+    going = [column for column in columns if column.nullable]
+    if not going or (full and len(going) < len(columns)):
         raise SpecError(
-            f"{column.name} is NOT NULL: orphans could not become NULL",
+            f"{', '.join(c.name for c in columns if not c.nullable)} is NOT NULL: orphans could not become NULL",
             where=f"{where}.orphans",
             hint="Correct or delete those rows; or let alter_column make the column nullable first.",
         )
-    parent = draft.spec.resolve_table(referenced[0], where)
-    name = f"{quote(draft.table.name)}.{quote(column.name)}"
+    names = {column: f"{quote(draft.table.name)}.{quote(column)}" for column in pairs}
+    same = " and ".join(f"changeover_parent.{quote(pairs[column])} = {name}" for column, name in names.items())
     # The alias keeps the table apart from its parent, where a row refers to another of the same table.
-    found = (
-        f"exists (select from {parent} as changeover_parent where changeover_parent.{quote(referenced[1])} = {name})"
-    )
-    op = alteration or AlterColumn(table=draft.full_name, column=column.name, up=quote(column.name))
-    up, down = f"case when {found} then {name} end", quote(column.name)
-    through_new_column(
-        op.model_copy(update={"up": up, "down": down}), column, draft, where, held=f"({name} is null or {found})"
-    )
+    found = f"exists (select from {draft.spec.resolve_table(parent, where)} as changeover_parent where {same})"
+    absent = (" and " if full else " or ").join(f"{name} is null" for name in names.values())
+    refers = f"(({absent}) or {found})"
+    for column in going:
+        op = alteration or AlterColumn(table=draft.full_name, column=column.name, up=quote(column.name))
+        up = f"case when {refers} then {names[column.name]} end"
+        through_new_column(
+            op.model_copy(update={"up": up, "down": quote(column.name)}), column, draft, where, held=refers
+        )
 
 
 def _in_place(op: AlterColumn, column: Column, draft: TableDraft, where: str) -> None:

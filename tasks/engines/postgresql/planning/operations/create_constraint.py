@@ -2,7 +2,7 @@
 
 import psycopg
 
-from tasks.engines.postgresql.planning.checks.require import existing_column, new_column
+from tasks.engines.postgresql.planning.checks.require import new_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.alter_column import set_orphans_null
 from tasks.engines.postgresql.planning.restrictions.archive import archive_duplicates, archive_orphans
@@ -31,8 +31,8 @@ def draft_create_constraint(op: CreateConstraint, draft: TableDraft, backfill: B
         never_null=op.type == "primary_key",
     )
     if op.orphans == "set_null" and op.references is not None and op.columns is not None:
-        child = existing_column(draft, op.columns[0], where)
-        set_orphans_null(draft, child, (op.references.table, op.references.columns[0]), where)
+        pairs = dict(zip(op.columns, op.references.columns, strict=True))
+        set_orphans_null(draft, pairs, op.references.table, where, full=op.references.match_type == "FULL")
     drain = archive_duplicates(op, draft, backfill, where) if op.duplicates == "archive" else ""
     _add(op, op.columns or (), draft, where, drain)
     if op.orphans == "archive":
