@@ -1,5 +1,6 @@
 """Applications that write throughout a migration by shadow table: nothing is lost, doubled, stale or brought back."""
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -146,6 +147,22 @@ def test_a_row_deleted_by_a_transaction_that_cannot_see_its_copy_does_not_come_b
         other.commit()
     migration.roll_back()
     assert rows(conn, "select * from t where id in (5, 6, 7, 100) order by id") == [(100, "x")]
+
+
+def test_a_row_that_dual_write_brings_while_the_copy_comes_to_it_stays(conn: Connection, url: str) -> None:
+    """The copy found the shadow empty, waits for the row of somebody else, and then lets it be."""
+    schema = "create table t (id int primary key, a text); insert into t select i, 'x' from generate_series(1, 20) i"
+    migration = rebuilt(conn, url, schema)
+    with psycopg.connect(url) as other:
+        other.execute("update t set a = 'z' where id in (5, 17)")
+        commit = threading.Timer(0.1, other.commit)
+        commit.start()
+        migration.run(Phase.BACKFILL)
+        commit.join()
+    conn.execute("update t set a = 'w' where id = 18")
+    finish(migration)
+    assert rows(conn, "select id, a from t where a <> 'x' order by 1") == [(5, "z"), (17, "z"), (18, "w")]
+    assert rows(conn, "select count(*) from t") == [(20,)]
 
 
 def test_values_that_do_not_fit_are_refused_and_the_application_is_not(conn: Connection, url: str) -> None:

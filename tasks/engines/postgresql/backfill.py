@@ -10,7 +10,7 @@ import psycopg
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.copy import copy_range, lock_first
+from tasks.engines.postgresql.copy import copy_range, first_of_shadow, lock_first
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
@@ -36,6 +36,10 @@ def prepare(conn: Connection, action: Backfill | Copy) -> None:
         conn.execute("set session_replication_role = replica")
 
 
+CAREFUL = 10
+"""As many batches of a copy expect rows of applications in the shadow, once one has met them."""
+
+
 def fill(
     conn: Connection,
     action: Backfill | Copy,
@@ -53,13 +57,22 @@ def fill(
     position, size, done, batches, failures = shard.position, shard.batch_rows, 0, 0, 0
     row_wait = _row_lock_timeout(conn, limits)
     blocked_since: float | None = None
+    careful = 0
     while position != shard.high:
         size = between(size) or size
         end = end_of_batch(conn, action, position, shard.high, size)
         record = partial(checkpoint, batches)
+        text = statement(action, position, end or shard.high)
+        alone = not careful and isinstance(action, Copy) and _is_empty(conn, action, position, end or shard.high)
+        if alone and isinstance(action, Copy):
+            text = copy_range(action, position, end or shard.high, alone=True)
         try:
-            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end)
+            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end, text)
         except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as error:
+            if alone:
+                # Dual write was faster: the same range again, and what is there stays.
+                careful = CAREFUL
+                continue
             failures += 1
             if not isinstance(action, Copy) or isinstance(error, psycopg.DataError) or failures >= limits.attempts:
                 raise _bad_row(action, error) from None
@@ -85,7 +98,7 @@ def fill(
             size = max(size // 2, 1)
             time.sleep(random.uniform(0.05, 0.2) * 2**failures)  # noqa: S311
             continue
-        failures, blocked_since = 0, None
+        failures, blocked_since, careful = 0, None, max(careful - 1, 0)
         done += rows
         batches += 1
         position, size = end or shard.high, after
@@ -102,6 +115,7 @@ def _batch(
     size: int,
     checkpoint: Callable[[Connection, Key, int, int], None],
     end: Key | None,
+    text: str,
 ) -> tuple[int, int]:
     """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch.
 
@@ -118,9 +132,15 @@ def _batch(
         if isinstance(action, Copy):
             conn.execute(lock_first(action))
         started = time.monotonic()
-        rows = conn.execute(statement(action, low, high) + "\n;\ncommit").rowcount
+        rows = conn.execute(text + "\n;\ncommit").rowcount
     took = (time.monotonic() - started) * 1000
     return rows, next_size(size, took, limits) if end is not None else size
+
+
+def _is_empty(conn: Connection, action: Copy, low: Sequence[str] | None, high: Sequence[str]) -> bool:
+    """Whether the shadow has no row of a range at this moment: only a hint, the key itself keeps rows apart."""
+    query = first_of_shadow(action, low, high)
+    return query is not None and conn.execute(query.encode()).fetchone() is None
 
 
 def statement(action: Backfill | Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:

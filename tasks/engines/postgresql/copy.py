@@ -11,14 +11,15 @@ from tasks.engines.postgresql.key_ranges import condition
 from tasks.model.names import quote
 from tasks.model.plan import Copy
 
-
-def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
-    """Return the statement that copies the rows of a range."""
-    return copy_where(action, condition(action, low, high))
+_WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
 
 
-def copy_where(action: Copy, where: str) -> str:
-    """Return the statement that copies the rows that meet a condition."""
+def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, *, alone: bool = False) -> str:
+    """Return the statement that copies the rows of a range.
+
+    `alone`: the shadow had no row of it a moment ago, and one that has come since is an error (23505). To look each row
+    up first, as `on conflict` does, takes as long as to write it.
+    """
     columns = ", ".join(quote(a.column) for a in action.assignments)
     values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
     order = ", ".join(quote(column) for column in action.key)
@@ -26,10 +27,21 @@ def copy_where(action: Copy, where: str) -> str:
     arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
     return (
         f"insert into {action.target} ({columns}) overriding system value select {values}"
-        f" from {action.table} as {alias} where {where} order by {order}"
-        f" for key share of {alias}"
-        f" on conflict ({arbiter}) do nothing"
+        f" from {action.table} as {alias} where {condition(action, low, high)} order by {order}"
+        f" for key share of {alias}" + ("" if alone else f" on conflict ({arbiter}) do nothing")
     )
+
+
+def first_of_shadow(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str | None:
+    """Return the query for a row of the shadow in a range; None where it would not find one by an index."""
+    types = {a.column: a.type for a in action.assignments}
+    pairs = zip(action.key, action.key_types, strict=True)
+    comparable = all(types.get(c) == t or {types.get(c), t} <= _WHOLE_NUMBERS for c, t in pairs)
+    if action.key != action.target_key or not comparable:
+        return None
+    # With the order, and not within `exists`, which forgets it: no scan of all of the shadow where there is none.
+    order = ", ".join(quote(column) for column in action.key)
+    return f"select true from {action.target} where {condition(action, low, high)} order by {order} limit 1"
 
 
 def lock_first(action: Copy) -> str:
