@@ -1,6 +1,7 @@
 """Cross-database: the rows of a table as documents of another database, copied, proven, and given their name."""
 
 from tasks.approve import approve
+from tasks.dual_write import dual_write
 from tasks.expand import expand
 from tasks.migration import open_migration
 from tasks.model.status import Report
@@ -9,14 +10,14 @@ from tasks.report import report
 from tasks.soak import soak
 from tasks.strategy import strategy
 from tasks.swap import swap
-from tasks.transfer import require_room, transfer
+from tasks.transfer import follow, require_room, transfer
 from tasks.validate import validate
 from validations.transfer import transferred
 
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows of PostgreSQL into a collection of MongoDB, once, while nobody writes to them.
+    """Copy rows of PostgreSQL into a collection of MongoDB; with `capture`, while others write to them.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
@@ -27,8 +28,11 @@ def cross_database(migration: str, profile: str = "local", database: str = "main
         preflight(m)
         require_room(m)
         expand(m)
+        dual_write(m)
         transfer(m)
+        follow(m)
         approve(m)
+        follow(m)
         validate(m, transferred("before_swap", m.plan, m.profile))
         swap(m)
         validate(m, transferred("after_swap", m.plan, m.profile))

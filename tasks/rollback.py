@@ -72,7 +72,7 @@ def _refuse_loss(conn: Session, run: Run) -> None:
 def _written_elsewhere(run: Run) -> int:
     """Count documents that are not what the rows give: with their collection they would be gone."""
     found = (step.action for step in run.plan.steps if isinstance(step.action, Transfer))
-    return sum(run.target(one.into.database).written_since(one, run.plan.search_path) for one in found)
+    return sum(run.target(one.into.database).written_since(one) for one in found)
 
 
 def _refuse_what_stands_in_the_way(run: Run) -> None:

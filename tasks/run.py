@@ -26,7 +26,7 @@ from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
-from tasks.model.plan import Collection, Plan, Step
+from tasks.model.plan import Collection, Plan, Step, Transfer
 
 if TYPE_CHECKING:
     from tasks.engines.mongodb.target import Target
@@ -75,7 +75,15 @@ class Run(Record):
             assert isinstance(conn, psycopg.Connection), "rows are copied out of PostgreSQL only"
             return conn
 
-        return Target(url=url, limits=settings.limits, name=f"changeover {self.migration}", source=source)
+        copies = [step.action for step in self.plan.steps if isinstance(step.action, Transfer)]
+        return Target(
+            url=url,
+            limits=settings.limits,
+            name=f"changeover {self.migration}",
+            source=source,
+            follows=next((one for one in copies if one.notes), None),
+            search_path=self.plan.search_path,
+        )
 
     def engine_of(self, step: Step) -> "Engine | Target":
         """The database that a step changes."""

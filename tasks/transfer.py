@@ -1,12 +1,16 @@
-"""transfer: copy rows into another database."""
+"""transfer: copy rows into another database, and keep up with what is written meanwhile."""
 
+from tasks.boundary import Boundary
 from tasks.engines.records import Checkpoint, Shard
+from tasks.ledger.fencing import fence
+from tasks.ledger.state import summary
 from tasks.model.plan import Collection, Phase, Step, Transfer
-from tasks.model.status import StepState
+from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
-from tasks.run import Run
+from tasks.run import Run, say
 from tasks.shards import Between, all_shards, one_shard
 from tasks.steps import record_of
+from tasks.throttle import between_batches
 
 
 @verb("ask the other database")
@@ -39,9 +43,36 @@ def transfer_shard(run: Run, key: str, shard: int) -> None:
     target = run.target(action.into.database)
 
     def load(work: Shard, checkpoint: Checkpoint, between: Between) -> None:
-        target.load(action, work, shard, checkpoint, between, run.plan.search_path)
+        target.load(action, work, shard, checkpoint, between)
 
     target.retrying()(one_shard, run, step, action, shard, load)
+
+
+@verb("follow")
+def follow(run: Run) -> int:
+    """Carry what was written to the table since the copy began; return how many notes were dealt with.
+
+    Done again before every gate, and once more under the lock of the swap: until then, what is noted is kept.
+    Nothing where no writes are captured, and nothing after the swap. Raises Paused between two bites.
+    """
+    with run.ledger() as conn:
+        if summary(conn, run.migration).state is not MigrationState.RUNNING:
+            return 0
+    copies = [_action(step) for step in run.plan.phase(Phase.BACKFILL)]
+    return sum(_follow(run, action) for action in copies if action.notes)
+
+
+def _follow(run: Run, action: Transfer) -> int:
+    target = run.target(action.into.database)
+    with Boundary(run) as boundary:
+        carried = target.retrying()(
+            target.follow,
+            action,
+            lambda conn: fence(conn, run.migration, run.epoch),
+            between_batches(boundary, action, lambda _: None),
+        )
+    say(f"carried {carried:,} notes of writes to {action.table}")
+    return int(carried)
 
 
 def _action(step: Step) -> Transfer:

@@ -46,7 +46,8 @@ def before_contract(plan: Plan) -> Gate:
 
 def _gate(name: Literal["before_swap", "after_swap"], plan: Plan, *, standing: bool = True) -> Gate:
     rows = [_row_check(comparison) for comparison in plan.comparisons if comparison.gate == name]
-    wanted = [item for item in plan.requirements if item.gate == name and (standing or item.kind != "standing")]
+    asked = (name,) if standing else (name, "before_contract")
+    wanted = [item for item in plan.requirements if item.gate in asked and (standing or item.kind != "standing")]
     queries = [_query_check(item, plan) for item in wanted]
     return Gate(name=name, migration=plan.migration, checks=(*rows, *queries), suites=_suites(name, plan))
 

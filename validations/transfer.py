@@ -63,7 +63,8 @@ class TransferGate:
                 yield CheckResult(name=name, passed=named, evaluated=True, message="" if named else "it has another")
             else:
                 result = compare(conn, database, found, self.action, search_path)
-                yield _compared(name, result, values_in_reports, time.monotonic() - started)
+                took = time.monotonic() - started
+                yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
 
 
 def transferred(name: str, plan: Plan, profile: str) -> TransferGate:
@@ -80,7 +81,7 @@ def transferred(name: str, plan: Plan, profile: str) -> TransferGate:
 def _required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:
     started = time.monotonic()
     wrong = len(conn.execute(one.violations).fetchall())
-    message = f"{wrong:,} shards break it" if wrong else "no violations"
+    message = f"{wrong:,} × not so" if wrong else "no violations"
     return CheckResult(
         name=one.name,
         passed=not wrong,
@@ -91,17 +92,22 @@ def _required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) ->
     )
 
 
-def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float) -> CheckResult:
+def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool) -> CheckResult:
     said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.documents:,} documents"
+    if result.unsettled:
+        said += f", {result.unsettled:,} of them written since, and noted"
     wrong = [
         (result.differing, "rows have no document, or another"),
         (max(result.superfluous, 0), "documents too many"),
         (max(-result.superfluous, 0), "documents too few"),
         (result.not_noted, "rejected rows and notes of them do not belong together"),
         (result.without_identity, "rows have no _id, or that of another"),
+        (int(result.emptied), "TRUNCATE since the notes were carried: run again"),
     ]
     reasons = ", ".join(f"{count:,} {what}" for count, what in wrong if count)
-    hint = "; the source was written since the copy began? Roll back, and run again while nobody writes"
+    hint = (
+        "" if noted else "; was the source written since the copy began? Roll back, and run again while nobody writes"
+    )
     return CheckResult(
         name=name,
         passed=result.equal,

@@ -76,7 +76,7 @@ def _evaluated(subject: Subject, gate: GateName) -> GateResult:
         "before_run": gates.bound(gate, plan),
         "before_swap": (gates.before_swap(plan),),
         "after_swap": (gates.after_swap(plan),),
-        "before_contract": (gates.after_swap(plan), *gates.bound(gate, plan)),
+        "before_contract": (gates.before_contract(plan), *gates.bound(gate, plan)),
     }[gate]
     readings: Mapping[str, Reading] = {}
     if gate != "before_run":

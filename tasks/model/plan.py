@@ -277,6 +277,8 @@ class Transfer(Record):
     """The table of rows that a policy left out, with the reason; quoted and qualified."""
     account: str
     """The table of rows read, written and rejected, by shard; quoted and qualified."""
+    notes: str = ""
+    """The table of keys of rows that were written since the copy began; quoted and qualified. Empty: there is none."""
 
 
 Action = Annotated[
@@ -361,7 +363,7 @@ class Requirement(Record):
     kind: Literal["not null", "check", "unique", "references", "parity", "structure", "standing"]
     """`structure` is asked once more under the locks of the swap; `standing`, like it about the catalogue, is not."""
     constraint: str = ""
-    gate: Literal["before_run", "before_swap", "after_swap", "before_rollback"] = "before_swap"
+    gate: Literal["before_run", "before_swap", "after_swap", "before_contract", "before_rollback"] = "before_swap"
     violations: str
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False

@@ -119,6 +119,10 @@ class TransferSpec(Part):
     to: Destination
     where: Expression | None = None
     """Only rows for which this is true."""
+    capture: Literal["none", "triggers"] = "none"
+    """What becomes of writes while it runs.
+
+    `none`: nobody may write. `triggers`: the keys of rows that are written are noted, and the rows carried over."""
     fields: Annotated[Mapping[FieldPath, Rule], Field(min_length=1)]
     """The fields of a document, in their order; dots lead into nested documents.
 

@@ -23,6 +23,7 @@ transfer:
     name: name
     at: {column: at, unfit: tag}
 """
+CAPTURED = SPEC.replace("transfer:", "transfer:\n  capture: triggers")
 ROWS = 30_000
 
 
@@ -90,6 +91,57 @@ def test_killed_after_mongodb_was_written_and_before_that_was_recorded(
             if one["name"] != f"p{one['_id']}" or isinstance(one["at"], dict) != bool(one["_id"] % 1000)
         ]
         assert wrong == []
+
+
+def test_killed_while_applications_write(
+    begin: Callable[[], Run], database: str, documents: str, tmp_path: Path
+) -> None:
+    """Killed while writes are carried, and when the collection has its name and the ledger does not say so."""
+    (tmp_path / "people.yaml").write_text(CAPTURED)
+    with (
+        psycopg.connect(database, autocommit=True) as conn,
+        MongoClient[Any](documents) as client,
+    ):
+        target = client.get_default_database()
+        conn.execute("create table people (id int primary key, name text, at timestamptz)")
+        conn.execute("insert into people select i, 'p' || i from generate_series(1, 3000) i")
+        run = begin()
+        schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
+        _awaited(conn, "select 1 from pg_trigger where tgname like '%changeover%truncate'")
+        # The copy has no use for this table, where everything fits.
+        with blocking(database, f'lock table "{schema}".rejected in exclusive mode'):
+            _awaited(conn, "select 1 from changeover.steps where phase = 'backfill' and state = 'done'")
+            conn.execute("update people set name = 'late' where id <= 10; delete from people where id = 11")
+            conn.execute("update people set id = 4000 where id = 12")
+            # In MongoDB, and still noted: the same is done once more.
+            assert soon(lambda: _late(target) == 10 and not _has(target, 11), seconds=60), run.log
+            assert run.kill()
+        assert _awaited(conn, f'select count(*) from "{schema}".notes') > 0
+        conn.execute("update people set name = 'later' where id = 1")
+
+        run = begin()
+        # Only the swap changes this row from here on.
+        _awaited(conn, "select 1 from changeover.gates where migration = 'people' and gate = 'before_swap'")
+        with blocking(database, "select 1 from changeover.migrations where id = 'people' for no key update"):
+            assert soon(lambda: "people" in target.list_collection_names(), seconds=60), run.log
+            assert run.kill()
+        # The old application has never been told to stop.
+        conn.execute("update people set name = 'last' where id = 2; insert into people values (5000, 'last')")
+
+        outcome = begin().wait()
+        assert outcome.state == "complete", str(outcome)
+        assert target.list_collection_names() == ["people"]
+        rows = conn.execute("select id, name from people").fetchall()
+        assert sorted((one["_id"], one["name"]) for one in target.people.find()) == sorted(rows)
+        assert conn.execute(f'select count(*) from "{schema}".notes'.encode()).fetchone() == (0,)
+
+
+def _late(target: Any) -> int:
+    return sum(target[name].count_documents({"name": "late"}) for name in target.list_collection_names())
+
+
+def _has(target: Any, identity: int) -> bool:
+    return any(target[name].find_one(identity) for name in target.list_collection_names())
 
 
 def _awaited(conn: psycopg.Connection[Any], query: str) -> Any:

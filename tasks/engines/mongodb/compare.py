@@ -6,6 +6,7 @@ of fields; what nobody has asked for shows in the count of the collection.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from bson.codec_options import CodecOptions
@@ -13,10 +14,12 @@ from bson.raw_bson import RawBSONDocument
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
+from tasks.engines.mongodb.follow import stored
 from tasks.engines.mongodb.load import key_text
 from tasks.engines.mongodb.scan import ROWS, ranges, unidentified
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.transfer_rows import prepare, rows
+from tasks.engines.postgresql.transfer_rows import ALL, among, as_noted, identities, noted, prepare, rows, rows_of
+from tasks.engines.records import Key
 from tasks.model.base import Record
 from tasks.model.plan import Transfer
 
@@ -33,55 +36,144 @@ class Differences(Record):
     """Rows whose document is not there, or another one."""
     documents: int
     """Of the collection."""
+    expected: int
+    """So many documents belong there."""
     not_noted: int
     """Rejected rows without a note, and notes without a rejected row."""
     without_identity: int
     """Rows whose `_id` is null, or that of another."""
+    unsettled: int = 0
+    """Rows, there or gone, that differ and are noted: carried later. They are none of the others."""
+    emptied: bool = False
+    """That the table was emptied is noted, so that nothing can be said."""
     examples: tuple[str, ...]
     """Keys of rows that differ."""
 
     @property
     def superfluous(self) -> int:
         """How many documents there are too many, or, where it is negative, too few."""
-        return self.documents - (self.rows - self.rejected)
+        return self.documents - self.expected
 
     @property
     def equal(self) -> bool:
         """Every row is there, exactly, and nothing else is."""
-        return not (self.differing or self.superfluous or self.not_noted or self.without_identity)
+        wrong = self.differing or self.superfluous or self.not_noted or self.without_identity
+        return not (wrong or self.emptied)
 
 
 def compare(conn: Connection, database: Documents, name: str, action: Transfer, search_path: str) -> Differences:
-    """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: ACCESS SHARE."""
-    read = rejected = differing = noted = 0
-    examples: list[str] = []
+    """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: ACCESS SHARE.
+
+    Where writes are noted, nobody carries notes meanwhile: so the collection stands still, and has every write but
+    those whose notes are in the snapshot. A row without a note must be there exactly; one with a note comes later.
+    """
     raw = database.get_collection(name, codec_options=CodecOptions(document_class=RawBSONDocument))
     with _snapshot(conn, search_path):
-        for low, high in ranges(conn, action, ROWS):
-            made = list(documents(action, rows(conn, action, low, high)))
-            kept = [one for one in made if not one.rejected and not one.failed]
-            left_out = [one for one in made if one.rejected and not one.failed]
-            there = _found(raw, kept)
-            wrong = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
-            read += len(made)
-            rejected += len(left_out)
-            differing += len(wrong)
-            noted += _noted(conn, action, left_out)
-            examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(examples)]]
+        found = _rows(conn, raw, action)
         lost = sum(unidentified(conn, action)) if action.given_id else 0
         row = conn.execute(f"select count(distinct key) from {action.rejected}").fetchone()
         notes = int(row[0]) if row else 0
+        later = _noted_only(conn, raw, action) if action.notes else _Later()
+        everything = f"select 1 from {action.notes} where {ALL} limit 1"
+        emptied = bool(action.notes) and conn.execute(everything).fetchone() is not None
     # Counted, not estimated; and after the rows, so that whatever was added meanwhile is seen.
     total = raw.count_documents({})
     return Differences(
-        rows=read,
-        rejected=rejected,
-        differing=differing,
+        rows=found.read,
+        rejected=found.rejected,
+        differing=found.differing,
         documents=total,
-        not_noted=(rejected - noted) + (notes - noted),
+        expected=found.present + later.documents if action.notes else found.read - found.rejected,
+        not_noted=found.not_noted + (notes - found.noted - later.notes),
         without_identity=lost,
-        examples=tuple(examples),
+        unsettled=found.unsettled + later.documents,
+        emptied=emptied,
+        examples=tuple(found.examples),
     )
+
+
+@dataclass
+class _Found:
+    """What the rows of the source have come to."""
+
+    read: int = 0
+    rejected: int = 0
+    differing: int = 0
+    present: int = 0
+    """Documents with the `_id` of a row."""
+    noted: int = 0
+    """Rejected rows with a note of the rejection."""
+    not_noted: int = 0
+    unsettled: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Later:
+    """What belongs to keys that are noted, and to no row that is copied: it goes when the notes are carried."""
+
+    documents: int = 0
+    notes: int = 0
+    """Notes of rejections."""
+
+
+def _rows(conn: Connection, raw: Any, action: Transfer) -> _Found:
+    found = _Found()
+    for low, high in ranges(conn, action, ROWS):
+        made = list(documents(action, rows(conn, action, low, high)))
+        kept = [one for one in made if not one.rejected and not one.failed]
+        left_out = [one for one in made if one.rejected and not one.failed]
+        there = stored(raw, _identities(kept))
+        differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
+        rejections = _rejections(conn, action, left_out)
+        missing = [one for one in left_out if key_text(one.key) not in rejections]
+        later = _pending(conn, action, [*differ, *missing])
+        wrong = [one for one in differ if one.key not in later]
+        found.read += len(made)
+        found.rejected += len(left_out)
+        found.differing += len(wrong)
+        found.present += len(there)
+        found.noted += len(rejections)
+        found.not_noted += sum(one.key not in later for one in missing)
+        found.unsettled += len(differ) - len(wrong)
+        found.examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(found.examples)]]
+    return found
+
+
+def _pending(conn: Connection, action: Transfer, asked: list[Made]) -> set[Key]:
+    """Return the keys of those that have a note, and so are carried later."""
+    if not (asked and action.notes):
+        return set()
+    width = len(action.key)
+    # With the key as the row has it now: what is equal to it is noted, too, when it was written otherwise before.
+    return {tuple(row[:width]) for row in noted(conn, action, among(action, [one.key for one in asked]))}
+
+
+def _noted_only(conn: Connection, raw: Any, action: Transfer) -> _Later:
+    later = _Later()
+    with conn.cursor("changeover_notes") as cursor:
+        cursor.execute(identities(action, "true"))
+        while bite := cursor.fetchmany(ROWS):
+            gone = list(documents(as_noted(action), bite))
+            made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
+            there = {one.key for one in made if not one.rejected and not one.failed}
+            later.documents += len(stored(raw, _identities([one for one in gone if one.key not in there])))
+            still = {key_text(one.key) for one in made if one.rejected and not one.failed}
+            later.notes += len(_rejections(conn, action, [one for one in gone if key_text(one.key) not in still]))
+    return later
+
+
+def _identities(made: list[Made]) -> list[Any]:
+    return [RawBSONDocument(one.document)["_id"] for one in made]
+
+
+def _rejections(conn: Connection, action: Transfer, asked: list[Made]) -> set[str]:
+    """Return which of these keys have a note of a rejection, as text."""
+    if not asked:
+        return set()
+    texts = [key_text(one.key) for one in asked]
+    found = conn.execute(f"select distinct key from {action.rejected} where key = any(%s)", (texts,)).fetchall()
+    return {row[0] for row in found}
 
 
 @contextmanager
@@ -91,19 +183,3 @@ def _snapshot(conn: Connection, search_path: str) -> Iterator[None]:
         conn.execute("set transaction isolation level repeatable read, read only")
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         yield
-
-
-def _found(raw: Any, kept: list[Made]) -> set[bytes]:
-    """Return those documents of the collection that have the `_id` of one of these, as they are stored."""
-    identities = [RawBSONDocument(one.document)["_id"] for one in kept]
-    return {bytes(found.raw) for found in raw.find({"_id": {"$in": identities}})} if identities else set()
-
-
-def _noted(conn: Connection, action: Transfer, left_out: list[Made]) -> int:
-    if not left_out:
-        return 0
-    row = conn.execute(
-        f"select count(distinct key) from {action.rejected} where key = any(%s)",
-        ([key_text(one.key) for one in left_out],),
-    ).fetchone()
-    return int(row[0]) if row else 0

@@ -59,8 +59,7 @@ def load(
         position = high
         if end is not None:
             size = min(next_size(size, took, limits), MOST_ROWS)
-            if read and written_bytes:
-                size = max(1, min(size, BATCH_BYTES * read // written_bytes))
+            size = fitting(size, read, written_bytes)
     return done
 
 
@@ -75,14 +74,12 @@ def _batch(
     checkpoint: Callable[[Connection, Key, int, int], None],
 ) -> tuple[int, int]:
     made = list(documents(action, rows(conn, action, low, high)))
-    for one in made:
-        if one.failed:
-            raise _undecided(action, one)
+    refuse_undecided(action, made)
     # It fences: until this transaction ends nobody can take over, so no older run writes beside a newer one.
     checkpoint(conn, high, len(made), size)
     kept = [one for one in made if not one.rejected]
     written = write(into, [one.document for one in kept])
-    _note(conn, action, number, made, written)
+    note(conn, action, number, made, written)
     return len(made), sum(len(one.document) for one in kept)
 
 
@@ -106,7 +103,20 @@ def write(into: Documents[Any], encoded: list[bytes]) -> int:
     return inserted + replaced.matched_count
 
 
-def _note(conn: Connection, action: Transfer, number: int, made: list[Made], written: int) -> None:
+def fitting(batch_rows: int, read: int, written_bytes: int) -> int:
+    """Return how many rows the next batch may have, so that it is not much larger than it should be."""
+    return max(1, min(batch_rows, BATCH_BYTES * read // written_bytes)) if read and written_bytes else batch_rows
+
+
+def refuse_undecided(action: Transfer, made: list[Made]) -> None:
+    """Raise StepError where a value does not fit, and nothing says what becomes of it."""
+    for one in made:
+        if one.failed:
+            raise _undecided(action, one)
+
+
+def note(conn: Connection, action: Transfer, number: int, made: list[Made], written: int) -> None:
+    """Write down which rows were left out, and why, and count; raise StepError where a row has got lost."""
     notes = [(key_text(one.key), touched.field, touched.reason) for one in made for touched in one.rejected]
     if notes:
         with conn.cursor() as cursor:

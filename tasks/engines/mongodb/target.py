@@ -9,10 +9,12 @@ import tenacity
 from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mongodb.compare import compare
-from tasks.engines.mongodb.connect import connected, in_our_words, require_usable
+from tasks.engines.mongodb.connect import Documents, connected, in_our_words, require_usable
+from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.errors import PASSING
+from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.load import load
-from tasks.engines.mongodb.place import drop, make, name_of, place_of, rename, uuid_of
+from tasks.engines.mongodb.place import Place, drop, make, name_of, place_of, rename, uuid_of
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import retrying
@@ -34,6 +36,9 @@ class Target:
     """What sessions are called."""
     source: Callable[[str], Connection]
     """Opens a session with the source."""
+    follows: Transfer | None = None
+    """The copy whose rows are written meanwhile, where the keys of those are noted."""
+    search_path: str = ""
 
     def __repr__(self) -> str:
         return f"Target(name={self.name!r})"
@@ -68,17 +73,49 @@ class Target:
                 if action.does == "put":
                     journal.guard(conn)
             place = place_of(conn, action)
+            if action.does == "put" and self.follows is not None:
+                self._cut_over(conn, database, action, place, journal)
+                return
             with conn.transaction():
                 # It fences: until this commits nobody takes over, and does the opposite meanwhile.
                 journal.begin(conn)
                 if action.does == "make":
                     made = make(database, place)
                     conn.execute(f"update {action.place} set collection = %s", (made,))
-                elif (called := name_of(database, action, place)) is None:
-                    raise _lost(action)
-                elif called != action.name:
-                    rename(database, place, called, action.name)
+                else:
+                    called = _present(database, action, place)
+                    if called != action.name:
+                        rename(database, place, called, action.name)
                 journal.finish(conn)
+
+    def _cut_over(
+        self, conn: Connection, database: Documents, action: Collection, place: Place, journal: Journal
+    ) -> None:
+        assert self.follows is not None
+
+        def put(called: str) -> None:
+            if called != action.name:
+                rename(database, place, called, action.name)
+
+        conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
+        called = partial(_present, database, action, place)
+        cut_over(conn, database, called, self.follows, self.limits, journal, put)
+
+    def follow(
+        self, action: Transfer, fence: Callable[[Connection], object], between: Callable[[int], int | None]
+    ) -> int:
+        """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
+        with self.source("follow") as conn, connected(self.url, name=self.name) as database:
+            name = self._staged(conn, database, action)
+            return follow(conn, database[name], action, self.limits, fence, between)
+
+    def _staged(self, conn: Connection, database: Documents, action: Transfer) -> str:
+        """Return the name of ours that the collection has until the swap, and prepare the session for the mapping."""
+        name = _present(database, action.into, place_of(conn, action.into))
+        if name == action.into.name:
+            raise _lost(action.into)
+        conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
+        return name
 
     def _inverse(self, action: Collection, journal: Journal) -> None:
         with self.source("rollback") as conn, connected(self.url, name=self.name) as database:
@@ -111,14 +148,15 @@ class Target:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
-    def written_since(self, action: Transfer, search_path: str) -> int:
+    def written_since(self, action: Transfer) -> int:
         """Return how many documents are not what the rows give: somebody has written since, to either side."""
         if self._called(action.into) != action.into.name:
             # Nobody else knows it by another.
             return 0
         with in_our_words(self.url), self.source("compare") as conn, connected(self.url, name=self.name) as database:
-            found = compare(conn, database, action.into.name, action, search_path)
-            return found.differing + abs(found.superfluous)
+            found = compare(conn, database, action.into.name, action, self.search_path)
+            # Where both sides were written, nobody can tell what the document would have been.
+            return found.differing + abs(found.superfluous) + found.unsettled
 
     def load(
         self,
@@ -127,14 +165,10 @@ class Target:
         number: int,
         checkpoint: Checkpoint,
         between: Callable[[int], int | None],
-        search_path: str,
     ) -> int:
         """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
         with self.source("backfill") as conn, connected(self.url, name=self.name) as database:
-            name = name_of(database, action.into, place_of(conn, action.into))
-            if name is None or name == action.into.name:
-                raise _lost(action.into)
-            conn.execute("select set_config('search_path', %s, false)", (search_path,))
+            name = self._staged(conn, database, action)
             return load(conn, database[name], action, shard, number, self.limits, checkpoint, between)
 
     def retrying(self) -> tenacity.Retrying:
@@ -145,6 +179,14 @@ class Target:
 def _own(step: Step) -> Collection:
     assert isinstance(step.action, Collection)
     return step.action
+
+
+def _present(database: Documents, action: Collection, place: Place) -> str:
+    """Return what our collection is called now. Raises StepError when it is gone."""
+    called = name_of(database, action, place)
+    if called is None:
+        raise _lost(action)
+    return called
 
 
 def _lost(action: Collection) -> StepError:

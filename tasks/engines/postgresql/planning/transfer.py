@@ -8,6 +8,7 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
+from tasks.engines.postgresql.planning.capture import Capture, refuse_uncapturable
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.risk import risk
@@ -15,7 +16,7 @@ from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Collection, Finding, Phase, Plan, Requirement, ShortTransaction, Step, Transfer
+from tasks.model.plan import Collection, Finding, LockMode, Phase, Plan, Requirement, ShortTransaction, Step, Transfer
 from tasks.model.plan import TransferField as Field
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import ID, FieldRule, TransferSpec
@@ -75,6 +76,8 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         types = _Types(conn, table, key)
         types.require_condition(wanted.where)
         fields = tuple(_fields(types, wanted, key))
+        if wanted.capture != "none":
+            refuse_uncapturable(conn, table, wanted, key, fields)
     digest = hashlib.sha256(f"{spec.migration}\0{table.full_name}".encode()).hexdigest()[:12]
     helpers = _Helpers(schema=f"{OWN_PREFIX}transfer_{digest}")
     columns = {column.name: column.type for column in table.columns}
@@ -89,9 +92,11 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         into=Collection(database=wanted.to.database, name=wanted.to.collection, place=helpers.at("place"), does="make"),
         rejected=helpers.at("rejected"),
         account=helpers.at("account"),
+        notes=helpers.at("notes") if wanted.capture != "none" else "",
     )
+    capture = _capture(table, action, helpers) if action.notes else None
     sizes = estimates(conn, catalogue.tables)
-    steps = tuple(_steps(table, action, helpers))
+    steps = tuple(_steps(table, action, helpers, capture))
     findings = tuple(_findings(table, action))
     level, reasons = risk(spec, steps, sizes, findings)
     return Plan(
@@ -103,7 +108,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         catalogue=catalogue,
         search_path=search_path,
         steps=steps,
-        requirements=tuple(_requirements(table, action)),
+        requirements=tuple(_requirements(table, action, capture)),
         estimates=sizes,
         risk=level,
         risk_reasons=reasons,
@@ -223,11 +228,24 @@ def _field(types: _Types, path: tuple[str, ...], rule: FieldRule, at: str) -> Fi
     )
 
 
-def _steps(table: Table, action: Transfer, helpers: _Helpers) -> Iterator[Step]:
+def _capture(table: Table, action: Transfer, helpers: _Helpers) -> Capture:
+    return Capture(
+        full_name=table.full_name,
+        table=action.table,
+        key=action.key,
+        notes=action.notes,
+        function=helpers.at("note"),
+        tag=helpers.schema.removeprefix(f"{OWN_PREFIX}transfer_"),
+        shape=tuple(f"{column.name} {column.type}" for column in table.columns),
+    )
+
+
+def _steps(table: Table, action: Transfer, helpers: _Helpers, capture: Capture | None) -> Iterator[Step]:
     full, into = table.full_name, action.into
     there = f"{into.name} in {into.database}"
     drop = tuple(f"drop table if exists {helpers.at(name)}" for name in ("place", "rejected", "account"))
-    gone = (*drop, f"drop schema if exists {quote(helpers.schema)}")
+    noted = capture.drop_notes() if capture else ()
+    gone = (*noted, *drop, f"drop schema if exists {quote(helpers.schema)}")
     yield Step(
         key=f"expand/{full}/tables",
         phase=Phase.EXPAND,
@@ -243,6 +261,7 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers) -> Iterator[Step]:
                 " at timestamptz not null default pg_catalog.clock_timestamp(), primary key (key, field))",
                 f"create table {helpers.at('account')} (shard integer primary key, read bigint not null,"
                 " written bigint not null, rejected bigint not null)",
+                *(capture.create_notes() if capture else ()),
             ),
             inverse=gone,
         ),
@@ -254,6 +273,8 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers) -> Iterator[Step]:
         undo="drop it",
         action=into,
     )
+    if capture:
+        yield capture.step()
     yield Step(
         key=f"backfill/{full}/copy",
         phase=Phase.BACKFILL,
@@ -264,19 +285,25 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers) -> Iterator[Step]:
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
-        title=f"give the collection its name: {there}",
+        title=f"give the collection its name: {there}" + (", with the last writes in it" if capture else ""),
         undo="take the name away again",
         action=into.model_copy(update={"does": "put"}),
     )
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,
-        title="drop the tables of the copy, with the notes of rejected rows",
-        action=ShortTransaction(forward=gone),
+        title="drop the tables of the copy, with the notes of rejected rows"
+        + (", and the triggers" if capture else ""),
+        action=ShortTransaction(
+            locks=capture.lock(LockMode.ACCESS_EXCLUSIVE) if capture else (),
+            forward=(*(capture.drop_triggers() if capture else ()), *gone),
+        ),
     )
 
 
-def _requirements(table: Table, action: Transfer) -> Iterator[Requirement]:
+def _requirements(table: Table, action: Transfer, capture: Capture | None) -> Iterator[Requirement]:
+    if capture:
+        yield from capture.requirements()
     for gate in ("before_swap", "after_swap"):
         yield Requirement.model_validate(
             {
@@ -290,15 +317,24 @@ def _requirements(table: Table, action: Transfer) -> Iterator[Requirement]:
 
 
 def _findings(table: Table, action: Transfer) -> Iterator[Finding]:
-    yield Finding(
-        rule="XDB-01",
-        severity="warning",
-        message=f"{table.full_name} must not be written from the beginning of the copy to the swap: changes are not"
-        " carried over",
-        where=table.full_name,
-        hint="Stop its writers first. Where somebody writes all the same, the gate before the swap finds the difference"
-        " and refuses.",
-    )
+    if action.notes:
+        yield Finding(
+            rule="XDB-03",
+            severity="note",
+            message=f"every write to {table.full_name} also notes the key of the row, until contract or rollback; the"
+            f" notes, in {action.notes}, grow while no run carries them",
+            where=table.full_name,
+        )
+    else:
+        yield Finding(
+            rule="XDB-01",
+            severity="warning",
+            message=f"{table.full_name} must not be written from the beginning of the copy to the swap: changes are"
+            " not carried over",
+            where=table.full_name,
+            hint="Stop its writers first, or give `capture: triggers`. Where somebody writes all the same, the gate"
+            " before the swap finds the difference and refuses.",
+        )
     for field in action.fields:
         if field.unfit != "fail":
             yield Finding(

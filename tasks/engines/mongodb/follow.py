@@ -1,0 +1,150 @@
+"""Carry what was written since the copy began: of every row that is noted, the document becomes what the row now gives.
+
+Notes are dealt with, written to MongoDB, and deleted in this order, in a transaction that fences. Killed before its
+commit, the notes are still there, and the same is done once more. A note that commits later is dealt with later.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import DeleteOne, ReplaceOne
+from pymongo.collection import Collection as Documents
+
+from profiles.model import Limits
+from tasks.engines.batches import next_size
+from tasks.engines.mongodb.document import documents
+from tasks.engines.mongodb.load import fitting, key_text, note, refuse_undecided
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.transfer_rows import ALL, NOTE, as_noted, noted, prepare, rows_of
+from tasks.engines.records import FIRST_ROWS
+from tasks.model.base import Record
+from tasks.model.errors import DataChanged, StepError
+from tasks.model.plan import Transfer
+
+MOST: Final = 5000
+"""Notes at a time."""
+_SHARD: Final = -1
+"""Under which number the account has what was carried."""
+
+
+class Carried(Record):
+    """What came of one bite."""
+
+    notes: int
+    rows: int = 0
+    size: int = 0
+    """Bytes of the documents."""
+    upto: int = 0
+    """The number of the last of these notes."""
+    more: bool = False
+    """There may be more to do."""
+
+
+def follow(
+    conn: Connection,
+    into: Documents[Any],
+    action: Transfer,
+    limits: Limits,
+    fence: Callable[[Connection], object],
+    between: Callable[[int], int | None],
+) -> int:
+    """Carry bite by bite what is noted now, and return how many notes were dealt with.
+
+    The end is fixed at the start, so it comes however fast applications write: what is noted meanwhile is left.
+    `between` is called before each with its size; it may wait, raise Paused, or return another. Locks: ACCESS SHARE.
+    """
+    prepare(conn)
+    row = conn.execute(f"select max({NOTE}) from {action.notes}").fetchone()
+    last = row[0] if row else None
+    size, total = FIRST_ROWS, 0
+    while last is not None:
+        size = min(between(size) or size, MOST)
+        started = time.monotonic()
+        with conn.transaction():
+            fence(conn)
+            carried = carry(conn, into, action, size)
+        total += carried.notes
+        if not carried.more or carried.upto >= last:
+            break
+        took = (time.monotonic() - started) * 1000
+        size = fitting(next_size(size, took, limits), carried.rows, carried.size)
+    return total
+
+
+def carry(conn: Connection, into: Documents[Any], action: Transfer, most: int) -> Carried:
+    """Deal with up to `most` notes, the oldest first, within a transaction that fences.
+
+    Rows are read by a statement that begins after the notes were seen, so it sees at least what they tell of.
+    """
+    seen = conn.execute(f"select {NOTE}, {ALL} from {action.notes} order by {NOTE} limit {int(most)}").fetchall()
+    if not seen:
+        return Carried(notes=0)
+    emptied = max((number for number, everything in seen if everything), default=None)
+    if emptied is not None:
+        return _empty(conn, into, action, emptied)
+    # By their numbers, not up to the last of them: one with a lower number may commit later.
+    numbers = ", ".join(str(number) for number, _ in seen)
+    gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
+    made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
+    refuse_undecided(action, made)
+    kept = [one for one in made if not one.rejected]
+    there = {one.key for one in kept}
+    # What stands first in a document is all that there is in these: to take it out of the others takes time.
+    named = {one.key: RawBSONDocument(one.document)["_id"] for one in gone}
+    for one in kept:
+        if one.key not in named:
+            named[one.key] = RawBSONDocument(one.document)["_id"]
+    replaced: list[ReplaceOne[Any] | DeleteOne] = [
+        ReplaceOne({"_id": named[one.key]}, RawBSONDocument(one.document), upsert=True) for one in kept
+    ]
+    deleted = [DeleteOne({"_id": named[one.key]}) for one in gone if one.key not in there]
+    written = 0
+    if replaced or deleted:
+        result = into.bulk_write([*replaced, *deleted], ordered=False)
+        written = result.matched_count + result.upserted_count
+        if not stored(into, [named[one.key] for one in kept]).issuperset(one.document for one in kept):
+            raise _another(into)
+    texts = list({key_text(one.key) for one in (*gone, *made)})
+    conn.execute(f"delete from {action.rejected} where key = any(%s)", (texts,))
+    note(conn, action, _SHARD, made, written)
+    conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
+    return Carried(
+        notes=len(seen),
+        rows=len(made),
+        size=sum(len(one.document) for one in kept),
+        upto=seen[-1][0],
+        more=len(seen) == most,
+    )
+
+
+def _empty(conn: Connection, into: Documents[Any], action: Transfer, emptied: int) -> Carried:
+    """Begin anew: every row that there is now came after the TRUNCATE, and has a note of its own, with a higher number.
+
+    Whoever truncates waits for all writers before, and all after wait for it. Documents go in bites of their own.
+    """
+    found = [one["_id"] for one in into.find({}, {"_id": 1}).limit(MOST)]
+    if found:
+        into.delete_many({"_id": {"$in": found}})
+        return Carried(notes=0, more=True)
+    conn.execute(f"delete from {action.rejected}")
+    notes = conn.execute(f"delete from {action.notes} where {NOTE} <= %s", (emptied,)).rowcount
+    return Carried(notes=notes, upto=emptied, more=True)
+
+
+def stored(into: Documents[Any], identities: list[Any]) -> set[bytes]:
+    """Return those documents of the collection that have one of these `_id`, as they are stored."""
+    raw = into.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+    found = raw.find({"_id": {"$in": identities}}) if identities else ()
+    return {bytes(one.raw) for one in found}
+
+
+def _another(into: Documents[Any]) -> StepError:
+    return StepError(
+        "a document is not what was written",
+        where=into.name,
+        hint="Somebody else writes to the collection of the copy. Roll back, then run again.",
+        changed=DataChanged.PARTIALLY,
+    )

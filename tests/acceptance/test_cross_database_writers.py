@@ -1,0 +1,222 @@
+"""A table is copied into MongoDB while applications write to it: in the end every document is what its row gives."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from bson import Decimal128
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from flows.contract import contract
+from flows.cross_database import cross_database
+from flows.rollback import rollback
+from tasks.model.errors import GateError, StateError
+from tasks.model.status import MigrationState
+from tests.conformance.tables import leftovers
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+S = MigrationState
+KEYS = 3000
+TABLE = f"""
+create table "Odd ""t" (a int, b text, amount numeric, note text, seen timestamptz,
+  active boolean not null default true, primary key (a, b));
+insert into "Odd ""t" select i, 'x', i / 3.0, repeat('n', i % 50), null from generate_series(1, {KEYS}) i;
+"""
+SPEC = """
+migration: odd
+strategy: cross_database
+transfer:
+  table: Odd "t
+  to: {database: documents, collection: odd}
+  capture: triggers
+  where: active
+  fields:
+    title: {up: "a || ':' || b"}
+    amount: {column: amount, unfit: reject}
+    detail.note: {column: note, nulls: missing}
+    detail.seen: {column: seen, unfit: tag}
+"""
+
+
+@pytest.fixture
+def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SOURCE_URL", database)
+    monkeypatch.setenv("TARGET_URL", documents)
+    path = tmp_path / "two.toml"
+    path.write_text(
+        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
+        '[databases.main]\nurl_env = "SOURCE_URL"\n[databases.documents]\nurl_env = "TARGET_URL"\n'
+    )
+    (tmp_path / "odd.yaml").write_text(SPEC)
+    return str(path)
+
+
+@pytest.fixture
+def spec(profile: str, tmp_path: Path) -> str:
+    return str(tmp_path / "odd.yaml")
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def source(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as conn:
+        conn.execute(TABLE)
+        yield conn
+
+
+class Writer:
+    """Writes whatever an application may, until it is told to stop; whatever fails is kept."""
+
+    def __init__(self, url: str, seed: int, stop: Callable[[], bool]) -> None:
+        self.url = url
+        self.random = random.Random(seed)
+        self.stop = stop
+        self.statements = 0
+        self.failures: list[str] = []
+
+    def __call__(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            while not self.stop():
+                try:
+                    time.sleep(0.005)
+                    self._once(conn)
+                    self.statements += 1
+                except (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation):
+                    # They do it to each other: rows in different orders, and MERGE, which sees no key of another's.
+                    continue
+                except psycopg.Error as error:
+                    self.failures.append(str(error))
+
+    def _once(self, conn: psycopg.Connection[Any]) -> None:
+        key, word = self.random.randint(1, KEYS + 500), self.random.choice(("x", "y", 'a,"b'))
+        other = self.random.randint(1, KEYS + 500)
+        amount = self.random.choice(("1.10", "0", "7" * 40, None, "-3.5"))
+        seen = self.random.choice(("infinity", "2026-01-02 03:04:05.000001+00", "2026-01-02", None))
+        statements: list[tuple[str, tuple[Any, ...]]] = [
+            ("update {t} set amount = %s, seen = %s where a = %s", (amount, seen, key)),
+            ("update {t} set note = repeat('long ', 1000) where a = %s and b = %s", (key, word)),
+            ("update {t} set active = not active where a between %s and %s + 3", (key, key)),
+            ("delete from {t} where a = %s", (key,)),
+            ("insert into {t} values (%s, %s, %s, 'new', %s) on conflict do nothing", (key, word, amount, seen)),
+            ("insert into {t} values (%s, %s, %s) on conflict (a, b) do update set note = 'again'",
+             (key, word, amount)),
+            ("update {t} set a = %s where a = %s and b = %s and not exists (select from {t} where a = %s and b = %s)",
+             (other, key, word, other, word)),
+            ("merge into {t} t using (select %s::int as a) s on t.a = s.a when matched then update set note = null"
+             " when not matched then insert (a, b) values (s.a, 'm')", (key,)),
+        ]  # fmt: skip
+        query, values = self.random.choice(statements)
+        with conn.transaction() as whole:
+            conn.execute(query.format(t='"Odd ""t"').encode(), values)
+            if self.random.random() < 0.1:
+                raise psycopg.Rollback(whole)
+            if self.statements in (20, 200):
+                conn.execute(
+                    'insert into "Odd ""t" select i, \'many\', i from generate_series(10000, 14999) i'
+                    " on conflict do nothing"
+                )
+                left = 10000 + self.random.randint(4900, 5000)
+                conn.execute('delete from "Odd ""t" where a between 10000 and %s', (left,))
+
+
+@contextmanager
+def writing(url: str) -> Iterator[list[Writer]]:
+    """Keep three writers busy."""
+    ended = threading.Event()
+    writers = [Writer(url, seed, ended.is_set) for seed in range(3)]
+    threads = [threading.Thread(target=one) for one in writers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield writers
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_every_write_arrives_and_no_statement_fails(
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str, database: str
+) -> None:
+    """Writers go on through copy, gate, swap and beyond: what the swap has not got is noted; nothing else differs."""
+    with writing(database) as writers:
+        report = cross_database(spec, profile)
+    assert report.state is S.COMPLETE
+    assert [failure for one in writers for failure in one.failures] == []
+    assert min(one.statements for one in writers) > 50
+    assert target.list_collection_names() == ["odd"]
+    notes, rejected = _tables(source)
+    late = {(row[0], row[1]) for row in source.execute(f"select distinct a, b from {notes}".encode())}
+    rows = source.execute('select a, b, amount, note, seen::text from "Odd ""t" where active').fetchall()
+    wanted = {(a, b): _document(a, b, amount, note, seen) for a, b, amount, note, seen in rows if (a, b) not in late}
+    wanted = {key: one for key, one in wanted.items() if one is not None}
+    found = {(one["_id"]["a"], one["_id"]["b"]): one for one in target["odd"].find()}
+    assert {key: one for key, one in found.items() if key not in late} == wanted
+    left_out = {row[0] for row in source.execute(f"select key from {rejected}".encode())}
+    misfits = {_text(a, b) for a, b, amount, *_ in rows if (a, b) not in late and _unfit(amount)}
+    assert left_out - {_text(a, b) for a, b in late} == misfits
+
+    # What came after the swap is only in the table: nobody ends the migration without looking, or takes it back.
+    assert late
+    with pytest.raises(GateError, match="nothing was written"):
+        contract("odd", profile)
+    target["odd"].update_one({"_id": found[next(iter(wanted))]["_id"]}, {"$set": {"title": "new"}})
+    with pytest.raises(StateError, match="writes since the swap"):
+        rollback("odd", profile)
+    assert rollback("odd", profile, accept_loss=True).state is S.ROLLED_BACK
+    assert target.list_collection_names() == []
+    assert leftovers(source) == []
+
+
+def test_without_late_writes_it_ends(
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str
+) -> None:
+    """An empty table is copied, too; contract takes the triggers away, and the application writes as before."""
+    source.execute('truncate "Odd ""t"')
+    assert cross_database(spec, profile).state is S.COMPLETE
+    assert contract("odd", profile).state is S.CONTRACTED
+    assert leftovers(source) == []
+    source.execute('insert into "Odd ""t" values (1, \'x\')')
+    assert target["odd"].count_documents({}) == 0
+
+
+def _tables(source: psycopg.Connection[Any]) -> tuple[str, str]:
+    row = source.execute("select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'").fetchone()
+    assert row is not None
+    return f'"{row[0]}".notes', f'"{row[0]}".rejected'
+
+
+def _text(a: int, b: str) -> str:
+    """A key as notes of rejections have it."""
+    return f'("{a}","' + b.replace('"', '""') + '")'
+
+
+def _unfit(amount: Decimal | None) -> bool:
+    return amount is not None and len(amount.as_tuple().digits) > 34
+
+
+def _document(a: int, b: str, amount: Decimal | None, note: str | None, seen: str | None) -> dict[str, Any] | None:
+    """Say what a row should have become, without the code that has made it."""
+    if _unfit(amount):
+        return None
+    detail: dict[str, Any] = {} if note is None else {"note": note}
+    if seen is not None and (seen == "infinity" or "." in seen):
+        detail["seen"] = {"pg_type": "timestamp with time zone", "pg_text": seen}
+    else:
+        detail["seen"] = datetime.fromisoformat(seen) if seen else None
+    made = {"_id": {"a": a, "b": b}, "title": f"{a}:{b}", "amount": None if amount is None else Decimal128(amount)}
+    return {**made, "detail": detail}

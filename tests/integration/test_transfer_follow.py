@@ -1,0 +1,233 @@
+"""Whatever is written to a table that is copied is noted, and what is noted becomes what the row gives."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal
+from tasks.engines.mongodb.compare import Differences, compare
+from tasks.engines.mongodb.cutover import cut_over
+from tasks.engines.mongodb.follow import follow
+from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StepError
+from tasks.model.plan import Phase, ShortTransaction, Transfer
+from tasks.model.spec import MigrationSpec
+
+TABLE = """
+create table t (a numeric, b text, amount numeric, note text, active boolean not null default true, primary key (a, b));
+create table parted (id int primary key) partition by range (id);
+create table other (id int primary key, a numeric);
+create unlogged table quick (id int primary key)"""
+FIELDS: dict[str, Any] = {
+    "_id": {"column": "a", "type": "string"},
+    "amount": {"column": "amount", "unfit": "reject"},
+    "note": {"up": "upper(note)"},
+}
+
+
+def spec_of(table: str = "t", where: str = "active", **fields: Any) -> MigrationSpec:
+    transfer = {
+        "table": table,
+        "to": {"database": "documents", "collection": "c"},
+        "capture": "triggers",
+        "where": where,
+        "fields": fields,
+    }
+    return MigrationSpec.model_validate({"migration": "m", "strategy": "cross_database", "transfer": transfer})
+
+
+class Copy:
+    """A copy with its triggers, where nothing has been copied yet."""
+
+    def __init__(self, conn: psycopg.Connection[Any], target: Database[Any], spec: MigrationSpec) -> None:
+        self.conn, self.target = conn, target
+        plan = plan_transfer(conn, spec, "public")
+        self.action = next(step.action for step in plan.steps if isinstance(step.action, Transfer))
+        for step in (*plan.phase(Phase.EXPAND), *plan.phase(Phase.DUAL_WRITE)):
+            if isinstance(step.action, ShortTransaction):
+                for statement in step.action.forward:
+                    conn.execute(statement.encode())
+
+    def follow(self, most: int = 3) -> int:
+        return follow(self.conn, self.target["c"], self.action, Limits(), lambda _: None, lambda _: most)
+
+    def compare(self) -> Differences:
+        return compare(self.conn, self.target, "c", self.action, "public")
+
+    @property
+    def notes(self) -> int:
+        row = self.conn.execute(f"select count(*) from {self.action.notes}".encode()).fetchone()
+        return int(row[0]) if row else -1
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database, application_name="test", search_path="public") as conn:
+        conn.execute(TABLE.encode())
+        yield conn
+
+
+@pytest.fixture
+def copy(conn: psycopg.Connection[Any], target: Database[Any]) -> Copy:
+    conn.execute("alter table t drop constraint t_pkey, add primary key (a)")
+    copy = Copy(conn, target, spec_of(**FIELDS))
+    conn.execute("insert into t select i, 'b' || i, i / 4.0, repeat('long ', 1000) || i from generate_series(1, 20) i")
+    copy.follow()
+    assert target["c"].count_documents({}) == 20
+    return copy
+
+
+WRITES = {
+    "a value that is stored apart stays as it is": "update t set amount = 1 where a = 3",
+    "a key that changes": "update t set a = 100 where a = 3",
+    "a key that looks different and is equal": "update t set a = 3.00 where a = 3",
+    "keys that change places": "update t set a = a + 1000; update t set a = 1021 - a",
+    "a row that goes and comes back": "delete from t where a = 3; insert into t values (3, 'again', 1)",
+    "a row that leaves the filter": "update t set active = false where a in (3, 4)",
+    "a row that enters the filter": "insert into t values (30, 'x', 1, 'n', false); update t set active = true",
+    "a row that does not fit": f"update t set amount = {'7' * 40} where a = 3",
+    "one that does not fit, and is corrected": (
+        f"update t set amount = {'7' * 40} where a < 5; update t set amount = 1 where a = 3"
+    ),
+    "one that does not fit, and goes": f"insert into t values (40, 'x', {'7' * 40}); delete from t where a = 40",
+    "everything goes": "delete from t",
+    "everything is emptied": "truncate t",
+    "everything is emptied, and rows come": "delete from t; truncate t; insert into t values (3, 'n'), (50, 'n')",
+    "many rows at once": "insert into t select i, 'many', i from generate_series(1001, 6000) i;"
+    " delete from t where a > 1005",
+    "what another server has written": "set session_replication_role = replica; update t set note = 'r' where a = 3;"
+    " reset session_replication_role",
+    "a write that is undone": "begin; update t set note = 'no'; truncate t; rollback",
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_is_written_arrives(copy: Copy, write: str) -> None:
+    """Before it is carried it is no difference, for it is noted; afterwards nothing is noted, and all is equal."""
+    for statement in write.split(";"):
+        copy.conn.execute(statement.encode())
+    before = copy.compare()
+    if not before.emptied:
+        assert (before.differing, before.superfluous, before.not_noted) == (0, 0, 0)
+    assert before.equal is not before.emptied
+    copy.follow(1000)
+    after = copy.compare()
+    assert copy.notes == 0
+    assert after.equal
+    assert after.unsettled == 0
+    rows = copy.conn.execute(
+        "select a::text, amount, upper(note) from t where active and (amount is null or length(amount::text) < 35)"
+    ).fetchall()
+    found = [(d["_id"], d["amount"] and d["amount"].to_decimal(), d["note"]) for d in copy.target["c"].find()]
+    assert sorted(found, key=str) == sorted(rows, key=str)
+
+
+def test_carrying_twice_is_carrying_once(copy: Copy) -> None:
+    """Cut off after MongoDB was written, the notes are still there, and say the same."""
+    copy.conn.execute("update t set note = 'new' where a < 5; delete from t where a = 7")
+    with copy.conn.transaction(force_rollback=True):
+        assert copy.follow(1000) == 5
+    assert copy.notes == 5
+    copy.conn.execute("update t set note = 'newer' where a = 2")
+    assert copy.compare().differing == 0
+    assert copy.follow(1000) == 6
+    assert copy.compare().equal
+    assert {d["_id"]: d["note"] for d in copy.target["c"].find({"_id": {"$in": ["1", "2", "7"]}})} == {
+        "1": "NEW", "2": "NEWER"}  # fmt: skip
+
+
+def test_what_nobody_noted_is_found_out(copy: Copy) -> None:
+    """A document that is changed, gone or too many, of a row without a note, is a difference."""
+    copy.conn.execute("update t set note = 'new' where a < 5; delete from t where a = 7")
+    copy.target["c"].update_one({"_id": "9"}, {"$set": {"note": "mine"}})
+    copy.target["c"].delete_one({"_id": "10"})
+    copy.target["c"].insert_one({"_id": "mine"})
+    found = copy.compare()
+    assert (found.differing, found.superfluous, found.equal) == (2, 1, False)
+    assert found.examples == ("9", "10")
+
+
+def test_a_value_that_nobody_decided_about_stops_it(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
+    """Nothing of the bite is forgotten: corrected, it goes on."""
+    conn.execute("alter table t drop constraint t_pkey, add primary key (a)")
+    copy = Copy(conn, target, spec_of(_id={"column": "a", "type": "string"}, amount="amount"))
+    conn.execute(f"insert into t values (1, 'x', 1), (2, 'x', {'7' * 40})")
+    with pytest.raises(StepError, match="more digits than a decimal has"):
+        copy.follow(1000)
+    conn.execute("update t set amount = 2 where a = 2")
+    copy.follow(1000)
+    assert copy.compare().equal
+    assert target["c"].count_documents({}) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "match"),
+    [
+        (spec_of("parted", "true", n="id"), PreflightError, "partitioned"),
+        (spec_of("quick", "true", n="id"), PreflightError, "unlogged"),
+        (spec_of(_id={"up": "a::int"}, n="note"), SpecError, "noted by their key"),
+        (spec_of("other", "true", n={"up": "(select count(*) from t where t.a = other.a)"}), SpecError, "reads t, too"),
+        (spec_of("other", "id in (select a from t)", n="id"), SpecError, "reads t, too"),
+    ],
+)
+def test_what_would_go_unnoticed_is_refused(
+    conn: psycopg.Connection[Any], spec: MigrationSpec, error: type[ChangeoverError], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        plan_transfer(conn, spec, "public")
+
+
+def cut(copy: Copy, put: Callable[[str], None], patience: float) -> None:
+    journal = Journal(begin=lambda _: None, finish=lambda _: None)
+    limits = Limits(lock_budget=300, lock_patience=patience)
+    cut_over(copy.conn, copy.target, lambda: "c", copy.action, limits, journal, put)
+
+
+def test_a_writer_in_flight_is_waited_for(copy: Copy, database: str) -> None:
+    """Nothing is named while it is there; its write is the last that arrives, and no writer is kept out meanwhile."""
+    named: list[str] = []
+    with psycopg.connect(database) as other:
+        other.execute("update t set note = 'in flight' where a = 3")
+        with pytest.raises(LockTimeoutError, match="could not be held still"):
+            cut(copy, named.append, patience=1)
+        assert named == []
+        copy.conn.execute("update t set note = 'meanwhile' where a = 4")
+        ending = threading.Timer(1.0, other.commit)
+        ending.start()
+        cut(copy, named.append, patience=30)
+        ending.join()
+    assert named == ["c"]
+    assert copy.notes == 0
+    assert [copy.target["c"].find_one(i)["note"] for i in ("3", "4")] == ["IN FLIGHT", "MEANWHILE"]  # type: ignore[index]
+
+
+def test_nobody_writes_while_the_collection_is_named(copy: Copy, database: str) -> None:
+    """What was not named in time is given up: the writer goes on, and the next attempt carries what it wrote."""
+    tried: list[bool] = []
+
+    def put(_: str) -> None:
+        with psycopg.connect(database, autocommit=True, options="-c lock_timeout=50ms") as other:
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute("update t set note = 'too early' where a = 3")
+            assert other.execute("select count(*) from t").fetchone() == (20,)
+        tried.append(True)
+        if len(tried) == 1:
+            raise psycopg.errors.LockNotAvailable
+
+    cut(copy, put, patience=30)
+    assert len(tried) == 2
+    copy.conn.execute("update t set note = 'later' where a = 3")
+    assert copy.notes == 1
