@@ -131,7 +131,7 @@ def compare_orders(url: str) -> Comparison:
 
 def _memory(place: Surroundings, sizes: Sizes) -> Result:
     found = {}
-    for rows in (sizes.small, sizes.large):
+    for rows in (sizes.small, sizes.compared):
         with template(place.postgres, rows, indexed=False) as name:
             url = place.postgres.url_of(name)
             _twin(url)
@@ -141,14 +141,14 @@ def _memory(place: Surroundings, sizes: Sizes) -> Result:
                 [sys.executable, "-m", "benchmarks.parity", url], capture_output=True, check=True, text=True
             )
             found[rows] = float(json.loads(done.stdout)["peak"])
-    small, large = found[sizes.small], found[sizes.large]
+    small, large = found[sizes.small], found[sizes.compared]
     return Result(
         name="parity_memory",
         measured=round(large / small, 3),
         goal=1.10,
         unit="x",
         detail=f"most memory of the comparing process where some {_SPREAD} rows differ, all over the table: "
-        f"{small:.0f} MB at {sizes.small:,} rows, {large:.0f} MB at {sizes.large:,}",
+        f"{small:.0f} MB at {sizes.small:,} rows, {large:.0f} MB at {sizes.compared:,}",
     )
 
 

@@ -42,11 +42,13 @@ class Sizes:
     small: int = 100_000
     large: int = 3_000_000
     """Rows of the two tables whose migrations must cost the same memory."""
+    compared: int = 5_000_000
+    """Rows of the larger of two tables that are compared, each with a twin, in the same memory."""
     rounds: int = 3
 
 
 FULL = Sizes()
-QUICK = Sizes(rows=100_000, small=20_000, large=200_000, rounds=3)
+QUICK = Sizes(rows=100_000, small=20_000, large=200_000, compared=200_000, rounds=3)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
