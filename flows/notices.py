@@ -105,6 +105,11 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from dual write until contract, {table} has both {operation['column']} and {new}, in step; the values"
                 f" in {operation['to']} can be added to, not changed or deleted"
             )
+        elif kind == "split_table":
+            yield (
+                f"from dual write until contract, {_table(plan, operation['table'])} and {operation['to']} both have"
+                f" {', '.join(operation['columns'])}, and follow each other when a transaction commits"
+            )
         elif kind in ("drop_constraint", "drop_multicolumn_constraint"):
             table = _table(plan, operation["table"])
             yield f"from the swap on, {table} no longer refuses rows that break {operation['name']}"
@@ -115,6 +120,9 @@ def _contracted(plan: Plan) -> Iterator[str]:
         gone = operation.get("from") if kind == "rename_column" else operation.get("column")
         if kind in ("drop_column", "rename_column", "move_column", "extract_lookup"):
             yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
+        elif kind == "split_table":
+            for gone in operation["columns"]:
+                yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
         elif kind in ("drop_table", "rename_table"):
             name = operation.get("name") or operation["from"]
             yield f"after contract, statements that name {_table(plan, name)} fail"

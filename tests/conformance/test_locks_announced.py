@@ -37,6 +37,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     "rename": [{"rename_column": {"table": "t", "from": "note", "to": "remark"}}],
     "drop": [{"drop_column": {"table": "t", "column": "name", "down": "note"}}],
     "move": [{"move_column": {"table": "t", "column": "name", "to": "p", "on": {"p_id": "id"}, "when_differ": "max"}}],
+    "split": [{"split_table": {"table": "t", "columns": ["name"], "to": "q"}}],
     "create": [{"create_table": {"name": "w", "columns": [{"name": "id", "type": "int", "pk": True, "references": {
         "name": "fw", "table": "p", "column": "id"}}]}},
         {"create_index": {"name": "i", "table": "t", "columns": ["note", "n"], "unique": True}}],

@@ -188,6 +188,15 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             to_column=st.just("wert"),
             reference=st.just("r"),
         ),
+        "split_table": mapping(
+            {
+                "table": just,
+                "columns": st.lists(st.sampled_from(names[:3]), min_size=1, max_size=3, unique=True),
+                "to": st.just(f"other_{len(names[1])}"),
+            },
+            key=st.just({names[3]: "k"}),
+            when_null=st.sampled_from(["row", "no_row"]),
+        ),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))

@@ -25,9 +25,10 @@ def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | No
     order = ", ".join(quote(column) for column in action.key)
     alias = quote(action.alias)
     arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
+    chosen = f" and ({action.where}\n)" if action.where else ""
     return (
         f"insert into {action.target} ({columns}) overriding system value select {values}"
-        f" from {action.table} as {alias} where {condition(action, low, high)} order by {order}"
+        f" from {action.table} as {alias} where {condition(action, low, high)}{chosen} order by {order}"
         f" for key share of {alias}" + ("" if alone else f" on conflict ({arbiter}) do nothing")
     )
 

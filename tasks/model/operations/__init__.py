@@ -28,6 +28,7 @@ from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_constraint import RenameConstraint
 from tasks.model.operations.rename_table import RenameTable
 from tasks.model.operations.set_replica_identity import SetReplicaIdentity
+from tasks.model.operations.split_table import SplitTable
 from tasks.model.operations.sql import Sql
 
 AnyOperation = (
@@ -53,6 +54,7 @@ AnyOperation = (
     | CleanColumn
     | Denormalize
     | ExtractLookup
+    | SplitTable
     | CreateApiVersion
     | DropApiVersion
     | Sql
@@ -86,5 +88,6 @@ __all__ = [
     "RenameConstraint",
     "RenameTable",
     "SetReplicaIdentity",
+    "SplitTable",
     "Sql",
 ]

@@ -40,6 +40,7 @@ from tasks.engines.postgresql.planning.operations.set_replica_identity import (
     draft_replica_identity,
     resolve_replica_identity,
 )
+from tasks.engines.postgresql.planning.operations.split_table import draft_split_table
 from tasks.engines.postgresql.planning.operations.sql import draft_sql
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.resolve import resolve
@@ -76,6 +77,7 @@ from tasks.model.operations import (
     RenameConstraint,
     RenameTable,
     SetReplicaIdentity,
+    SplitTable,
     Sql,
 )
 from tasks.model.plan import Addition, DumpTarget, Plan
@@ -84,7 +86,7 @@ from tasks.model.spec import BackfillOptions, MigrationSpec
 Connection = psycopg.Connection[Any]
 ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
 Linked = MoveColumn | Denormalize
-Alone = ExtractLookup | CreateApiVersion
+Alone = ExtractLookup | SplitTable | CreateApiVersion
 DROPS_CONSTRAINT = (DropConstraint, DropMulticolumnConstraint)
 
 
@@ -261,6 +263,8 @@ def _of_whole_tables(
             draft_move_column(op, drafts[0], drafts[1], backfill, where)
         case ExtractLookup():
             draft_extract_lookup(op, drafts[0], backfill, where)
+        case SplitTable():
+            draft_split_table(op, drafts[0], backfill, where)
         case CreateApiVersion():
             draft_create_api_version(op, drafts[0], where)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.model.operations import DropColumn, DropTable, ExtractLookup, MoveColumn, Sql
+from tasks.model.operations import DropColumn, DropTable, ExtractLookup, MoveColumn, SplitTable, Sql
 from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
 from tasks.model.spec import MigrationSpec
 
@@ -21,7 +21,7 @@ def risk(
 
             found = dict.fromkeys(judged(op.up, undone=op.down is not None))
             reasons += [(level, f"the author's own SQL: {why}") for level, why in found]
-    if any(isinstance(op, DropColumn | MoveColumn | ExtractLookup) for op in spec.operations):
+    if any(isinstance(op, DropColumn | MoveColumn | ExtractLookup | SplitTable) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
     if any(isinstance(op, DropTable) for op in spec.operations):
         reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))

@@ -4,11 +4,12 @@ A link with a note that is still to be carried is left out: note and rows are re
 link has to agree. The swap itself carries what is left, under locks on both tables, or does not happen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked.moved import Moved
-from tasks.engines.postgresql.planning.linked.side import trigger_names
+from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.side import Side, trigger_names
 from tasks.model.names import quote
 from tasks.model.plan import Comparison, Requirement, differing
 
@@ -76,7 +77,7 @@ def before_swap(moved: Moved) -> Iterator[Requirement]:
 def after_swap(moved: Moved) -> Iterator[Requirement]:
     """Both agree wherever one row stands for one row; where several may differ, a rollback asks whether they do."""
     source, target = moved.source, moved.target
-    yield _triggers(moved)
+    yield kept_in_step(moved.outbox, {"source": source, "target": target})
     if moved.copies:
         return
     keys = ", ".join(source.shown("s", source.key))
@@ -106,16 +107,14 @@ def after_swap(moved: Moved) -> Iterator[Requirement]:
         )
 
 
-def _triggers(moved: Moved) -> Requirement:
-    names = [
-        *trigger_names(moved.outbox, "source").values(),
-        *trigger_names(moved.outbox, "target").values(),
-    ]
+def kept_in_step(outbox: Outbox, roles: Mapping[str, Side]) -> Requirement:
+    """All triggers between two tables are there, and fire in every session."""
+    names = [name for role in roles for name in trigger_names(outbox, role).values()]
     listed = ", ".join(literal(name) for name in names)
-    tables = f"{literal(moved.source.real)}::pg_catalog.regclass, {literal(moved.target.real)}::pg_catalog.regclass"
+    tables = ", ".join(f"{literal(side.real)}::pg_catalog.regclass" for side in roles.values())
     return Requirement(
-        name=f"{moved.source.full_name} and {moved.target.full_name} are kept in step",
-        table=moved.source.full_name,
+        name=f"{' and '.join(side.full_name for side in roles.values())} are kept in step",
+        table=next(iter(roles.values())).full_name,
         kind="structure",
         gate="after_swap",
         violations=f"""\
@@ -125,5 +124,5 @@ select 'the triggers between the tables' as problem where {len(names)} <> (
 union all
 select 'the trigger of the outbox' where not exists (
   select from pg_catalog.pg_trigger
-  where tgrelid = {literal(moved.outbox.table)}::pg_catalog.regclass and tgname = 'carry' and tgenabled = 'A')""",
+  where tgrelid = {literal(outbox.table)}::pg_catalog.regclass and tgname = 'carry' and tgenabled = 'A')""",
     )

@@ -16,12 +16,18 @@ class Side:
     real: str
     """Quoted and qualified."""
     full_name: str
-    column: str
-    """The one that is kept in step."""
+    columns: tuple[str, ...]
+    """What is kept in step."""
     link: tuple[str, ...]
     key: tuple[str, ...]
     alone: bool
     """At most one row has a link."""
+
+    @property
+    def column(self) -> str:
+        """The one that is kept in step, where it is one."""
+        (only,) = self.columns
+        return only
 
     def shown(self, alias: str, columns: Sequence[str]) -> tuple[str, ...]:
         """Return columns, quoted and qualified."""
@@ -49,17 +55,25 @@ class Side:
         return differing(old, new, exact=True)
 
 
+_EVENTS = {
+    "source": ("insert", "update", "delete", "truncate"),
+    "target": ("insert", "update"),
+    # A table that another one refers to is emptied with it, or not at all.
+    "whole": ("insert", "update", "delete"),
+    "part": ("insert", "update", "delete", "truncate"),
+}
+
+
 def trigger_names(outbox: Outbox, role: str) -> dict[str, str]:
     """Return the names of the triggers of one side by event; they sort last."""
-    events = ("insert", "update", "delete", "truncate") if role == "source" else ("insert", "update")
-    return {event: f"{OWN_TRIGGERS}{outbox.tag}_{role}_{event}" for event in events}
+    return {event: f"{OWN_TRIGGERS}{outbox.tag}_{role}_{event}" for event in _EVENTS[role]}
 
 
 def create_triggers(outbox: Outbox, side: Side, role: str) -> tuple[str, ...]:
     """Return the statements that put triggers on a table; they wake up only for columns that count."""
     names = trigger_names(outbox, role)
     quiet = f"current_setting('{BACKFILL_SETTING}', true) is distinct from 'on'"
-    watched = tuple(dict.fromkeys((side.column, *side.link, *side.key)))
+    watched = tuple(dict.fromkeys((*side.columns, *side.link, *side.key)))
     conditions = {"update": f"{quiet} and ({side.changed(watched)})"}
     statements = [
         f"create trigger {quote(name)} after {event} on {side.real} for each"

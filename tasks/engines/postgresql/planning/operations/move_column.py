@@ -113,7 +113,7 @@ def _side(draft: TableDraft, column: str, link: tuple[str, ...], where: str) -> 
     return Side(
         real=draft.real,
         full_name=draft.full_name,
-        column=column,
+        columns=(column,),
         link=link,
         key=draft.key,
         alone=_unique(draft.table, link),

@@ -46,7 +46,7 @@ def create_table(
     yield f"create {unlogged}table {target} ({', '.join(listed)}){by}{using}{stored}{space}"
     yield f"alter table {target} owner to {quote(table.owner)}"
     # Before those of the columns, which it would take away.
-    yield from _grants(table, target)
+    yield from grants(table, target)
     if table.replica_identity in ("full", "nothing"):
         yield f"alter table {target} replica identity {table.replica_identity}"
     if table.comment is not None:
@@ -99,7 +99,7 @@ def _settings(target: str, column: Column) -> Iterator[str]:
     yield from grants_of(target, column.name, column.grants)
 
 
-def _grants(table: Table, target: str) -> Iterator[str]:
+def grants(table: Table, target: str) -> Iterator[str]:
     """Grant exactly what is granted: default privileges of the schema or of the role must not add to it."""
     yield f"revoke all on table {target} from public, {quote(table.owner)}"
     for role, letter, option in privileges(table.grants):

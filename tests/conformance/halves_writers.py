@@ -1,0 +1,92 @@
+"""Applications that write a row whose columns go to a table of their own; a third table holds what they mean.
+
+Each locks the row of the third table first, so that the order of two writes of one row is known. Rows are locked by
+key, and of one key in the order twin, u, d: among themselves these applications cannot deadlock, whatever they do.
+"""
+
+from itertools import count
+
+import psycopg
+
+from tests.conformance.crowd import Crowd, Member
+from tests.conformance.drive import Connection
+
+KEYS = 40
+"""Few enough for writers to meet."""
+VALUES = (None, "", "Ann", "ünï 🐘", "'\\\"")
+_FRESH = count(1000)
+"""Keys that no row ever had, of all writers."""
+TWIN = """
+create table twin (id int primary key, a text, b text);
+insert into twin select i, 'a' || i, nullif('b' || i % 3, 'b0') from generate_series(1, 400) i;
+"""
+
+
+class HalvesWriter(Member):
+    """One connection of an application that knows one of the two shapes: `u` has the columns, or `d`.
+
+    No statement may fail.
+    """
+
+    def __init__(self, url: str, number: int, shape: str) -> None:
+        super().__init__(url, f"{shape} writer {number}", f"{number} {shape}")
+        self.one_table = shape == "one table"
+
+    def transaction(self, conn: Connection) -> None:
+        """Change what belongs to some keys."""
+        keys = sorted(self.random.sample(range(1, KEYS), self.random.randint(1, 5)))
+        with conn.transaction() as transaction:
+            for key in keys:
+                self._statements(conn, key)
+            if self.random.random() < 0.15:
+                raise psycopg.Rollback(transaction)
+
+    def _statements(self, conn: Connection, key: int) -> None:
+        values, kind = (self.random.choice(VALUES), self.random.choice(VALUES)), self.random.random()
+        if kind < 0.15:
+            # Nothing about the columns: but a lock on a row that others' writes have to be carried to.
+            conn.execute("update u set n = n + 1 where id = %s", (key,))
+        elif kind < 0.25:
+            # Where the twin has no row there is nothing that keeps the order of two writers.
+            if conn.execute("delete from twin where id = %s", (key,)).rowcount:
+                conn.execute("delete from u where id = %s", (key,))
+        elif kind < 0.5:
+            made = "insert into twin values (%s, %s, %s) on conflict do nothing"
+            if conn.execute(made, (key, *values)).rowcount:
+                self._insert(conn, key, values)
+        elif conn.execute("update twin set a = %s, b = %s where id = %s", (*values, key)).rowcount:
+            self._update(conn, key, values)
+            if kind > 0.9:
+                self._rekey(conn, key)
+
+    def _insert(self, conn: Connection, key: int, values: tuple[str | None, str | None]) -> None:
+        if self.one_table:
+            conn.execute("insert into u (id, a, b) values (%s, %s, %s)", (key, *values))
+        else:
+            conn.execute("insert into u (id) values (%s)", (key,))
+            conn.execute("insert into d (u_id, a, b) values (%s, %s, %s)", (key, *values))
+
+    def _update(self, conn: Connection, key: int, values: tuple[str | None, str | None]) -> None:
+        if self.one_table:
+            conn.execute("update u set a = %s, b = %s where id = %s", (*values, key))
+        elif values == (None, None) and self.random.random() < 0.5:
+            conn.execute("delete from d where u_id = %s", (key,))
+        else:
+            conn.execute(
+                "insert into d (u_id, a, b) values (%s, %s, %s)"
+                " on conflict (u_id) do update set a = excluded.a, b = excluded.b",
+                (key, *values),
+            )
+
+    def _rekey(self, conn: Connection, key: int) -> None:
+        """Give a row another key, right after its columns were written."""
+        other = next(_FRESH)
+        conn.execute("update twin set id = %s where id = %s", (other, key))
+        conn.execute("update u set id = %s where id = %s", (other, key))
+
+
+class HalvesWriters(Crowd):
+    """Several of them at once, for as long as the context lasts."""
+
+    def __init__(self, url: str, *shapes: str) -> None:
+        super().__init__([HalvesWriter(url, number, shape) for number, shape in enumerate(shapes)])
