@@ -110,6 +110,11 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from dual write until contract, {_table(plan, operation['table'])} and {operation['to']} both have"
                 f" {', '.join(operation['columns'])}, and follow each other when a transaction commits"
             )
+        elif kind == "merge_tables":
+            yield (
+                f"from dual write until contract, {_table(plan, operation['table'])} has the columns of"
+                f" {operation['from']}, and the two follow each other when a transaction commits"
+            )
         elif kind in ("drop_constraint", "drop_multicolumn_constraint"):
             table = _table(plan, operation["table"])
             yield f"from the swap on, {table} no longer refuses rows that break {operation['name']}"
@@ -123,7 +128,7 @@ def _contracted(plan: Plan) -> Iterator[str]:
         elif kind == "split_table":
             for gone in operation["columns"]:
                 yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
-        elif kind in ("drop_table", "rename_table"):
+        elif kind in ("drop_table", "rename_table", "merge_tables"):
             name = operation.get("name") or operation["from"]
             yield f"after contract, statements that name {_table(plan, name)} fail"
         elif kind == "drop_index":

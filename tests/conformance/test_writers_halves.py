@@ -1,4 +1,4 @@
-"""Columns go to a table of their own under writers of both shapes: nothing is lost, nothing fails, nobody deadlocks."""
+"""One table becomes two, or two become one, under writers of both shapes: nothing is lost, fails, or deadlocks."""
 
 from typing import Any
 
@@ -14,12 +14,23 @@ ONE = """
 create table u (id int primary key, a text, b text, n int default 0);
 insert into u (id, a, b) select i, 'a' || i, nullif('b' || i % 3, 'b0') from generate_series(1, 400) i;
 """
+TWO = """
+create table u (id int primary key, n int default 0);
+create table d (u_id int primary key references u on delete cascade on update cascade, a text, b text);
+insert into u select generate_series(1, 400);
+insert into d select i, 'a' || i, nullif('b' || i % 3, 'b0') from generate_series(1, 400) i;
+"""
+MERGE: list[dict[str, Any]] = [{"merge_tables": {"table": "u", "from": "d"}}]
 SPLITS = [
     {"table": "u", "columns": ["a", "b"], "to": "d", "key": {"id": "u_id"}, "when_null": rule}
     for rule in ("row", "no_row")
 ]
 OF_ONE = "select id, a, b from u"
 OF_TWO = "select u.id, d.a, d.b from u left join d on d.u_id = u.id"
+ENDS = [
+    (ONE, {"split_table": SPLITS[1]}, "one table", "two tables", OF_TWO),
+    (TWO, MERGE[0], "two tables", "one table", OF_ONE),
+]
 
 
 def different(conn: Connection, rows: str) -> list[tuple[Any, ...]]:
@@ -64,18 +75,46 @@ def test_a_split_there_and_back_under_writers(body: dict[str, Any], conn: Connec
     assert tables.leftovers(conn) == []
 
 
-def test_a_split_to_the_end_under_writers(conn: Connection, url: str) -> None:
+@pytest.mark.parametrize("way", ENDS if EVERY_LEG else ENDS[:1], ids=lambda way: str(way[2]))
+def test_to_the_end_under_writers(way: tuple[str, Any, str, str, str], conn: Connection, url: str) -> None:
     """The contract happens under applications that know the new shape."""
-    conn.execute((ONE + TWIN).encode())
-    migration = Migration(url, [{"split_table": SPLITS[1]}], batch_rows=50)
-    with HalvesWriters(url, "one table", "one table") as writers:
+    schema, operation, old, new, rows = way
+    conn.execute((schema + TWIN).encode())
+    migration = Migration(url, [operation], batch_rows=50)
+    with HalvesWriters(url, old, old) as writers:
         migration.begin()
         migration.before_swap()
         migration.swap()
         work(writers, 60)
-    with HalvesWriters(url, "two tables", "two tables") as writers:
+    with HalvesWriters(url, new, new) as writers:
         work(writers, 60)
         migration.contract()
         work(writers, 60)
+    assert different(conn, rows) == []
+    assert tables.leftovers(conn) == []
+
+
+def test_a_merge_there_and_back_under_writers(conn: Connection, url: str) -> None:
+    """The same the other way round: the old shape is that of two tables."""
+    conn.execute((TWO + TWIN).encode())
+    before = tables.catalogue(conn)
+    migration = Migration(url, MERGE, batch_rows=50)
+    with HalvesWriters(url, "two tables", "two tables", "two tables") as writers:
+        migration.begin()
+        for phase in BEFORE_SWAP:
+            migration.run(phase)
+            work(writers, 60)
+        migration.pass_gate("before_swap")
+        migration.swap()
+        work(writers, 60)
+    with HalvesWriters(url, "one table", "two tables", "one table", "two tables") as writers:
+        work(writers, 400)
+        migration.pass_gate("after_swap")
+    carried(conn)
+    assert different(conn, OF_ONE) == different(conn, OF_TWO) == partless(conn) == []
+    with HalvesWriters(url, "two tables", "two tables") as writers:
+        migration.roll_back()
+        work(writers, 60)
     assert different(conn, OF_TWO) == partless(conn) == []
+    assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []

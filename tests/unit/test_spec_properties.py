@@ -109,6 +109,9 @@ def constraints(table: str, names: list[str]) -> dict[str, st.SearchStrategy[dic
 def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     """One operation on a table of its own, with names that nothing else bears."""
     just = st.just(table)
+    # Short enough for names that are made of it.
+    mark = f"{names[1].encode().hex()[:24]}_{len(names[1])}"
+    other = f"other_{mark}"
     bodies = {
         "create_table": mapping(
             {"name": just, "columns": columns(table, names, NAMES).map(lambda one: [one])},
@@ -160,7 +163,7 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             {
                 "table": just,
                 "column": st.just(names[0]),
-                "to": st.just(f"other_{len(names[1])}"),
+                "to": st.just(other),
                 "on": mapping({"k": just}),
             },
             to_column=NAMES,
@@ -171,20 +174,20 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             {
                 "table": just,
                 "column": st.just(names[0]),
-                "to": st.just(f"other_{len(names[1])}"),
+                "to": st.just(other),
                 "on": mapping({"k": just}),
             },
             to_column=NAMES,
         ),
         "create_api_version": mapping(
-            {"table": just, "name": st.just(f"api_{len(names[1])}"), "columns": mapping({"c": EXPRESSIONS})},
+            {"table": just, "name": st.just(f"api_{mark}"), "columns": mapping({"c": EXPRESSIONS})},
             predicate=EXPRESSIONS,
             functions=st.just({"f": {"parameters": {"k": "int"}, "predicate": "c = k"}}),
             roles=st.just(["r"]),
         ),
         "drop_api_version": mapping({"name": st.just(names[1])}),
         "extract_lookup": mapping(
-            {"table": just, "column": st.just(names[0]), "to": st.just(f"other_{len(names[1])}")},
+            {"table": just, "column": st.just(names[0]), "to": st.just(other)},
             to_column=st.just("wert"),
             reference=st.just("r"),
         ),
@@ -192,11 +195,12 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             {
                 "table": just,
                 "columns": st.lists(st.sampled_from(names[:3]), min_size=1, max_size=3, unique=True),
-                "to": st.just(f"other_{len(names[1])}"),
+                "to": st.just(other),
             },
-            key=st.just({names[3]: "k"}),
+            key=st.just({names[3]: "the key"}),
             when_null=st.sampled_from(["row", "no_row"]),
         ),
+        "merge_tables": mapping({"table": just, "from": st.just(other)}, columns=st.just({names[0]: names[1]})),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))

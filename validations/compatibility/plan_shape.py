@@ -26,6 +26,8 @@ def of_plan(plan: Plan) -> tuple[Change, ...]:
             continue
         if kind == "drop_table":
             del tables[name]
+        elif kind == "merge_tables":
+            tables.pop(_full_name(tables, operation["from"]), None)
         elif kind == "rename_table":
             renamed[name] = operation["to"]
         elif kind == "rename_column":

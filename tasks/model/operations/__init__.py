@@ -22,6 +22,7 @@ from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnCo
 from tasks.model.operations.drop_table import DropTable
 from tasks.model.operations.drop_type import DropType
 from tasks.model.operations.extract_lookup import ExtractLookup
+from tasks.model.operations.merge_tables import MergeTables
 from tasks.model.operations.move_column import MoveColumn
 from tasks.model.operations.rebuild_table import RebuildTable
 from tasks.model.operations.rename_column import RenameColumn
@@ -55,6 +56,7 @@ AnyOperation = (
     | Denormalize
     | ExtractLookup
     | SplitTable
+    | MergeTables
     | CreateApiVersion
     | DropApiVersion
     | Sql
@@ -81,6 +83,7 @@ __all__ = [
     "DropTable",
     "DropType",
     "ExtractLookup",
+    "MergeTables",
     "MoveColumn",
     "Operation",
     "RebuildTable",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.model.operations import DropColumn, DropTable, ExtractLookup, MoveColumn, SplitTable, Sql
+from tasks.model.operations import DropColumn, DropTable, ExtractLookup, MergeTables, MoveColumn, SplitTable, Sql
 from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
 from tasks.model.spec import MigrationSpec
 
@@ -23,7 +23,7 @@ def risk(
             reasons += [(level, f"the author's own SQL: {why}") for level, why in found]
     if any(isinstance(op, DropColumn | MoveColumn | ExtractLookup | SplitTable) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
-    if any(isinstance(op, DropTable) for op in spec.operations):
+    if any(isinstance(op, DropTable | MergeTables) for op in spec.operations):
         reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))
     for size in sizes:
         if size.rows >= MANY_ROWS:

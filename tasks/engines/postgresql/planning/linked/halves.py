@@ -8,8 +8,9 @@ that of two writers the one that wrote last has it.
 - The whole decides: the part gets its values, or its row. Whether NULLs only are a row is the spec's to say.
 - The part decides: the whole gets its values; where the row of the part was deleted, NULLs. Before the swap nobody
   has a reason to delete one, and it is made again.
-- The part can have columns that are NOT NULL and that the whole, after the swap, has not: a new application inserts a
-  row of the whole first. A whole with a NULL there says nothing.
+- The part can have columns that are NOT NULL and that the whole has not: a new application inserts a row of the whole
+  first. A whole with a NULL there says nothing. Of a split the NULL is taken back where the part has a value; of a
+  merge it is what the new shape allows, so it stays, and so does the row of the part.
 
 Whoever carries locks the row that he changes, and then looks whether a newer note has come: its writer had that row
 before. A row of the part that somebody else is just inserting is not waited for: the note stays.
@@ -40,12 +41,15 @@ class Halves:
     needed: tuple[str, ...]
     """Columns of the part that are NOT NULL, by their names in the whole."""
     when_null: Literal["row", "no_row"]
+    merges: bool = False
+    """The part is the old shape, and goes."""
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
         return (
             *self.outbox.create(),
             self._make(),
+            *(self._value(number) for number in self._numbers if self.merges),
             self.outbox.define("whole", "", "trigger", self._noting_whole()),
             self.outbox.define("part", "", "trigger", self._noting_part()),
             *self.functions(swapped=False),
@@ -59,6 +63,7 @@ class Halves:
             *drop_triggers(self.outbox, self.whole, "whole"),
             *drop_triggers(self.outbox, self.part, "part"),
             *self.outbox.drop(),
+            *(f"drop function if exists {self._value_name(number)}" for number in self._numbers if self.merges),
             f"drop function if exists {self.outbox.function('make')}({', '.join((*self.outbox.types, *self.types))})",
         )
 
@@ -68,9 +73,39 @@ class Halves:
 
     def says(self, alias: str) -> str:
         """Condition that a row of the whole has a row of the part."""
+        wanted = [f"{one} is not null" for one in self.whole.shown(alias, self.needed)]
         if self.when_null == "no_row":
-            return f"num_nonnulls({', '.join(self.whole.shown(alias, self.whole.columns))}) > 0"
-        return " and ".join(f"{one} is not null" for one in self.whole.shown(alias, self.needed)) or "true"
+            wanted.append(f"not {self.empty(alias)}")
+        return " and ".join(wanted) or "true"
+
+    def empty(self, alias: str) -> str:
+        """Condition that all of the columns are NULL."""
+        return f"num_nonnulls({', '.join(self.whole.shown(alias, self.whole.columns))}) = 0"
+
+    def fill(self, number: int) -> str:
+        """Return the expression that fills one of the columns of the whole, in the names of its columns."""
+        return f"{self.outbox.function(f'value_{number}')}({', '.join(quote(column) for column in self.whole.link)})"
+
+    @property
+    def _numbers(self) -> range:
+        return range(1, len(self.types) + 1)
+
+    def _value_name(self, number: int) -> str:
+        return f"{self.outbox.function(f'value_{number}')}({', '.join(self.outbox.types)})"
+
+    def _value(self, number: int) -> str:
+        """For the backfill: nobody carries the key meanwhile, and the part is read after that is sure."""
+        column = self.part.shown("t", self.part.columns)[number - 1]
+        return self.outbox.define(
+            f"value_{number}",
+            self.outbox.parameters,
+            self.types[number - 1],
+            f"""\
+begin
+  perform pg_catalog.pg_advisory_xact_lock({self.outbox.lock(self.outbox.arguments)});
+  return (select {column} from {self.part.real} as t where {self.part.linked("t", self.outbox.arguments)});
+end""",
+        )
 
     @property
     def _values(self) -> tuple[str, ...]:
@@ -114,7 +149,14 @@ end"""
             f" where {' and '.join(f'o.{link} = {value}' for link, value in zip(outbox.links, old, strict=True))}"
             " order by o.id desc limit 1"
         )
+        changed = side.changed(side.columns)
         left = f"exists (select from {self.part.real} as t where {self.part.linked('t', old)})"
+        # Of a merge the part decides, unless something of the whole is still to be said.
+        keeps = (
+            f"not ({changed}) and coalesce(({last}) = 't', true)"
+            if self.merges
+            else f"not ({changed}) and coalesce(({last}) = 't', false) and not {left}"
+        )
         return f"""\
 begin
   if tg_op = 'INSERT' then
@@ -124,7 +166,7 @@ begin
   elsif tg_op = 'DELETE' then
     {outbox.note("s", old, "null")}
   elsif {side.changed(side.link)} then
-    if not ({side.changed(side.columns)}) and coalesce(({last}) = 't', false) and not {left} then
+    if {keeps} then
       {outbox.note("t", new, "null")}
     else
       {outbox.note("s", new, "null")}
@@ -141,12 +183,11 @@ end"""
         side, outbox = self.part, self.outbox
         old, new = side.values("old"), side.values("new")
         left = self.whole.shown("s", self.whole.link)
-        given = ", ".join(self.whole.shown("s", self.whole.columns))
         return f"""\
 begin
   if tg_op = 'TRUNCATE' then
     insert into {outbox.table} (kind, {", ".join(outbox.links)})
-    select 't', {", ".join(left)} from {self.whole.real} as s where num_nonnulls({given}) > 0;
+    select 't', {", ".join(left)} from {self.whole.real} as s where not {self.empty("s")};
   elsif tg_op = 'INSERT' then
     {outbox.note("t", new, "null")}
   elsif tg_op = 'DELETE' then
@@ -165,8 +206,10 @@ end"""
     def _carry(self, *, swapped: bool) -> str:
         outbox, whole, part = self.outbox, self.whole, self.part
         of_whole, of_part = whole.linked("s", outbox.arguments), part.linked("t", outbox.arguments)
-        # Before the swap nobody has a reason to delete a row of the part.
-        part_decides = "last = 't'" if swapped else "last = 't' and has_part"
+        # Before the swap nobody has a reason to delete a row that a split has made.
+        part_decides = "last = 't'" if swapped or self.merges else "last = 't' and has_part"
+        # Rows of the old shape are not ours to delete.
+        cascades = "false" if self.merges else "has_part and last = 's'"
         return outbox.define(
             "carry",
             outbox.parameters,
@@ -185,14 +228,15 @@ begin
   select array_agg(o.id) into seen from {outbox.table} as o where {outbox.of_link};
   if seen is null then return 0; end if;
   select o.kind into last from {outbox.table} as o where o.id = any (seen) order by o.id desc limit 1;
-  select {self._record(whole, "s")}, {self.says("s")} as says into mine from {whole.real} as s where {of_whole};
+  select {self._record(whole, "s")}, {self.says("s")} as says, {self.empty("s")} as empty into mine
+  from {whole.real} as s where {of_whole};
   has_whole := found;
   if has_whole then says := mine.says; end if;
   select {self._record(part, "t")} into theirs from {part.real} as t where {of_part};
   has_part := found;
   if not has_whole then
     -- Where replicas fire no cascade.
-    if has_part and last = 's' then
+    if {cascades} then
       {self._locked(part, "update")}
       delete from {part.real} as x where {part.linked("x", outbox.arguments)};
     end if;
@@ -217,13 +261,13 @@ end""",
 
     def _contradicted(self) -> str:
         """What the part cannot hold, the old shape would have refused, too: it is taken back."""
-        return " or (has_part and not says)" if self.needed else ""
+        return " or (has_part and not says)" if self.needed and not self.merges else ""
 
     def _gone(self) -> str:
         if self.when_null == "row":
             return "null;"
         return f"""\
-if has_part then
+if has_part and mine.empty then
       {self._locked(self.part, "update")}
       delete from {self.part.real} as x where {self.part.linked("x", self.outbox.arguments)};
     end if;"""

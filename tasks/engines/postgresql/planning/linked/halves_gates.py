@@ -20,7 +20,9 @@ def comparisons(halves: Halves) -> Iterator[Comparison]:
     # A gate without a row to look at has failed, so that rows without another half are looked at, too.
     pairs = zip(whole.shown("s", whole.columns), part.shown("t", part.columns), strict=True)
     shown += [f"case when t.ctid is null then {a} else {b} end as theirs_{i}" for i, (a, b) in enumerate(pairs)]
-    shown.append(f"{halves.outbox.waits(whole.values('s'))} as waits")
+    # What the new shape allows and the old one cannot hold is asked for before a rollback.
+    held = f"({halves.says('s')} or {halves.empty('s')})" if halves.merges else "true"
+    shown.append(f"{halves.outbox.waits(whole.values('s'))} or not {held} as waits")
     tied = part.linked("t", whole.values("s"))
     # One FROM item for all of them, so that a gate can compare them in one pass.
     rows = f"(select {', '.join(shown)} from {whole.real} as s left join {part.real} as t on {tied}) as halves"
@@ -47,7 +49,7 @@ def requirements(halves: Halves) -> Iterator[Requirement]:
         f" and not {halves.outbox.waits(whole.values('s'))}"
     )
     # After the swap a new application may delete its row, which leaves NULLs.
-    filled = f"num_nonnulls({', '.join(whole.shown('s', whole.columns))}) > 0"
+    filled = f"not {halves.empty('s')}"
     for gate, present in (("before_swap", halves.says("s")), ("after_swap", f"{halves.says('s')} and {filled}")):
         yield Requirement(
             name=f"{whole.full_name} has its rows in {part.full_name}",
@@ -55,6 +57,15 @@ def requirements(halves: Halves) -> Iterator[Requirement]:
             kind="parity",
             gate=gate,
             violations=f"select {keys} from {whole.real} as s where {present} and {missing}",
+            reads_new=True,
+        )
+    if halves.merges and halves.needed:
+        yield Requirement(
+            name=f"{part.full_name} can hold what {whole.full_name} says",
+            table=whole.full_name,
+            kind="not null",
+            gate="before_rollback",
+            violations=f"select {keys} from {whole.real} as s where {filled} and not ({halves.says('s')})",
             reads_new=True,
         )
     yield kept_in_step(halves.outbox, {"whole": whole, "part": part})

@@ -5,11 +5,15 @@ from tasks.model.catalogue import Column
 from tasks.model.errors import PreflightError, SpecError
 
 
-def check(draft: TableDraft, triggers: str, where: str) -> None:
-    """Refuse triggers that what is carried would fire, and policies that would hide rows from it."""
+def check(draft: TableDraft, triggers: str, where: str, *, rows: bool = False) -> None:
+    """Refuse triggers that what is carried would fire, and policies that would hide rows from it.
+
+    `rows`: whole rows are made and removed, not only updated.
+    """
     firing = [
         t.name for t in draft.table.triggers
-        if "update" in t.events and t.enabled in ("origin", "always", "replica") and not t.update_columns
+        if t.enabled in ("origin", "always", "replica")
+        and (("update" in t.events and not t.update_columns) or (rows and {*t.events} & {"insert", "delete"}))
     ]  # fmt: skip
     if firing and triggers != "fire":
         raise PreflightError(
