@@ -188,9 +188,8 @@ class Copy(Record):
     arbiter: tuple[str, ...] = ()
     """Those of them that the shadow keeps unique, where these are not all."""
     assignments: tuple[Assignment, ...]
-    """Columns of the shadow, and what fills them, in the names of the table."""
+    """Columns of the shadow, and what fills them, in the names of the table; `where` says which rows, or all."""
     where: str = ""
-    """Which rows are copied, in the names of the table; all of them unless given."""
     drain: str = ""
     """Called like `before` of a short transaction, when the shadow refuses a row."""
 
