@@ -25,6 +25,7 @@ from tasks.engines.postgresql.backfill import update  # noqa: E402
 from tasks.engines.postgresql.key_ranges import last_key  # noqa: E402
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING  # noqa: E402
 from tasks.expand import expand  # noqa: E402
+from tasks.index import index  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
 from tasks.model.plan import (  # noqa: E402
@@ -63,6 +64,19 @@ def fill(spec: str, profile: str, postmaster: int, single: bool) -> dict[str, An
             else:
                 backfill(m)
             return asdict(meter.taken())
+
+
+@flow(name="benchmark-copy", persist_result=False)
+def copy(spec: str, profile: str, postmaster: int) -> dict[str, Any]:
+    """Measure the copy of a table into its shadow, with dual write on, and the indexes that are built after it."""
+    with open_migration(spec, profile) as m:
+        preflight(m)
+        expand(m)
+        dual_write(m)
+        meter = Meter(postmaster)
+        backfill(m)
+        index(m)
+        return asdict(meter.taken())
 
 
 def whole(spec: str, profile: str) -> dict[str, Any]:
@@ -139,6 +153,7 @@ def _memory() -> float:
 _WHAT: dict[str, Callable[..., dict[str, Any]]] = {
     "backfill": lambda spec, profile, pid: fill(spec, profile, int(pid), single=False),
     "single": lambda spec, profile, pid: fill(spec, profile, int(pid), single=True),
+    "copy": lambda spec, profile, pid: copy(spec, profile, int(pid)),
     "whole": whole,
     "overhead": overhead,
 }

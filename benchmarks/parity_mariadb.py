@@ -35,9 +35,9 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     if not (server and program):
         return []
     ours, theirs = [], []
-    with template(place.postgres, sizes.rows, indexed=False) as name, _database(server) as other:
+    with template(place.postgres, sizes.rows, indexed=False) as name, database(server) as other:
         url = place.postgres.url_of(name)
-        _fill(url, other)
+        fill(url, other)
         for _ in range(sizes.rounds):
             ours.append(_compare(url, other))
             theirs.append(reladiff.compare(program, url, "orders", other, "orders"))
@@ -46,7 +46,8 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
 
 
 @contextmanager
-def _database(server: str) -> Iterator[str]:
+def database(server: str) -> Iterator[str]:
+    """Make a database on a server of MariaDB, give its URL, and drop it."""
     of_server = urlsplit(server)._replace(scheme="mysql", path="/information_schema")
     with connect(urlunsplit(of_server)) as conn:
         conn.execute(f"create database {_DATABASE}")
@@ -56,7 +57,7 @@ def _database(server: str) -> Iterator[str]:
             conn.execute(f"drop database {_DATABASE}")
 
 
-def _fill(url: str, other: str) -> None:
+def fill(url: str, other: str) -> None:
     """Copy `orders`, so that both hold the same."""
     with (
         psycopg.connect(url) as conn,

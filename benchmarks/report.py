@@ -38,6 +38,9 @@ _WHAT = {
     "backfill_wall": "Wall time of the same, through Prefect",
     "batches_cpu": "Processor time of the backfill against batches as pgroll makes them",
     "pgroll_cpu": "Processor time of the backfill against `pgroll start`, which fills the same column",
+    "shadow_cpu": "Processor time of the copy into a shadow table and of its second index, beside the triggers of dual "
+    "write, against one `insert into ... select` into a table with both indexes",
+    "shadow_cpu_mariadb": "The same on MariaDB",
     "memory_growth": "Most memory of the migrating process: a large table against a small one",
     "memory_peak": "Most memory of the migrating process",
     "overhead": "Time of a run beyond its own statements",

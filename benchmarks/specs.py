@@ -29,10 +29,13 @@ url_env = "CHANGEOVER_BENCHMARK_URL"
 URL = "CHANGEOVER_BENCHMARK_URL"
 
 
-def write(folder: Path, name: str, *operations: Mapping[str, Any]) -> Path:
+REBUILD: Mapping[str, Any] = {"rebuild_table": {"table": "orders"}}
+
+
+def write(folder: Path, name: str, *operations: Mapping[str, Any], strategy: str = "expand_contract") -> Path:
     """Write a spec, and give its path."""
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"migration": name, "operations": operations}), encoding="utf-8")
+    path.write_text(json.dumps({"migration": name, "strategy": strategy, "operations": operations}), encoding="utf-8")
     return path
 
 
