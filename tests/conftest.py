@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from tests.acceptance.forked import Forked
@@ -27,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="changeover-prefect-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     os.environ.update(_PREFECT, PREFECT_HOME=home)
+    # How long an example takes says more about the machine than about what is tested.
+    hypothesis.settings.register_profile("changeover", deadline=None)
+    hypothesis.settings.load_profile("changeover")
     # A shell without job control gives its background jobs, and so the children of tests, SIGINT ignored.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -230,7 +230,7 @@ def compare(conn: Connection, swapped: bool, examples: int) -> None:
     server = Server(conn, swapped)
 
     @settings(
-        max_examples=examples, deadline=None, database=None, derandomize=True,
+        max_examples=examples, database=None, derandomize=True,
         phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(statements(swapped))

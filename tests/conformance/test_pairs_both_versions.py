@@ -77,7 +77,7 @@ def test_operations_together_through_both_versions(conn: Connection, url: str) -
     numbers = count()
 
     @settings(
-        max_examples=PAIRS or 2, deadline=None, database=None, derandomize=not PAIRS, phases=[Phase.generate],
+        max_examples=PAIRS or 2, database=None, derandomize=not PAIRS, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(st.sampled_from(CHANGES), min_size=2, max_size=3, unique_by=id), st.data())

@@ -69,7 +69,7 @@ def test_two_operations_at_once(conn: Connection, url: str) -> None:
     number = count()
 
     @settings(
-        max_examples=PAIRS, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=PAIRS, database=None, derandomize=True, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=2), st.lists(WRITES, max_size=8))

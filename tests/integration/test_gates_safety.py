@@ -23,9 +23,7 @@ from validations.gates import evaluate
 
 PASSWORD = "s3cret$HOME${HOME}%25{0}"
 
-many = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+many = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 names = texts.filter(lambda name: 0 < len(name.encode()) <= MAX_BYTES)
 tables = names.filter(lambda name: "." not in name)

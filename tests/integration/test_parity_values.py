@@ -94,7 +94,7 @@ _CELL = st.one_of(st.none(), st.text(st.characters(exclude_characters="\x00", ex
 _ROWS = st.dictionaries(st.integers(-(2**31), 2**31 - 1), st.tuples(_CELL, _CELL, st.floats(width=64)), max_size=8)
 
 
-@settings(max_examples=int(os.environ.get("CHANGEOVER_PARITY_EXAMPLES", "15")), deadline=None)
+@settings(max_examples=int(os.environ.get("CHANGEOVER_PARITY_EXAMPLES", "15")))
 @given(_ROWS, _ROWS, st.booleans())
 def test_the_same_as_a_comparison_in_memory(
     generated: tuple[str, psycopg.Connection[tuple[object, ...]]],

@@ -16,7 +16,7 @@ from tasks.model.spec import MigrationSpec
 from tests.legs import TIMES
 
 # Other people's processes decide how fast this machine is.
-SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(suppress_health_check=[HealthCheck.too_slow])
 SCHEMA = Draft202012Validator(MigrationSpec.model_json_schema())
 
 # Every character but NUL and surrogates, which neither the database nor UTF-8 has; and but U+0085, for which
@@ -182,7 +182,7 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
         "create_api_version": mapping(
             {"table": just, "name": st.just(f"api_{mark}"), "columns": mapping({"c": EXPRESSIONS})},
             predicate=EXPRESSIONS,
-            functions=st.just({"f": {"parameters": {"k": "int"}, "predicate": "c = k"}}),
+            functions=st.just({f"f_{mark}": {"parameters": {"k": "int"}, "predicate": "c = k"}}),
             roles=st.just(["r"]),
         ),
         "drop_api_version": mapping({"name": st.just(names[1])}),
