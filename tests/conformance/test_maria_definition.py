@@ -127,6 +127,25 @@ def test_rows_that_a_new_key_has_no_room_for_are_found_before_the_run(orders: st
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        "exchange partition p0 with table archive",
+        "add key (code), /*! convert  TABLE archive to partition p9 values less than (9) */",
+        "convert partition p0 to table archive",
+        "comment 'it''s', rename archive",
+        'comment "\\"", rename to archive',
+        "discard tablespace",
+        "import tablespace",
+    ],
+)
+def test_clauses_that_reach_beyond_the_table_are_not_even_tried(orders: str, options: str) -> None:
+    run(orders, "create table archive (id int primary key)", "insert into archive values (1)")
+    with pytest.raises(SpecError, match="reaches beyond the table"):
+        Shadow(orders, [{"rebuild_table": {"table": "orders", "options": options}}]).begin()
+    assert run(orders, "select id from archive") == [(1,)]
+
+
+@pytest.mark.parametrize(
     ("operation", "reason"),
     [
         (defined(UNPARTITIONED.replace("`orders`", "others")), "does not begin with `create table orders"),
@@ -146,6 +165,7 @@ def test_rows_that_a_new_key_has_no_room_for_are_found_before_the_run(orders: st
         (defined(UNPARTITIONED.replace("primary key (id)", "primary key (id, code)")), "another primary key"),
         (defined(UNPARTITIONED.replace("primary key (id)", "primary key (id")), "the server refuses the new shape"),
         (defined(UNPARTITIONED.replace("utf8mb4;", "utf8mb4 as select 'b' as buyer, '' as code")), "to be empty"),
+        ({"rebuild_table": {"table": "orders", "options": "add system versioning"}}, "no plain table"),
         (defined(DEFINED), "the server refuses the new shape"),
         ({"rebuild_table": {"table": "orders", "options": "drop column note"}}, "becomes of 'note'"),
         ({"rebuild_table": {"table": "orders", "options": "rename column note to memo"}}, "becomes of 'note'"),

@@ -38,6 +38,10 @@ def account_for(change: Change, new: Table) -> None:
     _new_unique_keys(change, new)
     if any(constraint.kind == "foreign key" for constraint in new.constraints):
         raise SpecError("a shadow table on MariaDB carries no foreign keys", where=where, hint="Add it afterwards.")
+    if "type=BASE TABLE" not in new.options:
+        raise SpecError(
+            "the new table is no plain table", where=where, hint="Do that by ALTER TABLE after the migration."
+        )
     if "engine=InnoDB" not in new.options:
         raise SpecError("only InnoDB knows transactions", where=where, hint="Write `engine=InnoDB`, or no engine.")
 

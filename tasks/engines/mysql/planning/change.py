@@ -1,5 +1,6 @@
 """What a spec asks of one table: the ALTER of its shadow, and what fills each column from the other side."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from tasks.model.operations import (
     RenameColumn,
 )
 
+_QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
+"""Names and texts, in sessions where a backslash escapes."""
 _TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set")
 
 
@@ -97,13 +100,29 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
                 hint="Write `options: partition by ...`, or `options: remove partitioning`, as in ALTER TABLE.",
             )
         case RebuildTable(columns=None, primary_key=None, definition=None):
-            change.clauses.append(operation.options or "force")
+            change.clauses.append(_within_the_table(operation.options or "force"))
             change.say(operation)
         case _:
             raise SpecError(
                 f"a shadow table on MariaDB cannot {operation.kind.replace('_', ' ')} yet",
                 hint="Use add_, alter_, drop_ or rename_column, create_index, drop_index, or rebuild_table.",
             )
+
+
+def _within_the_table(clauses: str) -> str:
+    """Refuse clauses that take rows out of another table, or the new table away: they are tried when it is planned."""
+    bare = re.sub(_QUOTED, "?", clauses)
+    found = re.search(
+        r"\b(exchange|convert\s+(?:table|partition)|discard|import|rename(?!\s+(?:column|index|key)\b))",
+        bare,
+        re.IGNORECASE,
+    )
+    if found:
+        raise SpecError(
+            f"{' '.join(found[0].split())!r} reaches beyond the table, and what it does is not taken back",
+            hint="Do that by ALTER TABLE before or after the migration.",
+        )
+    return clauses
 
 
 def _existing(change: Change, name: str) -> Column:
