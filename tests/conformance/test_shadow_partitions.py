@@ -227,6 +227,68 @@ def test_one_that_is_emptied_by_who_does_not_see_the_copy_refuses_the_swap(conn:
     assert ids(conn) == [*range(10)]
 
 
+def attached_again(first: str) -> str:
+    """A partition goes, something is done to what it was, and one of the same name and bound comes."""
+    return f"alter table t detach partition low; {first}; alter table t attach partition low for values from (minvalue) to (10)"
+
+
+MADE_AGAIN = "drop table low; create table low partition of t for values from (minvalue) to (10)"
+
+
+@pytest.mark.parametrize("unseen", [attached_again("delete from low where id = 3"), MADE_AGAIN])
+def test_what_was_not_seen_of_a_partition_refuses_the_swap(unseen: str, conn: Connection, url: str) -> None:
+    """It has every trigger again, and everything is as the plan says, but nothing fired in between."""
+    migration = ready(conn, url, HALVES, rebuild(unpartition=True, primary_key=["id"]))
+    migration.run(Phase.INDEX, Phase.RECONCILE)
+    assert migration.failures("before_swap") == []
+    conn.execute(unseen.encode())
+    wanted = ids(conn)
+    assert [one for one in migration.failures("before_swap") if "is whole" in one]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was attached, or made"):
+        migration.run(Phase.SWAP)
+    assert not migration.swapped
+    migration.roll_back()
+    assert ids(conn) == wanted
+
+
+def test_and_after_it_the_way_back(conn: Connection, url: str) -> None:
+    migration = ready(conn, url, SMALL, BY_AT)
+    finish(migration)
+    conn.execute(attached_again("delete from low where id = 3").encode())
+    assert [one for one in migration.failures("after_swap") if "is whole" in one]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was attached, or made"):
+        migration.revert("swap/all")
+    assert len(ids(conn)) == 19
+
+
+def test_the_only_partition_takes_every_row_and_is_emptied(conn: Connection, url: str) -> None:
+    """Of a default that is alone the server prints no condition."""
+    only = {**TWO, "partitions": [{"name": "rest", "default": True}]}
+    migration = ready(conn, url, SMALL, rebuild(primary_key=["id", "at"], partition_by=only))
+    finish(migration)
+    conn.execute("truncate rest; insert into t values (3, 3)")
+    migration.roll_back()
+    assert ids(conn) == [3]
+    conn.execute("drop table t")
+    schema = (
+        "create table t (id int primary key, at int) partition by list (id); create table rest partition of t default"
+    )
+    migration = ready(conn, url, schema + "; insert into t values (1, 1)", WHOLE)
+    conn.execute("truncate rest; insert into t values (4, 4)")
+    finish(migration)
+    assert ids(conn) == [4]
+
+
+def test_one_that_was_detached_is_emptied_by_itself(conn: Connection, url: str) -> None:
+    """The trigger has stayed on it, and the other table keeps its rows for the moment: the swap is refused anyway."""
+    migration = ready(conn, url, SMALL, BY_AT)
+    finish(migration)
+    conn.execute("alter table t detach partition low; truncate low")
+    conn.execute("truncate t; insert into t values (13, 13)")
+    assert ids(conn) == [13]
+    assert rows(conn, "select count(*) from low") == [(0,)]
+
+
 def test_two_rows_that_the_old_key_does_not_tell_apart_are_not_made_one(conn: Connection, url: str) -> None:
     migration = ready(conn, url, SMALL, BY_AT)
     finish(migration)
@@ -266,6 +328,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]], str, str]] = {
     "name in use": (IN_PUBLIC, rebuild(primary_key=["id", "at"], partition_by=BY_MONTH), "the name t_late is in use", "another name"),
     "unlogged": ("alter table t set unlogged", rebuild(primary_key=["id", "at"], partition_by=BY_MONTH), "never unlogged", "logged"),
     "bounds that overlap": ("", rebuild(primary_key=["id", "at"], partition_by={**BY_MONTH, "partitions": [{"name": "a", "to": ["2025-01-01"]}, {"name": "b", "to": ["2024-01-01"]}]}), "would overlap", ""),
+    "told by a new column": ("", [*rebuild(primary_key=["id", "b"], partition_by={**BY_PART, "columns": ["b"]}), {"add_column": {"table": "t", "column": {"name": "b", "type": "text"}, "up": "part"}}], "b is not the same", "two specs"),
     "not partitioned": ("", rebuild(unpartition=True), "is not partitioned", "Remove"),
     "no such column": ("", rebuild(partition_by={**BY_MONTH, "columns": ["x"]}), "no column 'x'", "Correct"),
 }  # fmt: skip
@@ -276,6 +339,16 @@ PARTS_REFUSED = {
     "view": "create view own as select * from t_1",
     "publication": "create publication own for table t_1",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["id", "(id + 1)"])
+def test_a_column_that_told_the_partitions_stays_as_it_is(key: str, conn: Connection, url: str) -> None:
+    """When one of them is emptied, its rows are found by that column: its hash is another one as a bigint."""
+    conn.execute(f"create table t (id int, at int) partition by hash ({key})".encode())
+    conn.execute("create table t_0 partition of t for values with (modulus 1, remainder 0)")
+    wider = {"alter_column": {"table": "t", "column": "id", "type": "bigint"}}
+    with pytest.raises(ChangeoverError, match="id is not the same in both tables"):
+        Migration(url, [*WHOLE, wider], strategy="shadow_table").begin()
 
 
 @pytest.mark.parametrize("name", REFUSED)

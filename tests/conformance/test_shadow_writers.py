@@ -180,6 +180,31 @@ def test_values_that_do_not_fit_are_refused_and_the_application_is_not(conn: Con
     assert rows(conn) == [(1, "abc"), (2, "b")]
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"create_index": {"table": "t", "name": "i", "columns": [{"expression": "(a::int)"}]}},
+        {"create_index": {"table": "t", "name": "i", "columns": ["a"]}},
+        {"alter_column": {"table": "t", "column": "g", "generated": {"expression": "100 / length(a)"}}},
+    ],
+)
+def test_what_an_index_or_an_expression_refuses_is_taken_and_noted(
+    operation: dict[str, Any], conn: Connection, url: str
+) -> None:
+    """A text that is empty, and one that is larger than an index takes."""
+    schema = "create table t (id int primary key, a text, g int); insert into t values (1, '4', 100)"
+    migration = rebuilt(conn, url, schema, [operation])
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    for number, value in enumerate(("''", "(select string_agg(md5(i::text), '') from generate_series(1, 400) i)")):
+        conn.execute(f"insert into t values ({number + 2}, {value}, 0)".encode())
+    assert rows(conn, "select count(*) from t") == [(3,)]
+    with pytest.raises(Exception, match=r"rows of .* cannot be carried over"):
+        migration.run(Phase.RECONCILE)
+    conn.execute("update t set a = '5', g = 100 where id > 1")
+    finish(migration)
+    assert rows(conn, "select id, a from t order by id") == [(1, "4"), (2, "5"), (3, "5")]
+
+
 def test_truncate_reaches_the_other_table_on_both_sides_of_the_swap(conn: Connection, url: str) -> None:
     migration = rebuilt(conn, url, "create table t (id int primary key); insert into t select generate_series(1, 20)")
     migration.run(Phase.BACKFILL)

@@ -117,10 +117,14 @@ class Draft:
         return tuple(types[column] for column in self.key)
 
     def _may_refuse(self, target: Table, *, there: bool) -> bool:
-        """A key beside that of the walk may meet a row that is only noted; a conversion, or a new rule, may refuse."""
+        """A key beside that of the walk may meet a row that is only noted; a conversion, or a new rule, may refuse.
+
+        So may an index, and what is computed: an expression fails, or its value is too large.
+        """
         keys = [i for i in target.indexes if i.unique] + [c for c in target.constraints if c.kind == "exclusion"]
         change = self.change
-        if len(keys) > 1 or change.restricted or change.dropped or change.added:
+        evaluated = change.indexes or change.computed if there else change.written
+        if len(keys) > 1 or change.restricted or change.dropped or change.added or evaluated:
             return True
         return any(not there or not change.widens(name, self.new) for name in change.altered)
 
@@ -417,7 +421,9 @@ def _whole(draft: Draft, gate: str) -> Requirement:
     real = literal(draft.places.real)
     unvalidated = [c.name for c in draft.new.constraints if not c.validated]
     known = ", ".join(literal(name) for name in ["", *unvalidated])
-    triggers = ", ".join(literal(name) for name in draft.up.triggers)
+    mirror = draft.up if gate == "before_swap" else draft.down
+    triggers = ", ".join(literal(name) for name in mirror.triggers)
+    gaps = f"\nunion all\n{mirror.gaps}" if mirror.parts else ""
     return Requirement(
         name=f"{draft.table.full_name} is whole, and dual write is on",
         table=draft.table.full_name,
@@ -432,6 +438,6 @@ where i.indrelid = to_regclass({real}) and not i.indisvalid
 union all
 select 'dual write' where 2 <> (
   select count(*) from pg_catalog.pg_trigger
-  where tgrelid = to_regclass({real}) and tgname in ({triggers}) and tgenabled = 'A')""",
+  where tgrelid = to_regclass({real}) and tgname in ({triggers}) and tgenabled = 'A'){gaps}""",
         reads_new=True,
     )

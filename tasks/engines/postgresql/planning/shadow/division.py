@@ -1,5 +1,6 @@
 """Whether the new table has its rows in partitions, and in which."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.shadow import partitions
@@ -40,6 +41,7 @@ def divide(change: Change, new: Table) -> Division:
     if change.unpartition:
         if not partitioned(table):
             raise SpecError(f"{table.full_name} is not partitioned", where=where, hint="Remove unpartition.")
+        _refuse_other_values(change, where)
         change.restricted = True
         return Division(table=new.model_copy(update={"children": ()}), where=f"{where}.unpartition")
     if wanted is None:
@@ -54,12 +56,7 @@ def divide(change: Change, new: Table) -> Division:
     for column in wanted.columns:
         if new.column(column) is None:
             raise SpecError(f"{table.full_name} has no column {column!r}", where=where, hint="Correct the name.")
-        if column in change.altered:
-            raise SpecError(
-                f"{column} gets another type, and would tell the partitions",
-                where=where,
-                hint="Alter the column by a spec of its own first.",
-            )
+    _refuse_other_values(change, where, wanted.columns)
     for reason, hint in partitions.of_versions(change.rehearsal.conn, table):
         raise PreflightError(reason, where=table.full_name, hint=hint)
     partitions.of_change(change.rehearsal.conn, table, new, wanted.columns, where)
@@ -74,3 +71,18 @@ def divide(change: Change, new: Table) -> Division:
         "access_method": "",
     }
     return Division(table=new.model_copy(update=divided), parts=parts, options=table.options, where=where)
+
+
+def _refuse_other_values(change: Change, where: str, columns: Sequence[str] = ()) -> None:
+    """Refuse that what tells the partitions, of either table, is not the same in both. Raises SpecError.
+
+    When an application empties one of them, its rows are found in the other table by the values of those columns.
+    """
+    moving = {*change.altered, *change.added, *change.dropped, *change.computed, *change.written}
+    for column in (*columns, *partitions.told_by(change.rehearsal.conn, change.table)):
+        if column in moving:
+            raise SpecError(
+                f"{column} is not the same in both tables, and tells the partitions",
+                where=where,
+                hint="Write two specs, one after the other: the partitions in one, the column in the other.",
+            )

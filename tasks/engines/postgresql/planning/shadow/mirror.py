@@ -73,6 +73,23 @@ class Mirror:
         return (self.source, *(f"{quote(self.schema)}.{quote(part)}" for part in self.parts))
 
     @property
+    def gaps(self) -> str:
+        """The query for partitions of which not every write since dual write began has been seen.
+
+        One command has switched the row triggers of all of them on, so one transaction wrote them all down. That of a
+        partition which was attached, or made, since is of another, and what was written before fired nothing.
+        """
+        row, truncate = (literal(name) for name in self.triggers)
+        return f"""\
+select 'dual write of the partition ' || part.inhrelid::regclass as problem from pg_catalog.pg_inherits part
+where part.inhparent = to_regclass({literal(self.source)}) and not exists (
+  select from pg_catalog.pg_trigger whole
+  join pg_catalog.pg_trigger own on own.tgparentid = whole.oid and own.tgrelid = part.inhrelid
+  join pg_catalog.pg_trigger emptied on emptied.tgrelid = part.inhrelid and emptied.tgname = {truncate}
+  where whole.tgrelid = part.inhparent and whole.tgname = {row} and own.xmin = whole.xmin
+    and own.tgenabled = 'A' and emptied.tgenabled = 'A')"""
+
+    @property
     def drain(self) -> str:
         """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
         return f"select {self.drain_function}({{most}})"
@@ -122,6 +139,8 @@ class Mirror:
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
 
+        It fails, too, where a write to a partition may have been noted nowhere.
+
         On the way back, what was refused before is what somebody has accepted to lose.
         """
         failed, left = (
@@ -132,12 +151,18 @@ class Mirror:
                 f"({failed} + (select count(*) from changeover.rejections where migration = {literal(self.migration)}"
                 f" and table_name = {literal(self.full_name)} and sqlstate = '{_ITSELF}'))"
             )
+        unseen = f"""\
+if exists ({self.gaps}) then
+    raise exception 'a partition was attached, or made, since dual write began: what was written to it is not known'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  """
         return f"""\
 do $finish$
 declare
   refused constant bigint := {"0" if self.direction == "up" else failed};
 begin
-  perform {self.drain_function}(null);
+  {unseen if self.parts else ""}perform {self.drain_function}(null);
   if {left} > 0 then
     raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
   end if;
@@ -234,15 +259,17 @@ $finish$"""
     values ({literal(self.migration)}, {literal(self.full_name)}, 'down', sqlstate);"""
 
     def _truncate(self) -> str:
-        """A partition is emptied by itself, or with its table."""
+        """A partition is emptied by itself, or with its table; one that was detached has kept the trigger."""
         if not self.parts:
             return f"truncate {self.target};"
         return f"""\
 if tg_relid = {literal(self.source)}::regclass then
       truncate {self.target};
-    else
+    elsif exists (select from pg_catalog.pg_inherits
+                  where inhrelid = tg_relid and inhparent = {literal(self.source)}::regclass) then
+      -- The only one, if it is the default, takes every row: it has no condition.
       execute 'delete from {self.target.replace("'", "''")} as b where '
-        || pg_catalog.pg_get_partition_constraintdef(tg_relid);
+        || coalesce(pg_catalog.pg_get_partition_constraintdef(tg_relid), 'true');
       if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
         -- It does not see what others have written since it began: that would stay.
         insert into changeover.rejections (migration, table_name, direction, sqlstate)

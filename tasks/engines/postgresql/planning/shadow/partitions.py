@@ -50,6 +50,22 @@ def parts_of(conn: Connection, table: Table) -> tuple[Partition, ...]:
     return tuple(Partition(name=row[0], bound=row[1]) for row in rows)
 
 
+def told_by(conn: Connection, table: Table) -> tuple[str, ...]:
+    """Return the columns that tell the partitions of a table, also within expressions; none of one that has none."""
+    rows = conn.execute(
+        """
+        select a.attname::text from pg_catalog.pg_depend d
+        join pg_catalog.pg_partitioned_table p on p.partrelid = d.refobjid
+        join pg_catalog.pg_attribute a on a.attrelid = d.objid and a.attnum = d.objsubid
+        where d.refobjid = %(table)s::regclass and d.objid = d.refobjid and d.refobjsubid = 0 and d.deptype = 'i'
+          and d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = d.classid
+        order by a.attnum
+        """,
+        {"table": quote_qualified(table.full_name)},
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
 def parts_wanted(wanted: PartitionBy) -> tuple[Partition, ...]:
     """Return the partitions that a spec asks for."""
     return tuple(
