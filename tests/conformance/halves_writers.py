@@ -54,6 +54,10 @@ class HalvesWriter(Member):
             made = "insert into twin values (%s, %s, %s) on conflict do nothing"
             if conn.execute(made, (key, *values)).rowcount:
                 self._insert(conn, key, values)
+        elif kind < 0.7:
+            column = self.random.choice("ab")
+            if conn.execute(f"update twin set {column} = %s where id = %s".encode(), (values[0], key)).rowcount:
+                self._update_one(conn, key, column, values[0])
         elif conn.execute("update twin set a = %s, b = %s where id = %s", (*values, key)).rowcount:
             self._update(conn, key, values)
             if kind > 0.9:
@@ -77,6 +81,16 @@ class HalvesWriter(Member):
                 " on conflict (u_id) do update set a = excluded.a, b = excluded.b",
                 (key, *values),
             )
+
+    def _update_one(self, conn: Connection, key: int, column: str, value: str | None) -> None:
+        """Write one column: what stands in the other one is nothing that this application says."""
+        if self.one_table:
+            conn.execute(f"update u set {column} = %s where id = %s".encode(), (value, key))
+        elif not conn.execute(f"update d set {column} = %s where u_id = %s".encode(), (value, key)).rowcount:
+            # A row that is inserted says something about all of its columns.
+            values = (value, None) if column == "a" else (None, value)
+            conn.execute("update twin set a = %s, b = %s where id = %s", (*values, key))
+            self._update(conn, key, values)
 
     def _rekey(self, conn: Connection, key: int) -> None:
         """Give a row another key, right after its columns were written."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Phase
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 from tests.legs import EVERY_LEG
@@ -72,6 +73,7 @@ REFUSED = {
     "referred to": (BOTH + "); create table r (u_id int constraint f references d);", "the foreign key f of public.r refers to public.d"),
     "a view reads it": (BOTH + "); create view w as select v from d;", "the view public.w depends on public.d"),
     "policies": (BOTH + "); alter table d enable row level security;", "row security"),
+    "never NULL": ("create domain e as text check (value is not null); " + BOTH + ", w e);", "check constraint"),
     "nothing to merge": ("create table u (id int primary key); create table d (u_id int primary key references u on delete cascade);", "no column beside its key"),
     "a trigger would fire": (
         BOTH + "); create function f() returns trigger language plpgsql as 'begin return new; end';"
@@ -87,6 +89,37 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     conn.execute(schema.encode())
     with pytest.raises(ChangeoverError, match=what):
         Migration(url, [merge(table="u", **{"from": "d"})]).begin()
+
+
+def test_the_default_of_a_domain_is_nothing_that_an_old_application_says(conn: Connection, url: str) -> None:
+    """It inserts the row of the first table, and only then that of the second."""
+    conn.execute(
+        f"create domain e as text default 'e'; {BOTH}, w e); insert into u values (1), (2); insert into d values (1, 'x')".encode()
+    )
+    migration = Migration(url, [merge(table="u", **{"from": "d"})])
+    migration.begin()
+    migration.before_swap()
+    assert conn.execute("select w from u order by id").fetchall() == [("e",), (None,)]
+    conn.execute("insert into u values (3)")
+    conn.execute("insert into d values (3, 'y', 'z')")
+    migration.swap()
+    assert conn.execute("select v, w from u where id = 3").fetchone() == ("y", "z")
+    migration.roll_back()
+
+
+def test_before_the_swap_what_the_old_table_cannot_hold_is_taken_back(conn: Connection, url: str) -> None:
+    """The old shape is the truth, and would have refused it; and the gate looks at such a row, too."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, CASES[0].operations)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    conn.execute("update u set photo = 'p' where id = 2")
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    conn.execute("update u set life = null, photo = 'x' where id = 1")
+    assert conn.execute("select life, photo from u where id < 3 order by id").fetchall() == [("b1", "x"), ("b2", "p")]
+    assert conn.execute("select bio, photo from d where u_id < 3 order by 1").fetchall() == [("b1", "x"), ("b2", "p")]
+    conn.execute("set changeover.backfill = 'on'; update u set life = null where id = 1; reset changeover.backfill")
+    assert "life" in str(migration.failures("before_swap"))
 
 
 def test_what_the_old_table_cannot_hold_keeps_a_rollback_from_being_made(conn: Connection, url: str) -> None:

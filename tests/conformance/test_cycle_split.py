@@ -91,6 +91,8 @@ REFUSED = {
     "a sequence": ("create table t (id int primary key, v serial);", split(table="t", columns=["v"], to="d"), "draws from a sequence"),
     "generated": ("create table t (id int primary key, v text generated always as ('x') stored);", split(table="t", columns=["v"], to="d"), "generated column"),
     "no row for what is not null": ("create table t (id int primary key, v text not null);", split(table="t", columns=["v"], to="d", when_null="no_row"), "v is NOT NULL"),
+    "never NULL": ("create domain e as text not null; create table t (id int primary key, v e);", split(table="t", columns=["v"], to="d"), "does not allow null"),
+    "no row for the default of a domain": ("create domain e as text default 'e'; create table t (id int primary key, v e);", split(table="t", columns=["v"], to="d", when_null="no_row"), "v has a default"),
     "a trigger would fire": (
         "create table t (id int primary key, v text); create function f() returns trigger language plpgsql as 'begin return new; end';"
         " create trigger g before update on t for each row execute function f();", split(table="t", columns=["v"], to="d"), "would fire the triggers g",

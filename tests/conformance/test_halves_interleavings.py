@@ -72,7 +72,7 @@ def test_a_row_that_somebody_else_is_just_making(swapped: Migration, conn: Conne
         assert waiting(conn) == 1
         assert halves(conn, 1) == [("b", None)]
         a.execute("commit")
-    assert halves(conn, 1) == [("b", None)] * 2
+    assert halves(conn, 1) == [("b", "a")] * 2
     assert waiting(conn) == 0
 
 
@@ -96,6 +96,44 @@ def test_what_the_new_table_cannot_hold_is_taken_back(swapped: Migration, conn: 
     swapped.roll_back()
     assert conn.execute("select bio from u where id = 101").fetchone() == ("x",)
     assert tables.leftovers(conn) == []
+
+
+def test_writers_of_different_columns_have_both(swapped: Migration, conn: Connection, url: str) -> None:
+    """Whoever wrote one column says nothing about the other one, wherever either was written."""
+    with applications(url) as (a, b):
+        a.execute("begin isolation level repeatable read; update u set bio = 'r' where id = 4; commit")
+        b.execute("update d set photo = 'x' where u_id = 4")
+        assert halves(conn, 4) == [("r", "x")] * 2
+        a.execute("begin isolation level repeatable read; update d set bio = 's' where u_id = 4; commit")
+        b.execute("update u set photo = 'y' where id = 4")
+        assert halves(conn, 4) == [("s", "y")] * 2
+        a.execute("begin; update u set bio = 'a' where id = 5")
+        b.execute("begin; update d set photo = 'b' where u_id = 5")
+        a.execute("commit")
+        b.execute("commit")
+        assert halves(conn, 5) == [("a", "b")] * 2
+        a.execute("begin isolation level repeatable read; update u set bio = 'a', photo = 'a' where id = 6; commit")
+        a.execute("begin isolation level repeatable read; update d set photo = 'b' where u_id = 6; commit")
+        b.execute("update u set id = 106, bio = 'c' where id = 6")
+    assert halves(conn, 106) == [("c", "b")] * 2
+    assert waiting(conn) == 0
+
+
+def test_a_half_that_is_deleted_while_another_commit_makes_it(swapped: Migration, conn: Connection, url: str) -> None:
+    """What was seen before says that it is wanted; the note that came since says that it is not."""
+    conn.execute("begin isolation level repeatable read; insert into u (id, bio) values (101, 'x'); commit")
+    (outbox,) = (
+        conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone() or ()
+    )
+    make = outbox.replace("outbox_", "dual_make_")
+    conn.execute("begin isolation level repeatable read; insert into d (u_id, bio) values (101, 'y'); commit")
+    seen = conn.execute(f'select array_agg(id) from changeover."{outbox}"'.encode()).fetchone()
+    conn.execute("begin isolation level repeatable read; delete from d where u_id = 101; commit")
+    made = conn.execute(f"select changeover.\"{make}\"(101, 'x', null, %s)".encode(), seen).fetchone()
+    assert made == (False,)
+    conn.execute("update u set n = 1 where id = 101; update u set bio = 'z' where id = 9")
+    assert halves(conn, 101) == [(None, None)]
+    assert waiting(conn) == 0
 
 
 def test_a_half_that_goes_to_another_row(swapped: Migration, conn: Connection) -> None:
@@ -154,6 +192,24 @@ def test_before_the_swap_a_half_that_is_deleted_is_made_again(filled: Migration,
     conn.execute("truncate d")
     filled.pass_gate("before_swap")
     assert halves(conn, 9) == [("b9", "p9")] * 2
+
+
+def test_the_copy_meets_a_row_that_becomes_none(conn: Connection, url: str) -> None:
+    """It waits for whoever takes the values away, and then has nothing to copy."""
+    conn.execute(
+        "create table u (id int primary key, bio text); insert into u select i, 'b' from generate_series(1, 9) i"
+    )
+    split = {"table": "u", "columns": ["bio"], "to": "d", "key": {"id": "u_id"}, "when_null": "no_row"}
+    migration = Migration(url, [{"split_table": split}], batch_rows=3)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    with applications(url, 1) as (a,):
+        a.execute("begin; update u set bio = null where id = 9")
+        assert migration.blocked_copy()
+        a.execute("commit")
+    migration.before_swap()
+    assert conn.execute("select from d where u_id = 9").fetchone() is None
+    migration.swap()
 
 
 def test_the_backfill_meets_a_row_that_is_being_deleted(conn: Connection, url: str) -> None:

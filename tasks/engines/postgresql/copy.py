@@ -2,7 +2,8 @@
 
 What the shadow has came through dual write, and is newer. What is read stays locked against deletion until the
 batch commits: whoever deletes a row meanwhile waits, and then finds its copy (READ COMMITTED); whoever deleted it
-before us leaves nothing to read. Without that lock a deleted row comes back.
+before us leaves nothing to read. Without that lock a deleted row comes back. Where only some rows are copied, an update
+waits, too: whoever makes a row one of the others has to find its copy, or to be found.
 """
 
 from collections.abc import Sequence
@@ -25,11 +26,12 @@ def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | No
     order = ", ".join(quote(column) for column in action.key)
     alias = quote(action.alias)
     arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
+    strength = "share" if action.where else "key share"
     chosen = f" and ({action.where}\n)" if action.where else ""
     return (
         f"insert into {action.target} ({columns}) overriding system value select {values}"
         f" from {action.table} as {alias} where {condition(action, low, high)}{chosen} order by {order}"
-        f" for key share of {alias}" + ("" if alone else f" on conflict ({arbiter}) do nothing")
+        f" for {strength} of {alias}" + ("" if alone else f" on conflict ({arbiter}) do nothing")
     )
 
 

@@ -54,14 +54,25 @@ def beneath(draft: TableDraft, column: str, where: str) -> Beneath:
 
     Raises PreflightError where PostgreSQL would rewrite a table of some size for it, with everybody waiting.
     """
+    constrained, never_null, default, size = _chain(draft, column)
+    if constrained:
+        _weigh(draft, column, size, where)
+    return Beneath(default=default, never_null=never_null)
+
+
+def domain_default(draft: TableDraft, column: str) -> str | None:
+    """Return what a column gets by its domain where it has no default of its own."""
+    _, _, default, _ = _chain(draft, column)
+    return default
+
+
+def _chain(draft: TableDraft, column: str) -> tuple[bool, bool, str | None, int]:
     row = draft.rehearsal.conn.execute(
         _CHAIN, {"twin": draft.rehearsal.new, "column": column, "table": draft.real}
     ).fetchone()
     assert row is not None
     constrained, never_null, default, size = row
-    if constrained:
-        _weigh(draft, column, size, where)
-    return Beneath(default=default, never_null=never_null)
+    return bool(constrained), bool(never_null), default, size
 
 
 def _weigh(draft: TableDraft, column: str, size: int, where: str) -> None:

@@ -2,15 +2,16 @@
 
 The part refers to the whole by a foreign key with ON DELETE and ON UPDATE CASCADE, from the beginning: a row of the
 part never stands alone, goes with the row of the whole, and follows its key, in the statement that does so. What
-triggers note is the rest: `s` a row of the whole was written, `t` one of the part. The last note of a key decides, so
-that of two writers the one that wrote last has it.
+triggers note is the rest: `s` a row of the whole was written, `t` one of the part, and which columns of it changed; an
+INSERT or a DELETE says something about all of them. The last note that names a column decides it, so that of two
+writers the one that wrote it last has it, and those who wrote different columns of one row have both.
 
 - The whole decides: the part gets its values, or its row. Whether NULLs only are a row is the spec's to say.
 - The part decides: the whole gets its values; where the row of the part was deleted, NULLs. Before the swap nobody
   has a reason to delete one, and it is made again.
 - The part can have columns that are NOT NULL and that the whole has not: a new application inserts a row of the whole
-  first. A whole with a NULL there says nothing. Of a split the NULL is taken back where the part has a value; of a
-  merge it is what the new shape allows, so it stays, and so does the row of the part.
+  first. A whole with a NULL there says nothing. Of a split the NULL is taken back where the part has a value, and of a
+  merge before the swap; after it, it is what the new shape allows, so it stays, and so does what the part has.
 
 Whoever carries locks the row that he changes, and then looks whether a newer note has come: its writer had that row
 before. A row of the part that somebody else is just inserting is not waited for: the note stays.
@@ -50,7 +51,6 @@ class Halves:
             *self.outbox.create(),
             self._make(),
             *(self._value(number) for number in self._numbers if self.merges),
-            self.outbox.define("whole", "", "trigger", self._noting_whole()),
             self.outbox.define("part", "", "trigger", self._noting_part()),
             *self.functions(swapped=False),
             *create_triggers(self.outbox, self.whole, "whole"),
@@ -59,17 +59,19 @@ class Halves:
 
     def drop(self) -> tuple[str, ...]:
         """Return the statements that end it."""
+        types = ", ".join((*self.outbox.types, *self.types, "bigint[]"))
         return (
             *drop_triggers(self.outbox, self.whole, "whole"),
             *drop_triggers(self.outbox, self.part, "part"),
             *self.outbox.drop(),
             *(f"drop function if exists {self._value_name(number)}" for number in self._numbers if self.merges),
-            f"drop function if exists {self.outbox.function('make')}({', '.join((*self.outbox.types, *self.types))})",
+            f"drop function if exists {self.outbox.function('make')}({types})",
         )
 
     def functions(self, *, swapped: bool) -> tuple[str, ...]:
-        """Return the function that differs before and after the swap."""
-        return (self._carry(swapped=swapped),)
+        """Return the functions that differ before and after the swap."""
+        whole = self.outbox.define("whole", "", "trigger", self._noting_whole(swapped=swapped))
+        return (whole, self._carry(swapped=swapped))
 
     def says(self, alias: str) -> str:
         """Condition that a row of the whole has a row of the part."""
@@ -120,7 +122,7 @@ end""",
         return ", ".join(f"{record}.{name}" for name in self._values)
 
     def _make(self) -> str:
-        """Make a row of the part; false where somebody else is making it, and when it cannot be made."""
+        """Make a row of the part; false where somebody else makes it or wrote it since, and where that cannot be."""
         late = f"changeover.late_{self.outbox.tag}"
         typed = ", ".join(f"{name} {type_name}" for name, type_name in zip(self._values, self.types, strict=True))
         columns = ", ".join(quote(one) for one in (*self.part.link, *self.part.columns))
@@ -130,6 +132,7 @@ begin
   begin
     insert into {self.part.real} ({columns}) values ({", ".join((*self.outbox.arguments, *self._values))})
     on conflict do nothing;
+    if found and {self._newer} then raise exception 'somebody else has just written it'; end if;
     return found;
   exception when others then
     -- Nothing that happens here may fail the statement of an application; and it waits once a transaction.
@@ -137,26 +140,36 @@ begin
     return false;
   end;
 end"""
-        made = self.outbox.define("make", f"{self.outbox.parameters}, {typed}", "boolean", body)
+        made = self.outbox.define("make", f"{self.outbox.parameters}, {typed}, seen bigint[]", "boolean", body)
         return made.replace(" as $co_", f" set lock_timeout = '{_WAIT}' as $co_", 1)
 
-    def _noting_whole(self) -> str:
+    @property
+    def _newer(self) -> str:
+        """Condition that a note has come that is not among those seen."""
+        return f"exists (select from {self.outbox.table} as o where {self.outbox.of_link} and o.id <> all (seen))"
+
+    def _changed(self, side: Side) -> str:
+        """Which columns an UPDATE changed, by their numbers: the rest of the row is not what it says."""
+        named = (f"case when {side.changed((column,))} then '{n}' end" for n, column in enumerate(side.columns, 1))
+        return f"pg_catalog.array_remove(array[{', '.join(named)}], null)"
+
+    def _noting_whole(self, *, swapped: bool) -> str:
         """A key that changes takes along what is still to be said; where replicas fire no cascade, the row, too."""
         side, outbox = self.whole, self.outbox
         old, new = side.values("old"), side.values("new")
-        last = (
-            f"select o.kind from {outbox.table} as o"
-            f" where {' and '.join(f'o.{link} = {value}' for link, value in zip(outbox.links, old, strict=True))}"
-            " order by o.id desc limit 1"
-        )
-        changed = side.changed(side.columns)
         left = f"exists (select from {self.part.real} as t where {self.part.linked('t', old)})"
-        # Of a merge the part decides, unless something of the whole is still to be said.
-        keeps = (
-            f"not ({changed}) and coalesce(({last}) = 't', true)"
-            if self.merges
-            else f"not ({changed}) and coalesce(({last}) = 't', false) and not {left}"
+        of_old = " and ".join(f"o.{link} = {value}" for link, value in zip(outbox.links, old, strict=True))
+        present = " and ".join(f"{value} is not null" for value in new)
+        along = (
+            f"insert into {outbox.table} (kind, {', '.join(outbox.links)}, key)"
+            f" select o.kind, {', '.join(new)}, o.key from {outbox.table} as o"
+            f" where {of_old} and {present}{'' if self.merges else f' and not {left}'} order by o.id;"
         )
+        # The old shape decides what nothing else is said about: a backfill may already be past the new key.
+        base = outbox.note("s", new, "null")
+        if self.merges:
+            there = f"exists (select from {self.part.real} as t where {self.part.linked('t', new)})"
+            base = "" if swapped else f"if {there} then {outbox.note('t', new, 'null')} end if;"
         return f"""\
 begin
   if tg_op = 'INSERT' then
@@ -165,15 +178,17 @@ begin
     end if;
   elsif tg_op = 'DELETE' then
     {outbox.note("s", old, "null")}
-  elsif {side.changed(side.link)} then
-    if {keeps} then
-      {outbox.note("t", new, "null")}
-    else
-      {outbox.note("s", new, "null")}
+  elsif {side.changed((*side.link, *side.key))} then
+    {base}
+    {along}
+    if {side.changed(side.columns)} then
+      {outbox.note("s", new, self._changed(side))}
     end if;
-    {outbox.note("s", old, "null")}
+    if {side.changed(side.link)} then
+      {outbox.note("s", old, "null")}
+    end if;
   else
-    {outbox.note("s", new, "null")}
+    {outbox.note("s", new, self._changed(side))}
   end if;
   return null;
 end"""
@@ -198,7 +213,7 @@ begin
       {outbox.note("t", new, "null")}
     end if;
   else
-    {outbox.note("t", new, "null")}
+    {outbox.note("t", new, self._changed(side))}
   end if;
   return null;
 end"""
@@ -206,10 +221,12 @@ end"""
     def _carry(self, *, swapped: bool) -> str:
         outbox, whole, part = self.outbox, self.whole, self.part
         of_whole, of_part = whole.linked("s", outbox.arguments), part.linked("t", outbox.arguments)
-        # Before the swap nobody has a reason to delete a row that a split has made.
-        part_decides = "last = 't'" if swapped or self.merges else "last = 't' and has_part"
         # Rows of the old shape are not ours to delete.
         cascades = "false" if self.merges else "has_part and last = 's'"
+        # Before the swap a merge may not have filled the whole yet: then its NULLs are not what anybody said.
+        gone = f"'s' = any (deciders) and {self._empty('kept' if swapped else 'given')}"
+        if self.when_null == "row":
+            gone = "false"
         return outbox.define(
             "carry",
             outbox.parameters,
@@ -218,20 +235,24 @@ end"""
 declare
   carried bigint;
   seen bigint[];
+  deciders text[];
   last text;
   mine record;
   theirs record;
-  says boolean;
+  kept record;
+  given record;
   has_whole boolean;
   has_part boolean;
 begin
   select array_agg(o.id) into seen from {outbox.table} as o where {outbox.of_link};
   if seen is null then return 0; end if;
   select o.kind into last from {outbox.table} as o where o.id = any (seen) order by o.id desc limit 1;
-  select {self._record(whole, "s")}, {self.says("s")} as says, {self.empty("s")} as empty into mine
-  from {whole.real} as s where {of_whole};
+  select array_agg((
+    select o.kind from {outbox.table} as o
+    where o.id = any (seen) and (o.key is null or c.number::text = any (o.key)) order by o.id desc limit 1
+  ) order by c.number) into deciders from generate_series(1, {len(self.types)}) as c (number);
+  select {self._record(whole, "s")} into mine from {whole.real} as s where {of_whole};
   has_whole := found;
-  if has_whole then says := mine.says; end if;
   select {self._record(part, "t")} into theirs from {part.real} as t where {of_part};
   has_part := found;
   if not has_whole then
@@ -240,18 +261,27 @@ begin
       {self._locked(part, "update")}
       delete from {part.real} as x where {part.linked("x", outbox.arguments)};
     end if;
-  elsif {part_decides}{self._contradicted()} then
-    if {differing(self._fields("mine"), self._fields("theirs"), exact=True)} then
+  else
+    {self._old_shape(swapped=swapped)}
+    select {self._chosen("t", "theirs", "mine")} into kept;
+    select {self._chosen("s", "mine", "theirs")} into given;
+    if {differing(self._fields("mine"), self._fields("kept"), exact=True)} then
       {self._locked(whole, "no key update")}
-      update {whole.real} as x set {self._set(whole, "theirs")} where {whole.linked("x", outbox.arguments)};
+      update {whole.real} as x set {self._set(whole, "kept")} where {whole.linked("x", outbox.arguments)};
     end if;
-  elsif not says then
-    {self._gone()}
-  elsif not has_part then
-    if not {outbox.function("make")}({", ".join((*outbox.arguments, self._fields("mine")))}) then return 0; end if;
-  elsif {differing(self._fields("mine"), self._fields("theirs"), exact=True)} then
-    {self._locked(part, "no key update")}
-    update {part.real} as x set {self._set(part, "mine")} where {part.linked("x", outbox.arguments)};
+    if not has_part then
+      if 's' = any (deciders) and {self._says_kept} then
+        if not {outbox.function("make")}({", ".join((*outbox.arguments, self._fields("kept"), "seen"))}) then
+          return 0;
+        end if;
+      end if;
+    elsif {gone} then
+      {self._locked(part, "update")}
+      delete from {part.real} as x where {part.linked("x", outbox.arguments)};
+    elsif {differing(self._fields("theirs"), self._fields("given"), exact=True)} then
+      {self._locked(part, "no key update")}
+      update {part.real} as x set {self._set(part, "given")} where {part.linked("x", outbox.arguments)};
+    end if;
   end if;
   delete from {outbox.table} as o where o.id = any (seen);
   get diagnostics carried = row_count;
@@ -259,27 +289,48 @@ begin
 end""",
         )
 
-    def _contradicted(self) -> str:
-        """What the part cannot hold, the old shape would have refused, too: it is taken back."""
-        return " or (has_part and not says)" if self.needed and not self.merges else ""
+    @property
+    def _needed_values(self) -> tuple[str, ...]:
+        return tuple(self._values[self.whole.columns.index(column)] for column in self.needed)
 
-    def _gone(self) -> str:
-        if self.when_null == "row":
-            return "null;"
-        return f"""\
-if has_part and mine.empty then
-      {self._locked(self.part, "update")}
-      delete from {self.part.real} as x where {self.part.linked("x", self.outbox.arguments)};
-    end if;"""
+    def _old_shape(self, *, swapped: bool) -> str:
+        """What is decided otherwise than by the last note: until the swap, and of a split also after it."""
+        found = []
+        if not swapped and not self.merges:
+            # Nobody has a reason yet to delete a row that a split has made.
+            found.append("if not has_part then deciders := pg_catalog.array_replace(deciders, 't', 's'); end if;")
+        if not swapped or not self.merges:
+            # What the part cannot hold, the old shape would have refused, too: it is taken back.
+            found += [
+                f"if has_part and mine.{value} is null then deciders[{value[1:]}] := 't'; end if;"
+                for value in self._needed_values
+            ]
+        return "\n    ".join(found)
+
+    def _chosen(self, kind: str, one: str, other: str) -> str:
+        """The columns of `one` that a note of a kind decides, and of the `other` row the rest."""
+        held = self._needed_values if one == "mine" else ()
+        return ", ".join(
+            f"case when deciders[{number}] = '{kind}'{f' and mine.{value} is not null' if value in held else ''}"
+            f" then {one}.{value} else {other}.{value} end as {value}"
+            for number, value in enumerate(self._values, 1)
+        )
+
+    @property
+    def _says_kept(self) -> str:
+        wanted = [f"kept.{value} is not null" for value in self._needed_values]
+        if self.when_null == "no_row":
+            wanted.append(f"not {self._empty('kept')}")
+        return " and ".join(wanted) or "true"
+
+    def _empty(self, record: str) -> str:
+        return f"num_nonnulls({self._fields(record)}) = 0"
 
     def _locked(self, side: Side, strength: str) -> str:
         """Lock the row without waiting, or leave the notes; whoever had it before us has left a newer one."""
         return f"""\
 perform from {side.real} as x where {side.linked("x", self.outbox.arguments)} for {strength} skip locked;
-      if not found or exists (
-          select from {self.outbox.table} as o where {self.outbox.of_link} and o.id <> all (seen)) then
-        return 0;
-      end if;"""
+      if not found or {self._newer} then return 0; end if;"""
 
     def _set(self, side: Side, record: str) -> str:
         pairs = zip(side.columns, self._values, strict=True)

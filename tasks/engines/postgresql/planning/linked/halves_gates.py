@@ -21,12 +21,17 @@ def comparisons(halves: Halves) -> Iterator[Comparison]:
     pairs = zip(whole.shown("s", whole.columns), part.shown("t", part.columns), strict=True)
     shown += [f"case when t.ctid is null then {a} else {b} end as theirs_{i}" for i, (a, b) in enumerate(pairs)]
     # What the new shape allows and the old one cannot hold is asked for before a rollback.
-    held = f"({halves.says('s')} or {halves.empty('s')})" if halves.merges else "true"
-    shown.append(f"{halves.outbox.waits(whole.values('s'))} or not {held} as waits")
+    held = f"({halves.says('s')} or {halves.empty('s')})"
     tied = part.linked("t", whole.values("s"))
-    # One FROM item for all of them, so that a gate can compare them in one pass.
-    rows = f"(select {', '.join(shown)} from {whole.real} as s left join {part.real} as t on {tied}) as halves"
     for gate in ("before_swap", "after_swap"):
+        waits = halves.outbox.waits(whole.values("s"))
+        if halves.merges and gate == "after_swap":
+            waits += f" or not {held}"
+        # One FROM item for all of them, so that a gate can compare them in one pass.
+        rows = (
+            f"(select {', '.join(shown)}, {waits} as waits"
+            f" from {whole.real} as s left join {part.real} as t on {tied}) as halves"
+        )
         for number, column in enumerate(whole.columns):
             yield Comparison(
                 name=f"{part.full_name}.{part.columns[number]} equals {whole.full_name}.{column}",

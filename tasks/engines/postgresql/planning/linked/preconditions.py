@@ -30,10 +30,13 @@ def check(draft: TableDraft, triggers: str, where: str, *, rows: bool = False) -
 
 
 def movable(draft: TableDraft, column: Column, where: str) -> None:
-    """Refuse a column with rules that what is carried back could break, or wait for."""
+    """Refuse a column with rules that what is carried back could break, or wait for, and one that is never NULL."""
     if column.identity or column.generated is not None:
         kind = "an identity" if column.identity else "a generated"
         raise SpecError(f"{column.name} is {kind} column, which fills itself", where=where, hint="Add a new column.")
+    draft.rehearsal.try_on_new(
+        f"select null::{column.type}", where, "Give it the type beneath the domain first: alter_column."
+    )
     # What the catalogue calls "not null" is restored by name.
     rules = [c.name for c in draft.table.constraints if column.name in c.columns and c.kind != "not null"]
     rules += [i.name for i in draft.table.indexes if i.unique and column.name in i.referenced]

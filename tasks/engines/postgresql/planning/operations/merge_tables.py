@@ -6,6 +6,7 @@ What keeps them in step is in `planning.linked.halves`.
 from collections.abc import Sequence
 
 from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.domains import beneath, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
@@ -71,7 +72,8 @@ def draft_merge_tables(
         merges=True,
     )
     for name, column in zip(names, columns, strict=True):
-        whole.add_column(name, column.type, like=column)
+        # Whoever does not know the column says nothing about it, whatever its domain would say.
+        whole.add_column(name, column.type, like=column, default=silent(beneath(whole, name, where), where))
         whole.expand.append(Move(forward=grants_of(whole.real, name, column.grants)))
         whole.shape.plain_new[name] = column.type
         if column.comment is not None:

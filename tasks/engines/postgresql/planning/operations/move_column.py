@@ -5,6 +5,7 @@ them in step is in `planning.linked`.
 """
 
 from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.domains import beneath, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key, key_columns
@@ -51,7 +52,8 @@ def draft_move_column(
     )
     _refuse_many_to_many(moved, op, where)
     _try(moved, source, target, where)
-    target.add_column(op.new_name, column.type, like=column)
+    silence = silent(beneath(target, op.new_name, where), where)
+    target.add_column(op.new_name, column.type, like=column, default=silence)
     target.expand.append(Move(forward=grants_of(target.real, op.new_name, column.grants)))
     target.shape.plain_new[op.new_name] = column.type
     if column.comment is not None:

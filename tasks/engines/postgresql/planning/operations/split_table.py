@@ -4,6 +4,7 @@ What keeps them in step is in `planning.linked.halves`.
 """
 
 from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.checks.domains import domain_default
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
@@ -140,7 +141,8 @@ def _fits(op: SplitTable, draft: TableDraft, column: Column, where: str) -> None
             where=f"{where}.columns",
             hint="Drop its default in a migration of its own first.",
         )
-    if op.when_null == "no_row" and (not column.nullable or column.default is not None):
+    default = column.default if column.default is not None else domain_default(draft, column.name)
+    if op.when_null == "no_row" and (not column.nullable or default is not None):
         what = "has a default" if column.nullable else "is NOT NULL"
         raise SpecError(
             f"{column.name} {what}: without a row in the new table it could not be NULL",
