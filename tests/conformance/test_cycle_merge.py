@@ -122,6 +122,21 @@ def test_before_the_swap_what_the_old_table_cannot_hold_is_taken_back(conn: Conn
     assert "life" in str(migration.failures("before_swap"))
 
 
+def test_columns_that_become_open_to_others_are_named(conn: Connection, url: str) -> None:
+    """Whoever may read the whole of a table may read the columns that it gets."""
+    conn.execute(f"{BOTH}); grant select on u to public".encode())
+    spec = [merge(table="u", **{"from": "d"})]
+    migration = Migration(url, spec)
+    migration.begin()
+    (finding,) = [one for one in migration.findings if one.rule == "LNK-07"]
+    assert finding.message.startswith("public may read or write public.u")
+    migration.roll_back()
+    conn.execute("grant select on d to public")
+    again = Migration(url, spec, name="again")
+    again.begin()
+    assert not [one for one in again.findings if one.rule == "LNK-07"]
+
+
 def test_what_the_old_table_cannot_hold_keeps_a_rollback_from_being_made(conn: Connection, url: str) -> None:
     """A new application may leave out what was NOT NULL; until it is there, there is no way back."""
     conn.execute(SCHEMA.encode())

@@ -5,7 +5,7 @@ What keeps them in step is in `planning.linked.halves`.
 
 from collections.abc import Sequence
 
-from tasks.engines.postgresql.planning.attached.belongings import grants_of
+from tasks.engines.postgresql.planning.attached.belongings import grants_of, privileges
 from tasks.engines.postgresql.planning.checks.domains import beneath, silent
 from tasks.engines.postgresql.planning.checks.require import existing_column, free_column
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -98,7 +98,27 @@ def draft_merge_tables(
             where=where,
         )
     )
+    if opened := _opened(whole, part):
+        whole.findings.append(
+            Finding(
+                rule="LNK-07",
+                severity="warning",
+                message=f"{', '.join(opened)} may read or write {whole.full_name}, and so from the beginning of the run"
+                f" columns of {part.full_name} that were closed to it",
+                where=where,
+                hint=f"Grant {whole.full_name} by columns first, if that must not be.",
+            )
+        )
     whole.spec.steps += _steps(halves, whole)
+
+
+def _opened(whole: TableDraft, part: TableDraft) -> list[str]:
+    """Return the roles that the whole table is granted to for something that the second is not."""
+    given = {(role, letter) for role, letter, _ in privileges(part.table.grants)}
+    held = {(role, letter) for role, letter, _ in privileges(whole.table.grants) if letter in "arw"}
+    held |= {(quote(whole.table.owner), letter) for letter in "arw"}
+    closed = {role for role, letter in held if not {(role, letter), ("public", letter)} & given}
+    return sorted(closed - {quote(part.table.owner)})
 
 
 def _tie(whole: TableDraft, part: TableDraft, where: str) -> Constraint:
