@@ -1,14 +1,17 @@
 """contract: the point of no return."""
 
 from tasks.drift import SNAPSHOT, left
+from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
+from tasks.ledger.gates import last_gate
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.transitions import transition
-from tasks.model.plan import Phase
+from tasks.model.errors import DataChanged, GateError
+from tasks.model.plan import Phase, ShortTransaction
 from tasks.model.status import MigrationState
 from tasks.prefect_task import verb
 from tasks.run import Run, say
-from tasks.steps import run_phase
+from tasks.steps import run_phase, run_step
 
 
 @verb("dump")
@@ -31,13 +34,45 @@ def dump(run: Run) -> int:
 def contract(run: Run) -> int:
     """Drop the old shape and what kept it in step. There is no way back from here.
 
-    Locks: ACCESS EXCLUSIVE within the lock budget, one short transaction a table.
+    Where writes are noted, the notes are counted once more under the lock: raises GateError when there are more than
+    the gate saw, and the migration stays complete. Locks: ACCESS EXCLUSIVE within the lock budget, one short
+    transaction a table.
     """
-    with run.ledger() as conn, conn.transaction():
+
+    def begin(conn: Session) -> None:
         transition(conn, run.migration, run.epoch, MigrationState.CONTRACTING)
-    done = run_phase(run, Phase.CONTRACT)
+
+    done = 0
+    steps = run.plan.phase(Phase.CONTRACT)
+    if any(isinstance(step.action, ShortTransaction) and step.action.guard for step in steps):
+        for step in steps:
+            # In one transaction with what it drops: refused, nothing has begun.
+            done += run_step(run, step, guard=lambda conn: _refuse_unseen(conn, run), afterwards=begin)
+    else:
+        with run.ledger() as conn, conn.transaction():
+            begin(conn)
+        done = run_phase(run, Phase.CONTRACT)
     after = left(run.engine, run.plan)
     with run.ledger() as conn, conn.transaction():
         save_snapshot(conn, run.migration, SNAPSHOT, after, replace=True)
         transition(conn, run.migration, run.epoch, MigrationState.CONTRACTED)
     return done
+
+
+def _refuse_unseen(conn: Session, run: Run) -> None:
+    """Refuse to drop what tells of writes that nobody has looked at: who was waited for may have made them."""
+    gate = last_gate(conn, run.migration, "after_swap")
+    seen = {check.name: check.unexpected for check in gate.result.checks} if gate else {}
+    for requirement in run.plan.requirements:
+        if requirement.gate == "before_contract":
+            # Within the limits of the step: nobody waits behind the lock for longer.
+            row = conn.execute(f"select count(*) from ({requirement.violations}) as noted").fetchone()
+            assert row is not None
+            unseen = int(row[0]) - seen.get(requirement.name, 0)
+            if unseen > 0:
+                raise GateError(
+                    f"{requirement.name}: {unseen:,} more notes than the gate saw",
+                    where=run.migration,
+                    hint="Look at those rows, then run contract again: it asks anew, and somebody may answer for it.",
+                    changed=DataChanged.NO,
+                )

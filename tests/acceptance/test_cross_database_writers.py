@@ -22,6 +22,7 @@ from flows.rollback import rollback
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.conformance.tables import leftovers
+from tests.servers.remains import soon
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -185,13 +186,140 @@ def test_every_write_arrives_and_no_statement_fails(
 def test_without_late_writes_it_ends(
     source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str
 ) -> None:
-    """An empty table is copied, too; contract takes the triggers away, and the application writes as before."""
-    source.execute('truncate "Odd ""t"')
+    """An empty table is copied, too; contract takes the triggers away, and the application writes as before.
+
+    A publication of all tables refuses updates of tables without a key: ours have one.
+    """
+    source.execute('truncate "Odd ""t"; create publication everything for all tables')
     assert cross_database(spec, profile).state is S.COMPLETE
     assert contract("odd", profile).state is S.CONTRACTED
     assert leftovers(source) == []
     source.execute('insert into "Odd ""t" values (1, \'x\')')
     assert target["odd"].count_documents({}) == 0
+
+
+def test_what_is_written_while_contract_waits_is_not_forgotten(
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str, database: str
+) -> None:
+    """The gate sees no note of a transaction that is open; the lock waits for it, and then there is one."""
+    source.execute('delete from "Odd ""t" where a > 5')
+    assert cross_database(spec, profile).state is S.COMPLETE
+    notes, _ = _tables(source)
+    with psycopg.connect(database) as other:
+        other.execute('update "Odd ""t" set note = \'late\' where a = 1')
+        gates = "select count(*) from changeover.gates where migration = 'odd' and gate = 'after_swap'"
+
+        def commit_after_the_gate() -> None:
+            with psycopg.connect(database, autocommit=True) as conn:
+                soon(lambda: conn.execute(gates.encode()).fetchone() == (2,), seconds=60)
+            time.sleep(0.5)
+            other.commit()
+
+        late = threading.Thread(target=commit_after_the_gate)
+        late.start()
+        with pytest.raises(GateError, match="1 more notes than the gate saw"):
+            contract("odd", profile)
+        late.join()
+    assert source.execute("select state from changeover.migrations").fetchone() == ("complete",)
+    assert source.execute(f"select a, b from {notes}".encode()).fetchall() == [(1, "x")]
+    with pytest.raises(GateError, match="nothing was written"):
+        contract("odd", profile)
+    # It can still be taken back.
+    assert rollback("odd", profile, accept_loss=True).state is S.ROLLED_BACK
+    assert leftovers(source) == []
+
+
+def test_no_name_is_given_once_the_server_may_have_forgotten(
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str, database: str
+) -> None:
+    """Where the session that holds the tables is gone, the server may be another: what the gate has seen is void."""
+    source.execute('delete from "Odd ""t" where a > 5')
+    ended: list[int] = []
+    with psycopg.connect(database) as other:
+
+        def end_after_the_gate() -> None:
+            gates = "select count(*) from changeover.gates where gate = 'before_swap'"
+            guard = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like '% guard'"
+            with psycopg.connect(database, autocommit=True) as conn:
+                # The writer keeps the swap waiting, and nothing before it.
+                assert soon(lambda: _copied(conn), seconds=60)
+                other.execute('update "Odd ""t" set note = \'late\' where a = 1')
+                assert soon(lambda: conn.execute(gates.encode()).fetchone() == (1,), seconds=60)
+                ended.append(len(conn.execute(guard).fetchall()))
+                other.commit()
+
+        thread = threading.Thread(target=end_after_the_gate)
+        thread.start()
+        with pytest.raises(GateError, match="the session that holds the tables has ended"):
+            cross_database(spec, profile)
+        thread.join(60)
+    assert ended == [1]
+    assert target.list_collection_names() == []
+    assert leftovers(source) == []
+
+
+def test_nothing_is_written_between_the_last_look_and_the_drop(
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str, database: str
+) -> None:
+    """What the new application writes while a rollback goes on is found, or fails; it is never taken and dropped."""
+    source.execute('delete from "Odd ""t" where a > 5')
+    assert cross_database(spec, profile).state is S.COMPLETE
+    _, rejected = _tables(source)
+    identity = {"a": 1, "b": "x"}
+    written: list[int] = []
+
+    def write(title: str) -> None:
+        found = target["odd"].update_one({"_id": identity}, {"$set": {"title": title}})
+        written.append(found.matched_count)
+
+    def before_the_name_goes(other: psycopg.Connection[Any]) -> None:
+        # The first look is over: the step wants to begin.
+        assert soon(lambda: _waits(source), seconds=60)
+        write("new")
+        other.rollback()
+
+    def while_it_looks(other: psycopg.Connection[Any]) -> None:
+        with psycopg.connect(database) as later:
+            assert soon(lambda: _waits(source), seconds=60)
+            later.execute(f"lock table {rejected} in access exclusive mode".encode())
+            other.rollback()
+            # The documents have been read when it comes to this table.
+            reads = "select 1 from pg_locks where not granted and relation = %s::regclass"
+            assert soon(lambda: source.execute(reads, (rejected,)).fetchone() is not None, seconds=60)
+            write("newer")
+
+    @contextmanager
+    def beside(act: Callable[[psycopg.Connection[Any]], None]) -> Iterator[None]:
+        with psycopg.connect(database) as other:
+            other.execute("select from changeover.steps where key = 'swap/all' for update")
+            thread = threading.Thread(target=act, args=(other,))
+            thread.start()
+            yield
+            thread.join(60)
+
+    with beside(before_the_name_goes), pytest.raises(StateError, match="1 writes since the swap"):
+        rollback("odd", profile)
+    assert target["odd"].find_one({"_id": identity})["title"] == "new"  # type: ignore[index]
+    write("1:x")
+    with beside(while_it_looks):
+        assert rollback("odd", profile).state is S.ROLLED_BACK
+    assert written == [1, 1, 0]
+    assert target.list_collection_names() == []
+    assert leftovers(source) == []
+
+
+def _copied(conn: psycopg.Connection[Any]) -> bool:
+    try:
+        found = conn.execute("select 1 from changeover.steps where phase = 'backfill' and state = 'done'").fetchone()
+    except psycopg.errors.UndefinedTable:
+        return False
+    return found is not None
+
+
+def _waits(conn: psycopg.Connection[Any]) -> bool:
+    """Tell whether a session of ours waits for somebody else."""
+    blocked = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'changeover %'"
+    return conn.execute(blocked.encode()).fetchone() is not None
 
 
 def _tables(source: psycopg.Connection[Any]) -> tuple[str, str]:

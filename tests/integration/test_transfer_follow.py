@@ -24,7 +24,10 @@ TABLE = """
 create table t (a numeric, b text, amount numeric, note text, active boolean not null default true, primary key (a, b));
 create table parted (id int primary key) partition by range (id);
 create table other (id int primary key, a numeric);
-create unlogged table quick (id int primary key)"""
+create unlogged table quick (id int primary key);
+create function looked_up(int) returns numeric language sql stable as 'select sum(a) from t';
+create function doubled(int) returns int language sql immutable as 'select 2 * $1';
+create operator @@@ (function = looked_up, rightarg = int)"""
 FIELDS: dict[str, Any] = {
     "_id": {"column": "a", "type": "string"},
     "amount": {"column": "amount", "unfit": "reject"},
@@ -181,6 +184,8 @@ def test_a_value_that_nobody_decided_about_stops_it(conn: psycopg.Connection[Any
         (spec_of(_id={"up": "a::int"}, n="note"), SpecError, "noted by their key"),
         (spec_of("other", "true", n={"up": "(select count(*) from t where t.a = other.a)"}), SpecError, "reads t, too"),
         (spec_of("other", "id in (select a from t)", n="id"), SpecError, "reads t, too"),
+        (spec_of("other", "true", n={"up": "looked_up(id) + doubled(id)"}), SpecError, r"calls looked_up\(integer\),"),
+        (spec_of("other", "(@@@ id) > 1", n="id"), SpecError, r"calls looked_up\(integer\), not"),
     ],
 )
 def test_what_would_go_unnoticed_is_refused(
@@ -188,6 +193,37 @@ def test_what_would_go_unnoticed_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         plan_transfer(conn, spec, "public")
+
+
+def test_a_function_of_the_row_alone_is_no_obstacle(conn: psycopg.Connection[Any]) -> None:
+    assert plan_transfer(conn, spec_of("other", "true", n={"up": "doubled(id) + length(id::text)"}), "public").steps
+
+
+def test_a_key_of_a_domain_that_is_never_null(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
+    """The note of a TRUNCATE has no key: the application's statement does not fail for that."""
+    conn.execute(
+        "create collation folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        "create domain code as char(4) not null check (value <> ''); create domain part as code;"
+        "create domain folded_text as text collate folded not null;"
+        "create table coded (a part, b numeric(6, 2), c folded_text, primary key (a, b, c))"
+    )
+    copy = Copy(conn, target, spec_of("coded", "true", n="b"))
+    conn.execute("insert into coded values ('x', 1, 'Ab'), ('long', 2, 'b'); update coded set c = 'aB' where a = 'x'")
+    copy.follow()
+    assert copy.compare().equal
+    assert target["c"].find_one({"n": {"$lt": 2}})["_id"]["a"] == "x   "  # type: ignore[index]
+    conn.execute("truncate coded")
+    copy.follow()
+    assert copy.compare().equal
+    assert target["c"].count_documents({}) == 0
+
+
+def test_a_publication_of_all_tables_is_pointed_out(conn: psycopg.Connection[Any]) -> None:
+    """It sends what is made beside the table, too, and its subscribers do not have that."""
+    conn.execute("create publication everything for all tables; create publication some for table other")
+    found = plan_transfer(conn, spec_of("other", "true", n="id"), "public").findings
+    (said,) = (one.message for one in found if one.rule == "XDB-04")
+    assert said.startswith("the publication everything sends all tables:")
 
 
 def cut(copy: Copy, put: Callable[[str], None], patience: float) -> None:

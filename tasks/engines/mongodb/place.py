@@ -5,7 +5,7 @@ is ours, also when the run was killed before it could note the UUID. From then o
 UUID, and the server itself refuses to touch another collection.
 """
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from bson import Binary
@@ -18,6 +18,7 @@ from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Collection
 
+WITHDRAWN: Final = "_withdrawn"
 _GONE = 26  # NamespaceNotFound
 _OTHER = 361  # CollectionUUIDMismatch
 
@@ -33,6 +34,11 @@ class Place(Record):
     def staging(self) -> str:
         """The name until the swap, and after a rollback of it."""
         return f"{OWN_PREFIX}{self.token.hex}"
+
+    @property
+    def withdrawn(self) -> str:
+        """The name while a rollback looks for what was written since the swap: nobody can add to it any more."""
+        return f"{self.staging}{WITHDRAWN}"
 
 
 def place_of(conn: Connection, action: Collection) -> Place:
@@ -52,8 +58,8 @@ def uuid_of(database: Documents, name: str) -> UUID | None:
 
 
 def name_of(database: Documents, action: Collection, place: Place) -> str | None:
-    """Return what our collection is called now: the name it is copied under, or its own; None when it is not there."""
-    for name in (place.staging, action.name):
+    """Return what our collection is called now: a name of ours, or its own; None when it is not there."""
+    for name in (place.staging, place.withdrawn, action.name):
         if place.collection is not None and uuid_of(database, name) == place.collection:
             return name
     return None

@@ -14,11 +14,12 @@ from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.load import load
-from tasks.engines.mongodb.place import Place, drop, make, name_of, place_of, rename, uuid_of
+from tasks.engines.mongodb.place import WITHDRAWN, Place, drop, make, name_of, place_of, rename, uuid_of
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.sessions import require_unbroken
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import retrying
-from tasks.model.errors import DataChanged, PreflightError, StepError
+from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
 from tasks.model.plan import Collection, Step, Transfer
 
 
@@ -95,6 +96,8 @@ class Target:
 
         def put(called: str) -> None:
             if called != action.name:
+                # What was carried was read from this server: else it may be of commits that are gone.
+                require_unbroken(conn)
                 rename(database, place, called, action.name)
 
         conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
@@ -122,14 +125,52 @@ class Target:
             with conn.transaction():
                 journal.begin(conn)
             place = place_of(conn, action)
+            if action.does == "put":
+                self._withdraw(conn, database, action, place, journal)
             with conn.transaction():
                 journal.begin(conn)
+                called = name_of(database, action, place)
                 if action.does == "make":
-                    drop(database, place, name_of(database, action, place) or place.staging)
-                elif name_of(database, action, place) == action.name:
-                    journal.guard(conn)
-                    rename(database, place, action.name, place.staging)
+                    drop(database, place, called or place.staging)
+                elif called == place.withdrawn:
+                    # Only now: by this name it is known that nobody has looked yet.
+                    rename(database, place, called, place.staging)
                 journal.finish(conn)
+
+    def _withdraw(
+        self, conn: Connection, database: Documents, action: Collection, place: Place, journal: Journal
+    ) -> None:
+        """Take the name away, then look for what would be lost: what is written later goes elsewhere, or fails.
+
+        Refused, the collection gets its name back. Killed in between, it has a name that says so, and is looked at
+        again.
+        """
+        with conn.transaction():
+            journal.begin(conn)
+            if name_of(database, action, place) == action.name:
+                rename(database, place, action.name, place.withdrawn)
+        if name_of(database, action, place) != place.withdrawn:
+            return
+        try:
+            # It may read everything: no transaction waits for that.
+            journal.guard(conn)
+        except Refused as refusal:
+            with conn.transaction():
+                journal.begin(conn)
+                self._give_back(database, action, place, refusal)
+            raise
+
+    def _give_back(self, database: Documents, action: Collection, place: Place, refusal: Refused) -> None:
+        try:
+            rename(database, place, place.withdrawn, action.name)
+        except StepError as taken:
+            raise StepError(
+                f"{refusal.what}; {taken.what}",
+                where=f"{action.database}: {place.withdrawn}",
+                hint="What was written before is in this collection: take what you need, then roll back with"
+                " --accept-loss.",
+                changed=DataChanged.PARTIALLY,
+            ) from None
 
     def happened(self, step: Step, *, recorded: bool) -> bool:
         """Tell whether a step is done: the collection is asked, for the ledger hears of it afterwards."""
@@ -150,11 +191,12 @@ class Target:
 
     def written_since(self, action: Transfer) -> int:
         """Return how many documents are not what the rows give: somebody has written since, to either side."""
-        if self._called(action.into) != action.into.name:
-            # Nobody else knows it by another.
+        called = self._called(action.into)
+        if called is None or (called != action.into.name and not called.endswith(WITHDRAWN)):
+            # Nobody else has known it by another, or it was looked at when nobody did any more.
             return 0
         with in_our_words(self.url), self.source("compare") as conn, connected(self.url, name=self.name) as database:
-            found = compare(conn, database, action.into.name, action, self.search_path)
+            found = compare(conn, database, called, action, self.search_path)
             # Where both sides were written, nobody can tell what the document would have been.
             return found.differing + abs(found.superfluous) + found.unsettled
 

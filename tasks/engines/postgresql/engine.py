@@ -32,6 +32,7 @@ from tasks.engines.postgresql.probe_queries import measure_probes
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
 from tasks.engines.postgresql.reconcile import reconcile
 from tasks.engines.postgresql.sessions import (
+    GUARD,
     end_orphans,
     hold_tables,
     require_privileges,
@@ -272,7 +273,7 @@ class PostgresEngine:
     @contextmanager
     def keep(self, tables: tuple[str, ...]) -> Iterator[Connection]:
         """Keep other runs away from the tables, and end what is left of dead ones."""
-        with self.connect("guard") as conn:
+        with self.connect(GUARD) as conn:
             hold_tables(conn, tables)
             end_orphans(conn, self.migration, self.run_id)
             yield conn

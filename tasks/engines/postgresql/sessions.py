@@ -2,12 +2,16 @@
 
 import hashlib
 import time
+from typing import Final
 
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
-from tasks.model.errors import ConcurrentRunError, PreflightError
+from tasks.model.errors import ConcurrentRunError, DataChanged, GateError, PreflightError
 from tasks.model.names import quote
+
+GUARD: Final = "guard"
+"""The purpose of the session that holds the tables from the beginning of a run to its end."""
 
 
 def tag(migration: str) -> str:
@@ -57,6 +61,29 @@ def _holder(conn: Connection, table: str) -> str:
         (table,),
     ).fetchone()
     return str(row[0]) if row else "a session that has just ended"
+
+
+def require_unbroken(conn: Connection) -> None:
+    """Refuse when the session that holds the tables for this run is gone: what was seen since may be lost, too.
+
+    It ends with its server. After a crash, and on a standby that was promoted, commits may be missing that were read.
+    """
+    row = conn.execute(
+        r"""
+        select exists (
+          select from pg_catalog.pg_stat_activity
+          where application_name = pg_catalog.regexp_replace(pg_catalog.current_setting('application_name'),
+                                                             '\S+$', %s))
+        """,
+        (GUARD,),
+    ).fetchone()
+    if not (row and row[0]):
+        raise GateError(
+            "the session that holds the tables has ended: the server was started again, or is another one",
+            where=conn.info.dbname,
+            hint="Run again: the gate compares all rows anew.",
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def end_orphans(conn: Connection, migration: str, run_id: str, patience: float = 30.0) -> int:

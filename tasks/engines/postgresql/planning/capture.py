@@ -3,7 +3,8 @@
 A note says only that a row was written, not what. Whoever carries it reads the row again, so notes may be carried in
 any order, together, and twice; and values never pass through a trigger, which so has nothing to fail on. Notes commit
 with what they tell of. There is no slot: nothing of the log of the server is kept for us, no setting of it is needed,
-and there is nothing to lose in a failover.
+and a failover that loses a note has lost the write, too. Where that was carried already, the gate finds it; after the
+gate the swap insists on the same server.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ class Capture:
     table: str
     """Quoted and qualified, like `notes` and `function`."""
     key: tuple[str, ...]
+    key_bases: tuple[str, ...]
+    """Types of the key, a domain's as its base: the note of a TRUNCATE has no key, whatever a domain demands."""
     notes: str
     function: str
     tag: str
@@ -40,8 +43,12 @@ class Capture:
 
     def create_notes(self) -> tuple[str, ...]:
         """Return the statements that make the table of notes, whose keys have types and collations of the table."""
+        # A cast keeps the collation of its column.
+        keys = ", ".join(
+            f"{quote(column)}::{base} as {quote(column)}" for column, base in zip(self.key, self.key_bases, strict=True)
+        )
         return (
-            f"create table {self.notes} as select {self._columns} from {self.table} with no data",
+            f"create table {self.notes} as select {keys} from {self.table} with no data",
             f"alter table {self.notes} add {NOTE} bigint generated always as identity primary key,"
             f" add {ALL} boolean not null default false",
             self._function(),
@@ -159,35 +166,70 @@ def refuse_uncapturable(
             where=f"transfer.fields.{ID}",
             hint=f"Leave _id out, which is then made of {', '.join(key)}; or name its column in backfill.key.",
         )
-    others = _other_tables(conn, table, [*([wanted.where] if wanted.where else []), *_expressions(fields)])
-    if others:
+    read = [*([wanted.where] if wanted.where else []), *_expressions(fields)]
+    tables, functions = _read(conn, table, read)
+    if tables:
         raise SpecError(
-            f"the mapping reads {', '.join(others)}, too, whose writes are not noted",
+            f"the mapping reads {', '.join(tables)}, too, whose writes are not noted",
             where="transfer",
             hint="Use columns of the row alone, or copy without capture, while nobody writes.",
         )
+    if functions:
+        raise SpecError(
+            f"the mapping calls {', '.join(functions)}, not declared immutable: what else it reads is not noted",
+            where="transfer",
+            hint="Use columns of the row alone; declare it immutable if it reads nothing else; or copy without capture,"
+            " while nobody writes.",
+        )
+
+
+def base_types(conn: Connection, table: Table, key: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the types of columns, with the base of a domain in its place."""
+    columns = ", ".join(map(quote, key))
+    source = f"{quote(table.schema_name)}.{quote(table.name)}"
+    with conn.transaction(force_rollback=True):
+        # So that names are qualified.
+        conn.execute("set local search_path = ''")
+        # The server describes what a query gives by the base of each domain.
+        described = conn.execute(f"select {columns} from {source} where false").pgresult
+        assert described is not None
+        asked = [(described.ftype(number), described.fmod(number)) for number in range(len(key))]
+        names = [conn.execute("select pg_catalog.format_type(%s, %s)", one).fetchone() for one in asked]
+    return tuple(str(name[0]) for name in names if name)
 
 
 def _expressions(fields: tuple[TransferField, ...]) -> Iterator[str]:
     return (field.expression for field in fields if field.expression)
 
 
-def _other_tables(conn: Connection, table: Table, expressions: list[str]) -> list[str]:
-    """Name what the expressions read beside the table: asked of a view that is never committed."""
+def _read(conn: Connection, table: Table, expressions: list[str]) -> tuple[list[str], list[str]]:
+    """Name what expressions read beside the table, and functions that may: asked of a view that is never committed.
+
+    What comes with the server depends on nothing, and reads no tables of others.
+    """
     listed = ", ".join(f"({one}\n) as _changeover_{number}" for number, one in enumerate(expressions))
     source = f"{quote(table.schema_name)}.{quote(table.name)}"
     with conn.transaction(force_rollback=True):
         conn.execute(f"create temporary view _changeover_reads as select {listed} from {source} as {quote(table.name)}")
-        rows = conn.execute(
+        tables, functions = conn.execute(
             """
-            select distinct d.refobjid::pg_catalog.regclass::text
-            from pg_catalog.pg_rewrite r
-            join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
-              and d.refclassid = 'pg_catalog.pg_class'::regclass
-            where r.ev_class = 'pg_temp._changeover_reads'::regclass
-              and d.refobjid not in (r.ev_class, %s::pg_catalog.regclass)
-            order by 1
+            with needs as (
+              select d.refclassid, d.refobjid from pg_catalog.pg_rewrite r
+              join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
+              where r.ev_class = 'pg_temp._changeover_reads'::regclass
+            ), called as (
+              select refobjid from needs where refclassid = 'pg_catalog.pg_proc'::regclass
+              union
+              select o.oprcode from needs join pg_catalog.pg_operator o on o.oid = refobjid
+              where refclassid = 'pg_catalog.pg_operator'::regclass
+            )
+            select array(select distinct refobjid::pg_catalog.regclass::text from needs
+                         where refclassid = 'pg_catalog.pg_class'::regclass
+                           and refobjid not in ('pg_temp._changeover_reads'::regclass, %s::pg_catalog.regclass)
+                         order by 1),
+                   array(select p.oid::pg_catalog.regprocedure::text from pg_catalog.pg_proc p
+                         join called on called.refobjid = p.oid where p.provolatile <> 'i' order by 1)
             """,
             (source,),
-        ).fetchall()
-    return [row[0] for row in rows]
+        ).fetchall()[0]
+    return tables, functions

@@ -8,7 +8,7 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
-from tasks.engines.postgresql.planning.capture import Capture, refuse_uncapturable
+from tasks.engines.postgresql.planning.capture import Capture, base_types, refuse_uncapturable
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.risk import risk
@@ -94,7 +94,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         account=helpers.at("account"),
         notes=helpers.at("notes") if wanted.capture != "none" else "",
     )
-    capture = _capture(table, action, helpers) if action.notes else None
+    capture = _capture(conn, table, action, helpers) if action.notes else None
     sizes = estimates(conn, catalogue.tables)
     steps = tuple(_steps(table, action, helpers, capture))
     findings = tuple(_findings(table, action))
@@ -228,11 +228,12 @@ def _field(types: _Types, path: tuple[str, ...], rule: FieldRule, at: str) -> Fi
     )
 
 
-def _capture(table: Table, action: Transfer, helpers: _Helpers) -> Capture:
+def _capture(conn: Connection, table: Table, action: Transfer, helpers: _Helpers) -> Capture:
     return Capture(
         full_name=table.full_name,
         table=action.table,
         key=action.key,
+        key_bases=base_types(conn, table, action.key),
         notes=action.notes,
         function=helpers.at("note"),
         tag=helpers.schema.removeprefix(f"{OWN_PREFIX}transfer_"),
@@ -255,8 +256,10 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers, capture: Capture |
             forward=(
                 f"create schema {quote(helpers.schema)}",
                 # Committed before anything is made under its name.
-                f"create table {helpers.at('place')} as"
-                " select pg_catalog.gen_random_uuid() as token, null::uuid as collection",
+                # With a key: a publication for all tables refuses updates of what has none.
+                f"create table {helpers.at('place')}"
+                " (token uuid primary key default pg_catalog.gen_random_uuid(), collection uuid)",
+                f"insert into {helpers.at('place')} default values",
                 f"create table {helpers.at('rejected')} (key text not null, field text not null, reason text not null,"
                 " at timestamptz not null default pg_catalog.clock_timestamp(), primary key (key, field))",
                 f"create table {helpers.at('account')} (shard integer primary key, read bigint not null,"
@@ -296,6 +299,7 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers, capture: Capture |
         + (", and the triggers" if capture else ""),
         action=ShortTransaction(
             locks=capture.lock(LockMode.ACCESS_EXCLUSIVE) if capture else (),
+            guard=capture is not None,
             forward=(*(capture.drop_triggers() if capture else ()), *gone),
         ),
     )
@@ -335,6 +339,17 @@ def _findings(table: Table, action: Transfer) -> Iterator[Finding]:
             hint="Stop its writers first, or give `capture: triggers`. Where somebody writes all the same, the gate"
             " before the swap finds the difference and refuses.",
         )
+    for one in table.dependents:
+        if one.kind == "publication" and "for all tables" in one.definition:
+            yield Finding(
+                rule="XDB-04",
+                severity="warning",
+                message=f"the publication {one.name} sends all tables: also those of the ledger, in changeover, and"
+                f" {action.account}, with the others of its schema",
+                where=table.full_name,
+                hint="A subscriber stops at the first row of a table that it does not have: create these tables there,"
+                " or let the publication name its tables for the time of the migration.",
+            )
     for field in action.fields:
         if field.unfit != "fail":
             yield Finding(
