@@ -32,7 +32,12 @@ def transfer(run: Run) -> int:
     The ranges are fixed when it begins and kept in the ledger of the source. Goes on where it stopped: a batch that was
     written, and not recorded, is written again in its own place. Raises Paused at a batch boundary.
     """
-    return sum(all_shards(run, step, _action(step), transfer_shard) for step in run.plan.phase(Phase.BACKFILL))
+    rows = 0
+    for step in run.plan.phase(Phase.BACKFILL):
+        if record_of(run, step).state is not StepState.DONE:
+            _claim(run, _action(step))
+        rows += all_shards(run, step, _action(step), transfer_shard)
+    return rows
 
 
 @verb("transfer shard", "shard {shard}")
@@ -62,7 +67,14 @@ def follow(run: Run) -> int:
     return sum(_follow(run, action) for action in copies if action.notes)
 
 
+def _claim(run: Run, action: Transfer) -> None:
+    """Take the collection away from older runs, before anything is written."""
+    target = run.target(action.into.database)
+    target.retrying()(target.claim, action, run.epoch, lambda conn: fence(conn, run.migration, run.epoch))
+
+
 def _follow(run: Run, action: Transfer) -> int:
+    _claim(run, action)
     target = run.target(action.into.database)
     with Boundary(run) as boundary:
         carried = target.retrying()(

@@ -13,7 +13,7 @@ from tasks.engines.mongodb import connect
 from tasks.engines.mongodb.address import where
 from tasks.engines.mongodb.connect import Documents, connected, require_usable
 from tasks.engines.mongodb.load import write
-from tasks.engines.mongodb.place import Place, drop, make, name_of, rename, uuid_of
+from tasks.engines.mongodb.place import Place, drop, drop_strays, make, name_of, rename, uuid_of
 from tasks.engines.unreachable import UnreachableError
 from tasks.model.errors import ProfileError, StepError
 from tasks.model.plan import Collection
@@ -56,6 +56,23 @@ def test_what_others_have_made_is_never_touched(target: Documents) -> None:
     assert name_of(target, ACTION, place) is None
     assert sorted(target.list_collection_names()) == sorted([place.staging, "users"])
     assert list(target.users.find()) == [{"_id": "mine"}]
+
+
+def test_an_older_run_does_not_reach_what_a_newer_one_writes(target: Documents) -> None:
+    """Stopped between fence and write, it writes under a name that the collection had; a rollback drops that."""
+    token = uuid4()
+    place = Place(token=token, collection=make(target, Place(token=token, collection=None)))
+    rename(target, place, place.staging, place.staged_by(1))
+    older = target[place.staged_by(1)]
+    write(older, [bson.encode({"_id": 1, "mark": "old"})])
+    rename(target, place, place.staged_by(1), place.staged_by(2))
+    write(target[place.staged_by(2)], [bson.encode({"_id": 1, "mark": "new"})])
+    write(older, [bson.encode({"_id": 1, "mark": "stray"})])
+    assert name_of(target, ACTION, place) == place.staged_by(2)
+    assert list(target[place.staged_by(2)].find()) == [{"_id": 1, "mark": "new"}]
+    target.create_collection(f"{place.staging}_2_mine")
+    drop_strays(target, place)
+    assert sorted(target.list_collection_names()) == [place.staged_by(2), f"{place.staging}_2_mine"]
 
 
 def test_a_batch_that_is_written_again_is_written_once(target: Documents) -> None:

@@ -35,6 +35,10 @@ class Place(Record):
         """The name until the swap, and after a rollback of it."""
         return f"{OWN_PREFIX}{self.token.hex}"
 
+    def staged_by(self, epoch: int) -> str:
+        """The name until the swap under which the run of an epoch writes: an older one does not know it."""
+        return f"{self.staging}_{epoch}"
+
     @property
     def withdrawn(self) -> str:
         """The name while a rollback looks for what was written since the swap: nobody can add to it any more."""
@@ -59,10 +63,18 @@ def uuid_of(database: Documents, name: str) -> UUID | None:
 
 def name_of(database: Documents, action: Collection, place: Place) -> str | None:
     """Return what our collection is called now: a name of ours, or its own; None when it is not there."""
-    for name in (place.staging, place.withdrawn, action.name):
-        if place.collection is not None and uuid_of(database, name) == place.collection:
+    if place.collection is None:
+        return None
+    for name in (action.name, *_ours(database, place)):
+        if uuid_of(database, name) == place.collection:
             return name
     return None
+
+
+def _ours(database: Documents, place: Place) -> list[str]:
+    """Return the names that begin with our token."""
+    found = database.list_collections(filter={"name": {"$regex": f"^{place.staging}"}})
+    return [str(one["name"]) for one in found]
 
 
 def make(database: Documents, place: Place) -> UUID:
@@ -114,3 +126,10 @@ def drop(database: Documents, place: Place, name: str) -> None:
     except OperationFailure as error:
         if error.code not in (_GONE, _OTHER):
             raise
+
+
+def drop_strays(database: Documents, place: Place) -> None:
+    """Drop what an older run has written under its own name after a newer one had taken the collection away."""
+    for name in _ours(database, place):
+        if name.removeprefix(f"{place.staging}_").isdecimal() and uuid_of(database, name) != place.collection:
+            database.drop_collection(name)

@@ -14,7 +14,17 @@ from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.load import load
-from tasks.engines.mongodb.place import WITHDRAWN, Place, drop, make, name_of, place_of, rename, uuid_of
+from tasks.engines.mongodb.place import (
+    WITHDRAWN,
+    Place,
+    drop,
+    drop_strays,
+    make,
+    name_of,
+    place_of,
+    rename,
+    uuid_of,
+)
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.sessions import require_unbroken
 from tasks.engines.records import Checkpoint, Shard
@@ -104,6 +114,19 @@ class Target:
         called = partial(_present, database, action, place)
         cut_over(conn, database, called, self.follows, self.limits, journal, put)
 
+    def claim(self, action: Transfer, epoch: int, fence: Callable[[Connection], object]) -> None:
+        """Give the collection a name that no older run knows, unless it has its own already.
+
+        The transaction that fences such a run may have been ended while it wrote. What it still writes does not reach
+        the collection any more. Errors are those of the drivers.
+        """
+        with self.source("follow") as conn, connected(self.url, name=self.name) as database, conn.transaction():
+            fence(conn)
+            place = place_of(conn, action.into)
+            called = _present(database, action.into, place)
+            if called not in (action.into.name, place.staged_by(epoch)):
+                rename(database, place, called, place.staged_by(epoch))
+
     def follow(
         self, action: Transfer, fence: Callable[[Connection], object], between: Callable[[int], int | None]
     ) -> int:
@@ -132,6 +155,7 @@ class Target:
                 called = name_of(database, action, place)
                 if action.does == "make":
                     drop(database, place, called or place.staging)
+                    drop_strays(database, place)
                 elif called == place.withdrawn:
                     # Only now: by this name it is known that nobody has looked yet.
                     rename(database, place, called, place.staging)
