@@ -40,7 +40,7 @@ CHANGED = {
     "other values": (table(), [alter("n", up="n + 1", down="n - 1"), alter("k", type="text", up="k::text", down="k::int")]),
     "new indexes": (table(), [WIDEN_ID, {"create_index": {"table": "t", "name": "n_k", "columns": [{"column": "n", "sort": "DESC"}, "k"], "predicate": "k > 3"}},
         {"create_index": {"table": "t", "name": "u_id", "columns": ["a", "id"], "unique": True}}]),
-    "other order": (table(more="update t set k = coalesce(k, 0), n = -id; alter table t alter k set not null, alter n set not null; create index on t (n, k)"), [{"rebuild_table": {"table": "t", "order_by": ["n"]}}]),
+    "other order": (table(more="update t set k = coalesce(k, 0), n = -id; alter table t alter k set not null, alter n set not null; create index on t (n, id)"), [{"rebuild_table": {"table": "t", "order_by": ["n"]}}]),
     "new column with a default": (table(), [{"add_column": {"table": "t", "column": {"name": "b", "type": "int", "default": "7"}}}, WIDEN_ID]),
 }  # fmt: skip
 

@@ -6,9 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tasks.engines.postgresql.blockers import holders
 from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.plan import Lock, LockMode, Phase
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd
 from tests.conformance.cycle import Case, Cycle, each
@@ -338,6 +339,9 @@ PARTS_REFUSED = {
     "constraint": "alter table t_1 add constraint own check (k > -5)",
     "view": "create view own as select * from t_1",
     "publication": "create publication own for table t_1",
+    "owner": "create role own; alter table t_1 owner to own",
+    "default": "alter table t_1 alter a set default 'own'",
+    "comment": "comment on column t_1.a is 'own'",
 }  # fmt: skip
 
 
@@ -370,6 +374,17 @@ def test_what_a_partition_has_of_its_own_is_refused(conn: Connection, url: str) 
             conn.execute(more.encode())
             found = list(partitions.of_table(conn, migration.engine.inspect(["t"]).tables[0]))
         assert [name in one[0] and "own" in one[0] for one in found] == [True], found
+
+
+def test_who_holds_a_partition_stands_in_the_way_of_its_table(conn: Connection, url: str) -> None:
+    """Autovacuum, for instance: to lock the table is to queue for the partition, and others then queue behind."""
+    conn.execute(HALVES.encode())
+    wanted = [Lock(table="public.t", mode=LockMode.ACCESS_EXCLUSIVE)]
+    with psycopg.connect(url) as other:
+        other.execute("lock table low in share update exclusive mode")
+        found = [(one.pid, one.holds) for one in holders(conn, wanted)]
+        assert found == [(other.info.backend_pid, "ShareUpdateExclusiveLock on low")]
+        assert holders(conn, wanted, older_than_ms=600_000) == ()
 
 
 def test_a_serial_draws_on_in_every_partition(conn: Connection, url: str) -> None:

@@ -80,9 +80,22 @@ def test_what_needs_no_copy_is_told(operation: dict[str, Any], told: bool, conn:
     assert ("SHD-09" in {one.rule for one in found}) == told
 
 
-@pytest.mark.parametrize(("column", "what"), [("k", "k may be NULL"), ("n", "no index begins with n")])
-def test_an_order_that_cannot_be_walked_is_refused(column: str, what: str, conn: Connection, url: str) -> None:
-    conn.execute(table(more="update t set n = id; alter table t alter n set not null").encode())
+ORDERS = {
+    "NULLs": ("k", "k may be NULL", ""),
+    "no index": ("n", "no index begins with n, id", ""),
+    "index of it alone": ("n", "no index begins with n, id", "create index on t (n)"),
+    "key only included": ("n", "no index begins with n, id", "create index on t (n) include (id)"),
+    "another direction": ("n", "no index begins with n, id", "create index on t (n, id desc)"),
+    "another collation": ("a", "no index begins with a, id", 'create index on t (a collate "C", id)'),
+    "another class": ("a", "no index begins with a, id", "create index on t (a text_pattern_ops, id)"),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_that_cannot_be_walked_is_refused(name: str, conn: Connection, url: str) -> None:
+    column, what, index = ORDERS[name]
+    filled = "update t set n = id, a = coalesce(a, ''); alter table t alter n set not null, alter a set not null;"
+    conn.execute(table(more=filled + index).encode())
     operation = {"rebuild_table": {"table": "t", "order_by": [column]}}
     with pytest.raises(ChangeoverError, match=what):
         Migration(url, [operation], strategy="shadow_table").begin()

@@ -13,6 +13,7 @@ from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_writers_twin import OLD, TABLE, assert_same, work
 from tests.conformance.writers import Writers
+from tests.servers.remains import soon
 
 OPERATIONS: list[dict[str, Any]] = [
     {"alter_column": {"table": "t", "column": "id", "type": "bigint"}},
@@ -155,14 +156,26 @@ def test_a_row_that_dual_write_brings_while_the_copy_comes_to_it_stays(conn: Con
     migration = rebuilt(conn, url, schema)
     with psycopg.connect(url) as other:
         other.execute("update t set a = 'z' where id in (5, 17)")
-        commit = threading.Timer(0.1, other.commit)
-        commit.start()
-        migration.run(Phase.BACKFILL)
-        commit.join()
+        pid = other.info.backend_pid
+        copy = threading.Thread(target=migration.run, args=(Phase.BACKFILL,))
+        copy.start()
+        waits = "select from pg_stat_activity where %s = any (pg_blocking_pids(pid))"
+        waited = soon(lambda: conn.execute(waits, (pid,)).fetchone() is not None, seconds=30)
+        other.commit()
+        copy.join()
+    assert waited
     conn.execute("update t set a = 'w' where id = 18")
     finish(migration)
     assert rows(conn, "select id, a from t where a <> 'x' order by 1") == [(5, "z"), (17, "z"), (18, "w")]
     assert rows(conn, "select count(*) from t") == [(20,)]
+
+
+def test_a_value_that_has_the_name_of_a_column_of_the_key_changes_no_order(conn: Connection, url: str) -> None:
+    """Two columns of the new table come from `id`, and the server calls both values so."""
+    text = {"add_column": {"table": "t", "column": {"name": "b", "type": "text", "nullable": True}, "up": "id::text"}}
+    migration = rebuilt(conn, url, "create table t (id int primary key); insert into t values (2), (10)", [text])
+    finish(migration)
+    assert rows(conn) == [(2, "2"), (10, "10")]
 
 
 def test_values_that_do_not_fit_are_refused_and_the_application_is_not(conn: Connection, url: str) -> None:
@@ -293,7 +306,7 @@ def test_what_the_rows_do_not_meet_is_said_before_anything_is_done(conn: Connect
 
 def test_rows_are_stored_in_the_order_asked_for_whatever_is_written_meanwhile(conn: Connection, url: str) -> None:
     """The walk is along values that applications change: a row that passes the cursor, either way, is carried over."""
-    schema = "create table t (id int primary key, a text, k int not null); create index on t (k);"
+    schema = "create table t (id int primary key, a text, k int not null); create index on t (k, id) include (a);"
     schema += "insert into t select i, 'x', (i * 37) % 100 from generate_series(1, 300) i"
     migration = rebuilt(conn, url, schema, [{"rebuild_table": {"table": "t", "order_by": ["k"]}}])
     assert migration.plan is not None

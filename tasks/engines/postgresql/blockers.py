@@ -59,11 +59,14 @@ def holders(conn: Connection, locks: Sequence[Lock], older_than_ms: int = 0) -> 
             left join pg_catalog.pg_prepared_xacts x on l.virtualtransaction = '-1/' || x.transaction::text
             where l.locktype = 'relation' and l.granted and l.mode = any(%s)
               and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
-              and l.relation = to_regclass(%s) and l.pid is distinct from pg_backend_pid()
+              -- To lock a table is to lock its partitions, too.
+              and l.relation in (select to_regclass(%s)::oid union all
+                                 select relid::oid from pg_catalog.pg_partition_tree(to_regclass(%s)))
+              and l.pid is distinct from pg_backend_pid()
               and coalesce(a.xact_start, x.prepared, '-infinity')
                   <= clock_timestamp() - make_interval(secs => %s::float8 / 1000)
             """,
-            (modes, lock.table, older_than_ms),
+            (modes, lock.table, lock.table, older_than_ms),
         ).fetchall()
         found += [
             Blocker(pid=r[0], who=r[1], state=r[2], seconds=r[3] or 0.0, holds=r[4], autovacuum=r[5]) for r in rows

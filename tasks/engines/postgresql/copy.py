@@ -23,8 +23,9 @@ def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | No
     """
     columns = ", ".join(quote(a.column) for a in action.assignments)
     values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
-    order = ", ".join(quote(column) for column in action.key)
     alias = quote(action.alias)
+    # A bare name would be that of a value, if one has it.
+    order = ", ".join(f"{alias}.{quote(column)}" for column in action.key)
     arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
     strength = "share" if action.where else "key share"
     chosen = f" and ({action.where}\n)" if action.where else ""

@@ -26,8 +26,8 @@ def _room(conn: Connection, plan: Plan, limits: Limits) -> Iterator[Finding]:
             yield Finding(
                 rule="SHD-10",
                 severity="error",
-                message=f"the shadow and its indexes may take {needed / 1e6:,.0f} MB, and limits.room of the profile is"
-                f" {limits.room / 1e6:,.0f} MB",
+                message=f"the shadow and its indexes take about {needed / 1e6:,.0f} MB, without what the spec"
+                f" adds, and limits.room of the profile is {limits.room / 1e6:,.0f} MB",
                 where=step.key.split("/")[1],
                 hint="Make room on the disk of the server, and say so in limits.room.",
             )

@@ -29,7 +29,8 @@ class RebuildTable(Operation):
     primary_key: Names | None = None
     """The columns of another primary key. It keeps the name of the old one."""
     order_by: Names | None = None
-    """Store the rows in the order of these columns: NOT NULL, and the first of an index. On PostgreSQL alone."""
+    """Store the rows in the order of these columns: NOT NULL, and, before the key, the first of an index. On PostgreSQL
+    alone."""
     partition_by: PartitionBy | None = None
     """Divide the rows into partitions. On PostgreSQL alone."""
     unpartition: StrictBool = False

@@ -207,8 +207,7 @@ def _copy(draft: Draft) -> Step:
 
 def _in_order(draft: Draft) -> Copy:
     """Walk along other columns: whoever changes them writes to the shadow, too, so no row is missed."""
-    action, first = _action(draft), draft.change.order_by
-    columns = (*first, *(column for column in draft.key if column not in first))
+    action, columns = _action(draft), draft.change.walk(draft.key)
     types = {column.name: column.type for column in draft.table.columns}
     return action.model_copy(update={"key": columns, "key_types": tuple(types[column] for column in columns)})
 

@@ -5,6 +5,7 @@ The server then says what every default, index and check looks like afterwards, 
 
 from dataclasses import dataclass, field
 
+from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.checks.require import column_of, fillable
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.operations.create_index import definition
@@ -214,8 +215,6 @@ class Change:
             self.primary_key = (op.primary_key, f"{where}.primary_key")
         self.partition_by, self.unpartition = op.partition_by, op.unpartition
         self.order_by = op.order_by or ()
-        if self.order_by:
-            self._require_order(f"{where}.order_by")
 
     def _index(self, op: CreateIndex, where: str) -> None:
         if op.unique and (op.predicate is not None or any(one.expression is not None for one in op.columns)):
@@ -226,26 +225,51 @@ class Change:
             )
         self.indexes.append((op, where))
 
-    def _require_order(self, where: str) -> None:
-        """Without an index every batch would sort the table; among NULLs nobody finds the next row."""
+    def walk(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns along which rows that are known by this key are copied."""
+        return (*self.order_by, *(column for column in key if column not in self.order_by))
+
+    def require_order(self, key: tuple[str, ...]) -> None:
+        """Refuse an order that cannot be walked in batches. Raises SpecError.
+
+        Without an index every batch would sort the table, and with one of fewer columns all rows of the same values;
+        among NULLs nobody finds the next row.
+        """
+        if not self.order_by:
+            return
+        where = f"{self.order_where.removesuffix('.columns')}.order_by"
         for name in self.order_by:
             if column_of(self.table, name, where).nullable:
                 raise SpecError(f"{name} may be NULL", where=where, hint="Order by columns that are NOT NULL.")
-        count = len(self.order_by)
-        if not any(
-            index.columns[:count] == self.order_by
-            and index.valid
-            and not index.partial
-            and not index.expressions
-            and " USING btree " in index.definition
-            and " DESC" not in index.definition
-            for index in self.table.indexes
-        ):
+        columns = self.walk(key)
+        if not self._sorted_by(columns):
             raise SpecError(
-                f"no index begins with {', '.join(self.order_by)}",
+                f"no index begins with {', '.join(columns)}",
                 where=where,
-                hint="Build one concurrently before the migration, with those columns first and in that order.",
+                hint="Build one concurrently before the migration, on those columns, ascending, in that order.",
             )
+
+    def _sorted_by(self, columns: tuple[str, ...]) -> bool:
+        """Tell whether an index of the table begins with these columns, sorted as `order by` sorts them."""
+        row = self.rehearsal.conn.execute(
+            """
+            select exists (
+              select from pg_catalog.pg_index i
+              join pg_catalog.pg_class c on c.oid = i.indexrelid join pg_catalog.pg_am m on m.oid = c.relam
+              where i.indrelid = %(table)s::regclass and m.amname = 'btree' and i.indisvalid and i.indpred is null
+                and i.indnkeyatts >= cardinality(%(columns)s::text[])
+                and not exists (
+                  select from unnest(%(columns)s::text[]) with ordinality as wanted (name, n)
+                  left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attname = wanted.name
+                    and a.attnum = i.indkey[n - 1] and a.attcollation = i.indcollation[n - 1] and i.indoption[n - 1] = 0
+                  left join pg_catalog.pg_opclass o on o.oid = i.indclass[n - 1] and o.opcdefault
+                  where a.attnum is null or o.oid is null
+                )
+            )
+            """,
+            {"table": quote_qualified(self.table.full_name), "columns": list(columns)},
+        ).fetchone()
+        return bool(row and row[0])
 
     def finish(self) -> None:
         """Look what generated columns read, make indexes, and exchange the primary key, when all columns are there."""

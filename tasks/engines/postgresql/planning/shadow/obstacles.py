@@ -280,8 +280,8 @@ def findings(change: Change, differences: tuple[str, ...], size: int) -> Iterato
     yield Finding(
         rule="SHD-02",
         severity="note",
-        message=f"until contract it takes the room of a second table and its indexes, at most about"
-        f" {size / 1e6:,.0f} MB; about as much WAL is written",
+        message=f"until contract it takes the room of a second table and its indexes, about {size / 1e6:,.0f} MB as"
+        " they are now, without what the spec adds; about as much WAL is written",
         where=where,
         hint="PostgreSQL does not tell how much is free: limits.room of the profile refuses what is too much.",
     )

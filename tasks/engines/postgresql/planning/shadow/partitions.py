@@ -197,6 +197,16 @@ def of_table(conn: Connection, table: Table) -> Iterator[tuple[str, str]]:
           union select 'no durable rows' where c.relpersistence <> 'p'
           union select 'row security' where c.relrowsecurity
           union select 'storage parameters' where c.reloptions is not null
+          union select 'the owner ' || pg_get_userbyid(c.relowner) where c.relowner <> p.relowner
+          union select 'a tablespace of its own' where c.reltablespace <> p.reltablespace
+          union select 'the comment ' || d.description from pg_catalog.pg_description d
+            where d.classoid = 'pg_catalog.pg_class'::regclass and d.objoid = c.oid
+          union select 'the default ' || pg_get_expr(d.adbin, c.oid) from pg_catalog.pg_attrdef d
+            join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.adnum
+            left join pg_catalog.pg_attribute b on b.attrelid = p.oid and b.attname = a.attname
+            left join pg_catalog.pg_attrdef e on e.adrelid = p.oid and e.adnum = b.attnum
+            where d.adrelid = c.oid
+              and pg_get_expr(d.adbin, c.oid) is distinct from pg_get_expr(e.adbin, p.oid)
           union select 'the index ' || x.indexrelid::regclass from pg_catalog.pg_index x
             where x.indrelid = c.oid and not exists (select from pg_catalog.pg_inherits where inhrelid = x.indexrelid)
           union select 'the trigger ' || t.tgname from pg_catalog.pg_trigger t

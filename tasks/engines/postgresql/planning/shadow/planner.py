@@ -123,6 +123,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         # With columns in another order, what names several of them does so in another order, too.
         new = carried(around, found).model_copy(update={"children": new.children})
     row_key = obstacles.choose_key(table, new, wanted_key(spec.backfill.key, table))
+    change.require_order(row_key.columns)
     for column in row_key.columns:
         if column in change.ups or column in change.downs or column in change.computed or column in change.written:
             raise SpecError(
