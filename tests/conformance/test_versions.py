@@ -309,3 +309,25 @@ def test_a_default_of_a_version_gives_way_to_later_ones(conn: Connection, url: s
     conn.execute("alter table t alter n set default 9")
     with Client.of(url, "v2") as new:
         assert new.rows("insert into t (id) values (1) returning n") == [(9,)]
+
+
+@pytest.mark.parametrize(
+    ("beside", "shown"),
+    [
+        ({"add_column": {"table": "d", "column": {"name": "h", "type": "int", "default": "7"}, "up": "n * 2"}}, 7),
+        ({"alter_column": {"table": "d", "column": "e", "up": "e + 1", "down": "e - 1"}}, 5),
+    ],
+)
+def test_a_default_that_stays_holds_for_new_applications_before_the_swap(
+    beside: dict[str, Any], shown: int, conn: Connection, url: str
+) -> None:
+    """A row is known to be theirs by another column, and the old column's default does not count then."""
+    conn.execute("create table d (id serial primary key, n int not null default 3, e int)")
+    baseline(url)
+    alter = {"alter_column": {"table": "d", "column": "n", "type": "bigint", "up": "n", "down": "n"}}
+    over = migration(url, "v2", [beside, alter])
+    over.run(*BEFORE_SWAP)
+    with Client.of(url, "v1") as old, Client.of(url, "v2") as new:
+        new.rows("insert into d (e) values (5) returning id")
+        assert new.rows(f"select id, n, {'h' if 'add_column' in beside else 'e'} from d") == [(1, 3, shown)]
+        assert old.rows("select id, n from d") == [(1, 3)]

@@ -267,13 +267,16 @@ def _new(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
 
 
 def _defaults(draft: TableDraft) -> dict[str, str]:
-    """A default that the new column gets at the swap only, by column: it holds for the new applications at once."""
+    """A default that the new column gets at the swap only, by column: it holds for the new applications at once.
+
+    One that stays as it was, too: who gives a value to another column is known to be a new application, and the old
+    column's default does not count then. A sequence does: its number would be drawn twice.
+    """
     found = {}
+    drawn = {sequence.column for sequence in draft.table.sequences}
     for target in draft.shape.targets:
-        before = draft.table.column(target.name)
         _, default = draft.rehearsal.new_column(target.name)
-        copied = target.name in draft.renamed.values()
-        if default is not None and not copied and (before is None or before.default != default):
+        if default is not None and target.name not in drawn and target.name not in draft.renamed.values():
             found[target.name] = default
     return found
 
