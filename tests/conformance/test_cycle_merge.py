@@ -114,7 +114,9 @@ def test_before_the_swap_what_the_old_table_cannot_hold_is_taken_back(conn: Conn
     migration.begin()
     migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
     conn.execute("update u set photo = 'p' where id = 2")
+    conn.execute("update d set photo = 'q' where u_id = 3")
     migration.run(Phase.BACKFILL, Phase.INDEX)
+    assert conn.execute("select life, photo from u where id = 3").fetchone() == ("b3", "q")
     conn.execute("update u set life = null, photo = 'x' where id = 1")
     assert conn.execute("select life, photo from u where id < 3 order by id").fetchall() == [("b1", "x"), ("b2", "p")]
     assert conn.execute("select bio, photo from d where u_id < 3 order by 1").fetchall() == [("b1", "x"), ("b2", "p")]

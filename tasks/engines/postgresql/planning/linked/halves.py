@@ -299,6 +299,9 @@ end""",
         if not swapped and not self.merges:
             # Nobody has a reason yet to delete a row that a split has made.
             found.append("if not has_part then deciders := pg_catalog.array_replace(deciders, 't', 's'); end if;")
+        if not swapped and self.merges:
+            # The backfill leaves a row alone that has anything: it is filled here, with all that nobody wrote.
+            found.append("if has_part then deciders := pg_catalog.array_replace(deciders, null, 't'); end if;")
         if not swapped or not self.merges:
             # What the part cannot hold, the old shape would have refused, too: it is taken back.
             found += [
