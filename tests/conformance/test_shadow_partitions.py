@@ -124,7 +124,7 @@ class Moving(Writer):
 
 def moving(url: str) -> Crowd:
     """Several of them."""
-    return Crowd([Moving(url, number, "old") for number in range(3)])
+    return Crowd([Moving(url, number, "old") for number in range(3 if EVERY_LEG else 2)])
 
 
 def work(crowd: Crowd, transactions: int) -> None:
