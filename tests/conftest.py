@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.acceptance.forked import Forked
+from tests.legs import EVERY_LEG
 from tests.servers import mariadb as maria
 from tests.servers import mongodb as mongo
 from tests.servers.pgbouncer import running_pgbouncer
@@ -34,6 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control gives its background jobs, and so the children of tests, SIGINT ignored.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `make every` walks."""
+    if not EVERY_LEG:
+        left_out = [item for item in items if item.get_closest_marker("every_leg")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_report_header() -> str:

@@ -65,6 +65,7 @@ def test_what_the_database_refuses_stands_where_the_file_has_it(cli: Changeover)
     assert "migrations/08.yaml:4:56 (operations[1].drop_column.down)" in result.stderr
 
 
+@pytest.mark.every_leg
 def test_every_command_that_takes_a_spec_takes_the_file(cli: Changeover) -> None:
     """`validate` gets as far as the ledger, `run` as far as Prefect; `resume` wants a name."""
     target = written(cli, "07.yaml")

@@ -4,6 +4,7 @@ import multiprocessing
 from typing import Any
 
 import psycopg
+import pytest
 
 from tasks.ledger.fencing import take_over
 from tasks.model.plan import Plan
@@ -40,6 +41,7 @@ def work(writers: LinkedWriters, transactions: int) -> None:
     assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
 
 
+@pytest.mark.every_leg
 def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) -> None:
     """They never notice: not the swap, not the way back."""
     conn.execute(TABLES.encode())

@@ -352,6 +352,7 @@ def prefect_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.every_leg
 def test_a_secret_block_gives_the_url_on_the_server_of_our_own_prefect_profile(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BLOCKS],
