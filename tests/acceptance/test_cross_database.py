@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from prefect import flow
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -15,10 +16,16 @@ from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
 from flows.standing import read
+from tasks.expand import expand
+from tasks.migration import open_migration
 from tasks.model.errors import GateError, PreflightError, StateError
 from tasks.model.status import MigrationState, Report
+from tasks.preflight import preflight
 from tasks.run import engine_of
+from tasks.transfer import transfer
+from tasks.validate import validate
 from tests.conformance.tables import leftovers
+from validations.transfer import transferred
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -146,22 +153,22 @@ def test_rejected_rows_are_noted_and_counted(
 
 
 def test_a_source_that_is_written_is_found_out(
-    source: psycopg.Connection[Any], target: Database[Any], profile: str, monkeypatch: pytest.MonkeyPatch
+    source: psycopg.Connection[Any], target: Database[Any], profile: str
 ) -> None:
     """Without capture nothing is carried over: the gate refuses, and nothing is left."""
     source.execute(USERS)
-    from flows import cross_database as flow
 
-    copied = flow.transfer
+    @flow
+    def written_meanwhile() -> None:
+        with open_migration(str(EXAMPLE), profile) as m:
+            preflight(m)
+            expand(m)
+            transfer(m)
+            source.execute("update users set email = 'late' where id in (1, 4999); delete from users where id = 3")
+            source.execute("insert into users (first_name, last_name, created_at) values ('N', 'N', now())")
+            validate(m, transferred("before_swap", m.plan, m.profile))
 
-    def then_written(run: Any) -> int:
-        rows = copied(run)
-        source.execute("update users set email = 'late' where id in (1, 4999); delete from users where id = 3")
-        source.execute("insert into users (first_name, last_name, created_at) values ('N', 'N', now())")
-        return rows
-
-    monkeypatch.setattr(flow, "transfer", then_written)
     with pytest.raises(GateError, match="3 rows have no document, or another"):
-        cross_database(str(EXAMPLE), profile)
+        written_meanwhile()
     assert target.list_collection_names() == []
     assert leftovers(source) == []

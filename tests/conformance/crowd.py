@@ -44,6 +44,26 @@ class Member(threading.Thread, ABC):
         """Carry out one transaction."""
 
 
+class Keyed(Member):
+    """One that writes a few keys in a transaction, in their order, so that members do not deadlock each other."""
+
+    keys = 40
+    """Few enough for members to meet."""
+
+    def transaction(self, conn: Connection) -> None:
+        """Change what belongs to some keys."""
+        keys = sorted(self.random.sample(range(1, self.keys), self.random.randint(1, 5)))
+        with conn.transaction() as transaction:
+            for key in keys:
+                self.statements(conn, key)
+            if self.random.random() < 0.15:
+                raise psycopg.Rollback(transaction)
+
+    @abstractmethod
+    def statements(self, conn: Connection, key: int) -> None:
+        """Change what belongs to one."""
+
+
 class Crowd:
     """Members at work while the context lasts; the failure of one is raised at its end."""
 

@@ -6,13 +6,9 @@ key, and of one key in the order twin, u, d: among themselves these applications
 
 from itertools import count
 
-import psycopg
-
-from tests.conformance.crowd import Crowd, Member
+from tests.conformance.crowd import Crowd, Keyed
 from tests.conformance.drive import Connection
 
-KEYS = 40
-"""Few enough for writers to meet."""
 VALUES = (None, "", "Ann", "ünï 🐘", "'\\\"")
 _FRESH = count(1000)
 """Keys that no row ever had, of all writers."""
@@ -22,7 +18,7 @@ insert into twin select i, 'a' || i, nullif('b' || i % 3, 'b0') from generate_se
 """
 
 
-class HalvesWriter(Member):
+class HalvesWriter(Keyed):
     """One connection of an application that knows one of the two shapes: `u` has the columns, or `d`.
 
     No statement may fail.
@@ -32,16 +28,8 @@ class HalvesWriter(Member):
         super().__init__(url, f"{shape} writer {number}", f"{number} {shape}")
         self.one_table = shape == "one table"
 
-    def transaction(self, conn: Connection) -> None:
-        """Change what belongs to some keys."""
-        keys = sorted(self.random.sample(range(1, KEYS), self.random.randint(1, 5)))
-        with conn.transaction() as transaction:
-            for key in keys:
-                self._statements(conn, key)
-            if self.random.random() < 0.15:
-                raise psycopg.Rollback(transaction)
-
-    def _statements(self, conn: Connection, key: int) -> None:
+    def statements(self, conn: Connection, key: int) -> None:
+        """Write one key, into the table and into its twin."""
         values, kind = (self.random.choice(VALUES), self.random.choice(VALUES)), self.random.random()
         if kind < 0.15:
             # Nothing about the columns: but a lock on a row that others' writes have to be carried to.

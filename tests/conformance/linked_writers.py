@@ -4,13 +4,9 @@ Each locks the row of the third table first, so that the order of two writes of 
 key, and of one key in the order twin, p, u: among themselves these applications cannot deadlock, whatever they do.
 """
 
-import psycopg
-
-from tests.conformance.crowd import Crowd, Member
+from tests.conformance.crowd import Crowd, Keyed
 from tests.conformance.drive import Connection
 
-KEYS = 40
-"""Few enough for writers to meet."""
 VALUES = (None, "", "Ann", "x y", "ünï 🐘", "'\\\"")
 TABLES = """
 create table u (id int primary key, mail text, n int default 0);
@@ -22,7 +18,7 @@ insert into twin select i, 'm' || i from generate_series(1, 400) i;
 """
 
 
-class LinkedWriter(Member):
+class LinkedWriter(Keyed):
     """One connection of an application that knows one of the two shapes: u has the column, or p.
 
     No statement may fail.
@@ -32,16 +28,8 @@ class LinkedWriter(Member):
         super().__init__(url, f"{shape} writer {number}", f"{number} {shape}")
         self.old = shape == "old"
 
-    def transaction(self, conn: Connection) -> None:
-        """Change what belongs to some keys."""
-        keys = sorted(self.random.sample(range(1, KEYS), self.random.randint(1, 5)))
-        with conn.transaction() as transaction:
-            for key in keys:
-                self._statements(conn, key)
-            if self.random.random() < 0.15:
-                raise psycopg.Rollback(transaction)
-
-    def _statements(self, conn: Connection, key: int) -> None:
+    def statements(self, conn: Connection, key: int) -> None:
+        """Write one key, into the table and into its twin."""
         value, kind = self.random.choice(VALUES), self.random.random()
         if kind < 0.15:
             # Nothing about the column: but a lock on a row that others' writes have to be carried to.

@@ -14,13 +14,14 @@ from tasks.engines.postgresql.planning.linked import halves_gates, preconditions
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
+from tasks.engines.postgresql.planning.linked.steps import begin, end
 from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table
 from tasks.model.catalogue import Column, Constraint
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import MergeTables
-from tasks.model.plan import Assignment, Backfill, Finding, Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.plan import Assignment, Backfill, Finding, Phase, Step
 from tasks.model.spec import BackfillOptions
 
 
@@ -186,22 +187,12 @@ def _types(whole: TableDraft, part: TableDraft, tie: Constraint, where: str) -> 
 
 def _steps(halves: Halves, draft: TableDraft) -> list[Step]:
     whole, part = halves.whole, halves.part
-    both = sorted((whole.real, part.real))
-    writers = tuple(Lock(table=name, mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in both)
-    everybody = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in both)
+    both = (whole.real, part.real)
     what = f"{whole.full_name} and {part.full_name}"
     at = f"{whole.full_name}/{part.full_name}"
     types = {column.name: column.type for column in draft.table.columns}
     return [
-        Step(
-            key=f"dual_write/{at} triggers",
-            phase=Phase.DUAL_WRITE,
-            title=f"keep {what} in step with triggers on both tables",
-            undo="drop the triggers, and what they noted",
-            action=ShortTransaction(
-                locks=writers, forward=halves.create(), inverse=halves.drop(), inverse_locks=everybody
-            ),
-        ),
+        begin(halves, both, at, what),
         Step(
             key=f"backfill/{whole.full_name}/{part.full_name} rows",
             phase=Phase.BACKFILL,
@@ -217,15 +208,5 @@ def _steps(halves: Halves, draft: TableDraft) -> list[Step]:
                 alias=draft.table.name,
             ),
         ),
-        Step(
-            key=f"contract/{at} triggers",
-            phase=Phase.CONTRACT,
-            title=f"end keeping {what} in step",
-            undo="nothing: this is the point of no return",
-            action=ShortTransaction(
-                locks=everybody,
-                forward=(*halves.outbox.carry_rest(), *halves.drop()),
-                before=f"select {halves.outbox.drain}",
-            ),
-        ),
+        end(halves, both, at, what),
     ]

@@ -13,12 +13,13 @@ from tasks.engines.postgresql.planning.linked import gates, preconditions
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
+from tasks.engines.postgresql.planning.linked.steps import begin, end
 from tasks.engines.postgresql.planning.move import Move
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import Denormalize, MoveColumn
-from tasks.model.plan import Assignment, Backfill, Finding, Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.plan import Assignment, Backfill, Finding, Phase, Step
 from tasks.model.spec import BackfillOptions
 
 
@@ -192,22 +193,12 @@ def _named(moved: Moved) -> str:
 
 
 def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
-    both = sorted((source.real, target.real))
-    writers = tuple(Lock(table=name, mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in both)
-    everybody = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in both)
+    both = (source.real, target.real)
     what = _named(moved)
     at = f"{source.full_name}/{moved.source.column}"
     columns = {column.name: column.type for column in target.table.columns}
     return [
-        Step(
-            key=f"dual_write/{at} triggers",
-            phase=Phase.DUAL_WRITE,
-            title=f"keep {what} in step with triggers on both tables",
-            undo="drop the triggers, and what they noted",
-            action=ShortTransaction(
-                locks=writers, forward=moved.create(), inverse=moved.drop(), inverse_locks=everybody
-            ),
-        ),
+        begin(moved, both, at, what),
         Step(
             key=f"backfill/{target.full_name}/{moved.target.column} rows",
             phase=Phase.BACKFILL,
@@ -220,15 +211,5 @@ def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
                 alias=target.table.name,
             ),
         ),
-        Step(
-            key=f"contract/{at} triggers",
-            phase=Phase.CONTRACT,
-            title=f"end keeping {what} in step",
-            undo="nothing: this is the point of no return",
-            action=ShortTransaction(
-                locks=everybody,
-                forward=(*moved.outbox.carry_rest(), *moved.drop()),
-                before=f"select {moved.outbox.drain}",
-            ),
-        ),
+        end(moved, both, at, what),
     ]

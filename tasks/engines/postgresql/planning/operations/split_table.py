@@ -12,6 +12,7 @@ from tasks.engines.postgresql.planning.linked import halves_gates, preconditions
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
+from tasks.engines.postgresql.planning.linked.steps import begin, end
 from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.shadow.build import draws, grants
 from tasks.model.catalogue import Column, Index
@@ -189,9 +190,7 @@ def _steps(
     op: SplitTable, halves: Halves, draft: TableDraft, key: list[tuple[Column, str]], columns: list[Column]
 ) -> list[Step]:
     whole, part = halves.whole, halves.part
-    both = sorted((whole.real, part.real))
-    writers = tuple(Lock(table=name, mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in both)
-    everybody = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in both)
+    both = (whole.real, part.real)
     what = f"{whole.full_name} and {part.full_name}"
     at = f"{whole.full_name}/{part.full_name}"
     named = [(column, column.name) for column in columns]
@@ -208,15 +207,7 @@ def _steps(
                 inverse_locks=(draft.exclusive,),
             ),
         ),
-        Step(
-            key=f"dual_write/{at} triggers",
-            phase=Phase.DUAL_WRITE,
-            title=f"keep {what} in step with triggers on both tables",
-            undo="drop the triggers, and what they noted",
-            action=ShortTransaction(
-                locks=writers, forward=halves.create(), inverse=halves.drop(), inverse_locks=everybody
-            ),
-        ),
+        begin(halves, both, at, what),
         Step(
             key=f"backfill/{whole.full_name}/{part.full_name} rows",
             phase=Phase.BACKFILL,
@@ -243,17 +234,7 @@ def _steps(
             title=f"tell the planner what {part.full_name} holds",
             action=Validation(table=part.real, forward=(f"analyze {part.real}",)),
         ),
-        Step(
-            key=f"contract/{at} triggers",
-            phase=Phase.CONTRACT,
-            title=f"end keeping {what} in step",
-            undo="nothing: this is the point of no return",
-            action=ShortTransaction(
-                locks=everybody,
-                forward=(*halves.outbox.carry_rest(), *halves.drop()),
-                before=f"select {halves.outbox.drain}",
-            ),
-        ),
+        end(halves, both, at, what),
     ]
 
 

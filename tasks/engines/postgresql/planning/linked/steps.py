@@ -1,0 +1,40 @@
+"""The first and the last step of two tables that are kept in step by triggers on both."""
+
+from tasks.engines.postgresql.planning.linked.halves import Halves
+from tasks.engines.postgresql.planning.linked.moved import Moved
+from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
+
+
+def begin(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -> Step:
+    """Begin to keep `what` in step. Locks: SHARE ROW EXCLUSIVE on both tables; ACCESS EXCLUSIVE to undo it."""
+    return Step(
+        key=f"dual_write/{at} triggers",
+        phase=Phase.DUAL_WRITE,
+        title=f"keep {what} in step with triggers on both tables",
+        undo="drop the triggers, and what they noted",
+        action=ShortTransaction(
+            locks=_locks(tables, LockMode.SHARE_ROW_EXCLUSIVE),
+            forward=linked.create(),
+            inverse=linked.drop(),
+            inverse_locks=_locks(tables, LockMode.ACCESS_EXCLUSIVE),
+        ),
+    )
+
+
+def end(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -> Step:
+    """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables."""
+    return Step(
+        key=f"contract/{at} triggers",
+        phase=Phase.CONTRACT,
+        title=f"end keeping {what} in step",
+        undo="nothing: this is the point of no return",
+        action=ShortTransaction(
+            locks=_locks(tables, LockMode.ACCESS_EXCLUSIVE),
+            forward=(*linked.outbox.carry_rest(), *linked.drop()),
+            before=f"select {linked.outbox.drain}",
+        ),
+    )
+
+
+def _locks(tables: tuple[str, str], mode: LockMode) -> tuple[Lock, ...]:
+    return tuple(Lock(table=name, mode=mode) for name in sorted(tables))
