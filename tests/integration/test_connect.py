@@ -195,6 +195,8 @@ def test_values_become_the_same_text_whatever_the_server_prefers(guarded: Guarde
             "bytea_output = escape",
             "client_encoding = latin1",
             "default_transaction_isolation = serializable",
+            "idle_session_timeout = '10s'",
+            "transaction_timeout = '10s'",
         ):
             conn.execute(f"alter database odd set {setting}")
     query = """
@@ -215,6 +217,8 @@ def test_values_become_the_same_text_whatever_the_server_prefers(guarded: Guarde
             assert one(conn, "show transaction_isolation") == "read committed"
             assert one(conn, "show client_connection_check_interval") == "1s"
             assert one(conn, "show idle_in_transaction_session_timeout") == "1min"
+            assert one(conn, "show idle_session_timeout") == "0"
+            assert one(conn, "show transaction_timeout") == "0"
 
 
 def test_what_is_asked_for_is_set_and_survives_a_rollback(database: str) -> None:

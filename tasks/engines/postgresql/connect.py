@@ -37,7 +37,11 @@ _SETTINGS: Final = {
     "default_transaction_isolation": "read committed",
     # A client that hangs must not hold its locks for long.
     "idle_in_transaction_session_timeout": "60s",
+    # The guard's session waits for as long as a run lasts.
+    "idle_session_timeout": "0",
 }
+# A snapshot, or a build of an index, is one transaction of hours; whatever blocks others has limits of its own.
+_SINCE_17: Final = {"transaction_timeout": "0"}
 # A query whose client has died ends within a second, and does not race the run that takes over.
 _WHERE_SUPPORTED: Final = {"client_connection_check_interval": "1s"}
 
@@ -160,6 +164,8 @@ def _open(asked: Mapping[str, str], application_name: str, place: str) -> psycop
 
 def _pin(conn: psycopg.Connection[Any], settings: Mapping[str, str]) -> None:
     """Set everything in one round trip; the connection has to be in autocommit, or a rollback undoes it."""
+    if conn.info.server_version >= 170000:
+        settings = {**settings, **_SINCE_17}
     try:
         try:
             pinned = _set(conn, {**settings, **_WHERE_SUPPORTED})
