@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tasks.model.base import Record
 from tasks.model.catalogue import Catalogue, Table, TypeDefinition
+from tasks.model.conversion import Conversion
 from tasks.model.digest import digest as digest_of
 from tasks.model.probe import Probe
 
@@ -192,6 +193,8 @@ class Copy(Record):
     where: str = ""
     drain: str = ""
     """Called like `before` of a short transaction, when the shadow refuses a row."""
+    after: str = ""
+    """Asked in each transaction that has read rows: it fails when what was read may be no more."""
 
 
 class Notes(Record):
@@ -377,23 +380,6 @@ class Requirement(Record):
     """A query for the keys of the rows that are involved, where `violations` counts something else."""
     fix: str = ""
     """A statement that would mend the rows; `<value>` stands for what only people know."""
-
-
-class Conversion(Record):
-    """Values that a new column has to be able to hold, looked at before anything is done."""
-
-    name: str
-    table: str
-    """`schema.name`, unquoted."""
-    relation: str
-    """The same, quoted."""
-    alias: str
-    """The bare name of the table, with which expressions may qualify columns."""
-    key: tuple[str, ...]
-    sources: tuple[str, ...]
-    """Columns that the expression reads."""
-    expression: str
-    type: str
 
 
 class Finding(Record):

@@ -9,7 +9,7 @@ import pytest
 from tasks.engines.postgresql.blockers import holders
 from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Lock, LockMode, Phase
+from tasks.model.plan import Copy, Lock, LockMode, Phase
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd
 from tests.conformance.cycle import Case, Cycle, each
@@ -250,6 +250,79 @@ def test_what_was_not_seen_of_a_partition_refuses_the_swap(unseen: str, conn: Co
     assert not migration.swapped
     migration.roll_back()
     assert ids(conn) == wanted
+
+
+LATE = "create table late partition of t for values from (20) to (30)"
+OPEN = HALVES.replace("(maxvalue)", "(20)")
+BY_DEFAULT = HALVES.replace("high partition of t for values from (10) to (maxvalue)", "high partition of t default")
+WRITTEN_INTO = "insert into t values (25, 25); update t set at = 26 where id = 12"
+
+
+GONE = ["drop table late", "alter table t detach partition late", "truncate late; drop table late"]
+
+
+@pytest.mark.parametrize("schema", [OPEN, BY_DEFAULT])
+@pytest.mark.parametrize("gone", GONE if EVERY_LEG else GONE[:1])
+def test_a_partition_that_came_was_written_to_and_went_refuses_the_swap(
+    schema: str, gone: str, conn: Connection, url: str
+) -> None:
+    """Nothing says when it goes: no trigger fires, and the table is again what the plan says, but for what was in it."""
+    migration = ready(conn, url, schema, rebuild(unpartition=True, primary_key=["id"]))
+    migration.run(Phase.INDEX, Phase.RECONCILE)
+    assert migration.failures("before_swap") == []
+    conn.execute(f"{LATE}; {WRITTEN_INTO}".encode())
+    conn.execute(gone.encode())
+    wanted = ids(conn)
+    assert [one for one in migration.failures("before_swap") if "has reached the shadow" in one]
+    migration.roll_back()
+    assert ids(conn) == wanted == [n for n in range(20) if n != 12]
+    assert tables.leftovers(conn) == ["rejection 55000"]
+
+
+BROUGHT = "create table late (like t including all); insert into late values (25, 25); alter table t attach partition late for values from (20) to (30)"
+
+
+@pytest.mark.parametrize("before", [Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE])
+def test_rows_that_a_partition_brings_are_not_copied(before: Phase, conn: Connection, url: str) -> None:
+    """They came without a trigger, and could leave without one."""
+    migration = ready(conn, url, OPEN, rebuild(unpartition=True, primary_key=["id"]), copied=False)
+    for phase in (Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE):
+        if phase is before:
+            conn.execute(BROUGHT.encode())
+            break
+        migration.run(phase)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was attached, or made"):
+        migration.run(*(phase for phase in BEFORE_SWAP[2:] if phase is not Phase.CONSTRAIN))
+    assert migration.plan is not None
+    copy = next(step.action for step in migration.plan.steps if isinstance(step.action, Copy))
+    assert rows(conn, f"select count(*) from {copy.target} where id = 25") == [(0,)]
+    conn.execute("alter table t detach partition late")
+    migration.roll_back()
+    assert ids(conn) == [*range(20)]
+
+
+def test_notes_of_a_partition_that_came_are_not_carried(conn: Connection, url: str) -> None:
+    """Whoever does not see the copy notes the key, and by that key a row of another partition may be found."""
+    migration = ready(conn, url, BY_DEFAULT, rebuild(unpartition=True, primary_key=["id"]))
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("delete from t where id = 15")
+    conn.execute(f"{BROUGHT.replace('(25, 25)', '(15, 15)').replace('20', '15').replace('30', '16')}".encode())
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was attached, or made"):
+        migration.run(Phase.INDEX, Phase.RECONCILE)
+    conn.execute("drop table late")
+    migration.run(Phase.INDEX, Phase.RECONCILE)
+    finish(migration)
+    assert ids(conn) == [n for n in range(20) if n != 15]
+
+
+def test_a_partition_that_came_and_went_after_the_swap_refuses_the_way_back(conn: Connection, url: str) -> None:
+    few = {**TWO, "partitions": [{"name": "low", "to": [10]}, {"name": "high", "from": [10], "to": [20]}]}
+    migration = ready(conn, url, SMALL, rebuild(primary_key=["id", "at"], partition_by=few))
+    finish(migration)
+    conn.execute(f"{LATE}; insert into t values (25, 25); drop table late".encode())
+    noted = "select direction, sqlstate from changeover.rejections"
+    assert rows(conn, noted) == [("down", "55000")]
 
 
 def test_and_after_it_the_way_back(conn: Connection, url: str) -> None:

@@ -132,7 +132,8 @@ def _batch(
         if isinstance(action, Copy):
             conn.execute(lock_first(action))
         started = time.monotonic()
-        rows = conn.execute(text + "\n;\ncommit").rowcount
+        last = [text, action.after, "commit"] if isinstance(action, Copy) and action.after else [text, "commit"]
+        rows = conn.execute("\n;\n".join(last)).rowcount
     took = (time.monotonic() - started) * 1000
     return rows, next_size(size, took, limits) if end is not None else size
 

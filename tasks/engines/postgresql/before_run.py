@@ -14,8 +14,9 @@ import psycopg
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.texts import warnings
 from tasks.engines.postgresql.transient import is_transient
+from tasks.model.conversion import Conversion
 from tasks.model.names import quote
-from tasks.model.plan import Conversion, Plan, Requirement
+from tasks.model.plan import Plan, Requirement
 from tasks.model.status import CheckResult, GateResult
 
 GATE = "before_run"

@@ -79,14 +79,14 @@ def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limi
     """Compare one range; carry over what differs, and look again."""
     carried = 0
     for _ in range(TIMES):
-        keys = find(conn, action, where)
+        keys = _looked(conn, action, find, where)
         if not keys:
             return carried
         for start in range(0, len(keys), MOST):
             put_aside(conn, action, keys[start : start + MOST])
         drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
         carried += len(keys)
-    keys = find(conn, action, where)
+    keys = _looked(conn, action, find, where)
     if keys:
         raise StepError(
             f"{len(keys)} rows of {action.table} and of its shadow differ, and do not become equal",
@@ -95,6 +95,16 @@ def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limi
             changed=DataChanged.PARTIALLY,
         )
     return carried
+
+
+def _looked(conn: Connection, action: Reconcile, find: Find, where: str) -> list[Key]:
+    """Compare a range, and ask whether all of what was read counts before it can be gone."""
+    if not action.copy_of.after:
+        return find(conn, action, where)
+    with conn.transaction():
+        keys = find(conn, action, where)
+        conn.execute(action.copy_of.after.encode())
+    return keys
 
 
 def put_aside(conn: Connection, action: Reconcile, keys: Sequence[Key]) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.shape import Target
 from tasks.model.catalogue import Index
+from tasks.model.conversion import Conversion
 from tasks.model.names import quote
-from tasks.model.plan import Comparison, Conversion, Requirement
+from tasks.model.plan import Comparison, Requirement
 
 SHAPE = quote("_changeover_shape")
 

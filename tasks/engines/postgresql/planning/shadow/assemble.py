@@ -11,7 +11,7 @@ from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
-from tasks.engines.postgresql.planning.shadow.mirror import Mirror
+from tasks.engines.postgresql.planning.shadow.mirror import UNKNOWN, Mirror
 from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
 from tasks.engines.postgresql.planning.shadow.partitions import Partition
 from tasks.engines.postgresql.planning.shadow.places import Places
@@ -193,6 +193,7 @@ def _action(draft: Draft) -> Copy:
         arbiter=draft.row_key.new_unique if len(draft.row_key.new_unique) < len(draft.key) else (),
         assignments=draft.forth,
         drain=draft.up.drain,
+        after=draft.up.whole,
     )
 
 
@@ -405,13 +406,15 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
 
 
 def _unseen(draft: Draft) -> str:
-    """What was emptied of the partitions of the table by somebody who did not see all of its copy."""
+    """What was emptied of the partitions of the table by somebody who did not see all of its copy, or may be gone."""
     if not draft.parts:
         return ""
     return (
-        " union all select 'a partition was emptied by who did not see all of its copy: roll back, and run again'"
-        " where exists (select from changeover.rejections r join changeover.migrations m on m.id = r.migration"
-        f" where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'up')"
+        f" union all select distinct case r.sqlstate when '{UNKNOWN}'"
+        " then 'a partition that the plan does not know was written to: roll back, and run again'"
+        " else 'a partition was emptied by who did not see all of its copy: roll back, and run again' end"
+        " from changeover.rejections r join changeover.migrations m on m.id = r.migration"
+        f" where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'up'"
     )
 
 

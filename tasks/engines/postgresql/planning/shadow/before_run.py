@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
+from tasks.model.conversion import Conversion
 from tasks.model.names import quote
-from tasks.model.plan import Conversion, Requirement
+from tasks.model.plan import Requirement
 
 
 def conversions(draft: Draft) -> Iterator[Conversion]:

@@ -18,6 +18,9 @@ from tasks.model.plan import Assignment, differing
 
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
+UNKNOWN = "55000"
+"""object_not_in_prerequisite_state: a partition was written to that the plan does not know."""
+UNSEEN = "a partition was attached, or made, since dual write began: what was written to it is not known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,33 @@ where part.inhparent = to_regclass({literal(self.source)}) and not exists (
     and own.tgenabled = 'A' and emptied.tgenabled = 'A')"""
 
     @property
+    def whole(self) -> str:
+        """The statement that fails when there is such a partition; empty where the source has none.
+
+        Whoever has read rows asks it afterwards, in the same transaction: a partition whose rows were read cannot leave
+        before that ends, so it is still there to be seen.
+        """
+        return f"select {self._whole_function}()" if self.parts else ""
+
+    @property
+    def _whole_function(self) -> str:
+        return f'changeover."shadow_{self.direction}_whole_{self.tag}"'
+
+    def _create_whole_function(self) -> tuple[str, ...]:
+        if not self.parts:
+            return ()
+        return (
+            f"""\
+create or replace function {self._whole_function}() returns void language plpgsql as $co_{self.tag}$
+begin
+  if exists ({self.gaps}) then
+    raise exception {literal(UNSEEN)} using errcode = '{UNKNOWN}';
+  end if;
+end
+$co_{self.tag}$""",
+        )
+
+    @property
     def drain(self) -> str:
         """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
         return f"select {self.drain_function}({{most}})"
@@ -103,8 +133,8 @@ where part.inhparent = to_regclass({literal(self.source)}) and not exists (
         )
 
     def create_functions(self) -> tuple[str, ...]:
-        """Return the statements that make both functions."""
-        return (self._trigger_function(), self._drain_function())
+        """Return the statements that make the functions."""
+        return (*self._create_whole_function(), self._trigger_function(), self._drain_function())
 
     def create_triggers(self) -> tuple[str, ...]:
         """Return the statements that install the triggers, for every session, also of replication."""
@@ -134,7 +164,12 @@ where part.inhparent = to_regclass({literal(self.source)}) and not exists (
 
     def drop_functions(self) -> tuple[str, ...]:
         """Return the statements that remove the functions."""
-        return (f"drop function if exists {self.function}()", f"drop function if exists {self.drain_function}(bigint)")
+        names = (
+            f"{self.function}()",
+            f"{self.drain_function}(bigint)",
+            *([f"{self._whole_function}()"] * bool(self.parts)),
+        )
+        return tuple(f"drop function if exists {name}" for name in names)
 
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
@@ -151,12 +186,7 @@ where part.inhparent = to_regclass({literal(self.source)}) and not exists (
                 f"({failed} + (select count(*) from changeover.rejections where migration = {literal(self.migration)}"
                 f" and table_name = {literal(self.full_name)} and sqlstate = '{_ITSELF}'))"
             )
-        unseen = f"""\
-if exists ({self.gaps}) then
-    raise exception 'a partition was attached, or made, since dual write began: what was written to it is not known'
-      using errcode = 'object_not_in_prerequisite_state';
-  end if;
-  """
+        unseen = f"perform {self._whole_function}();\n  "
         return f"""\
 do $finish$
 declare
@@ -277,6 +307,26 @@ if tg_relid = {literal(self.source)}::regclass then
       end if;
     end if;"""
 
+    def _stranger(self) -> str:
+        """Note that a partition is written to that the plan does not know: it may leave, and no trigger says so.
+
+        Once is enough.
+        """
+        if not self.parts:
+            return ""
+        known = ", ".join(literal(part) for part in self.parts)
+        migration, name = literal(self.migration), literal(self.full_name)
+        return f"""\
+  if tg_op <> 'TRUNCATE' and (tg_table_schema <> {literal(self.schema)} or tg_table_name not in ({known})) then
+    insert into changeover.rejections (migration, table_name, direction, sqlstate)
+    select {migration}, {name}, {literal(self.direction)}, '{UNKNOWN}'
+    where not exists (
+      select from changeover.rejections r join changeover.migrations m on m.id = r.migration
+      where r.migration = {migration} and r.id > m.attempt_rejection
+        and r.direction = {literal(self.direction)} and r.sqlstate = '{UNKNOWN}' and r.table_name = {name});
+  end if;
+"""
+
     def _trigger_function(self) -> str:
         body = self._carry()
         if self.guarded:
@@ -293,7 +343,7 @@ create or replace function {self.function}() returns trigger
 language plpgsql security definer {self._settings()} as $co_{self.tag}$
 #variable_conflict use_column
 begin
-  if tg_op = 'TRUNCATE' then
+{self._stranger()}  if tg_op = 'TRUNCATE' then
     {self._truncate()}
   elsif current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
 {self._both(told=False)}
@@ -382,6 +432,6 @@ begin
     end;
     done := done + 1;
   end loop;
-  {self._together()}return done;
+  {self._together()}{f"perform {self._whole_function}();{chr(10)}  " if self.parts else ""}return done;
 end
 $co_{self.tag}$"""
