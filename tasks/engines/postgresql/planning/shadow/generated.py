@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
-from tasks.model.names import quote
+from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Requirement, differing
+
+_FORMER, _NOTE = f"{OWN_PREFIX}former", f"{OWN_PREFIX}note"
 
 
 def requirements(draft: Draft) -> Iterator[Requirement]:
@@ -27,19 +29,20 @@ def requirements(draft: Draft) -> Iterator[Requirement]:
                 violations=of_row + different,
                 fix=f"update {real} set {quote(column)} = {expression} where {different}",
             )
+        # To the type of the new key, which holds every old one: not every new one fits into the old type.
         same = " and ".join(
-            f"b.{quote(c)} = ({quote(draft.table.name)}.{quote(c)})::{t}"
-            for c, t in zip(draft.key, draft.types(draft.table), strict=True)
+            f"{quote(draft.table.name)}.{quote(c)} = ({_FORMER}.{quote(c)})::{t}"
+            for c, t in zip(draft.key, draft.types(draft.new), strict=True)
         )
-        noted = " and ".join(f"n.{quote(c)} = {quote(draft.table.name)}.{quote(c)}" for c in draft.key)
+        noted = " and ".join(f"{_NOTE}.{quote(c)} = {quote(draft.table.name)}.{quote(c)}" for c in draft.key)
         yield Requirement(
             name=f"{name}, in the old table too",
             table=draft.table.full_name,
             kind="parity",
             gate="after_swap",
-            violations=f"select {keys} from {real} as {quote(draft.table.name)} join {former} as b on {same}"
-            f" where {differing(given, f'b.{quote(column)}', exact=True)}"
-            f" and not exists (select from {draft.down.notes} as n where {noted})",
+            violations=f"select {keys} from {real} as {quote(draft.table.name)} join {former} as {_FORMER} on {same}"
+            f" where {differing(given, f'{_FORMER}.{quote(column)}', exact=True)}"
+            f" and not exists (select from {draft.down.notes} as {_NOTE} where {noted})",
             reads_new=True,
         )
 

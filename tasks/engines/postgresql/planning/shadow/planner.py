@@ -11,7 +11,7 @@ from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import before_run, generated, obstacles, partitions
+from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.division import divide, found_as, undivided
@@ -45,6 +45,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
         checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
+        checks += (kept_step.requirement(draft),)
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (

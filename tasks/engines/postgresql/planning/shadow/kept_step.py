@@ -1,0 +1,108 @@
+"""After the swap the old table keeps step with the new one: every row of either is asked, in one statement.
+
+Dual write commits with the statement that it follows, so one snapshot sees both tables at one moment. A row was not
+written since the swap, and is still what `forth` makes of the old one; or it was, and the old one is what `back` makes
+of it. Neither is true of a row that was lost, or written on one side alone. What is noted has its turn later, or was
+refused, and a rollback asks for it.
+
+No join of whole tables, which would spill them onto the disk of the server: each row looks up the other by its index.
+"""
+
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.shadow.assemble import Draft
+from tasks.model.catalogue import Table
+from tasks.model.names import OWN_PREFIX, quote
+from tasks.model.plan import Assignment, Requirement, differing
+
+_HERE, _THERE, _NOTE = (f"{OWN_PREFIX}{one}" for one in ("here", "there", "note"))
+_FOUND = f"{OWN_PREFIX}found"
+
+
+def requirement(draft: Draft) -> Requirement:
+    """Return the check of the gate after the swap, which is asked once more before the contract."""
+    return Requirement(
+        name=f"the old table has kept step with {draft.table.full_name}",
+        table=draft.table.full_name,
+        kind="parity",
+        gate="after_swap",
+        violations=f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}",
+        reads_new=True,
+    )
+
+
+def _of_the_new(draft: Draft) -> str:
+    """Rows of the new table that the old one does not have, or has otherwise."""
+    alias, types = quote(draft.table.name), draft.types(draft.table)
+    keys = ", ".join(f"{alias}.{quote(column)}" for column in draft.key)
+    noted = " and ".join(f"{_NOTE}.{quote(c)} = {_HERE}.{quote(c)}" for c in draft.key)
+    # What the old type cannot hold is noted, so nothing that is left is refused by the cast: hence the order.
+    same = " and ".join(
+        f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
+    )
+    shown = ", ".join(f"{_THERE}.{quote(name)} as {inner}" for name, inner in _inner(draft.table).items())
+    return f"""\
+select {keys} from (
+  select {_HERE}.* from {draft.places.real} as {_HERE}
+  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}) offset 0
+) as {alias}
+left join lateral (
+  select {shown}, true as {_FOUND} from {draft.former} as {_THERE} where {same} offset 0
+) as {_THERE} on true
+where case
+  when {_FOUND} is null then true when not ({_differs_back(draft)}) then false else {_differs_forth(draft)}
+end"""
+
+
+def _of_the_old(draft: Draft) -> str:
+    """Rows of the old table that the new one does not have."""
+    pairs = list(zip(draft.key, draft.types(draft.new), strict=True))
+    keys = ", ".join(f"({_THERE}.{quote(c)})::{t}" for c, t in pairs)
+    noted, same = (
+        " and ".join(f"{one}.{quote(c)} = ({_THERE}.{quote(c)})::{t}" for c, t in pairs) for one in (_NOTE, _HERE)
+    )
+    return f"""\
+select {keys} from (
+  select {_THERE}.* from {draft.former} as {_THERE}
+  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_unseen(draft)} offset 0
+) as {_THERE}
+left join lateral (
+  select true as {_FOUND} from {draft.places.real} as {_HERE} where {same} limit 1
+) as {_HERE} on true
+where {_FOUND} is null"""
+
+
+def _unseen(draft: Draft) -> str:
+    """Whoever emptied a partition without seeing all of its copy left rows behind, and a rollback is refused for it."""
+    if not draft.new_parts:
+        return ""
+    return (
+        f" and not exists (select from changeover.rejections where migration = {literal(draft.spec.migration)}"
+        f" and table_name = {literal(draft.table.full_name)} and direction = 'down' and sqlstate = '40001')"
+    )
+
+
+def _inner(table: Table) -> dict[str, str]:
+    """Other names for the columns of the old table: a bare name within `back` is one of the new table."""
+    return {column.name: f"{OWN_PREFIX}{number}" for number, column in enumerate(table.columns)}
+
+
+def _differs_back(draft: Draft) -> str:
+    names = _inner(draft.table)
+    stored = ", ".join(f"{_THERE}.{names[one.column]}" for one in draft.back)
+    return differing(stored, _values(draft.back), exact=True)
+
+
+def _differs_forth(draft: Draft) -> str:
+    """The same the other way round, asked only where it is needed: what `back` makes is nothing for `up`."""
+    alias = quote(draft.table.name)
+    stored = ", ".join(f"{alias}.{quote(one.column)}" for one in draft.forth)
+    old = ", ".join(f"{_THERE}.{inner} as {quote(name)}" for name, inner in _inner(draft.table).items())
+    return (
+        f"row({stored})::pg_catalog.record operator(pg_catalog.*<>) (select row({_values(draft.forth)})"
+        f"::pg_catalog.record from (select {old}) as {alias})"
+    )
+
+
+def _values(assignments: tuple[Assignment, ...]) -> str:
+    # Line breaks around everything that an author wrote: it may end in a comment.
+    return ", ".join(f"({one.expression}\n)::{one.type}" for one in assignments)
