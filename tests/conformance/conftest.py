@@ -32,7 +32,7 @@ def url(postgres: PostgresServer, with_ledger: str) -> Iterator[str]:
     """URL of a fresh database with a ledger."""
     copy, template = sql.Identifier(_COPY), sql.Identifier(with_ledger)
     with psycopg.connect(postgres.url, autocommit=True) as conn:
-        conn.execute(sql.SQL("create database {} template {}").format(copy, template))
+        conn.execute(sql.SQL("create database {} template {} strategy file_copy").format(copy, template))
         try:
             yield postgres.url_of(_COPY)
         finally:

@@ -57,7 +57,7 @@ def fresh_database(on: PostgresServer) -> Iterator[str]:
     name = f"changeover_test_{secrets.token_hex(6)}"
     named = sql.Identifier(name)
     with psycopg.connect(on.url, autocommit=True) as conn:
-        conn.execute(sql.SQL("create database {} template template0").format(named))
+        conn.execute(sql.SQL("create database {} template template0 strategy file_copy").format(named))
     try:
         yield on.url_of(name)
     finally:
