@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing.context import ForkServerContext
 
 import hypothesis
 import pytest
@@ -14,6 +15,8 @@ from tests.acceptance.forked import Forked
 from tests.legs import EVERY_LEG
 from tests.servers import mariadb as maria
 from tests.servers import mongodb as mongo
+from tests.servers import prefect
+from tests.servers.forking import fork_server
 from tests.servers.pgbouncer import running_pgbouncer
 from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
 
@@ -121,17 +124,29 @@ def pooled(database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """URL of the Prefect server of this session, against which flows run (8 s to start, 1 s a flow)."""
-    from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=180):
-        yield str(PREFECT_API_URL.value())
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[prefect.PrefectApi]:
+    """The Prefect server of this session, which may still be starting: 8 s."""
+    with prefect.running(tmp_path_factory.mktemp("prefect")) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
-def forked(prefect_server: str) -> Iterator[Forked]:
+def prefect_server(prefect_api: prefect.PrefectApi) -> Iterator[str]:
+    """URL of the Prefect server, against which the flows of this process run (1 s a flow)."""
+    prefect.await_api(prefect_api)
+    with prefect.used(prefect_api):
+        yield prefect_api.url
+
+
+@pytest.fixture(scope="session")
+def forking(prefect_api: prefect.PrefectApi, tmp_path_factory: pytest.TempPathFactory) -> ForkServerContext:
+    """What forks processes that have imported everything, and talk to the Prefect server."""
+    context = fork_server(prefect_api.url, tmp_path_factory.mktemp("prefect-home"))
+    prefect.await_api(prefect_api)
+    return context
+
+
+@pytest.fixture(scope="session")
+def forked(forking: ForkServerContext) -> Forked:
     """What runs commands of `changeover` against the Prefect server of the session."""
-    with Forked(prefect_server) as running:
-        yield running
+    return Forked(forking)

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from tests.acceptance.forked import ROOT, Forked
+from tests.acceptance.forked import Forked
+from tests.servers.forking import ROOT
 
 AWAY = "http://127.0.0.1:1/api"
 

@@ -1,119 +1,75 @@
-"""One process that has imported everything, and forks a child for each command that it is asked to run.
+"""Commands of `changeover`, each in a process that is forked from one that has imported everything."""
 
-Importing Prefect and Great Expectations takes longer than most commands; what is tested here are the commands.
-That a fresh interpreter does the same is tested where `Changeover` runs without a Prefect server.
-"""
-
-import importlib
-import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-ROOT = Path(__file__).parents[2]
+OUTPUTS = ("stdout.txt", "stderr.txt")
+PATIENCE = 240.0
 
 
 class Forked:
-    """Runs commands of `changeover`, one at a time, against one Prefect server."""
+    """Runs commands of `changeover`, one at a time, against the Prefect server of the session."""
 
-    def __init__(self, api: str) -> None:
-        self.api = api
-        environment = os.environ | {"PREFECT_API_URL": api, "PYTHONPATH": str(ROOT), "GX_ANALYTICS_ENABLED": "false"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.forked"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # The end of its input is its end.
-        self._process.communicate(timeout=60)
+    def __init__(self, context: ForkServerContext) -> None:
+        self._context = context
 
     def run(
         self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in a folder, with nothing on its standard input."""
-        asked = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        code = int(self._process.stdout.readline())
+        process = self._context.Process(
+            target=command, args=(list(arguments), str(folder), dict(environment)), daemon=True
+        )
+        process.start()
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
         out, err = ((folder / name).read_text() for name in OUTPUTS)
-        return subprocess.CompletedProcess(list(arguments), code, out, err)
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(list(arguments), process.exitcode, out, err)
 
 
-PRELOAD = (
-    "great_expectations.expectations.core",
-    "sqlalchemy.dialects.postgresql.psycopg",
-    "flows.expand_contract",
-    "flows.contract",
-    "flows.rollback",
-)
-OUTPUTS = ("stdout.txt", "stderr.txt")
+def command(arguments: Sequence[str], folder: str, environment: Mapping[str, str]) -> None:
+    """Be the command line, and end this process with its exit code."""
+    from prefect.logging.configuration import setup_logging
+
+    from flows.cli import main
+    from flows.commands.prefect_settings import prepare
+
+    sys.argv = ["changeover", *arguments]
+    code = 0
+    with _redirected(folder, environment):
+        try:
+            # Prefect has been imported already, and set up its logging without asking how a command wants it.
+            prepare(verbose=False)
+            setup_logging(incremental=False)
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        except BaseException:  # noqa: BLE001 - whatever it is, the test wants to see it
+            import traceback
+
+            traceback.print_exc()
+            code = 70
+    os._exit(code)
 
 
 @contextmanager
-def _redirected(asked: Mapping[str, Any]) -> Iterator[None]:
+def _redirected(folder: str, environment: Mapping[str, str]) -> Iterator[None]:
     os.setsid()
-    os.chdir(asked["folder"])
-    os.environ.update(asked["environment"])
+    os.chdir(folder)
+    os.environ.update(environment)
+    random.seed()  # all children would roll the dice of the process that they were forked from
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in enumerate(OUTPUTS, 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     yield
     sys.stdout.flush()
     sys.stderr.flush()
-
-
-def _command(asked: Mapping[str, Any]) -> int:
-    from flows.cli import main
-
-    sys.argv = ["changeover", *asked["arguments"]]
-    with _redirected(asked):
-        try:
-            main()
-        except SystemExit as ended:
-            return ended.code if isinstance(ended.code, int) else 1
-        except BaseException:  # noqa: BLE001 - whatever it is, the test wants to see it
-            import traceback
-
-            traceback.print_exc()
-            return 70
-    return 0
-
-
-def serve() -> None:
-    """Import everything, then answer each line of standard input with an exit code."""
-    from flows.commands.prefect_settings import prepare
-
-    prepare(verbose=False)
-    for module in PRELOAD:
-        importlib.import_module(module)
-
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            answers.close()
-            os._exit(_command(json.loads(line)))
-        _, status = os.waitpid(child, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    serve()

@@ -1,31 +1,21 @@
-"""One Prefect server, one process to fork runs from, and a template database for all fault tests."""
+"""A template database for all fault tests, and what starts runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
-from tests.faults.prefect_api import PrefectApi, await_api, prefect_api
-from tests.faults.runs import Runs, fork_server
+from tests.faults.runs import Runs
 from tests.faults.shop import Shop, template
 from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi]:
-    """A Prefect server."""
-    with prefect_api(tmp_path_factory.mktemp("api")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def runs(api: PrefectApi, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(forking: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Starts runs that talk to the Prefect server."""
-    folder = tmp_path_factory.mktemp("runs")
-    context = fork_server(api.url, folder / "home")
-    await_api(api)
-    return Runs(context, folder)
+    return Runs(forking, tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="session")

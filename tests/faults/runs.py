@@ -1,24 +1,16 @@
 """Runs as processes: started, killed, stopped, waited for."""
 
 import json
-import multiprocessing
 import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from tests.faults import driver
-
-ROOT = Path(__file__).parents[2]
-PRELOAD = [
-    *("great_expectations", "great_expectations.expectations.core", "sqlalchemy.dialects.postgresql.psycopg"),
-    *("flows.expand_contract", "flows.contract", "flows.rollback", "tests.faults.driver"),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +89,7 @@ class Run:
 
 
 class Runs:
-    """Starts runs, each in a process forked from one that has imported everything.
-
-    That is not a trick of the test alone: importing takes longer than a whole migration of a small table, and
-    the moments to be killed in are those of the migration.
-    """
+    """Starts runs, each in a process forked from one that has imported everything."""
 
     def __init__(self, context: ForkServerContext, folder: Path) -> None:
         self._context = context
@@ -122,27 +110,3 @@ class Runs:
         outcome = self.start(command, migration, profile, url).wait()
         assert outcome.exit_code == 0, str(outcome)
         return outcome
-
-
-@contextmanager
-def environment(**wanted: str) -> Iterator[None]:
-    """Set variables of this process for a while."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def fork_server(api: str, home: Path) -> ForkServerContext:
-    """Start the process from which runs are forked; it talks to this Prefect server."""
-    from multiprocessing.forkserver import ensure_running
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with environment(PREFECT_API_URL=api, PREFECT_HOME=str(home), PYTHONPATH=path, GX_ANALYTICS_ENABLED="false"):
-        ensure_running()
-    return context

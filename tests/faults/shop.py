@@ -133,7 +133,9 @@ class Shop:
         copy = f"{name}_{secrets.token_hex(4)}"
         named = sql.Identifier(copy)
         with psycopg.connect(postgres.url, autocommit=True) as conn:
-            conn.execute(sql.SQL("create database {} template {} strategy file_copy").format(named, sql.Identifier(name)))
+            conn.execute(
+                sql.SQL("create database {} template {} strategy file_copy").format(named, sql.Identifier(name))
+            )
         try:
             place = folder / copy
             place.mkdir()

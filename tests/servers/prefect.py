@@ -29,7 +29,7 @@ class PrefectApi:
 
 
 @contextmanager
-def prefect_api(folder: Path) -> Iterator[PrefectApi]:
+def running(folder: Path) -> Iterator[PrefectApi]:
     """Start a server on a free port; give it while it starts, see `await_api`."""
     watchdog = Watchdog()
     home = folder / "prefect-server"
@@ -68,3 +68,24 @@ def await_api(api: PrefectApi) -> None:
             return
         time.sleep(0.2)
     raise AssertionError(f"Prefect's server did not start: {(api.home / 'server.log').read_text()[-2000:]}")
+
+
+@contextmanager
+def used(api: PrefectApi) -> Iterator[None]:
+    """Run the flows of this process against the server, those of its other threads, too.
+
+    As `prefect_test_harness` does, which starts a server of its own that nobody else can use.
+    """
+    from prefect.context import _temporary_global_settings_context, get_settings_context
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: api.url}),
+        _temporary_global_settings_context(get_settings_context()),
+    ):
+        yield
+        # What is still on its way would be refused, and said so, once the server has gone.
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
