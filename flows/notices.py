@@ -105,6 +105,11 @@ def _swapped(plan: Plan) -> Iterator[str]:
                 f"from dual write until contract, {table} has both {operation['column']} and {new}, in step; the values"
                 f" in {operation['to']} can be added to, not changed or deleted"
             )
+        elif kind == "extract_junction":
+            yield (
+                f"from dual write until contract, {_table(plan, operation['table'])}.{operation['column']} and"
+                f" {operation['to']} follow each other when a transaction commits"
+            )
         elif kind == "split_table":
             yield (
                 f"from dual write until contract, {_table(plan, operation['table'])} and {operation['to']} both have"
@@ -123,7 +128,7 @@ def _swapped(plan: Plan) -> Iterator[str]:
 def _contracted(plan: Plan) -> Iterator[str]:
     for kind, operation in _operations(plan):
         gone = operation.get("from") if kind == "rename_column" else operation.get("column")
-        if kind in ("drop_column", "rename_column", "move_column", "extract_lookup"):
+        if kind in ("drop_column", "rename_column", "move_column", "extract_lookup", "extract_junction"):
             yield f"after contract, statements that name {_table(plan, operation['table'])}.{gone} fail"
         elif kind == "split_table":
             for gone in operation["columns"]:

@@ -19,7 +19,7 @@ Connection = psycopg.Connection[Any]
 
 OURS = {
     "alter_type", "clean_column", "create_api_version", "create_type", "denormalize", "drop_api_version", "drop_type",
-    "extract_lookup", "merge_tables", "move_column", "rebuild_table", "split_table",
+    "extract_junction", "extract_lookup", "merge_tables", "move_column", "rebuild_table", "split_table",
 }  # fmt: skip
 """Operations that pgroll does not know."""
 FILES = {

@@ -191,6 +191,17 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
             {"table": just, "column": st.just(names[0]), "to": st.just(other), "reference": st.just("r")},
             to_column=st.just("wert"),
         ),
+        "extract_junction": mapping(
+            {
+                "table": just,
+                "column": st.just(names[0]),
+                "references": st.just(other),
+                "to": st.just(f"between_{mark}"),
+            },
+            key=st.just({names[3]: "the key"}),
+            reference=st.just("r"),
+            delimiter=st.sampled_from([",", "; ", "|"]),
+        ),
         "split_table": mapping(
             {
                 "table": just,

@@ -63,6 +63,7 @@ def test_the_schema_describes_every_operation_under_its_key() -> None:
         "denormalize": "#/$defs/Denormalize",
         "extract_lookup": "#/$defs/ExtractLookup",
         "split_table": "#/$defs/SplitTable",
+        "extract_junction": "#/$defs/ExtractJunction",
         "merge_tables": "#/$defs/MergeTables",
         "create_api_version": "#/$defs/CreateApiVersion",
         "drop_api_version": "#/$defs/DropApiVersion",

@@ -52,7 +52,7 @@ def _full_name(tables: Mapping[str, Table], name: str) -> str:
 def _changed(table: Table, kind: str, operation: Operation, plan: Plan) -> Table:
     if kind == "add_column":
         return table.model_copy(update={"columns": (*table.columns, _added(operation, plan, table))})
-    if kind in ("drop_column", "move_column", "extract_lookup", "split_table"):
+    if kind in ("drop_column", "move_column", "extract_lookup", "extract_junction", "split_table"):
         gone = operation["columns"] if kind == "split_table" else [operation["column"]]
         kept = tuple(column for column in table.columns if column.name not in gone)
         return table.model_copy(update={"columns": kept})

@@ -21,6 +21,7 @@ from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
 from tasks.model.operations.drop_type import DropType
+from tasks.model.operations.extract_junction import ExtractJunction
 from tasks.model.operations.extract_lookup import ExtractLookup
 from tasks.model.operations.merge_tables import MergeTables
 from tasks.model.operations.move_column import MoveColumn
@@ -55,6 +56,7 @@ AnyOperation = (
     | CleanColumn
     | Denormalize
     | ExtractLookup
+    | ExtractJunction
     | SplitTable
     | MergeTables
     | CreateApiVersion
@@ -82,6 +84,7 @@ __all__ = [
     "DropMulticolumnConstraint",
     "DropTable",
     "DropType",
+    "ExtractJunction",
     "ExtractLookup",
     "MergeTables",
     "MoveColumn",

@@ -40,11 +40,15 @@ class TableDraft:
     restored_not_null: list[str] = field(default_factory=list)
     before_rollback: list[Step] = field(default_factory=list)
     swap_locks: list[Lock] = field(default_factory=list)
+    lock_order: list[str] = field(default_factory=list)
+    """In which order applications lock tables that are kept in step: the other way round nobody would get them all."""
     drains: list[str] = field(default_factory=list)
     """Calls that carry writes that wait, before the swap and before it is undone; each returns how many it carried."""
     view_locks: list[Lock] = field(default_factory=list)
     """Of the views that show the table: a statement through a view locks that first, and so does the swap."""
     contract: list[str] = field(default_factory=list)
+    contract_locks: list[Lock] = field(default_factory=list)
+    """Of other tables, for what the contract drops."""
     tidy: list[str] = field(default_factory=list)
     bypass_triggers: bool = False
     requirements: list[Requirement] = field(default_factory=list)
@@ -72,6 +76,8 @@ class TableDraft:
     """What comes at the very end of the swap, and is undone before anything else."""
     dropped_constraints: dict[str, str] = field(default_factory=dict)
     """Constraints that the new shape does not have, and where the spec says so."""
+    passing_constraints: list[str] = field(default_factory=list)
+    """Constraints that stand from the swap until the contract, and are never validated."""
     renamed_constraints: dict[str, str] = field(default_factory=dict)
     commented: set[str] = field(default_factory=set)
     renamed_to: str | None = None

@@ -7,15 +7,19 @@ from tasks.engines.postgresql.planning.move import Restriction
 from tasks.model.plan import Lock, LockMode
 
 
-def unique(locks: Sequence[Lock]) -> tuple[Lock, ...]:
-    """One lock a table, the strongest, in the order of the names: every run locks in the same order."""
+def unique(locks: Sequence[Lock], ahead: Sequence[str] = ()) -> tuple[Lock, ...]:
+    """One lock a table, the strongest, in the order of the names: every run locks in the same order.
+
+    Tables that are `ahead` come first, in their order: that in which applications lock what is kept in step.
+    """
     strength = list(LockMode)
     strongest: dict[str, Lock] = {}
     for lock in locks:
         held = strongest.get(lock.table)
         if held is None or strength.index(lock.mode) > strength.index(held.mode):
             strongest[lock.table] = lock
-    return tuple(strongest[table] for table in sorted(strongest))
+    first = [table for table in dict.fromkeys(ahead) if table in strongest]
+    return tuple(strongest[table] for table in (*first, *sorted(strongest.keys() - {*first})))
 
 
 def in_order(locks: Sequence[Lock], drafts: Sequence[TableDraft]) -> tuple[tuple[Lock, ...], tuple[Lock, ...]]:
@@ -24,7 +28,7 @@ def in_order(locks: Sequence[Lock], drafts: Sequence[TableDraft]) -> tuple[tuple
     The view of a renamed table has the new name before the swap and the old one after it.
     """
     renamed = sorted((d.real, d.real_after) for d in drafts if d.renamed_to is not None)
-    rest = unique(locks)
+    rest = unique(locks, [table for draft in drafts for table in draft.lock_order])
 
     def first(names: list[str]) -> tuple[Lock, ...]:
         views = tuple(Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in names)

@@ -31,6 +31,7 @@ from tasks.engines.postgresql.planning.operations.drop_multicolumn_constraint im
 )
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table, finish_drops, whole_table
 from tasks.engines.postgresql.planning.operations.drop_type import draft_drop_type
+from tasks.engines.postgresql.planning.operations.extract_junction import draft_extract_junction
 from tasks.engines.postgresql.planning.operations.extract_lookup import draft_extract_lookup
 from tasks.engines.postgresql.planning.operations.merge_tables import draft_merge_tables
 from tasks.engines.postgresql.planning.operations.move_column import draft_move_column
@@ -71,6 +72,7 @@ from tasks.model.operations import (
     DropMulticolumnConstraint,
     DropTable,
     DropType,
+    ExtractJunction,
     ExtractLookup,
     MergeTables,
     MoveColumn,
@@ -87,7 +89,7 @@ from tasks.model.spec import BackfillOptions, MigrationSpec
 
 Connection = psycopg.Connection[Any]
 ConstraintOperation = CreateConstraint | DropConstraint | DropMulticolumnConstraint | RenameConstraint
-Linked = MoveColumn | Denormalize | MergeTables
+Linked = MoveColumn | Denormalize | MergeTables | ExtractJunction
 Alone = ExtractLookup | SplitTable | CreateApiVersion
 DROPS_CONSTRAINT = (DropConstraint, DropMulticolumnConstraint)
 
@@ -265,6 +267,8 @@ def _of_whole_tables(
             draft_move_column(op, drafts[0], drafts[1], backfill, where)
         case MergeTables():
             draft_merge_tables(op, drafts[0], drafts[1], backfill, where)
+        case ExtractJunction():
+            draft_extract_junction(op, drafts[0], drafts[-1], backfill, where)
         case ExtractLookup():
             draft_extract_lookup(op, drafts[0], backfill, where)
         case SplitTable():

@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 
-from tasks.model.operations import DropColumn, DropTable, ExtractLookup, MergeTables, MoveColumn, SplitTable, Sql
+from tasks.model.operations import (
+    DropColumn,
+    DropTable,
+    ExtractJunction,
+    ExtractLookup,
+    MergeTables,
+    MoveColumn,
+    SplitTable,
+    Sql,
+)
 from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
 from tasks.model.spec import MigrationSpec
 
 MANY_ROWS = 10_000_000
+_DROPS_A_COLUMN = (DropColumn, MoveColumn, ExtractLookup, ExtractJunction, SplitTable)
 ORDER = [Risk.LOW, Risk.MEDIUM, Risk.HIGH, Risk.CRITICAL]
 
 
@@ -21,7 +31,7 @@ def risk(
 
             found = dict.fromkeys(judged(op.up, undone=op.down is not None))
             reasons += [(level, f"the author's own SQL: {why}") for level, why in found]
-    if any(isinstance(op, DropColumn | MoveColumn | ExtractLookup | SplitTable) for op in spec.operations):
+    if any(isinstance(op, _DROPS_A_COLUMN) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
     if any(isinstance(op, DropTable | MergeTables) for op in spec.operations):
         reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))

@@ -195,6 +195,7 @@ def structure_after_swap(draft: TableDraft) -> Requirement:
     """No constraint is left unvalidated, no index invalid, and dual write is on."""
     invalid = [draft.renamed_constraints.get(c.name, c.name) for c in draft.table.constraints if not c.validated]
     invalid += [index.name for index in draft.table.indexes if not index.valid]
+    invalid += draft.passing_constraints
     known = ", ".join(literal(name) for name in ["", *invalid])
     table = draft.regclass
     triggers = draft.dual.trigger_names if draft.shape.targets or draft.shape.retired else ()

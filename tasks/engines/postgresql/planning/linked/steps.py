@@ -1,12 +1,16 @@
 """The first and the last step of two tables that are kept in step by triggers on both."""
 
 from tasks.engines.postgresql.planning.linked.halves import Halves
+from tasks.engines.postgresql.planning.linked.junction import Junction
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
 
 
-def begin(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -> Step:
-    """Begin to keep `what` in step. Locks: SHARE ROW EXCLUSIVE on both tables; ACCESS EXCLUSIVE to undo it."""
+def begin(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str) -> Step:
+    """Begin to keep `what` in step. Locks: SHARE ROW EXCLUSIVE on both tables; ACCESS EXCLUSIVE to undo it.
+
+    In the order of `tables`, which is that of old applications: they write the first, and the second at the commit.
+    """
     return Step(
         key=f"dual_write/{at} triggers",
         phase=Phase.DUAL_WRITE,
@@ -21,15 +25,15 @@ def begin(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -
     )
 
 
-def end(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -> Step:
-    """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables."""
+def end(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str) -> Step:
+    """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables, that of new applications first."""
     return Step(
         key=f"contract/{at} triggers",
         phase=Phase.CONTRACT,
         title=f"end keeping {what} in step",
         undo="nothing: this is the point of no return",
         action=ShortTransaction(
-            locks=_locks(tables, LockMode.ACCESS_EXCLUSIVE),
+            locks=_locks(tables[::-1], LockMode.ACCESS_EXCLUSIVE),
             forward=(*linked.outbox.carry_rest(), *linked.drop()),
             before=f"select {linked.outbox.drain}",
         ),
@@ -37,4 +41,4 @@ def end(linked: Halves | Moved, tables: tuple[str, str], at: str, what: str) -> 
 
 
 def _locks(tables: tuple[str, str], mode: LockMode) -> tuple[Lock, ...]:
-    return tuple(Lock(table=name, mode=mode) for name in sorted(tables))
+    return tuple(Lock(table=name, mode=mode) for name in tables)

@@ -87,6 +87,7 @@ def draft_merge_tables(
         )
     )
     whole.drains.append(halves.outbox.drain)
+    whole.lock_order += [whole.real, part.real]
     whole.swap_locks += [whole.exclusive, part.exclusive]
     whole.comparisons += halves_gates.comparisons(halves)
     whole.requirements += halves_gates.requirements(halves)
@@ -208,5 +209,5 @@ def _steps(halves: Halves, draft: TableDraft) -> list[Step]:
                 alias=draft.table.name,
             ),
         ),
-        end(halves, both, at, what),
+        end(halves, both[::-1], at, what),
     ]

@@ -211,5 +211,5 @@ def _steps(moved: Moved, source: TableDraft, target: TableDraft) -> list[Step]:
                 alias=target.table.name,
             ),
         ),
-        end(moved, both, at, what),
+        end(moved, both[::-1] if moved.copies else both, at, what),
     ]

@@ -15,8 +15,8 @@ from tasks.engines.postgresql.planning.linked.side import Side
 from tasks.engines.postgresql.planning.linked.steps import begin, end
 from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.shadow.build import draws, grants
-from tasks.model.catalogue import Column, Index
-from tasks.model.errors import PreflightError, SpecError
+from tasks.model.catalogue import Column
+from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import SplitTable
 from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
@@ -27,8 +27,10 @@ def draft_split_table(op: SplitTable, draft: TableDraft, backfill: BackfillOptio
     """Make the table, keep both in step, and retire the columns of the first."""
     columns = [existing_column(draft, name, f"{where}.columns") for name in op.columns]
     preconditions.check(draft, backfill.user_triggers, where)
-    _refuse_policies(draft, where)
-    key = _key(op, draft, where)
+    preconditions.no_policies(
+        draft, where, "Move single columns into a table with policies of its own instead: move_column."
+    )
+    key = preconditions.primary_key(draft, op.key, op.columns, where)
     for column in columns:
         preconditions.movable(draft, column, where)
         _fits(op, draft, column, where)
@@ -77,61 +79,12 @@ def draft_split_table(op: SplitTable, draft: TableDraft, backfill: BackfillOptio
         )
     )
     draft.drains.append(halves.outbox.drain)
+    draft.lock_order += [draft.real, halves.part.real]
     draft.swap_locks += [draft.exclusive, Lock(table=halves.part.real, mode=LockMode.ACCESS_EXCLUSIVE)]
     draft.comparisons += halves_gates.comparisons(halves)
     draft.requirements += halves_gates.requirements(halves)
     draft.findings += _findings(op, halves, draft, where)
     draft.spec.steps += _steps(op, halves, draft, [*zip(key, new_key, strict=True)], columns)
-
-
-def _refuse_policies(draft: TableDraft, where: str) -> None:
-    if draft.table.row_security:
-        raise PreflightError(
-            f"{draft.full_name} has row security, which would not hold in the new table",
-            where=where,
-            hint="Move single columns into a table with policies of its own instead: move_column.",
-        )
-
-
-def _key(op: SplitTable, draft: TableDraft, where: str) -> list[Column]:
-    """Return the columns of the primary key: the new table refers to it."""
-    primary = next((index for index in draft.table.indexes if index.primary), None)
-    if primary is None or not primary.immediate or primary.without_overlaps:
-        raise PreflightError(
-            f"{draft.full_name} has no primary key that a foreign key could refer to",
-            where=where,
-            hint="Give it one first, not deferrable: create_constraint.",
-        )
-    key = [column for column in draft.table.columns if column.name in _columns(draft, primary)]
-    key.sort(key=lambda column: _columns(draft, primary).index(column.name))
-    names = {column.name for column in key}
-    if unknown := sorted(op.key.keys() - names):
-        raise SpecError(
-            f"{', '.join(unknown)} does not belong to the primary key of {draft.full_name}",
-            where=f"{where}.key",
-            hint=f"The key has: {', '.join(names)}.",
-        )
-    if moved := sorted(names & {*op.columns}):
-        raise SpecError(
-            f"{', '.join(moved)} belongs to the primary key, which both tables have",
-            where=f"{where}.columns",
-            hint="Leave it out.",
-        )
-    if taken := sorted({op.key.get(name, name) for name in names} & {*op.columns}):
-        raise SpecError(
-            f"the new table has two columns {', '.join(taken)}", where=f"{where}.key", hint="Choose another name."
-        )
-    draft.rehearsal.try_on_new(
-        f"select pg_catalog.hash_record(row({', '.join(quote(name) for name in names)})) from {{table}}",
-        where,
-        "Give the table a key of another type first.",
-    )
-    return key
-
-
-def _columns(draft: TableDraft, primary: Index) -> tuple[str, ...]:
-    constraint = draft.table.constraint(primary.constraint) if primary.constraint else None
-    return constraint.columns if constraint is not None else primary.columns
 
 
 def _fits(op: SplitTable, draft: TableDraft, column: Column, where: str) -> None:
@@ -156,9 +109,9 @@ def _create(
     halves: Halves, op: SplitTable, draft: TableDraft, key: list[tuple[Column, str]], columns: list[Column]
 ) -> list[str]:
     part = halves.part
-    of_key = [f"{quote(new)} {column.type}{_collation(column)} not null" for column, new in key]
+    of_key = [f"{quote(new)} {column.type}{preconditions.collation(column)} not null" for column, new in key]
     of_columns = [
-        f"{quote(column.name)} {column.type}{_collation(column)}"
+        f"{quote(column.name)} {column.type}{preconditions.collation(column)}"
         + (f" default {column.default}" if column.default is not None else "")
         + ("" if column.nullable else " not null")
         for column in columns
@@ -182,10 +135,6 @@ def _create(
     return found
 
 
-def _collation(column: Column) -> str:
-    return f" collate {column.collation}" if column.collation else ""
-
-
 def _steps(
     op: SplitTable, halves: Halves, draft: TableDraft, key: list[tuple[Column, str]], columns: list[Column]
 ) -> list[Step]:
@@ -204,7 +153,7 @@ def _steps(
                 locks=(Lock(table=whole.real, mode=LockMode.SHARE_ROW_EXCLUSIVE),),
                 forward=tuple(_create(halves, op, draft, key, columns)),
                 inverse=(f"drop table if exists {part.real}",),
-                inverse_locks=(draft.exclusive,),
+                inverse_locks=(draft.exclusive, Lock(table=part.real, mode=LockMode.ACCESS_EXCLUSIVE)),
             ),
         ),
         begin(halves, both, at, what),

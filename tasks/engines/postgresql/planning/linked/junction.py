@@ -1,0 +1,293 @@
+"""References of a row in two places: in a column, as one, an array or a list, and as rows of a table between the two.
+
+The junction refers to the table by a foreign key with ON DELETE and ON UPDATE CASCADE, and to the other table, too: it
+never keeps anybody from deleting or rekeying a row. Where replicas fire no cascade, the trigger does its work. What
+triggers note is the rest: a reference, and where it was written: `s` in the column, `t` in the junction. The last note
+of a reference says which place has it right, so that of two writers of one reference the later one has it, and those
+who wrote different references of one row have both. Before the swap nobody has a reason to delete a row of the
+junction, and it is made again.
+
+A column that holds one of many keeps what it has as long as that is a reference of the row; then it gets the newest one
+that was added, or the smallest. So an old application sees one of them, and writes that one: what it sets to NULL
+or to another value goes, and the rest, which it cannot see, stays.
+
+Whoever carries locks the row of the table first, without waiting, and a row of the junction that he deletes, too; what
+he inserts there he waits for no longer than a moment, or leaves the notes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
+from tasks.model.names import quote
+
+_WAIT = "10ms"
+"""How long a row is waited for that somebody else is just making: far less than the server waits for deadlocks."""
+_WHITE = "e' \\t\\r\\n'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Junction:
+    """The two places of the references, and how they follow each other."""
+
+    outbox: Outbox
+    """Its link is the key of the table."""
+    whole: Side
+    """The table, with the column."""
+    part: Side
+    """The junction: its column is the reference, its link what refers to the table, its key both."""
+    type: str
+    """Of a reference."""
+    column_type: str
+    holds: Literal["one", "array", "list"]
+    other: str
+    """The table that is referred to, quoted and qualified, and its column."""
+    other_column: str
+    delimiter: str = ""
+    never_null: bool = False
+    """The column was NOT NULL: an empty array or list stands for no reference."""
+
+    def create(self) -> tuple[str, ...]:
+        """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
+        return (
+            *self.outbox.create(),
+            self._make(),
+            self.outbox.define("whole", "", "trigger", self._noting_whole()),
+            self.outbox.define("part", "", "trigger", self._noting_part()),
+            self.function(swapped=False),
+            *create_triggers(self.outbox, self.whole, "whole"),
+            *create_triggers(self.outbox, self.part, "part"),
+        )
+
+    def drop(self) -> tuple[str, ...]:
+        """Return the statements that end it."""
+        return (
+            *drop_triggers(self.outbox, self.whole, "whole"),
+            *drop_triggers(self.outbox, self.part, "part"),
+            *self.outbox.drop(),
+            f"drop function if exists {self.outbox.function('make')}({', '.join((*self.outbox.types, 'text'))})",
+        )
+
+    def elements(self, alias: str) -> str:
+        """Return the references of a row of the table as an array of texts, which may be empty."""
+        column = self.whole.value(alias)
+        if self.holds == "one":
+            return f"array_remove(array[{column}::text], null)"
+        if self.holds == "array":
+            values = f"unnest({column}::text[]) as x (e) where x.e is not null"
+            return f"coalesce((select array_agg(x.e) from {values}), '{{}}')"
+        parts = f"unnest(string_to_array({column}::text, {literal(self.delimiter)})) as x (e)"
+        trimmed = f"btrim(x.e, {_WHITE})"
+        return f"coalesce((select array_agg({trimmed}) from {parts} where {trimmed} <> ''), '{{}}')"
+
+    def fits(self, element: str) -> str:
+        """Condition that the column can hold a reference beside others."""
+        if self.holds != "list":
+            return "true"
+        alone = f"strpos({element}, {literal(self.delimiter)}) = 0"
+        return f"({alone} and btrim({element}, {_WHITE}) = {element} and {element} <> '')"
+
+    @property
+    def _reference(self) -> str:
+        return quote(self.part.column)
+
+    def _make(self) -> str:
+        """Make a row of the junction; false where somebody else is making it, and where it refers to nothing."""
+        late = f"changeover.late_{self.outbox.tag}"
+        columns = ", ".join(quote(one) for one in (*self.part.link, self.part.column))
+        body = f"""\
+begin
+  if pg_catalog.current_setting('{late}', true) = pg_catalog.pg_current_xact_id()::text then return false; end if;
+  begin
+    insert into {self.part.real} ({columns}) values ({", ".join(self.outbox.arguments)}, element::{self.type})
+    on conflict do nothing;
+    return true;
+  exception
+    when foreign_key_violation or data_exception then return false;
+    when others then
+      -- Nothing that happens here may fail the statement of an application; and it waits once a transaction.
+      perform pg_catalog.set_config('{late}', pg_catalog.pg_current_xact_id()::text, true);
+      return false;
+  end;
+end"""
+        made = self.outbox.define("make", f"{self.outbox.parameters}, element text", "boolean", body)
+        return made.replace(" as $co_", f" set lock_timeout = '{_WAIT}' as $co_", 1)
+
+    def _notes(self, kind: str, values: tuple[str, ...], elements: str, where: str = "true") -> str:
+        """Return the statement that leaves a note for each of some references."""
+        return (
+            f"insert into {self.outbox.table} (kind, {', '.join(self.outbox.links)}, key)"
+            f" select '{kind}', {', '.join(values)}, array[x.e] from unnest({elements}) as x (e) where {where};"
+        )
+
+    def _noting_whole(self) -> str:
+        """A key that changes takes along what is still to be said; a backfill may already be past the new one."""
+        side, outbox = self.whole, self.outbox
+        old, new = side.values("old"), side.values("new")
+        of_old = " and ".join(f"o.{link} = {value}" for link, value in zip(outbox.links, old, strict=True))
+        moved = ", ".join(f"{quote(mine)} = {value}" for mine, value in zip(self.part.link, new, strict=True))
+        left = f"{self.part.real} as x"
+        empty = ""
+        if self.never_null and self.holds != "one":
+            empty = f"\n  if {side.value('new')} is null then {outbox.note('s', new, 'null')} end if;"
+        return f"""\
+declare
+  given text[] := '{{}}';
+  before text[] := '{{}}';
+begin
+  if tg_op = 'DELETE' then
+    delete from {left} where {self.part.linked("x", old)};
+    return null;
+  end if;
+  given := {self.elements("new")};
+  if tg_op = 'UPDATE' then
+    before := {self.elements("old")};
+    if {side.changed(side.link)} then
+      update {left} set {moved} where {self.part.linked("x", old)};
+      {self._notes("s", new, "before || given")}
+      insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
+      select o.kind, {", ".join(new)}, o.key from {outbox.table} as o where {of_old} order by o.id;
+    end if;
+  end if;
+  {self._notes("s", new, "before", "x.e <> all (given)")}
+  {self._notes("s", new, "given", "x.e <> all (before)")}{empty}
+  return null;
+end"""
+
+    def _noting_part(self) -> str:
+        """A key that follows that of the table is no write: the table has no row with the old one any more."""
+        side, outbox = self.part, self.outbox
+        old, new = side.values("old"), side.values("new")
+        gone, come = (f"array[{side.value(row)}::text]" for row in ("old", "new"))
+        links = ", ".join(self.whole.shown("s", self.whole.link))
+        return f"""\
+begin
+  if tg_op = 'TRUNCATE' then
+    insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
+    select 't', {links}, array[y.e] from {self.whole.real} as s, unnest({self.elements("s")}) as y (e);
+    return null;
+  end if;
+  if tg_op = 'DELETE' or tg_op = 'UPDATE' and exists (
+    select from {self.whole.real} as s where {self.whole.linked("s", old)}
+  ) then
+    {outbox.note("t", old, gone)}
+  end if;
+  if tg_op = 'INSERT' or tg_op = 'UPDATE' and (
+    {side.changed((side.column,))} or exists (
+      select from {self.whole.real} as s where {self.whole.linked("s", old)}
+    )
+  ) then
+    {outbox.note("t", new, come)}
+  end if;
+  return null;
+end"""
+
+    def function(self, *, swapped: bool) -> str:
+        """Return the function that differs before and after the swap."""
+        outbox, whole, part = self.outbox, self.whole, self.part
+        of_whole, of_part = whole.linked("s", outbox.arguments), part.linked("t", outbox.arguments)
+        newer = f"exists (select from {outbox.table} as o where {outbox.of_link} and o.id <> all (seen))"
+        going = (
+            f"{part.real} as x where {part.linked('x', outbox.arguments)} and x.{self._reference}::text = any (gone)"
+        )
+        again = "" if swapped else " or l.e = any (mine)"
+        return outbox.define(
+            "carry",
+            outbox.parameters,
+            "bigint",
+            f"""\
+declare
+  carried bigint;
+  seen bigint[];
+  has_row boolean;
+  mine text[];
+  theirs text[];
+  there text[];
+  gone text[];
+  element text;
+  left_out boolean := false;
+  written {self.column_type};
+begin
+  if not exists (select from {outbox.table} as o where {outbox.of_link}) then return 0; end if;
+  -- Whoever writes the row has it locked; what he says is seen afterwards.
+  perform from {whole.real} as s where {of_whole} for no key update skip locked;
+  has_row := found;
+  if not has_row and exists (select from {whole.real} as s where {of_whole}) then return 0; end if;
+  select array_agg(o.id) into seen from {outbox.table} as o where {outbox.of_link};
+  if has_row then
+    select {whole.value("s")}, {self.elements("s")} into written, mine from {whole.real} as s where {of_whole};
+    select coalesce(array_agg({part.value("t")}::text), '{{}}') into theirs from {part.real} as t where {of_part};
+    select
+      coalesce(array_agg(j.e order by j.id desc) filter (where j.stays), '{{}}'),
+      coalesce(array_agg(j.e) filter (where not j.stays), '{{}}')
+    into there, gone from (
+      select l.e, l.id, case l.kind when 's' then l.e = any (mine) else l.e = any (theirs){again} end as stays
+      from (
+        select distinct on (o.key[1]) o.key[1] as e, o.kind, o.id from {outbox.table} as o
+        where o.id = any (seen) and o.key is not null order by o.key[1], o.id desc
+      ) as l
+    ) as j;
+    if gone && theirs then
+      perform from {going} for update skip locked;
+      get diagnostics carried = row_count;
+      if carried < (select count(*) from {going}) or {newer} then return 0; end if;
+      delete from {going};
+    end if;
+    {self._write()}
+    foreach element in array there loop
+      if element <> all (theirs) and not {outbox.function("make")}({", ".join(outbox.arguments)}, element) then
+        left_out := true;
+      end if;
+    end loop;
+    if left_out then return 0; end if;
+  end if;
+  delete from {outbox.table} as o where o.id = any (seen);
+  get diagnostics carried = row_count;
+  return carried;
+end""",
+        )
+
+    def _write(self) -> str:
+        """Let the column say what it can of what there is."""
+        column = quote(self.whole.column)
+        of_whole = self.whole.linked("x", self.outbox.arguments)
+        update = f"update {self.whole.real} as x set {column} ="
+        if self.holds == "one":
+            smallest = (
+                f"(select y.e from unnest(theirs) as y (e) where y.e <> all (gone) order by y.e::{self.type} limit 1)"
+            )
+            return f"""\
+if written is null or written::text = any (gone) then
+      element := coalesce(there[1], {smallest});
+      if element is distinct from written::text then
+        if element is not null then
+          -- The foreign key would wait for whoever is deleting it.
+          perform from {self.other} as x where x.{quote(self.other_column)} = element::{self.type}
+          for key share skip locked;
+          if not found then return 0; end if;
+        end if;
+        {update} element::{self.column_type} where {of_whole};
+      end if;
+    end if;"""
+        kept = f"""\
+(
+        select array_agg(y.e order by y.place, y.n) from (
+          select z.e, 0 as place, z.n from unnest(mine) with ordinality as z (e, n) where z.e <> all (gone)
+          union all
+          select z.e, 1, -z.n from unnest(there) with ordinality as z (e, n)
+          where z.e <> all (mine) and {self.fits("z.e")}
+        ) as y
+      )"""
+        if self.holds == "array":
+            made = f"coalesce({kept}, '{{}}')::{self.column_type}"
+        else:
+            made = f"coalesce(array_to_string({kept}, {literal(self.delimiter)}), '')"
+        null = " or written is null" if self.never_null else ""
+        return f"""\
+if gone && mine or exists (
+      select from unnest(there) as y (e) where y.e <> all (mine) and {self.fits("y.e")}
+    ){null} then
+      {update} {made} where {of_whole};
+    end if;"""

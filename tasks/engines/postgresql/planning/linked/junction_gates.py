@@ -1,0 +1,57 @@
+"""What has to hold of a column of references and the rows between the two tables: before the swap, and after it.
+
+A key with a note that is still to be carried is left out: the swap carries what is left, under locks on both tables.
+"""
+
+from collections.abc import Iterator
+
+from tasks.engines.postgresql.planning.linked.gates import kept_in_step
+from tasks.engines.postgresql.planning.linked.junction import Junction
+from tasks.model.names import quote
+from tasks.model.plan import Comparison, Requirement
+
+
+def comparisons(junction: Junction) -> Iterator[Comparison]:
+    """Compare the references of every row; of a column that holds one of many, what it holds."""
+    whole, part = junction.whole, junction.part
+    keys = {f"_changeover_key_{i}": one for i, one in enumerate(whole.shown("s", whole.key))}
+    shown = [f"{sql} as {quote(key)}" for key, sql in keys.items()]
+    reference = f"{part.value('t')}::text"
+    counts = junction.fits(reference)
+    if junction.holds == "one":
+        # What it does not show it says nothing about; but none means that there is none.
+        counts = f"({part.value('t')} = {whole.value('s')} or {whole.value('s')} is null)"
+    theirs = (
+        f"(select array_agg({reference} order by {reference}) from {part.real} as t"
+        f" where {part.linked('t', whole.values('s'))} and {counts})"
+    )
+    mine = f"(select array_agg(distinct y.e order by y.e) from unnest({junction.elements('s')}) as y (e))"
+    waits = junction.outbox.waits(whole.values("s"))
+    for gate in ("before_swap", "after_swap"):
+        yield Comparison(
+            name=f"{part.full_name} has what {whole.full_name}.{whole.column} says",
+            table=whole.full_name,
+            key=tuple(keys),
+            stored="theirs",
+            computed="mine",
+            source=f"(select {', '.join(shown)}, {mine} as mine, {theirs} as theirs, {waits} as waits"
+            f" from {whole.real} as s) as referring",
+            where="not waits",
+            gate=gate,
+        )
+
+
+def requirements(junction: Junction) -> Iterator[Requirement]:
+    """What keeps them in step is there; and the old shape can hold what a rollback would leave to it."""
+    whole, part = junction.whole, junction.part
+    yield kept_in_step(junction.outbox, {"whole": whole, "part": part})
+    if junction.holds == "one":
+        keys = ", ".join(part.values("t"))
+        yield Requirement(
+            name=f"{whole.full_name}.{whole.column} can hold what {part.full_name} says: one row, one reference",
+            table=whole.full_name,
+            kind="parity",
+            gate="before_rollback",
+            violations=f"select {keys} from {part.real} as t group by {keys} having count(*) > 1",
+            reads_new=True,
+        )

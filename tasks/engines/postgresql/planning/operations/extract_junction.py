@@ -1,0 +1,279 @@
+"""extract_junction: the column and the rows of the junction stand side by side, in step, until `contract`.
+
+What keeps them in step is in `planning.linked.junction`.
+"""
+
+from tasks.engines.postgresql.planning.attached.belongings import privileges
+from tasks.engines.postgresql.planning.checks.require import existing_column
+from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.linked import junction_gates, preconditions
+from tasks.engines.postgresql.planning.linked.junction import Junction
+from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.side import Side
+from tasks.engines.postgresql.planning.linked.steps import begin, end
+from tasks.engines.postgresql.planning.lock_order import unique
+from tasks.engines.postgresql.planning.move import Move
+from tasks.model.catalogue import Column, Constraint
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import own_name, quote
+from tasks.model.operations import ExtractJunction
+from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
+from tasks.model.spec import BackfillOptions
+
+
+def draft_extract_junction(
+    op: ExtractJunction, draft: TableDraft, other: TableDraft, backfill: BackfillOptions, where: str
+) -> None:
+    """Make the table, keep both in step, and retire the column."""
+    column = existing_column(draft, op.column, where)
+    preconditions.check(draft, backfill.user_triggers, where)
+    preconditions.no_policies(
+        draft,
+        where,
+        "Make a table with policies of its own, and fill it, in migrations of your own: create_table, sql.",
+    )
+    key = preconditions.primary_key(draft, op.key, (op.column,), where)
+    if any(op.key.get(one.name, one.name) == op.new_name for one in key):
+        raise SpecError(
+            f"the new table has two columns {op.new_name}", where=f"{where}.reference", hint="Choose another name."
+        )
+    tie = _foreign_key(op, draft, other, where)
+    preconditions.movable(draft, column, where, but=tie.name)
+    preconditions.comparable(draft, column.name, where)
+    schema, name = draft.spec.split_name(op.to)
+    for taken in (name, op.index):
+        if draft.spec.relation_exists(schema, taken):
+            raise SpecError(f"{schema}.{taken} exists already", where=f"{where}.to", hint="Choose another name.")
+    draft.rehearsal.try_on_new(f"alter table {{table}} drop column {quote(op.column)}", where)
+    draft.key = tuple(one.name for one in key)
+    new_key = tuple(op.key.get(one.name, one.name) for one in key)
+    junction = Junction(
+        outbox=Outbox(
+            migration=draft.migration,
+            about=f"{draft.full_name}\0{op.column}\0junction",
+            types=tuple(one.type for one in key),
+            search_path=draft.search_path,
+        ),
+        whole=Side(
+            real=draft.real, full_name=draft.full_name, columns=(op.column,), link=draft.key, key=draft.key, alone=True
+        ),
+        part=Side(
+            real=f"{quote(schema)}.{quote(name)}",
+            full_name=f"{schema}.{name}",
+            columns=(op.new_name,),
+            link=new_key,
+            key=(*new_key, op.new_name),
+            alone=False,
+        ),
+        type=column.type,
+        column_type=column.type,
+        holds="one",
+        other=other.real,
+        other_column=tie.referenced_columns[0],
+        never_null=not column.nullable,
+    )
+    draft.spec.created[op.to] = draft.spec.created[f"{schema}.{name}"] = junction.part.real
+    draft.touched.add(op.column)
+    draft.shape.dropped.add(op.column)
+    draft.contract.append(f"drop column if exists {quote(op.column)}")
+    draft.restore_not_null(column)
+    if not column.nullable:
+        draft.swap(forward=[draft.alter(f"alter column {quote(op.column)} drop not null")])
+    _let_go(draft, tie, junction, where)
+    # Undone before anything else of the swap, while both tables are as the applications left them.
+    draft.last.append(
+        Move(
+            forward=(*junction.outbox.carry_rest(), junction.function(swapped=True)),
+            inverse=(*junction.outbox.carry_rest(), *junction.drop()),
+        )
+    )
+    draft.drains.append(junction.outbox.drain)
+    draft.lock_order += [draft.real, other.real, junction.part.real]
+    draft.swap_locks += [draft.exclusive, Lock(table=junction.part.real, mode=LockMode.ACCESS_EXCLUSIVE)]
+    draft.comparisons += junction_gates.comparisons(junction)
+    draft.requirements += junction_gates.requirements(junction)
+    draft.findings += _findings(junction, draft, column, where)
+    draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column)
+
+
+def _foreign_key(op: ExtractJunction, draft: TableDraft, other: TableDraft, where: str) -> Constraint:
+    """Return the foreign key of the column."""
+    found = next(
+        (
+            one for one in draft.table.constraints
+            if one.kind == "foreign key" and one.columns == (op.column,) and one.referenced_table == other.full_name
+        ),
+        None,
+    )  # fmt: skip
+    if found is None:
+        raise PreflightError(
+            f"{op.column} of {draft.full_name} is no foreign key to {other.full_name}",
+            where=where,
+            hint="Give it one first: create_constraint has rules for rows that belong to none.",
+        )
+    if not (found.validated and found.enabled):
+        raise PreflightError(
+            f"{found.name} of {draft.full_name} is not validated, or disabled: rows could refer to nothing",
+            where=where,
+            hint="Validate it first: alter table ... validate constraint.",
+        )
+    return found
+
+
+def _let_go(draft: TableDraft, tie: Constraint, junction: Junction, where: str) -> None:
+    """Let the column follow what is deleted, from the swap on: a new application has taken the rows between away first.
+
+    Until then its foreign key says what is refused and what goes along, and a rollback brings that back.
+    """
+    draft.dropped_constraints[tie.name] = where
+    passing = own_name("passing", tie.name)
+    draft.passing_constraints.append(passing)
+    draft.contract_locks.append(Lock(table=junction.other, mode=LockMode.ACCESS_EXCLUSIVE))
+    draft.swap(
+        forward=[
+            draft.alter(
+                f"add constraint {quote(passing)} foreign key ({quote(junction.whole.column)})"
+                f" references {junction.other} ({quote(junction.other_column)}) on delete set null on update cascade"
+                " not valid"
+            )
+        ],
+        inverse=[draft.alter(f"drop constraint {quote(passing)}")],
+    )
+
+
+def _create(
+    op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
+) -> list[str]:
+    """The foreign keys never refuse what the old shape allows: what is deleted or gets another key is followed."""
+    part = junction.part
+    reference = quote(op.new_name)
+    listed = ", ".join(quote(new) for _, new in key)
+    of_whole, of_other = op.foreign_keys
+    found = [
+        f"create table {part.real} ("
+        + ", ".join(f"{quote(new)} {one.type}{preconditions.collation(one)} not null" for one, new in key)
+        + f", {reference} {junction.type}{preconditions.collation(column)} not null,"
+        f" primary key ({listed}, {reference}),"
+        f" constraint {quote(of_whole)} foreign key ({listed}) references {draft.real}"
+        f" ({', '.join(quote(one.name) for one, _ in key)}) on delete cascade on update cascade,"
+        f" constraint {quote(of_other)} foreign key ({reference}) references {junction.other}"
+        f" ({quote(junction.other_column)}) on delete cascade on update cascade)",
+        f"create index {quote(op.index)} on {part.real} ({reference})",
+        f"alter table {part.real} owner to {quote(draft.table.owner)}",
+        f"revoke all on table {part.real} from public",
+        *_grants(part.real, draft, column),
+    ]
+    for one, new in [*key, (column, op.new_name)]:
+        if one.comment is not None:
+            found.append(f"comment on column {part.real}.{quote(new)} is {literal(one.comment)}")
+    return found
+
+
+def _grants(target: str, draft: TableDraft, column: Column) -> list[str]:
+    """Who reads the column reads the junction, and who writes it writes there."""
+    means = {"r": ("select",), "a": ("insert",), "w": ("select", "insert", "update", "delete"), "d": ("delete",)}
+    found: dict[tuple[str, str], None] = {}
+    for role, letter, _ in (*privileges(draft.table.grants), *privileges(column.grants)):
+        if role != quote(draft.table.owner):
+            found |= dict.fromkeys((privilege, role) for privilege in means.get(letter, ()))
+    return [f"grant {privilege} on {target} to {role}" for privilege, role in found]
+
+
+def _steps(
+    op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
+) -> list[Step]:
+    whole, part = junction.whole, junction.part
+    both = (whole.real, part.real)
+    what = f"{whole.full_name}.{op.column} and {part.full_name}"
+    at = f"{whole.full_name}/{part.full_name}"
+    referred = (whole.real, junction.other)
+    return [
+        Step(
+            key=f"expand/{part.full_name}/create",
+            phase=Phase.EXPAND,
+            title=f"create table {part.full_name} for {op.column} of {whole.full_name}",
+            undo="drop it; what it says is in the column, too",
+            action=ShortTransaction(
+                locks=unique([Lock(table=one, mode=LockMode.SHARE_ROW_EXCLUSIVE) for one in referred], referred),
+                forward=tuple(_create(op, junction, draft, key, column)),
+                inverse=(f"drop table if exists {part.real}",),
+                inverse_locks=unique(
+                    [Lock(table=one, mode=LockMode.ACCESS_EXCLUSIVE) for one in (*referred, part.real)], referred
+                ),
+            ),
+        ),
+        begin(junction, both, at, what),
+        Step(
+            key=f"backfill/{whole.full_name}/{part.full_name} rows",
+            phase=Phase.BACKFILL,
+            title=f"copy {op.column} of {whole.full_name} into {part.full_name} for rows that exist",
+            action=Copy(
+                table=whole.real,
+                key=whole.key,
+                key_types=tuple(one.type for one, _ in key),
+                alias=draft.table.name,
+                target=part.real,
+                target_key=part.key,
+                assignments=(
+                    *(
+                        Assignment(column=new, type=one.type, expression=f"{quote(draft.table.name)}.{quote(one.name)}")
+                        for one, new in key
+                    ),
+                    Assignment(column=op.new_name, type=junction.type, expression=whole.value(quote(draft.table.name))),
+                ),
+                where=f"{whole.value(quote(draft.table.name))} is not null",
+            ),
+        ),
+        Step(
+            key=f"index/{part.full_name}/statistics",
+            phase=Phase.INDEX,
+            title=f"tell the planner what {part.full_name} holds",
+            action=Validation(table=part.real, forward=(f"analyze {part.real}",)),
+        ),
+        end(junction, both, at, what),
+    ]
+
+
+def _findings(junction: Junction, draft: TableDraft, column: Column, where: str) -> list[Finding]:
+    whole, part = junction.whole, junction.part
+    found = [
+        Finding(
+            rule="LNK-01",
+            severity="note",
+            message=f"{whole.full_name}.{whole.column} and {part.full_name} are in step when a transaction commits, not"
+            " before; rows that somebody else has locked at that moment follow with the next commit",
+            where=where,
+        ),
+        Finding(
+            rule="LNK-05",
+            severity="warning",
+            message=f"from the beginning of the run {part.full_name} refers to {whole.full_name}: TRUNCATE of"
+            f" {whole.full_name} needs CASCADE",
+            where=where,
+        ),
+    ]
+    lost = [index.name for index in draft.table.indexes if column.name in index.referenced]
+    if lost:
+        found.append(
+            Finding(
+                rule="SAF-02",
+                severity="warning",
+                message=f"index {', '.join(lost)} disappears with the column when the migration is contracted",
+                where=where,
+                hint=f"{part.full_name} has one on {part.column}.",
+            )
+        )
+    published = [one.name for one in draft.table.dependents if one.kind == "publication"]
+    if published:
+        found.append(
+            Finding(
+                rule="LNK-06",
+                severity="warning",
+                message=f"{part.full_name} is in none of the publications {', '.join(published)} that name"
+                f" {whole.full_name}",
+                where=where,
+                hint="Add it after the swap, once the subscribers have the table.",
+            )
+        )
+    return found

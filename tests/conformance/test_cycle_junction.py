@@ -1,0 +1,114 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""The cycle for references that become rows of a table between the two."""
+
+from typing import Any
+
+import pytest
+
+from tasks.model.errors import ChangeoverError
+from tests.conformance.cycle import Case, Cycle, each
+from tests.conformance.drive import Connection, Migration
+
+
+def junction(**body: Any) -> dict[str, Any]:
+    return {"extract_junction": body}
+
+
+SCHEMA = """
+create table authors (id int primary key, name text);
+create table books (id int primary key, author_id int constraint of_author references authors, title text default '');
+insert into authors select i, 'a' || i from generate_series(1, 9) i;
+insert into books select i, nullif(i % 5, 0), 'b' || i from generate_series(1, 30) i;
+comment on column books.author_id is 'who wrote it';
+"""
+BETWEEN = (
+    "create table written (book_id int not null, author_id int not null, primary key (book_id, author_id),"
+    " constraint written_fkey foreign key (book_id) references books on delete cascade on update cascade,"
+    " constraint written_author_id_fkey foreign key (author_id) references authors on delete cascade on update cascade)",
+    "create index written_author_id_idx on written (author_id); comment on column written.author_id is 'who wrote it'",
+)
+ODD = """
+create table "O ther" ("k 1" text unique, n int);
+create table "T One" ("a k" int, "B" text, "v' x" text not null references "O ther" ("k 1") on delete cascade, k1 int, primary key ("B", "a k"));
+create index on "T One" ("v' x");
+insert into "O ther" select 'o''' || i, i from generate_series(1, 4) i;
+insert into "T One" select i, 'b' || i % 3, 'o''' || i % 4 + 1, i from generate_series(1, 20) i;
+"""
+CASES = [
+    Case(
+        name="one reference",
+        schema=SCHEMA,
+        operations=[junction(table="books", column="author_id", references="authors", to="written", key={"id": "book_id"})],
+        plain=(*BETWEEN, "insert into written select id, author_id from books where author_id is not null", "alter table books drop column author_id"),
+        writes="insert into books values (101, null), (102, 3); update books set author_id = 7 where id = 1; update books set author_id = null where id = 2;"
+        " delete from books where id = 3; update books set id = 201 where id = 4; update books set id = 202, author_id = 8 where id = 6; delete from books where id = 7; insert into books values (7, 9);"
+        " update books set author_id = null where author_id = 4; delete from authors where id = 4; update books set author_id = 1 where id = 5",
+        after="insert into books (id) values (301); insert into written values (301, 5); delete from written where book_id = 8; update written set author_id = 6 where book_id = 11;"
+        " delete from written where book_id = 12; insert into written values (12, 1); update books set id = 203 where id = 13; delete from books where id = 16;"
+        " insert into written values (17, 9); delete from written where (book_id, author_id) = (17, 2); insert into written values (18, 9); delete from written where (book_id, author_id) = (18, 9)",
+        back="insert into books values (301, 5); update books set author_id = null where id = 8; update books set author_id = 6 where id = 11; update books set author_id = 1 where id = 12;"
+        " update books set id = 203 where id = 13; delete from books where id = 16; update books set author_id = 9 where id = 17",
+    ),
+    Case(
+        name="one reference that is never NULL, composite key, quoted names",
+        schema=ODD,
+        operations=[junction(table="T One", column="v' x", references="O ther", to="s 2", key={"a k": "K"}, reference="R f")],
+        plain=(
+            """create table "s 2" ("B" text not null, "K" int not null, "R f" text not null, primary key ("B", "K", "R f"), constraint "s 2_fkey" foreign key ("B", "K") references "T One" ("B", "a k") on delete cascade on update cascade, constraint "s 2_R f_fkey" foreign key ("R f") references "O ther" ("k 1") on delete cascade on update cascade)""",
+            """create index "s 2_R f_idx" on "s 2" ("R f")""",
+            """insert into "s 2" select "B", "a k", "v' x" from "T One" """,
+            """alter table "T One" drop column "v' x" """,
+        ),
+        writes="""update "T One" set "v' x" = 'o''1' where "a k" = 3; delete from "T One" where "a k" = 4; update "T One" set "B" = 'q' where "a k" = 5; insert into "T One" values (101, 'x', 'o''2');
+            delete from "O ther" where n = 3""",
+        after="""insert into "T One" values (102, 'y'); insert into "s 2" values ('y', 102, 'o''4'); update "s 2" set "R f" = 'o''4' where "R f" = 'o''2'; delete from "O ther" where n = 2""",
+        back="""insert into "T One" values (102, 'y', 'o''4'); update "T One" set "v' x" = 'o''4' where "v' x" = 'o''2'; delete from "O ther" where n = 2""",
+    ),
+    Case(
+        name="no rows",
+        schema="create table o (id uuid primary key); create table t (id int primary key, o_id uuid constraint f references o);",
+        operations=[junction(table="t", column="o_id", references="o", to="j")],
+        plain=(
+            "create table j (id int not null, o_id uuid not null, primary key (id, o_id), constraint j_fkey foreign key (id) references t on delete cascade on update cascade,"
+            " constraint j_o_id_fkey foreign key (o_id) references o on delete cascade on update cascade); create index j_o_id_idx on j (o_id)",
+            "alter table t drop column o_id",
+        ),
+    ),
+]  # fmt: skip
+
+
+@each(CASES)
+def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
+    Cycle(case, conn, url).all_legs()
+
+
+PAIR = "create table o (id int primary key); create table t (id int primary key, v int {});"
+OF_T = {"table": "t", "column": "v", "references": "o", "to": "j"}
+REFUSED = {
+    "no foreign key": (PAIR.format(""), OF_T, "is no foreign key to public.o"),
+    "not validated": (PAIR.format("") + "alter table t add constraint f foreign key (v) references o not valid", OF_T, "f of public.t is not validated"),
+    "unique": (PAIR.format("unique references o"), OF_T, "is held by"),
+    "a check": (PAIR.format("references o constraint c check (v > 0)"), OF_T, "is held by c"),
+    "a table that is there": (PAIR.format("references o") + "create table j ()", OF_T, "public.j exists"),
+    "an index that is there": (PAIR.format("references o") + "create index j_v_idx on t (v)", OF_T, "public.j_v_idx exists"),
+    "no primary key": ("create table o (id int primary key); create table t (v int references o)", OF_T, "no primary key"),
+    "a name twice": (PAIR.format("references o"), OF_T | {"key": {"id": "x"}, "reference": "x"}, "another column 'x'"),
+    "the key by its own name": (PAIR.format("references o"), OF_T | {"reference": "id"}, "two columns id"),
+    "the key itself": ("create table o (id int primary key); create table t (id int primary key references o)", OF_T | {"column": "id"}, "id belongs to the primary key"),
+    "policies": (PAIR.format("references o") + "alter table t enable row level security", OF_T, "row security"),
+    "a view reads it": (PAIR.format("references o") + "create view w as select v from t", OF_T, "the view public.w reads v"),
+    "a trigger would fire": (
+        PAIR.format("references o") + "create function f() returns trigger language plpgsql as 'begin return new; end';"
+        " create trigger g before update on t for each row execute function f();", OF_T, "would fire the triggers g",
+    ),
+    "equal and not the same": ("create table o (id numeric primary key); create table t (id int primary key, v numeric references o)", OF_T, "two values can be equal"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_before_anything_changes(name: str, conn: Connection, url: str) -> None:
+    """With what stands in the way."""
+    schema, asked, what = REFUSED[name]
+    conn.execute(schema.encode())
+    with pytest.raises((ChangeoverError, ValueError), match=what):
+        Migration(url, [junction(**asked)]).begin()
