@@ -1,12 +1,13 @@
 """Let Great Expectations count all that a suite asks of a table in one statement, and compare numbers exactly.
 
-By itself it asks as soon as it can: for most counts once the columns are known, for those of lengths later still, each
-time with a pass over the table. It adds up ones and zeros where the database can count, and turns every bound into a
-double, to which the database then has to turn each value.
+By itself it asks as soon as it can: for the rows before it makes a condition, for most counts once the columns are
+known, for those of lengths later still, each time with a pass over the table. It adds up ones and zeros where the
+database can count, asks of each value once more whether it is there, and turns every bound into a double, to which the
+database then has to turn each value.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -18,6 +19,14 @@ ROWS: Final = "expect_changeover_rows"
 """The type that Great Expectations gives the expectation of `rows_expectation`."""
 _EXACT: Final = 2**53
 """Doubles below are the whole numbers that the author wrote."""
+_ROW_COUNT: Final = "table.row_count"
+
+
+@dataclass(frozen=True)
+class _Owed:
+    """Stands for the number of rows until it is counted, beside everything else; nothing can be compared with it."""
+
+    metric: Any
 
 
 @cache
@@ -35,14 +44,33 @@ def one_pass_datasource() -> "type[PostgresDatasource]":
     from great_expectations.expectations.registry import get_metric_provider  # noqa: PLC0415
 
     class OnePassEngine(SqlAlchemyExecutionEngine):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._at_once: set[Any] = set()
+
         def resolve_metrics(
             self, metrics_to_resolve: Iterable[Any], metrics: Any = None, runtime_configuration: Any = None
         ) -> Any:
             # What has a function of its own sends a statement of its own, or none; the rest waits for the one
-            # statement. The graph asks again for what it was not given.
-            asked = list(metrics_to_resolve)
+            # statement. The graph asks again for what it was not given, and once with nothing before it ends.
+            asked, known = list(metrics_to_resolve), {} if metrics is None else metrics
+            owed = [one.metric for one in known.values() if isinstance(one, _Owed)]
             alone = [one for one in asked if get_metric_provider(one.metric_name, self)[1] is not None]
-            return super().resolve_metrics(alone or asked, metrics, runtime_configuration)
+            rest = [one for one in asked if one not in alone]
+            rows = [one for one in rest if one.metric_name == _ROW_COUNT and one.id not in self._at_once]
+            counts = {one.id: _Owed(one) for one in rows}
+            try:
+                if alone and not any(_looks(one, owed) for one in alone):
+                    return super().resolve_metrics(alone, known, runtime_configuration) | counts
+                if rows and len(rows) == len(rest):
+                    return counts
+                return super().resolve_metrics([*rest, *owed], known, runtime_configuration)
+            except Exception:
+                # Whether the rows can be counted is found out by itself from now on, and takes nothing with it.
+                self._at_once.update(one.id for one in owed)
+                for one in owed:
+                    del known[one.id]
+                raise
 
         def resolve_metric_bundle(self, metric_fn_bundle: Iterable[Any]) -> Any:
             return super().resolve_metric_bundle(
@@ -77,6 +105,15 @@ def rows_expectation() -> "Callable[..., BatchExpectation]":
     return ExpectChangeoverRows
 
 
+def _looks(metric: Any, owed: Iterable[Any]) -> bool:
+    """Tell whether a metric looks at a number that is owed; what becomes part of a statement only says that it does."""
+    from great_expectations.core.metric_function_types import MetricPartialFunctionTypeSuffixes  # noqa: PLC0415
+
+    needed = {one.id for one in (metric.metric_dependencies or {}).values()}
+    blind = metric.metric_name.endswith(tuple(f".{suffix.value}" for suffix in MetricPartialFunctionTypeSuffixes))
+    return not blind and any(one.id in needed for one in owed)
+
+
 def _counting(aggregate: Any) -> Any:
     """Turn `sum(case when … then 1 else 0 end)` into a count that is NULL over no rows, as the sum is."""
     import sqlalchemy as sa  # noqa: PLC0415 - with Great Expectations, which takes seconds
@@ -89,7 +126,49 @@ def _counting(aggregate: Any) -> Any:
     ((condition, one),) = case.whens
     if (getattr(one, "value", None), getattr(case.else_, "value", None)) != (1, 0):
         return aggregate
-    return sa.case((sa.func.count() > 0, sa.func.count().filter(condition)))
+    return sa.case((sa.func.count() > 0, sa.func.count().filter(_once(condition))))
+
+
+def _once(condition: Any) -> Any:
+    """Leave out that a value is there where nothing could be true of one that is not: only what is true is counted."""
+    import sqlalchemy as sa  # noqa: PLC0415
+    from sqlalchemy.sql.operators import and_, is_not  # noqa: PLC0415
+
+    whole = condition.element if isinstance(condition, sa.sql.elements.Grouping) else condition
+    if (
+        not isinstance(whole, sa.sql.elements.BooleanClauseList)
+        or whole.operator is not and_
+        or len(whole.clauses) != 2
+    ):
+        return condition
+    there, more = whole.clauses
+    asks = isinstance(there, sa.BinaryExpression) and there.operator is is_not
+    return more if asks and _unknown_with(more, there.left) else condition
+
+
+def _unknown_with(expression: Any, column: Any) -> bool:
+    """Tell whether an expression is NULL wherever a column is, as far as that is certain."""
+    import sqlalchemy as sa  # noqa: PLC0415
+    from sqlalchemy.sql.operators import eq, ge, gt, in_op, inv, le, lt, ne, not_in_op  # noqa: PLC0415
+
+    asked: tuple[Any, ...] = ()
+    match expression:
+        case sa.sql.elements.ColumnClause():
+            return bool(expression.compare(column))
+        case sa.sql.elements.Grouping():
+            asked = (expression.element,)
+        case sa.sql.elements.UnaryExpression() if expression.operator is inv:
+            asked = (expression.element,)
+        case sa.sql.elements.BooleanClauseList():
+            asked = tuple(expression.clauses)
+        case sa.BinaryExpression() if expression.operator in (eq, ge, gt, le, lt, ne):
+            asked = (expression.left,)
+        case sa.BinaryExpression() if expression.operator in (in_op, not_in_op):
+            # Nothing, be it NULL, is in an empty list.
+            asked = (expression.left,) if getattr(expression.right, "value", None) else ()
+        case sa.sql.functions.Function() if expression.name == "length":
+            asked = tuple(expression.clauses)
+    return bool(asked) and all(_unknown_with(one, column) for one in asked)
 
 
 def _whole_numbers(expression: Any) -> Any:
