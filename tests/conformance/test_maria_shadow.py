@@ -174,6 +174,42 @@ def test_a_truncate_after_the_swap_keeps_it_from_being_rolled_back(orders: str) 
     assert shadow.violations("before_rollback") == 30
 
 
+def test_after_the_swap_a_difference_is_found_and_nothing_else(orders: str) -> None:
+    """In a column that keeps its values, in one that does not, in a row that is on one side only."""
+    noted = {"alter_column": {"table": "orders", "column": "note", "up": "concat('<', note, '>')",
+                              "down": "substr(note, 2, char_length(note) - 2)"}}  # fmt: skip
+    shadow = Shadow(orders, [WIDEN, noted])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+    run(orders, "update orders set note = '<new>' where id < 9", "insert into orders (customer) values ('c')",
+        "update orders set id = id + 100 where id = 9", "delete from orders where id = 10")  # fmt: skip
+    assert shadow.violations("after_swap") == 0
+    (old,) = (table for (table,) in run(orders, "show tables") if table.endswith("_old"))
+    planted = (
+        "update {old} set note = 'other' where id = 1",
+        "update {old} set customer = 'C2' where id = 2",
+        "update {old} set customer = 'C30', note = null where id = 30",
+        "insert into {old} (id, customer) values (-1, 'x')",
+        "delete from {old} where id = 8",
+        "delete from {old} where id = 109",
+    )
+    for number, statement in enumerate(planted, 1):
+        run(orders, statement.format(old=old))
+        assert shadow.violations("after_swap") == number, statement
+
+
+def test_what_the_old_table_refuses_does_not_keep_it_from_being_dropped(orders: str) -> None:
+    """A new application may write what is too large for the old type: noted, and only a rollback would lose it."""
+    shadow = Shadow(orders, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+    run(orders, "insert into orders (id, customer) values (3000000000, 'late')")
+    assert shadow.violations("before_rollback") == 1
+    assert shadow.violations("after_swap") == 0
+    run(orders, "truncate table orders")
+    assert shadow.violations("after_swap") == 30
+
+
 def test_what_holds_the_old_rows_is_never_dropped_as_a_switch(orders: str) -> None:
     """Whatever the ledger says, a step does not drop what it has not made."""
     shadow = Shadow(orders, [WIDEN])

@@ -7,7 +7,7 @@ differs in truth, however many write meanwhile.
 import re
 from collections.abc import Iterator
 
-from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text
 from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX
@@ -16,18 +16,51 @@ from tasks.model.names import OWN_PREFIX
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
     """Every row of the old table, carried over, is in the new one, and nothing else is."""
     return _difference(
-        mapping.key, old, mapping.old.name, mapping.new_key, new, [(f, _computed(f, mapping)) for f in mapping.forward]
+        mapping.key,
+        old,
+        mapping.old.name,
+        mapping.new_key,
+        new,
+        [(f, _computed(f, mapping.old)) for f in mapping.forward],
     )
 
 
-def after_swap(mapping: Mapping, old: str, new: str) -> str:
-    """The old table has kept step: the same keys, and the same values wherever nothing is computed."""
-    same = [
-        (f, _computed(f, mapping))
-        for f in mapping.forward
-        if f.same and f.same not in _changed_on_the_way_back(mapping)
-    ]
-    return _difference(mapping.key, old, mapping.old.name, mapping.new_key, new, same)
+def kept_step(mapping: Mapping, old: str, new: str) -> str:
+    """The old table has kept step: the same keys, and each row is still what `up` makes of the old one, or was written.
+
+    Then the old one is what `down` makes of it. A row that was lost, or written on one side alone, is neither.
+    """
+    forward, backward = mapping.forward, mapping.backward
+    of_old = [_computed(f, mapping.old) for f in forward] + [_stored(b) for b in backward]
+    of_new = [_stored(f) for f in forward] + [_computed(b, mapping.new) for b in backward]
+    o = _named(mapping.key, old, mapping.old.name, of_old)
+    n = _named(mapping.new_key, new, mapping.old.name, of_new)
+    join = " and ".join(f"n.{OWN_PREFIX}k{i} = o.{OWN_PREFIX}k{i}" for i in range(len(mapping.key)))
+    equal = [f"n.{OWN_PREFIX}v{i} <=> o.{OWN_PREFIX}v{i}" for i in range(len(of_old))]
+    still, since = (" and ".join(some) or "true" for some in (equal[: len(forward)], equal[len(forward) :]))
+    keys = {one: ", ".join(f"{one}.{OWN_PREFIX}k{i}" for i in range(len(mapping.key))) for one in "on"}
+    return (
+        f"select {keys['o']} from {o} as o left join {n} as n on {join}"
+        f" where n.{OWN_PREFIX}k0 is null or not (({still}) or ({since}))"
+        f" union all select {keys['n']} from {n} as n left join {o} as o on {join} where o.{OWN_PREFIX}k0 is null"
+    )
+
+
+def after_swap(mapping: Mapping, old: str, new: str, migration: str) -> str:
+    """The same, but for as many rows as writes were refused by the old table, and noted, since the run began.
+
+    Such a row is what a new application meant, and does not keep the old table from being dropped; it is the rollback
+    that refuses.
+    """
+    noted = (
+        "select count(*) from changeover_rejections as r join changeover_migrations as m on m.id = r.migration"
+        f" where m.id = {quoted(migration)} and r.id > m.attempt_rejection and r.direction = 'down'"
+    )
+    keys = ", ".join(f"d.{OWN_PREFIX}k{i}" for i in range(len(mapping.key)))
+    return (
+        f"select {keys} from (select d.*, count(*) over () as {OWN_PREFIX}n from ({kept_step(mapping, old, new)}) as d)"
+        f" as d where {OWN_PREFIX}n > ({noted})"
+    )
 
 
 def emptied(mapping: Mapping, old: str, new: str) -> str:
@@ -78,16 +111,25 @@ def shortened(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
             yield f"no {filled.column.name} is NULL", f"select {keys} from {where} where {value} is null"
 
 
-def _changed_on_the_way_back(mapping: Mapping) -> set[str]:
-    return {f.column.name for f in mapping.backward if not f.same}
-
-
-def _computed(filled: Filled, mapping: Mapping) -> str:
-    source = mapping.old.column(filled.same) if filled.same else None
-    if source is not None and not is_text(filled.column) and not is_text(source):
+def _computed(filled: Filled, source: Table) -> str:
+    column = source.column(filled.same) if filled.same else None
+    if column is not None and not is_text(filled.column) and not is_text(column):
         # Values of one kind are compared as they are: no rounding hides a loss.
         return filled.expression
     return as_stored(filled, filled.expression)
+
+
+def _stored(filled: Filled) -> str:
+    return image(filled.column, quote(filled.column.name))
+
+
+def _named(key: tuple[str, ...], table: str, alias: str, values: list[str]) -> str:
+    """Name columns anew, so that an author's expression sees the columns of one table only."""
+    made = ", ".join(
+        [f"{quote(column)} as {OWN_PREFIX}k{number}" for number, column in enumerate(key)]
+        + [f"{text} as {OWN_PREFIX}v{number}" for number, text in enumerate(values)]
+    )
+    return f"(select {made} from {table} as {quote(alias)})"
 
 
 def _difference(
@@ -95,12 +137,7 @@ def _difference(
 ) -> str:
     keys = [f"{OWN_PREFIX}k{n}" for n in range(len(key))]
     values = [f"{OWN_PREFIX}v{n}" for n in range(len(compared))]
-    # Named anew, so that an author's expression sees the columns of one table only.
-    made = ", ".join(
-        [f"{quote(c)} as {k}" for c, k in zip(key, keys, strict=True)]
-        + [f"{text} as {v}" for (_, text), v in zip(compared, values, strict=True)]
-    )
-    source = f"(select {made} from {old} as {quote(alias)})"
+    source = _named(key, old, alias, [text for _, text in compared])
     pairs = list(zip(new_key, keys, strict=True))
     join = " and ".join(f"n.{quote(c)} = o.{k}" for c, k in pairs)
     equal = " and ".join(

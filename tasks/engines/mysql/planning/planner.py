@@ -65,7 +65,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         catalogue=catalogue,
         search_path=conn.database,
         steps=tuple(steps(spec.migration, change, mapping, names)),
-        requirements=tuple(_requirements(change, mapping, names)),
+        requirements=tuple(_requirements(spec.migration, change, mapping, names)),
         estimates=(size,),
         risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,
         risk_reasons=tuple(_reasons(change, mapping)),
@@ -125,7 +125,7 @@ def _make(conn: MariaSession, statement: str, change: Change, own_name: str) -> 
         ) from None
 
 
-def _requirements(change: Change, mapping: Mapping, names: Names) -> Iterator[Requirement]:
+def _requirements(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Requirement]:
     full, old = mapping.old.full_name, quote(names.table)
     for name, columns in change.unique:
         if all(mapping.old.column(column) is not None and column not in change.up for column in columns):
@@ -150,7 +150,7 @@ def _requirements(change: Change, mapping: Mapping, names: Names) -> Iterator[Re
         table=full,
         kind="parity",
         gate="after_swap",
-        violations=parity.after_swap(mapping, quote(names.old), quote(names.table)),
+        violations=parity.after_swap(mapping, quote(names.old), quote(names.table), migration),
         reads_new=True,
     )
     yield Requirement(
@@ -159,7 +159,7 @@ def _requirements(change: Change, mapping: Mapping, names: Names) -> Iterator[Re
         table=full,
         kind="parity",
         gate="before_rollback",
-        violations=parity.after_swap(mapping, quote(names.old), quote(names.table)),
+        violations=parity.kept_step(mapping, quote(names.old), quote(names.table)),
         reads_new=True,
         noted=True,
     )
