@@ -30,13 +30,12 @@ from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
 from tasks.model.plan import (  # noqa: E402
     Backfill,
-    Collection,
     ConcurrentIndex,
-    Copy,
     Phase,
     Plan,
-    Reconcile,
-    Transfer,
+    SelfCommitting,
+    ShortTransaction,
+    Validation,
     only_for_rollback,
 )
 from tasks.preflight import preflight  # noqa: E402
@@ -132,7 +131,7 @@ def _carry_out(conn: psycopg.Connection[Any], plan: Plan, phase: Phase) -> None:
             conn.execute(update(action, None, last_key(conn, action)).encode())
         elif isinstance(action, ConcurrentIndex):
             conn.execute(action.create.encode())
-        elif not isinstance(action, Copy | Reconcile | Collection | Transfer):
+        elif isinstance(action, ShortTransaction | SelfCommitting | Validation):
             with conn.transaction():
                 for statement in action.forward:
                     conn.execute(statement.encode())

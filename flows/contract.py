@@ -2,6 +2,7 @@
 
 from tasks.contract import contract as drop_old_shape
 from tasks.contract import dump
+from tasks.follow_documents import following
 from tasks.migration import reopen_migration
 from tasks.model.status import MigrationState, Report
 from tasks.report import report
@@ -22,7 +23,8 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
     allowed = (MigrationState.COMPLETE, MigrationState.CONTRACTING)
     with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
         if not m.begun:
-            validate(m, gates.before_contract(m.plan))
+            with following(m):
+                validate(m, gates.before_contract(m.plan))
             for gate in gates.bound("before_contract", m.plan):
                 validate(m, gate)
             dump(m)

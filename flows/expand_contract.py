@@ -5,6 +5,7 @@ from tasks.backfill import backfill
 from tasks.constrain import constrain
 from tasks.dual_write import dual_write
 from tasks.expand import expand
+from tasks.follow_documents import following
 from tasks.index import index
 from tasks.migration import open_migration
 from tasks.model.status import Report
@@ -36,12 +37,13 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
         snapshot(m)
         expand(m)
         dual_write(m)
-        backfill(m)
-        index(m)
-        validate(m, gates.before_swap(m.plan))
-        approve(m)
-        constrain(m)
-        swap(m)
-        validate(m, gates.after_swap(m.plan))
-        soak(m)
+        with following(m):
+            backfill(m)
+            index(m)
+            validate(m, gates.before_swap(m.plan))
+            approve(m)
+            constrain(m)
+            swap(m)
+            validate(m, gates.after_swap(m.plan))
+            soak(m)
     return report(m)

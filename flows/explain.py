@@ -9,9 +9,9 @@ from rich.tree import Tree
 
 from flows.notices import notices
 from profiles.model import Limits
+from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.plan import (
     Backfill,
-    Collection,
     ConcurrentIndex,
     Copy,
     Phase,
@@ -20,12 +20,12 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
-    Transfer,
     Validation,
     only_for_rollback,
 )
 from tasks.model.status import StepRecord, StepState
 from tasks.model.step_costs import locks_of, rows_of
+from tasks.model.transfer_steps import Collection, Transfer
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
 
@@ -52,13 +52,17 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 f"insert into {action.target} ({columns}) select {values} from {action.table}"
                 f"  -- in ranges of {', '.join(action.key)}; rows that are there stay",
             ), ()
-        case Collection() | Transfer() as action:
+        case Collection() | Transfer() | Reshape() | CollectionCommand() as action:
             return _elsewhere(action)
         case Reconcile() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 
-def _elsewhere(action: Collection | Transfer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _elsewhere(
+    action: Collection | Transfer | Reshape | CollectionCommand,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(action, Reshape | CollectionCommand):
+        return _documents(action)
     if isinstance(action, Transfer):
         kept = f" where {action.where}" if action.where else ""
         values = ", ".join(field.expression for field in action.fields if field.expression)
@@ -68,9 +72,25 @@ def _elsewhere(action: Collection | Transfer) -> tuple[tuple[str, ...], tuple[st
     return (f"-- {action.database}: renameCollection to {action.name}",), ("-- rename it back",)
 
 
+def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return commands of MongoDB as extended JSON, and what is done to documents in words."""
+    if isinstance(action, CollectionCommand):
+        return tuple(filter(None, [action.forward])), tuple(filter(None, [action.inverse]))
+    pairs = [f"-- {action.collection}: {'.'.join(pair.new)} = {pair.up}" for pair in action.pairs]
+    back = [f"-- {action.collection}: {'.'.join(pair.old)} = {pair.down}" for pair in action.pairs if pair.down]
+    gone = [".".join(pair.old) for pair in action.pairs if pair.old] + [".".join(path) for path in action.removed]
+    if action.does == "fill":
+        return tuple(pairs), tuple(back)
+    if action.does == "contract":
+        return tuple(f"-- {action.collection}: unset {path}" for path in gone), ()
+    return (), ()
+
+
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
     if isinstance(step.action, Collection):
+        return "short"
+    if isinstance(step.action, Reshape | CollectionCommand) and rows_of(step, plan) is None:
         return "short"
     if isinstance(step.action, ShortTransaction | SelfCommitting):
         return f"short, waits for locks < {limits.lock_budget} ms"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tasks.model.document_steps import Reshape
 from tasks.model.plan import Plan
 
 _CACHED = (
@@ -14,6 +15,8 @@ def notices(plan: Plan) -> tuple[str, ...]:
     """Return what applications may notice, in the order in which it happens."""
     if plan.catalogue.engine == "mysql":
         return tuple(_mysql(plan))
+    if plan.catalogue.engine == "mongodb":
+        return tuple(_mongodb(plan))
     found = [*_versions(plan), *_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
     return tuple(dict.fromkeys(found))
 
@@ -26,6 +29,23 @@ def _mysql(plan: Plan) -> Iterator[str]:
             " that have used the table, and statements wait behind it within the lock budget"
         )
         yield f"TRUNCATE of {table} fires no trigger: the gates, and a rollback, refuse after it"
+
+
+def _mongodb(plan: Plan) -> Iterator[str]:
+    action = next(s.action for s in plan.steps if isinstance(s.action, Reshape) and s.action.does == "swap")
+    for pair in action.pairs:
+        new, old = ".".join(pair.new), ".".join(pair.old)
+        yield f"from the backfill on, documents of {action.collection} have the field {new}; it follows within a second"
+        if old:
+            yield f"from contract on, no document has {old}: no application may read or write it by then"
+    if action.pairs:
+        yield (
+            f"until contract, documents have a field {action.marker}, too: who replaces whole documents may keep it or"
+            " leave it out"
+        )
+        yield "nobody keeps both in step between the end of the run and contract, or rollback, which do it first"
+    for path in action.removed:
+        yield f"from contract on, no document of {action.collection} has {'.'.join(path)}"
 
 
 def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:

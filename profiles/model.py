@@ -46,6 +46,8 @@ class Database(Record):
     """Name of a Prefect Secret block that holds the URL; read when the variable is not set."""
     search_path: str = "public"
     """Where unqualified names of a spec are looked up."""
+    ledger: str | None = None
+    """For MongoDB: which database of the profile, of PostgreSQL, holds the ledger. One collection, one ledger."""
     replicas: tuple[str, ...] = ()
     """application_name of the standbys whose lag throttles; empty: every standby that streams."""
 

@@ -38,6 +38,9 @@ class Drift(Record):
 
 def left(engine: Engine, plan: Plan) -> Payload:
     """Return what to remember of the schemas that a plan was about, once it is carried out."""
+    if plan.catalogue.engine == "mongodb":
+        # What the sessions of the engine see is its ledger.
+        return {"schemas": [], "catalogue": plan.catalogue.model_copy(update={"tables": ()}).model_dump(mode="json")}
     schemas = {table.schema_name for table in plan.catalogue.tables}
     schemas |= {name.strip().strip('"') for name in plan.search_path.split(",")} if not schemas else set()
     found = engine.retrying()(_tables, engine, schemas)

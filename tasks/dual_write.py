@@ -1,5 +1,6 @@
 """dual_write: from here on, every write reaches both shapes."""
 
+from tasks.follow_documents import remember
 from tasks.model.plan import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
@@ -13,4 +14,4 @@ def dual_write(run: Run) -> int:
     Locks: SHARE ROW EXCLUSIVE within the lock budget, which waits for writers in flight and so leaves none
     that the triggers have missed. Returns how many steps were done now.
     """
-    return run_phase(run, Phase.DUAL_WRITE)
+    return run_phase(run, Phase.DUAL_WRITE, remember)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.approve import AwaitingApproval, approved
+from tasks.engines.protocol import Leased
 from tasks.engines.translate import in_our_words
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
@@ -25,6 +26,8 @@ from tasks.swap import cut_off, swap
 
 _S = MigrationState
 FRESH = (_S.PLANNED, _S.ROLLED_BACK)
+_UNFINISHED = (_S.RUNNING, _S.SWAPPED, _S.ROLLING_BACK, _S.CONTRACTING)
+"""Found when a run begins, they tell of one that was killed."""
 FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
 
 
@@ -89,7 +92,9 @@ def reopen_migration(
                 where=migration,
                 hint="This needs one of: " + ", ".join(allowed) + ".",
             )
+        _refuse_other_database(run, record.plan)
         held = run.model_copy(update={"epoch": epoch, "begun": now is _S.CONTRACTING})
+        _outlast(run, now)
         try:
             yield held
         finally:
@@ -121,10 +126,12 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
             raise ConcurrentRunError(
                 "the plan was replaced while this run began", where=run.migration, hint="Run again."
             )
+        _refuse_other_database(run, record.plan)
         if record.state in FRESH:
             run.engine.refuse_drift(conn, record.plan)
         held = run.model_copy(update={"epoch": epoch})
         now = record.state
+        _outlast(run, now)
         if now in (*FRESH, *FORWARD):
             with conn.transaction():
                 transition(conn, run.migration, epoch, _S.RUNNING)
@@ -135,6 +142,23 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
             )  # fmt: skip
         plan_artifact(held, held.plan)
         yield held
+
+
+def _refuse_other_database(run: Run, plan: Plan) -> None:
+    """Refuse to carry out a plan on another database than its own: a ledger may be that of several."""
+    if plan.database != run.database:
+        raise StateError(
+            f"the migration is one of the database {plan.database}",
+            where=run.migration,
+            hint=f"Add --database {plan.database}.",
+        )
+
+
+def _outlast(run: Run, found: MigrationState) -> None:
+    """Wait where a run that has not ended by itself may still have something under way that nothing fences."""
+    engine = run.engine
+    if found in _UNFINISHED and isinstance(engine, Leased):
+        engine.outlast(say)
 
 
 def _first_plan(run: Run, spec: MigrationSpec) -> Plan | None:

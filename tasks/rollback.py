@@ -6,8 +6,9 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Requirement, Step, Transfer, only_for_rollback
+from tasks.model.plan import Requirement, Step, only_for_rollback
 from tasks.model.status import MigrationState, StepState
+from tasks.model.transfer_steps import Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 from tasks.steps import revert_step

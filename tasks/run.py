@@ -26,7 +26,8 @@ from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
-from tasks.model.plan import Collection, Plan, Step, Transfer
+from tasks.model.plan import Plan, Step
+from tasks.model.transfer_steps import Collection, Transfer
 
 if TYPE_CHECKING:
     from tasks.engines.mongodb.target import Target
@@ -125,11 +126,13 @@ def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> 
     """Return the engine of a database of a profile, by its URL. Raises ProfileError when there is none."""
     profile = load_profile(profile_name)
     url = resolve_url(profile, database).get_secret_value()
+    if url.startswith(MONGODB):
+        return _of_documents(profile, database, url, migration, run_id)
     if not url.startswith((*POSTGRESQL, *MYSQL)):
         raise ProfileError(
             "no engine knows this kind of URL",
             where=f"profile {profile.name}, databases.{database}",
-            hint="Use a URL that starts with postgresql:// or mysql://.",
+            hint="Use a URL that starts with postgresql://, mysql:// or mongodb://.",
         )
     engine: type[PostgresEngine | MariaEngine] = PostgresEngine
     if url.startswith(MYSQL):
@@ -138,6 +141,34 @@ def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> 
         engine = maria.MariaEngine
     return engine(
         url=url, database=profile.databases[database], limits=profile.limits, migration=migration, run_id=run_id
+    )
+
+
+def _of_documents(profile: Profile, database: str, url: str, migration: str, run_id: str) -> Engine:
+    """Return the engine of a database of MongoDB, whose ledger lies in one of PostgreSQL."""
+    from tasks.engines.mongodb.documents.engine import MongoEngine  # noqa: PLC0415 - loads the driver
+
+    settings = profile.databases[database]
+    place = f"profile {profile.name}, databases.{database}"
+    if settings.ledger is None:
+        raise ProfileError(
+            "nothing says where the ledger of this database of MongoDB is",
+            where=place,
+            hint="Write `ledger` with the name of a database of PostgreSQL in the profile.",
+        )
+    beside = resolve_url(profile, settings.ledger).get_secret_value()
+    if not beside.startswith(POSTGRESQL):
+        raise ProfileError(
+            "the ledger of MongoDB lies in PostgreSQL",
+            where=f"{place}.ledger",
+            hint="Name a database whose URL starts with postgresql://.",
+        )
+    ledger = PostgresEngine(
+        url=beside, database=profile.databases[settings.ledger], limits=profile.limits, migration=migration,
+        run_id=run_id,
+    )  # fmt: skip
+    return MongoEngine(
+        url=url, database=settings, limits=profile.limits, migration=migration, run_id=run_id, ledger=ledger
     )
 
 

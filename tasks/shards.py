@@ -10,15 +10,17 @@ from tasks.engines.session import Session
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
-from tasks.model.plan import Backfill, Copy, Step, Transfer
+from tasks.model.document_steps import Reshape
+from tasks.model.plan import Backfill, Copy, Step
 from tasks.model.status import StepState
+from tasks.model.transfer_steps import Transfer
 from tasks.progress import Progress
 from tasks.run import Run, say
 from tasks.runner import run_everywhere
 from tasks.steps import record_of
 from tasks.throttle import between_batches
 
-Action = Backfill | Copy | Transfer
+Action = Backfill | Copy | Transfer | Reshape
 Between = Callable[[int], int | None]
 
 

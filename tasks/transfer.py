@@ -4,8 +4,9 @@ from tasks.boundary import Boundary
 from tasks.engines.records import Checkpoint, Shard
 from tasks.ledger.fencing import fence
 from tasks.ledger.state import summary
-from tasks.model.plan import Collection, Phase, Step, Transfer
+from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState, StepState
+from tasks.model.transfer_steps import Collection, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 from tasks.shards import Between, all_shards, one_shard

@@ -18,6 +18,7 @@ from tasks.model.spec import BoundSuite
 from tasks.model.status import GateResult
 from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
+from validations.mongodb import evaluate_on_mongodb, is_mongodb
 from validations.mysql import evaluate_on_mysql, is_mysql
 from validations.probing import evaluate_probes
 from validations.session import Session
@@ -128,6 +129,8 @@ def evaluate(
     """
     if is_mysql(url):
         return GateResult(gate=gate.name, checks=evaluate_on_mysql(gate, url, values_in_reports=values_in_reports))
+    if is_mongodb(url):
+        return GateResult(gate=gate.name, checks=evaluate_on_mongodb(gate, url, values_in_reports=values_in_reports))
     session = Session(url=url, migration=gate.migration, search_path=search_path)
     results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
     for reference in gate.suites:

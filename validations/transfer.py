@@ -10,8 +10,9 @@ import psycopg
 from profiles.loader import load, resolve_url
 from tasks.engines.postgresql.connect import connect
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Plan, Requirement, Transfer
+from tasks.model.plan import Plan, Requirement
 from tasks.model.status import CheckResult, GateResult
+from tasks.model.transfer_steps import Transfer
 
 if TYPE_CHECKING:
     from tasks.engines.mongodb.compare import Differences

@@ -17,10 +17,12 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step, Transfer
+from tasks.model.document_steps import Reshape
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.transfer_steps import Transfer
 
 
 @runtime_checkable
@@ -37,6 +39,14 @@ class Typing(Protocol):
 
     def types(self, schemas: Sequence[str]) -> tuple[TypeDefinition, ...]:
         """Read the types that stand in schemas."""
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """What an engine has to do whose writes no transaction of the ledger holds back."""
+
+    def outlast(self, say: Callable[[str], None]) -> None:
+        """Wait until nothing of a run that was killed, or is taken for dead, is carried out any more."""
 
 
 class Engine(Protocol):
@@ -88,11 +98,15 @@ class Engine(Protocol):
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside, so that it is known what a rollback loses."""
 
-    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
         """Divide the keys that exist now into ranges that cover each once."""
 
     def fill(
-        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+        self,
+        action: Backfill | Copy | Reshape,
+        shard: Shard,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
     ) -> int:
         """Fill, or copy, one shard, batch by batch; return the rows."""
 
@@ -123,7 +137,7 @@ class Engine(Protocol):
     def lag_bytes(self, conn: Session) -> int | None:
         """Return how far the slowest replica is behind; None: unknown."""
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
         """Return the latency of a read by key."""
 
     def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonS
 from pydantic_core import CoreSchema
 
 from tasks.model.digest import digest
+from tasks.model.documents import DocumentsSpec
 from tasks.model.json_schema import SpecJsonSchema
 from tasks.model.names import Identifier, TableName
 from tasks.model.operations import CreateTable, RebuildTable
@@ -130,9 +131,11 @@ class MigrationSpec(Part):
     owner: Text | None = None
     ticket: Text | None = None
     operations: tuple[SpecOperation, ...] = ()
-    """In their order. Needed, unless there is a `version_schema` or a `transfer`."""
+    """In their order. Needed, unless there is a `version_schema`, a `transfer`, or `documents`."""
     transfer: TransferSpec | None = None
     """Which rows go where; with `strategy: cross_database`, and without operations."""
+    documents: DocumentsSpec | None = None
+    """What changes in a collection, where `database` is one of MongoDB; without operations."""
     version_schema: Identifier | None = None
     """Show the new shape in a schema of views, `<schema>_<name>`, which applications choose by search_path.
 
@@ -151,7 +154,8 @@ class MigrationSpec(Part):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse operations that cannot stand together, and a key for a table that is not backfilled."""
-        if not self.operations and self.version_schema is None and self.strategy != "cross_database":
+        bare = not self.operations and self.version_schema is None and self.documents is None
+        if bare and self.strategy != "cross_database":
             yield Contradiction(
                 at=("operations",),
                 reason="there is no operation",
@@ -182,6 +186,7 @@ class MigrationSpec(Part):
 
     def _strategy(self) -> Iterator[Contradiction]:
         yield from self._cross_database()
+        yield from self._documents()
         shadow = self.strategy == "shadow_table"
         for number, one in enumerate(self.operations):
             if isinstance(one, RebuildTable) and not shadow:
@@ -196,6 +201,22 @@ class MigrationSpec(Part):
                 reason="a shadow table has one shape at a time, and no versions",
                 hint="Remove version_schema, or write `strategy: expand_contract`.",
             )
+
+    def _documents(self) -> Iterator[Contradiction]:
+        if self.documents is None:
+            return
+        if self.strategy != "expand_contract":
+            yield Contradiction(
+                at=("documents",), reason="documents change where they are", hint="Write `strategy: expand_contract`."
+            )
+        others = ("operations", "version_schema", "transfer", "probes", "gates", "backfill")
+        for name in others:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                yield Contradiction(
+                    at=(name,),
+                    reason=f"{name} has no part in a change of documents",
+                    hint="Remove it, or put it into a spec of its own.",
+                )
 
     def _cross_database(self) -> Iterator[Contradiction]:
         cross = self.strategy == "cross_database"

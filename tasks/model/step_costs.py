@@ -1,8 +1,8 @@
 """What a step costs others, as far as the plan knows: the locks that it takes, and the rows that it goes through."""
 
+from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.plan import (
     Backfill,
-    Collection,
     ConcurrentIndex,
     Copy,
     Lock,
@@ -12,10 +12,10 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
-    Transfer,
     Validation,
     only_for_rollback,
 )
+from tasks.model.transfer_steps import Collection, Transfer
 
 
 def locks_of(step: Step) -> tuple[Lock, ...]:
@@ -40,7 +40,7 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = action.locks
         case Transfer() as action:
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
-        case Collection():
+        case Collection() | Reshape() | CollectionCommand():
             locks = ()
     return locks
 
@@ -55,6 +55,10 @@ def _both(action: Copy) -> tuple[Lock, ...]:
 def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
     if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting | Collection):
+        return None
+    if isinstance(step.action, Reshape) and step.action.does in ("follow", "swap"):
+        return None
+    if isinstance(step.action, CollectionCommand) and not step.action.long:
         return None
     # The key names a table in full; the action, on MariaDB, without its database.
     table = step.key.split("/")[1] if isinstance(step.action, Copy) else step.action.table.replace('"', "")

@@ -15,7 +15,7 @@ from tasks.engines.mongodb.load import write
 from tasks.engines.mongodb.place import Place, drop, drop_strays, make, name_of, rename, uuid_of
 from tasks.engines.unreachable import UnreachableError
 from tasks.model.errors import ProfileError, StepError
-from tasks.model.plan import Collection
+from tasks.model.transfer_steps import Collection
 
 ACTION = Collection(database="d", name="users", place="-", does="put")
 

@@ -17,8 +17,9 @@ from tasks.engines.mongodb.follow import follow
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StepError
-from tasks.model.plan import Phase, ShortTransaction, Transfer
+from tasks.model.plan import Phase, ShortTransaction
 from tasks.model.spec import MigrationSpec
+from tasks.model.transfer_steps import Transfer
 
 TABLE = """
 create table t (a numeric, b text, amount numeric, note text, active boolean not null default true, primary key (a, b));

@@ -17,8 +17,9 @@ from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.transfer_rows import rows
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.plan import Plan, Transfer
+from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.transfer_steps import Transfer
 
 EXACT = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
 VALUES: list[tuple[str, str | None, str, Any]] = [

@@ -268,7 +268,7 @@ def test_a_conflict_is_told_where_the_second_operation_names_the_column() -> Non
 
 def test_keys_that_look_like_numbers_stay_texts() -> None:
     refuse("migration: m\n▸1: a" + REST, "['1']", "unknown key '1'",
-           "Write one of backfill, database, description, gates, migration, operations, owner, probes, soak,"
+           "Write one of backfill, database, description, documents, gates, migration, operations, owner, probes, soak,"
            " strategy, ticket, transfer, version_schema.")  # fmt: skip
     spec = parse(operations("  - create_index: {name: i, table: t, columns: {1: {}, true: {}}}"), "m.yaml")
     assert [claim.column for claim in spec.operations[0].claims()] == ["1", "true"]

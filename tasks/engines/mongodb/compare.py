@@ -21,7 +21,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.transfer_rows import ALL, among, as_noted, identities, noted, prepare, rows, rows_of
 from tasks.engines.records import Key
 from tasks.model.base import Record
-from tasks.model.plan import Transfer
+from tasks.model.transfer_steps import Transfer
 
 EXAMPLES = 10
 

@@ -21,7 +21,8 @@ from tasks.engines.mongodb.follow import carry, follow
 from tasks.engines.postgresql.blockers import Connection, holders, named
 from tasks.engines.postgresql.short_transaction import idle_limit
 from tasks.model.errors import DataChanged, LockTimeoutError
-from tasks.model.plan import Lock, LockMode, Transfer
+from tasks.model.plan import Lock, LockMode
+from tasks.model.transfer_steps import Transfer
 
 FEW: Final = 200
 """As many notes may be left for the lock; more are carried before it."""

@@ -8,7 +8,7 @@ import bson
 from tasks.engines.mongodb.values import UnfitError, bson_of
 from tasks.engines.records import Key
 from tasks.model.base import Record
-from tasks.model.plan import Transfer, TransferField
+from tasks.model.transfer_steps import Transfer, TransferField
 
 LARGEST: Final = 16 * 1024 * 1024
 

@@ -22,7 +22,7 @@ from tasks.engines.postgresql.transfer_rows import ALL, NOTE, as_noted, noted, p
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.plan import Transfer
+from tasks.model.transfer_steps import Transfer
 
 MOST: Final = 5000
 """Notes at a time."""

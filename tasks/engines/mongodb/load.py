@@ -21,7 +21,7 @@ from tasks.engines.postgresql.key_ranges import end_of_batch
 from tasks.engines.postgresql.transfer_rows import prepare, rows
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.plan import Transfer
+from tasks.model.transfer_steps import Transfer
 
 BATCH_BYTES = 8 * 1024 * 1024
 """About the most that a batch has: what is held in memory, twice."""

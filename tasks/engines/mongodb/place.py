@@ -16,7 +16,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Collection
+from tasks.model.transfer_steps import Collection
 
 WITHDRAWN: Final = "_withdrawn"
 _GONE = 26  # NamespaceNotFound

@@ -14,8 +14,9 @@ from tasks.engines.postgresql.transfer_rows import prepare, rows
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Key
 from tasks.model.names import quote
-from tasks.model.plan import Plan, Transfer, TransferField
+from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
+from tasks.model.transfer_steps import Transfer, TransferField
 
 GATE = "before_run"
 ROWS = 2000

@@ -30,10 +30,12 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
+from tasks.model.document_steps import Reshape
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step, Transfer
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.transfer_steps import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +122,17 @@ class MariaEngine:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Do nothing: triggers here put nothing aside, and what they cannot carry is among the rejections."""
 
-    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             return shard(conn, _copy(action), count)
 
     def fill(
-        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+        self,
+        action: Backfill | Copy | Reshape,
+        shard: Shard,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
     ) -> int:
         """Copy one shard, batch by batch."""
         with self.connect("backfill") as conn:
@@ -182,7 +188,7 @@ class MariaEngine:
             hint="Leave it out of the profile, and watch probe_latency.",
         )
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
         """Return the latency of a read by key."""
         order = ", ".join(map(quote, action.key))
         started = time.monotonic()
@@ -195,7 +201,7 @@ def _own(conn: Session) -> MariaSession:
     return conn
 
 
-def _copy(action: Backfill | Copy | Transfer) -> Copy:
+def _copy(action: Backfill | Copy | Transfer | Reshape) -> Copy:
     assert isinstance(action, Copy), "MariaDB has no backfill in place"
     return action
 

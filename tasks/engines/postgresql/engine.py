@@ -12,6 +12,7 @@ import tenacity
 
 from profiles.model import Database, Limits, Probes
 from tasks.engines.journal import Journal, until_recorded
+from tasks.engines.other_words import refuse_documents
 from tasks.engines.postgresql import concurrent_index
 from tasks.engines.postgresql.address import parameters, where
 from tasks.engines.postgresql.backfill import fill
@@ -47,11 +48,11 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
+from tasks.model.document_steps import Reshape
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
 from tasks.model.plan import (
     Backfill,
-    Collection,
     ConcurrentIndex,
     Copy,
     DumpTarget,
@@ -61,12 +62,12 @@ from tasks.model.plan import (
     SelfCommitting,
     ShortTransaction,
     Step,
-    Transfer,
     Validation,
 )
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.transfer_steps import Collection, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,7 @@ class PostgresEngine:
             return drawn.model_copy(update={"types": types(conn, tables=drawn.tables)})
 
     def _plan(self, conn: Connection, spec: MigrationSpec) -> Plan:
+        refuse_documents(spec)
         if spec.strategy == "shadow_table":
             _refuse_options(spec)
             return plan_shadow(conn, spec, self.database.search_path)
@@ -239,16 +241,22 @@ class PostgresEngine:
             with self.connect("rollback") as conn:
                 drain(conn, swap.action.inverse_before, self.limits, waiting=say)
 
-    def shards(self, action: Backfill | Copy | Transfer, count: int) -> list[Range]:
+    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
+            assert not isinstance(action, Reshape), "documents are of MongoDB"
             return shard(conn, action, count)
 
     def fill(
-        self, action: Backfill | Copy, shard: Shard, checkpoint: Checkpoint, between: Callable[[int], int | None]
+        self,
+        action: Backfill | Copy | Reshape,
+        shard: Shard,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
     ) -> int:
         """Fill one shard, batch by batch."""
         with self.connect("backfill") as conn:
+            assert not isinstance(action, Reshape), "documents are of MongoDB"
             return fill(conn, action, shard, self.limits, checkpoint, between)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
@@ -308,7 +316,7 @@ class PostgresEngine:
         """Return the lag of the slowest standby; None: unknown."""
         return replica_lag_bytes(_own(conn), self.database.replicas)
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer) -> float:
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
         """Return the latency of a read by key."""
         return probe_latency_ms(_own(conn), action.table, action.key)
 

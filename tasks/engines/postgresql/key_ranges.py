@@ -10,7 +10,8 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.records import Key, Range
 from tasks.model.names import quote
-from tasks.model.plan import Backfill, Copy, Transfer
+from tasks.model.plan import Backfill, Copy
+from tasks.model.transfer_steps import Transfer
 
 Walk = Backfill | Copy | Transfer
 """What walks along a key of a table."""

@@ -7,7 +7,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, key_literal, tuple_of
 from tasks.engines.records import Key
 from tasks.model.names import quote
-from tasks.model.plan import Transfer, TransferField
+from tasks.model.transfer_steps import Transfer, TransferField
 
 _KEY, _VALUE = "_changeover_k", "_changeover_v"
 NOTE: Final = "_changeover_note"

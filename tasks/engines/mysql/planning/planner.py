@@ -17,6 +17,7 @@ from tasks.engines.mysql.planning.refuse import refuse
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
+from tasks.engines.other_words import refuse_documents
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import Finding, Plan, Requirement, Risk
@@ -30,6 +31,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
 
     Raises SpecError for whatever would lose something.
     """
+    refuse_documents(spec)
     if spec.strategy != "shadow_table":
         raise SpecError(
             f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."

@@ -16,8 +16,9 @@ from tasks.engines.postgresql.transfer_rows import ALL, NOTE
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step, TransferField, differing
+from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step, differing
 from tasks.model.transfer import ID, TransferSpec
+from tasks.model.transfer_steps import TransferField
 
 
 @dataclass(frozen=True, kw_only=True)

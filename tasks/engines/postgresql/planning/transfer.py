@@ -16,10 +16,11 @@ from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Collection, Finding, LockMode, Phase, Plan, Requirement, ShortTransaction, Step, Transfer
-from tasks.model.plan import TransferField as Field
+from tasks.model.plan import Finding, LockMode, Phase, Plan, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import ID, FieldRule, TransferSpec
+from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import TransferField as Field
 
 _HOLDS = {
     "smallint": "int32",

@@ -1,0 +1,1 @@
+"""Documents of a collection, changed where they are, while applications write."""

@@ -1,0 +1,115 @@
+"""Conditions on the documents of a collection, as a plan holds them, and how many documents break them.
+
+A condition that two shapes are in step is broken for a moment by every write: it counts where the very same values
+are still there after a while.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import EXACT, Expression, Path, from_text, read, to_text
+from tasks.engines.mongodb.documents.pipelines import out_of_step
+from tasks.model.base import Record
+from tasks.model.document_steps import FieldPair, Reshape
+from tasks.model.plan import Requirement
+
+MOST: Final = 1000
+"""As many documents are looked at again; more are wrong at once, if they stay."""
+PATIENCE: Final = 20.0
+"""Seconds after which a document that has not changed meanwhile is wrong."""
+EXISTS: Final = "the collection is there"
+
+
+class Broken(Record):
+    """What came of a condition."""
+
+    documents: int
+    unsettled: int = 0
+    """Documents that were written each time that they were looked at, and so never stood still."""
+    examples: tuple[str, ...] = ()
+    """Identities of documents."""
+
+
+def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[Requirement]:
+    """Yield what has to hold before the swap, and again after it."""
+    for gate in ("before_swap", "after_swap"):
+        yield Requirement(
+            name=EXISTS, table=action.table, kind="parity", gate=gate,
+            violations=to_text({"collection": action.collection, "exists": True}),
+        )  # fmt: skip
+        for pair in action.pairs:
+            name = f"{'.'.join(pair.new)} is what {'.'.join(pair.old) or 'its value'} gives"
+            watched = [from_text(pair.watched), read(pair.new)]
+            wrong = out_of_step(pair, action.marker)
+            yield _required(action, name, gate, wrong, watched)
+            if pair.unfit and pair.policy == "fail":
+                name = f"{'.'.join(pair.old)} can become {'.'.join(pair.new)}"
+                yield _required(action, name, gate, from_text(pair.unfit), [from_text(pair.watched)])
+        if validator is not None:
+            text = to_text({"collection": action.collection, "filter": {"$nor": [validator]}})
+            yield Requirement(
+                name="every document is valid", table=action.table, kind="check", gate=gate, violations=text
+            )
+    for pair in action.pairs:
+        if pair.unfit_down:
+            name = f"{'.'.join(pair.new)} can become {'.'.join(pair.old)} again"
+            found = {"collection": action.collection, "filter": {"$expr": from_text(pair.unfit_down)}}
+            yield Requirement(
+                name=name, table=action.table, kind="check", gate="before_rollback", violations=to_text(found)
+            )
+
+
+def _required(action: Reshape, name: str, gate: Any, wrong: Expression, values: list[Expression]) -> Requirement:
+    query = {"collection": action.collection, "filter": {"$expr": wrong}, "values": values}
+    return Requirement(name=name, table=action.table, kind="parity", gate=gate, violations=to_text(query))
+
+
+def broken(database: Documents, query: str, patience: float = PATIENCE) -> Broken:
+    """Return how many documents break a condition, and still do when whoever keeps them in step had time."""
+    asked = from_text(query)
+    name = asked["collection"]
+    if asked.get("exists"):
+        there = next(iter(database.list_collections(filter={"name": name, "type": "collection"})), None)
+        return Broken(documents=int(there is None))
+    into = database.get_collection(name, codec_options=EXACT)
+    if "values" not in asked:
+        return Broken(documents=into.count_documents(asked["filter"]))
+    deadline = time.monotonic() + patience
+    moving: set[str] = set()
+    while True:
+        seen = _seen(into, asked, None)
+        all_seen = len(seen) < MOST
+        while seen and time.monotonic() < deadline:
+            time.sleep(0.2)
+            now = _seen(into, asked, list(seen))
+            # What has changed since it was seen is written right now: it was in step in between, or will be.
+            moving |= {key for key, value in now.items() if seen[key] != value}
+            seen = {key: value for key, value in now.items() if seen[key] == value}
+        if seen or not (all_seen or time.monotonic() < deadline):
+            many = len(seen) if all_seen else into.count_documents(asked["filter"])
+            return Broken(documents=max(many, 1), unsettled=len(moving), examples=tuple(sorted(seen))[:10])
+        if all_seen:
+            return Broken(documents=0, unsettled=len(moving))
+
+
+def _seen(into: Any, asked: dict[str, Any], identities: list[str] | None) -> dict[str, str]:
+    """Return documents that break a condition, by their identities, with the values that it is about."""
+    wanted = asked["filter"]
+    if identities is not None:
+        wanted = {"$and": [{"_id": {"$in": [from_text(one)["_id"] for one in identities]}}, wanted]}
+    shown = {f"v{number}": value for number, value in enumerate(asked["values"])}
+    found = into.aggregate([{"$match": wanted}, {"$limit": MOST}, {"$project": shown}])
+    return {to_text({"_id": one.pop("_id")}): to_text(one) for one in found}
+
+
+def paths_of(action: Reshape) -> tuple[Path, ...]:
+    """Return every path of the old and of the new shape."""
+    both = [path for pair in action.pairs for path in (pair.old, pair.new) if path]
+    return (*both, *action.removed)
+
+
+def fails(pair: FieldPair) -> Expression:
+    """Tell whether the old value cannot become a new one; false where every value can."""
+    return from_text(pair.unfit) if pair.unfit else False

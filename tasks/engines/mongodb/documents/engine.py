@@ -1,0 +1,312 @@
+"""MongoDB behind the engine protocol, with a ledger on PostgreSQL.
+
+The sessions that this engine opens are those of its ledger: there, runs are kept apart, fenced, and recorded. What is
+done to documents is done while a transaction of the ledger fences, and may be done again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+import tenacity
+
+from profiles.model import Database, Limits
+from tasks.engines.drift import refuse_difference
+from tasks.engines.journal import Journal, until_recorded
+from tasks.engines.mongodb.address import where
+from tasks.engines.mongodb.connect import Documents, connected, in_our_words, require_usable
+from tasks.engines.mongodb.documents import lease, stream
+from tasks.engines.mongodb.documents.checks import broken
+from tasks.engines.mongodb.documents.commands import give
+from tasks.engines.mongodb.documents.dead_letters import keep, left_over
+from tasks.engines.mongodb.documents.examine import examine
+from tasks.engines.mongodb.documents.expressions import EXACT
+from tasks.engines.mongodb.documents.inspect import inspect
+from tasks.engines.mongodb.documents.pipelines import Prefer, concerned, contracted, in_step, withdrawn
+from tasks.engines.mongodb.documents.planner import plan
+from tasks.engines.mongodb.documents.walk import batches, condition, go_over, last_key, until_none, update
+from tasks.engines.mongodb.errors import PASSING
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.protocol import Engine
+from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard, TableFacts
+from tasks.engines.retrying import OnRetry, retrying
+from tasks.engines.session import Session
+from tasks.model.catalogue import Catalogue
+from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.errors import DataChanged, PreflightError, StepError
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
+from tasks.model.transfer_steps import Transfer
+
+Fenced = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongoEngine:
+    """A MongoDB database, the limits under which it is changed, and where its ledger is."""
+
+    url: str
+    database: Database
+    limits: Limits
+    migration: str
+    run_id: str
+    ledger: PostgresEngine
+
+    def __repr__(self) -> str:
+        return f"MongoEngine(migration={self.migration!r})"
+
+    @property
+    def address(self) -> str:
+        """Where it is, without any secret."""
+        return where(self.url)
+
+    @property
+    def database_name(self) -> str:
+        """What people type to confirm."""
+        with self._connected() as database:
+            return database.name
+
+    def connect(self, purpose: str) -> Connection:
+        """Open a session with the ledger."""
+        return self.ledger.connect(purpose)
+
+    def check(self) -> None:
+        """Refuse a server that is too old, takes no writes or has no change streams."""
+        self.ledger.check()
+        with self._connected() as database:
+            require_usable(database, self.url)
+            hello = database.command("hello")
+            if not hello.get("setName"):
+                raise PreflightError(
+                    "this server is no replica set, and has no change streams"
+                    if hello.get("msg") != "isdbgrid"
+                    else "sharded clusters are not known yet",
+                    where=self.address,
+                    hint="Use a replica set; one member is enough.",
+                )
+
+    def inspect(self, names: Sequence[str]) -> Catalogue:
+        """Read options and indexes of collections."""
+        with self._connected() as database:
+            return inspect(database, names)
+
+    def plan(self, spec: MigrationSpec) -> Plan:
+        """Draw up a plan; change nothing."""
+        with self._connected() as database:
+            return plan(database, spec)
+
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:  # noqa: ARG002 - a plan has found it
+        """Say what stands in the way now; change nothing."""
+        return ()
+
+    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:  # noqa: ARG002 - it shows no values
+        """Ask every document what the new shape demands."""
+        with self._connected() as database, pymongo.timeout(0):
+            return examine(database, plan)
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+        with in_our_words(self.url):
+            until_recorded(self.limits, PASSING, partial(self._forward, step, journal), journal)
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it."""
+        with in_our_words(self.url):
+            until_recorded(self.limits, PASSING, partial(self._inverse, step, journal), journal)
+
+    def _forward(self, step: Step, journal: Journal) -> None:
+        action = step.action
+        with self.connect(step.phase) as conn, self._connected() as database:
+            with conn.transaction():
+                journal.begin(conn)
+            if isinstance(action, CollectionCommand) and action.forward:
+                give(database, action, action.forward)
+            elif isinstance(action, Reshape) and action.does == "contract":
+                self._contract(conn, database, action, journal)
+            with conn.transaction():
+                journal.begin(conn)
+                journal.guard(conn)
+                journal.finish(conn)
+
+    def _inverse(self, step: Step, journal: Journal) -> None:
+        action = step.action
+        with self.connect("rollback") as conn, self._connected() as database:
+            with conn.transaction():
+                journal.begin(conn)
+            if isinstance(action, CollectionCommand) and action.inverse:
+                give(database, action, action.inverse)
+            elif isinstance(action, Reshape) and action.does == "fill":
+                into = database.get_collection(action.collection, codec_options=EXACT)
+                wanted = concerned(action, "withdraw")
+                fenced = partial(_fenced, conn, journal)
+                until_none(database, into, wanted, withdrawn(action), self.limits, fenced, "the new application")
+            with conn.transaction():
+                journal.begin(conn)
+                journal.guard(conn)
+                journal.finish(conn)
+
+    def _contract(self, conn: Connection, database: Documents, action: Reshape, journal: Journal) -> None:
+        into = database.get_collection(action.collection, codec_options=EXACT)
+        fenced = partial(_fenced, conn, journal)
+        wanted = concerned(action, "contract")
+        fit = {"$and": [wanted, {"$expr": {"$not": [left_over(action)]}}]}
+        until_none(database, into, fit, contracted(action), self.limits, fenced, "the old application")
+        keep(database, action, fenced)
+        until_none(database, into, fit, contracted(action), self.limits, fenced, "the old application")
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
+        """Tell whether a step is done: the ledger knows."""
+        return recorded
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Bring every document into step once more: since the run ended nobody has done it."""
+        action = swap.action
+        assert isinstance(action, Reshape)
+        if action.pairs:
+            with self.connect("settle") as conn:
+                carried = self.go_over(action, "new", conn, lambda _: None)
+            say(f"{carried:,} documents had been written to since, and were brought into step")
+
+    def go_over(self, action: Reshape, prefer: Prefer, conn: Connection, fence: Callable[[Connection], object]) -> int:
+        """Bring all documents into step; return how many were not. Errors are those of the drivers."""
+
+        @contextmanager
+        def fenced() -> Iterator[None]:
+            with conn.transaction():
+                # A run that took over has ended this session.
+                conn.execute("select 1")
+                fence(conn)
+                yield
+
+        with self._connected() as database:
+            into = database.get_collection(action.collection, codec_options=EXACT)
+            return go_over(database, into, {}, in_step(action, prefer), self.limits, fenced)
+
+    def position(self, action: Reshape) -> str:
+        """Return where the change stream is now."""
+        with in_our_words(self.url), self._connected() as database:
+            return stream.position(database, action)
+
+    def follow(self, action: Reshape, start: str, begun: stream.Begun, goes_on: Callable[[], bool]) -> None:
+        """Follow the change stream. Errors are those of the drivers, and ForgottenError."""
+        with self._connected() as database:
+            stream.follow(database, action, start, begun, goes_on)
+
+    def outlast(self, say: Callable[[str], None]) -> None:
+        """Wait until nothing of a run that may still live is carried out any more."""
+        lease.outlast(say)
+
+    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:  # noqa: ARG002
+        """Return the identities that exist now, as one range."""
+        assert isinstance(action, Reshape)
+        with self._connected() as database:
+            return [(None, last_key(database.get_collection(action.collection, codec_options=EXACT)))]
+
+    def fill(
+        self,
+        action: Backfill | Copy | Reshape,
+        shard: Shard,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
+    ) -> int:
+        """Fill the new fields of one range, batch by batch."""
+        assert isinstance(action, Reshape)
+        pipeline, done = in_step(action, "old"), 0
+        with self.connect("backfill") as conn, self._connected() as database:
+            into = database.get_collection(action.collection, codec_options=EXACT)
+            low = shard.position
+            walked = batches(into, low, shard.high, shard.batch_rows, self.limits, between)
+            for number, (end, rows, size) in enumerate(walked):
+                with lease.leased(database) as leased, conn.transaction():
+                    # It fences; a batch that is repeated finds its documents in step.
+                    checkpoint(number, conn, end, rows, size)
+                    update(into, condition(low, end), pipeline, leased)
+                low, done = end, done + rows
+        return done
+
+    def measure(self, tables: tuple[str, ...]) -> Facts:
+        """Count documents. There is no digest: the command for it keeps writers out."""
+        with self._connected() as database, pymongo.timeout(0):
+            now = database.command("hello")
+            counted = [
+                TableFacts(
+                    table=one, rows=database[one.removeprefix(f"{database.name}.")].count_documents({}), digest=""
+                )
+                for one in tables
+            ]
+            return Facts(
+                lsn=str(now["lastWrite"]["opTime"]["ts"]), at=now["localTime"].isoformat(), tables=tuple(counted)
+            )
+
+    def dump(self, target: DumpTarget, folder: Path, *, swapped: bool) -> DumpRecord:  # noqa: ARG002
+        """Refuse: no plan on MongoDB asks for a dump."""
+        raise StepError("there are no dumps on MongoDB", where=target.table, hint="Take a backup.")
+
+    def keep(self, tables: tuple[str, ...]) -> AbstractContextManager[Any]:
+        """Keep other runs of the same ledger away from collections."""
+        return self.ledger.keep(tables)
+
+    def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:
+        """Try again what can pass by itself, of either database."""
+        return retrying(self.limits, PASSING, on_retry)
+
+    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+        """Ask nothing: what the user may not do, the first step is refused, and changes nothing."""
+
+    def refuse_drift(self, conn: Session, plan: Plan) -> None:  # noqa: ARG002
+        """Raise DriftError when the collection is not what the plan was made for."""
+        refuse_difference(plan, self.inspect(plan.tables), DataChanged.NO)
+
+    def refuse_drift_since(self, conn: Session, plan: Plan) -> None:  # noqa: ARG002
+        """Raise DriftError when the collection is gone; its own steps have changed options and indexes."""
+        self.inspect(plan.tables)
+
+    def count(self, conn: Session, query: str) -> int:  # noqa: ARG002
+        """Return how many documents break a condition of the plan."""
+        with self._connected() as database, pymongo.timeout(0):
+            return broken(database, query).documents
+
+    def lag_bytes(self, conn: Session) -> int | None:  # noqa: ARG002
+        """Refuse: MongoDB tells the lag of its members in time, not in bytes."""
+        raise PreflightError(
+            "throttle.replica_lag_bytes cannot be honoured: MongoDB does not tell it",
+            where=self.address,
+            hint="Leave it out: every write waits for a majority of the members anyway.",
+        )
+
+    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:  # noqa: ARG002
+        """Return the latency of a read by key."""
+        assert isinstance(action, Reshape)
+        with self._connected() as database:
+            started = time.monotonic()
+            database[action.collection].find_one({}, {"_id": 1}, sort=[("_id", 1)])
+            return (time.monotonic() - started) * 1000
+
+    def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:
+        """Tell whether some run of a migration is alive."""
+        return self.ledger.run_sessions(conn, migration)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Documents]:
+        with connected(self.url, name=f"changeover {self.migration}") as database:
+            yield database
+
+
+@contextmanager
+def _fenced(conn: Connection, journal: Journal) -> Iterator[None]:
+    journal.between()
+    with conn.transaction():
+        journal.fence(conn)
+        yield
+
+
+if TYPE_CHECKING:
+    # Every verb of the protocol is here, with its types.
+    _ENGINE: type[Engine] = MongoEngine

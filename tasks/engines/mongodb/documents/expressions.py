@@ -1,0 +1,96 @@
+"""Aggregation expressions about one document: read a path, put a value there, compare two values to the type.
+
+Missing is not null, anywhere: a path that is not there gives a missing value, and a missing value removes a field.
+"""
+
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
+
+Expression = Any
+Path = tuple[str, ...]
+ROOT: Final = "$$ROOT"
+REMOVE: Final = "$$REMOVE"
+EXACT: Final = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
+"""For reading values that go back as they are: dates beyond those of Python, too."""
+_JSON: Final = CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+def to_text(value: Any) -> str:
+    """Return extended JSON that turns into the same value again."""
+    return dumps(value, json_options=_JSON)
+
+
+def from_text(text: str) -> Any:
+    """Return the value of canonical extended JSON."""
+    return loads(text, json_options=_JSON)
+
+
+def read(path: Path, root: Expression = ROOT) -> Expression:
+    """Return the value at a path of documents; missing where there is none, or an array stands in the way."""
+    for depth, name in enumerate(path):
+        if depth == 0:
+            root = _field(name, root)
+        else:
+            # Of null the server would read a null.
+            inner = {"$cond": [is_document("$$outer"), _field(name, "$$outer"), REMOVE]}
+            root = {"$let": {"vars": {"outer": root}, "in": inner}}
+    return root
+
+
+def _field(name: str, of: Expression) -> Expression:
+    return {"$getField": {"field": {"$literal": name}, "input": of}}
+
+
+def put(path: Path, value: Expression) -> Expression:
+    """Return the whole document with a value at a path; documents on the way are made where they are missing.
+
+    Nothing is put where something else than a document stands in the way: that would destroy it.
+    """
+    return {"$let": {"vars": {"value": value}, "in": _put(ROOT, path)}}
+
+
+def _put(root: Expression, path: Path) -> Expression:
+    name, rest = {"$literal": path[0]}, path[1:]
+    if not rest:
+        return {"$setField": {"field": name, "input": root, "value": "$$value"}}
+    inner = _field(path[0], "$$outer")
+    making = {"$and": [is_missing("$$inner"), {"$ne": [{"$type": "$$value"}, "missing"]}]}
+
+    def replaced(by: Expression) -> Expression:
+        return {"$setField": {"field": name, "input": "$$outer", "value": by}}
+
+    branches = [
+        {"case": is_document("$$inner"), "then": replaced(_put("$$inner", rest))},
+        {"case": making, "then": replaced(_put({"$literal": {}}, rest))},
+    ]
+    chosen = {"$switch": {"branches": branches, "default": "$$outer"}}
+    return {"$let": {"vars": {"outer": root}, "in": {"$let": {"vars": {"inner": inner}, "in": chosen}}}}
+
+
+def is_missing(value: Expression) -> Expression:
+    """Tell whether a value is not there at all."""
+    return {"$eq": [{"$type": value}, "missing"]}
+
+
+def is_document(value: Expression) -> Expression:
+    """Tell whether a value is a document."""
+    return {"$eq": [{"$type": value}, "object"]}
+
+
+def same(one: Expression, other: Expression) -> Expression:
+    """Tell whether two values are the same: of one type, and with the same digits and sign.
+
+    Within documents and arrays numbers are compared by value: 1 is 1.0 there.
+    """
+    digits = {"$eq": [{"$toString": "$$one"}, {"$toString": "$$other"}]}
+    exact = {"$cond": [{"$in": [{"$type": "$$one"}, ["double", "decimal"]]}, digits, True]}
+    equal = [{"$eq": [{"$type": "$$one"}, {"$type": "$$other"}]}, {"$eq": ["$$one", "$$other"]}, exact]
+    return {"$let": {"vars": {"one": one, "other": other}, "in": {"$and": equal}}}
+
+
+def stands_in_the_way(path: Path) -> Expression:
+    """Tell whether something that is no document, and not null, stands on the way to a path."""
+    on_the_way = [{"$type": read(path[:end])} for end in range(1, len(path))]
+    return {"$or": [{"$not": [{"$in": [kind, ["object", "missing", "null"]]}]} for kind in on_the_way] or [False]}

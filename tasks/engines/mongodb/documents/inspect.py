@@ -1,0 +1,72 @@
+"""Read a collection: options, validator and indexes, as the catalogue of a plan holds them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.model.catalogue import Catalogue, Index, Table
+from tasks.model.errors import SpecError
+from tasks.model.plan import TableEstimate
+
+
+def inspect(database: Documents, names: Sequence[str]) -> Catalogue:
+    """Read collections by their names, with or without the database. Raises SpecError for one that is not there."""
+    bare = sorted({name.removeprefix(f"{database.name}.") for name in names})
+    version = str(database.client.server_info()["version"])
+    return Catalogue(engine="mongodb", version=version, tables=tuple(_table(database, name) for name in bare))
+
+
+def _table(database: Documents, name: str) -> Table:
+    found = next(iter(database.list_collections(filter={"name": name})), None)
+    if found is None:
+        raise SpecError(
+            f"there is no collection {name!r}",
+            where="documents.collection",
+            hint="Correct the name, or the database.",
+        )
+    if found["type"] != "collection":
+        raise SpecError(f"{name!r} is a {found['type']}", where="documents.collection", hint="Name a plain collection.")
+    options: Mapping[str, Any] = found.get("options", {})
+    for refused in ("capped", "encryptedFields", "clusteredIndex"):
+        if options.get(refused):
+            raise SpecError(
+                f"{name!r} is a collection with {refused}",
+                where="documents.collection",
+                hint="Name a plain collection: this one is not known yet.",
+            )
+    indexes = [_index(one) for one in database[name].list_indexes()]
+    return Table(
+        schema_name=database.name,
+        name=name,
+        owner="",
+        options=tuple(f"{key}={to_text(value)}" for key, value in sorted(_plainly(options).items())),
+        indexes=tuple(sorted(indexes, key=lambda one: one.name)),
+    )
+
+
+def _plainly(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options without what says nothing: a validator that was taken away leaves its level and action."""
+    rules = {"validationLevel": "strict", "validationAction": "error"}
+    if not options.get("validator"):
+        return {key: value for key, value in options.items() if key not in ("validator", *rules)}
+    return {**rules, **options}
+
+
+def _index(one: Mapping[str, Any]) -> Index:
+    keys = tuple(one["key"])
+    return Index(
+        name=str(one["name"]),
+        definition=to_text(dict(one)),
+        columns=keys,
+        referenced=(),
+        unique=bool(one.get("unique", False)),
+        primary=one["name"] == "_id_",
+        partial="partialFilterExpression" in one,
+    )
+
+
+def estimate(database: Documents, name: str) -> TableEstimate:
+    """Return the size of a collection, from its statistics."""
+    stats = database.command("collStats", name)
+    return TableEstimate(table=f"{database.name}.{name}", rows=int(stats["count"]), bytes=int(stats["size"]))

@@ -1,0 +1,140 @@
+"""The updates that make of a document what it has to be. Each is a function of the document alone.
+
+A document has a marker of ours, which holds what either shape was when both were last brought into step. By it, and by
+nothing else, an update knows which side has been written since. So it may be repeated, come late, come twice, or
+meet a write: the server reads and writes a document at once, and a write that comes later is found by the next update.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from tasks.engines.mongodb.documents.expressions import (
+    REMOVE,
+    Expression,
+    Path,
+    from_text,
+    is_document,
+    is_missing,
+    put,
+    read,
+    same,
+)
+from tasks.model.document_steps import FieldPair, Reshape
+
+Stage = dict[str, Any]
+Prefer = Literal["old", "new"]
+"""Which side wins where both were written, or where nobody can tell: before the swap the old one, then the new one."""
+
+
+def in_step(action: Reshape, prefer: Prefer) -> list[Stage]:
+    """Bring both shapes into step: what has been written since the last time is carried to the other side."""
+    return [stage for pair in action.pairs for stage in _in_step(action.marker, pair, prefer, back=True)]
+
+
+def withdrawn(action: Reshape) -> list[Stage]:
+    """Leave the old shape alone, with what has been written to the new one; nothing of ours stays."""
+    stages = in_step(action, "old")
+    for pair in action.pairs:
+        stages += [{"$replaceWith": put(pair.new, REMOVE)}, *_unmade((action.marker, pair.name, "found"), pair.new)]
+    return [*stages, {"$unset": action.marker}] if action.pairs else stages
+
+
+def contracted(action: Reshape) -> list[Stage]:
+    """Leave the new shape alone, with what the old application has written at last; nothing of ours stays."""
+    stages = [stage for pair in action.pairs for stage in _in_step(action.marker, pair, "new", back=False)]
+    gone = [pair.old for pair in action.pairs if pair.old] + list(action.removed)
+    stages += [{"$replaceWith": put(path, REMOVE)} for path in gone]
+    for pair in action.pairs:
+        stages += _unmade((action.marker, pair.name, "found"), pair.new)
+        stages += _unmade((action.marker, pair.name, "found_old"), pair.old)
+    return [*stages, {"$unset": action.marker}] if action.pairs else stages
+
+
+def concerned(action: Reshape, does: Literal["withdraw", "contract"]) -> dict[str, Any]:
+    """Return a filter for the documents that have something to lose by it."""
+    paths = [pair.new for pair in action.pairs] if does == "withdraw" else []
+    if does == "contract":
+        paths = [pair.old for pair in action.pairs if pair.old] + list(action.removed)
+    there = [{"$expr": _is_there(path)} for path in paths]
+    return {"$or": [*there, *([{action.marker: {"$exists": True}}] if action.pairs else [])]}
+
+
+def out_of_step(pair: FieldPair, marker: str) -> Expression:
+    """Tell whether the two sides are not what the mapping gives, whatever the marker says."""
+    new = read(pair.new)
+    up = same(new, from_text(pair.up))
+    if pair.down:
+        return {"$not": [{"$or": [up, same(read(pair.old), from_text(pair.down))]}]}
+    # A new application may give the field any value: then it is the one of the marker.
+    held = (marker, pair.name)
+    known = {"$and": [is_document(read(held)), same(new, read((*held, "new")))]}
+    return {"$not": [{"$or": [up, known]}]}
+
+
+def _in_step(marker: str, pair: FieldPair, prefer: Prefer, *, back: bool) -> Iterator[Stage]:
+    held = (marker, pair.name)
+    new, up = read(pair.new), from_text(pair.up)
+
+    def noted(**facts: Expression) -> Stage:
+        kept = {name: read((*held, name)) for name in ("found", "found_old")}
+        return {"$set": {f"{marker}.{pair.name}": {"$mergeObjects": [kept | facts]}}}
+
+    yield noted(wins=_winner(held, pair, prefer))
+    old_wins, new_wins = ({"$eq": [read((*held, "wins")), side]} for side in ("old", "new"))
+    wins = read((*held, "wins"))
+    yield noted(wins=wins, found=_found((*held, "found"), pair.new, up, old_wins))
+    yield {"$replaceWith": put(pair.new, {"$cond": [old_wins, up, new]})}
+    if pair.down and back:
+        old, down = read(pair.old), from_text(pair.down)
+        yield noted(wins=wins, found_old=_found((*held, "found_old"), pair.old, down, new_wins))
+        yield {"$replaceWith": put(pair.old, {"$cond": [new_wins, down, old]})}
+    yield noted(old=from_text(pair.watched), new=new)
+
+
+def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
+    """Say which side has been written since the last time: `old`, `new`, or `none`, and then both stay as they are."""
+    path = tuple(held)
+    new, watched = read(pair.new), from_text(pair.watched)
+    old_changed = {"$not": [same(watched, read((*path, "old")))]}
+    new_changed = {"$not": [same(new, read((*path, "new")))]}
+    # Both are one value: written anew by the side that wins, it is exact, also where numbers in documents are compared.
+    neither = prefer if pair.up == pair.watched and pair.down else "none"
+    known = {
+        "$switch": {
+            "branches": [
+                {"case": {"$and": [old_changed, new_changed]}, "then": prefer},
+                {"case": old_changed, "then": "old"},
+                {"case": new_changed, "then": "new"},
+            ],
+            "default": neither,
+        }
+    }
+    # Nothing was in step yet. What has only the new field was written by a new application.
+    only_new = {"$and": [_is_there(pair.new), is_missing(watched) if pair.down else True]}
+    return {"$cond": [is_document(read(path)), known, {"$cond": [only_new, "new", "old"]}]}
+
+
+def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expression:
+    """Say how many levels on the way to a field were there before we put something into it."""
+    missing = [{"case": is_missing(read(path[: end + 1])), "then": end} for end in range(len(path) - 1)]
+    if not missing:
+        return REMOVE
+    makes = {"$and": [puts, {"$not": [is_missing(value)]}]}
+    first = {"$cond": [makes, {"$switch": {"branches": missing, "default": REMOVE}}, REMOVE]}
+    return {"$cond": [_is_there(known), read(known), first]}
+
+
+def _unmade(found: Path, whole: Path) -> Iterator[Stage]:
+    """Take away the documents that were made on the way to a field, the innermost first, where nothing is in."""
+    for end in range(len(whole) - 1, 0, -1):
+        path = whole[:end]
+        ours = {"$and": [_is_there(found), {"$gt": [end, read(found)]}, _is_empty(path)]}
+        yield {"$replaceWith": put(path, {"$cond": [ours, REMOVE, read(path)]})}
+
+
+def _is_there(path: Sequence[str]) -> Expression:
+    return {"$not": [is_missing(read(tuple(path)))]}
+
+
+def _is_empty(path: Sequence[str]) -> Expression:
+    return {"$eq": [read(tuple(path)), {"$literal": {}}]}

@@ -1,0 +1,250 @@
+"""From a spec to a plan on MongoDB: the documents of one collection, changed where they are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.checks import paths_of, requirements
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.inspect import estimate, inspect
+from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
+from tasks.engines.mongodb.documents.pipelines import in_step
+from tasks.engines.mongodb.errors import code_of
+from tasks.model.catalogue import Index, Table
+from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
+from tasks.model.errors import SpecError
+from tasks.model.names import OWN_PREFIX
+from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.spec import MigrationSpec
+
+
+def plan(database: Documents, spec: MigrationSpec) -> Plan:
+    """Draw up a plan; change nothing. Raises SpecError for whatever would lose something."""
+    asked = spec.documents
+    if asked is None:
+        raise SpecError(
+            "on MongoDB documents change, and the spec asks for something else",
+            where="operations",
+            hint="Write `documents`, or name a database of PostgreSQL or MariaDB.",
+        )
+    catalogue = inspect(database, [asked.collection])
+    table = catalogue.tables[0]
+    _refuse_indexes(table, asked)
+    pairs = pairs_of(asked)
+    dead = any(pair.policy == "dead_letter" for pair in pairs)
+    action = Reshape(
+        table=table.full_name,
+        collection=asked.collection,
+        marker=f"{OWN_PREFIX}{spec.migration}",
+        pairs=pairs,
+        removed=removed_by(asked),
+        dead_letters=f"{OWN_PREFIX}{spec.migration}_dead_letters" if dead else "",
+        does="swap",
+    )
+    _refuse_expressions(database, action)
+    validator = next((one.asked for one in asked.operations if isinstance(one.asked, Validator)), None)
+    rule = None if validator is None else {"$jsonSchema": _plain(validator.schema_)}
+    destroys = [".".join(pair.old) for pair in pairs if pair.old] + [".".join(path) for path in action.removed]
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path="",
+        steps=tuple(_steps(table, asked, action, rule)),
+        requirements=tuple(requirements(action, rule)),
+        estimates=(estimate(database, asked.collection),),
+        risk=Risk.MEDIUM if destroys else Risk.LOW,
+        risk_reasons=tuple(f"contract removes {path} from every document" for path in destroys),
+        findings=tuple(_findings(table, action)),
+    )
+
+
+def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, Any] | None) -> Iterator[Step]:
+    full, name = table.full_name, asked.collection
+    if rule is not None:
+        yield from _warned(table, name, rule)
+    if action.pairs:
+        shown = ", ".join(".".join(pair.new) for pair in action.pairs)
+        yield Step(
+            key=f"dual_write/{full}/follow", phase=Phase.DUAL_WRITE,
+            title=f"Follow the change stream of {name} from here on, and keep {shown} in step",
+            action=action.model_copy(update={"does": "follow"}),
+        )  # fmt: skip
+        yield Step(
+            key=f"backfill/{full}/fill", phase=Phase.BACKFILL,
+            title=f"Fill {shown} in every document of {name}",
+            undo=f"carry what was written to {shown} back, and remove it from every document",
+            action=action.model_copy(update={"does": "fill"}),
+        )  # fmt: skip
+    for operation in asked.operations:
+        if isinstance(one := operation.asked, CreateCollectionIndex):
+            yield _index(full, name, one)
+    if rule is not None:
+        yield _enforced(table, name, rule)
+    for operation in asked.operations:
+        if isinstance(one := operation.asked, DropCollectionIndex):
+            yield _hidden(full, name, one.name)
+    yield Step(
+        key="swap/all", phase=Phase.SWAP, title=f"From here on the new shape of {name} is the truth",
+        undo="the old shape is the truth again", action=action,
+    )  # fmt: skip
+    gone = ", ".join(map(".".join, [*(pair.old for pair in action.pairs if pair.old), *action.removed]))
+    if action.pairs or action.removed:
+        yield Step(
+            key=f"contract/{full}/remove", phase=Phase.CONTRACT,
+            title=f"Remove {gone or action.marker} from every document of {name}",
+            undo=f"destroys {gone}" if gone else "",
+            action=action.model_copy(update={"does": "contract"}),
+        )  # fmt: skip
+    for operation in asked.operations:
+        if isinstance(one := operation.asked, DropCollectionIndex):
+            command = {"dropIndexes": name, "index": one.name}
+            yield Step(
+                key=f"contract/{full}/{one.name}", phase=Phase.CONTRACT, title=f"Drop the index {one.name} of {name}",
+                action=CollectionCommand(table=full, collection=name, forward=to_text(command)),
+            )  # fmt: skip
+
+
+def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
+    definition: dict[str, Any] = {"name": one.name, "key": dict(one.keys)}
+    definition |= {"unique": True} if one.unique else {}
+    definition |= {"sparse": True} if one.sparse else {}
+    definition |= {"partialFilterExpression": _plain(one.partial)} if one.partial is not None else {}
+    return Step(
+        key=f"index/{full}/{one.name}", phase=Phase.INDEX, title=f"Build the index {one.name} of {name}",
+        undo=f"drop the index {one.name}",
+        action=CollectionCommand(
+            table=full, collection=name, long=True,
+            forward=to_text({"createIndexes": name, "indexes": [definition]}),
+            inverse=to_text({"dropIndexes": name, "index": one.name}),
+        ),
+    )  # fmt: skip
+
+
+def _hidden(full: str, name: str, index: str) -> Step:
+    def command(hidden: bool) -> str:
+        return to_text({"collMod": name, "index": {"name": index, "hidden": hidden}})
+
+    return Step(
+        key=f"constrain/{full}/{index}", phase=Phase.CONSTRAIN,
+        title=f"Hide the index {index} of {name} from the planner", undo=f"show the index {index} again",
+        action=CollectionCommand(table=full, collection=name, forward=command(True), inverse=command(False)),
+    )  # fmt: skip
+
+
+def _options(table: Table) -> dict[str, Any]:
+    given = {key: from_text(text) for key, _, text in (one.partition("=") for one in table.options)}
+    before = {name: given[name] for name in ("validator", "validationLevel", "validationAction") if name in given}
+    return {"validator": {}, "validationLevel": "strict", "validationAction": "error"} | before
+
+
+def _warned(table: Table, name: str, rule: dict[str, Any]) -> Iterator[Step]:
+    before = _options(table)
+    if before["validator"] and before["validationAction"] == "error":
+        # It goes on to be enforced: a warning in its place would let in what it keeps out.
+        return
+    warned = {"collMod": name, "validator": rule, "validationLevel": "strict", "validationAction": "warn"}
+    yield Step(
+        key=f"expand/{table.full_name}/validator", phase=Phase.EXPAND,
+        title=f"Warn, in the log of the server, of writes to {name} that are not valid", undo="as it was before",
+        action=CollectionCommand(
+            table=table.full_name, collection=name, forward=to_text(warned), inverse=to_text({"collMod": name} | before)
+        ),
+    )  # fmt: skip
+
+
+def _enforced(table: Table, name: str, rule: dict[str, Any]) -> Step:
+    before = _options(table)
+    enforced = {"collMod": name, "validator": rule, "validationLevel": "strict", "validationAction": "error"}
+    if not (before["validator"] and before["validationAction"] == "error"):
+        before |= {"validator": rule, "validationLevel": "strict", "validationAction": "warn"}
+    return Step(
+        key=f"constrain/{table.full_name}/validator", phase=Phase.CONSTRAIN,
+        title=f"Refuse writes to {name} that are not valid", undo="only warn again, or as it was before",
+        action=CollectionCommand(
+            table=table.full_name, collection=name, forward=to_text(enforced),
+            inverse=to_text({"collMod": name} | before),
+        ),
+    )  # fmt: skip
+
+
+def _refuse_indexes(table: Table, asked: DocumentsSpec) -> None:
+    """Refuse to remove a field that an index has: a unique one would fail, and any other would be of no use."""
+    dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
+    known = {index.name for index in table.indexes}
+    for number, operation in enumerate(asked.operations):
+        one = operation.asked
+        if isinstance(one, DropCollectionIndex) and (one.name not in known or one.name == "_id_"):
+            raise SpecError(
+                f"there is no index {one.name!r} that can be dropped",
+                where=f"documents.operations[{number}].drop_index.name",
+                hint=f"Write one of {', '.join(sorted(known - {'_id_'})) or '(there is none)'}.",
+            )
+        if isinstance(one, CreateCollectionIndex) and one.name in known:
+            raise SpecError(
+                f"there is an index {one.name!r} already",
+                where=f"documents.operations[{number}].create_index.name",
+                hint="Choose another name.",
+            )
+    gone = [".".join(pair.old) for pair in pairs_of(asked) if pair.old] + [".".join(one) for one in removed_by(asked)]
+    for index in table.indexes:
+        for path in gone:
+            if index.name not in dropped and _uses(index, path):
+                raise SpecError(
+                    f"the index {index.name} is of {path}, which goes",
+                    where="documents.operations",
+                    hint=f"Add drop_index with the name {index.name}, and create_index for the new field.",
+                )
+
+
+def _uses(index: Index, path: str) -> bool:
+    definition: Mapping[str, Any] = from_text(index.definition)
+    named = [*index.columns, *definition.get("partialFilterExpression", {}), *definition.get("weights", {})]
+    return any(one == path or one.startswith(f"{path}.") or path.startswith(f"{one}.") for one in named)
+
+
+def _refuse_expressions(database: Documents, action: Reshape) -> None:
+    """Have the server read every expression, on no document at all."""
+    try:
+        list(database[action.collection].aggregate([{"$match": {"$expr": False}}, *in_step(action, "old")]))
+    except OperationFailure as error:
+        raise SpecError(
+            f"MongoDB cannot read the expression: {code_of(error)} {(error.details or {}).get('codeName', '')}",
+            where="documents.operations",
+            hint="Write an aggregation expression over the fields of the document.",
+        ) from None
+
+
+def _findings(table: Table, action: Reshape) -> Iterator[Finding]:
+    text = " ".join(table.options)
+    closed = any(word in text for word in ("additionalProperties", "patternProperties", "maxProperties"))
+    if closed and action.pairs:
+        yield Finding(
+            rule="closed-validator", severity="error",
+            message=f"the validator of {table.name} allows no other fields, and writes to documents with both shapes"
+            " would fail",
+            where=table.full_name, hint="Loosen the validator first; it can be tightened again by the next migration.",
+        )  # fmt: skip
+    if action.pairs:
+        yield Finding(
+            rule="marker", severity="note",
+            message=f"until contract every document has a field {action.marker}, with the values of both shapes",
+            where=table.full_name,
+        )  # fmt: skip
+    for path in paths_of(action):
+        if any(name.startswith(OWN_PREFIX) for name in path):
+            yield Finding(
+                rule="names", severity="error", message=f"{'.'.join(path)} is a name of ours",
+                where=table.full_name, hint="Choose another name.",
+            )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

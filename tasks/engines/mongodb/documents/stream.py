@@ -1,0 +1,103 @@
+"""Follow the change stream of a collection: whatever is written is brought into step soon after.
+
+What a change says is not looked at, but for the `_id`: the update reads the document itself. So changes may be
+gathered, and read again after a kill. Where the server has forgotten the place to go on from, the caller goes over all
+documents.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+from pymongo.change_stream import ChangeStream
+from pymongo.errors import OperationFailure
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import EXACT, from_text, to_text
+from tasks.engines.mongodb.documents.lease import leased
+from tasks.engines.mongodb.documents.pipelines import Prefer, in_step
+from tasks.engines.mongodb.documents.walk import update
+from tasks.model.document_steps import Reshape
+from tasks.model.errors import DataChanged, StepError
+
+MOST: Final = 1000
+"""Changes at a time."""
+SOON: Final = 0.1
+"""Seconds for which changes are gathered."""
+IDLE: Final = 2.0
+"""Seconds after which the position is kept, although nothing was written."""
+_FORGOTTEN: Final = frozenset({136, 280, 286})  # CappedPositionLost, ChangeStreamFatalError, ChangeStreamHistoryLost
+_ENDED: Final = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+_SHOWN: Final[list[dict[str, Any]]] = [
+    {"$match": {"operationType": {"$ne": "delete"}}},
+    {"$project": {"_id": 1, "operationType": 1, "documentKey": 1}},
+]
+
+Begun = Callable[[], AbstractContextManager[tuple[Prefer, Callable[[str], None]]]]
+"""Opens the transaction of a batch, which fences; gives which side wins, and what keeps the position."""
+
+
+class ForgottenError(Exception):
+    """The server has no longer what came after the position."""
+
+
+@contextmanager
+def _opened(database: Documents, action: Reshape, position: str | None) -> Iterator[ChangeStream[Any]]:
+    into = database.get_collection(action.collection, codec_options=EXACT)
+    after = from_text(position) if position is not None else None
+    try:
+        with into.watch(_SHOWN, resume_after=after, max_await_time_ms=250, batch_size=MOST) as stream:
+            yield stream
+    except OperationFailure as error:
+        if error.code in _FORGOTTEN:
+            raise ForgottenError from None
+        raise
+
+
+def position(database: Documents, action: Reshape) -> str:
+    """Return where the change stream is now."""
+    with _opened(database, action, None) as stream:
+        return to_text(stream.resume_token)
+
+
+def follow(database: Documents, action: Reshape, start: str, begun: Begun, goes_on: Callable[[], bool]) -> None:
+    """Bring into step what has been written since a position, for as long as `goes_on`, and to the end of what it sees.
+
+    Raises ForgottenError, and StepError when the collection is dropped or renamed.
+    """
+    pipelines = {side: in_step(action, side) for side in ("old", "new")}
+    into = database.get_collection(action.collection, codec_options=EXACT)
+    with _opened(database, action, start) as stream:
+        going, kept = True, 0.0
+        while going:
+            # Looked at before: what was written until then is seen once more.
+            going = goes_on()
+            identities = _gathered(stream, action)
+            if going and not identities and time.monotonic() - kept < IDLE:
+                continue
+            kept = time.monotonic()
+            with leased(database) as lease, begun() as (prefer, keep):
+                if identities:
+                    update(into, {"_id": {"$in": identities}}, pipelines[prefer], lease)
+                keep(to_text(stream.resume_token))
+
+
+def _gathered(stream: ChangeStream[Any], action: Reshape) -> list[Any]:
+    """Return the identities of what has changed, at most so many; waits for a moment where nothing has."""
+    found: dict[str, Any] = {}
+    began = time.monotonic()
+    for _ in range(MOST):
+        # Something is written all the time, it may be one document: what has come is dealt with soon.
+        if (found and time.monotonic() - began > SOON) or (change := stream.try_next()) is None:
+            break
+        if change["operationType"] in _ENDED:
+            raise StepError(
+                f"the collection {action.collection} was dropped or renamed",
+                where=action.table,
+                hint="Bring it back, then roll back.",
+                changed=DataChanged.PARTIALLY,
+            )
+        identity = change["documentKey"]["_id"]
+        found[to_text({"_id": identity})] = identity
+    return list(found.values())

@@ -1,0 +1,135 @@
+"""Walk through all documents in ranges of `_id`, in the order of BSON, whatever types the identities have."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import pymongo
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+
+from profiles.model import Limits
+from tasks.engines.batches import next_size
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.lease import Lease, leased
+from tasks.engines.records import FIRST_ROWS, Key
+from tasks.model.errors import DataChanged, StepError
+
+FENCED = Callable[[], AbstractContextManager[Any]]
+"""Opens the transaction of a batch, which fences."""
+SWEEPS: Final = 5
+"""How often it is looked whether something is left, while applications write."""
+
+
+def key_of(identity: Any) -> Key:
+    """Return an `_id` as the ledger holds it."""
+    return (to_text({"_id": identity}),)
+
+
+def condition(low: Key | None, high: Key | None) -> dict[str, Any]:
+    """Return `low < _id <= high`, either end open when None: in all types, where a plain comparison stays in one."""
+    parts: list[Any] = []
+    if low is not None:
+        parts.append({"$gt": ["$_id", {"$literal": from_text(low[0])["_id"]}]})
+    if high is not None:
+        parts.append({"$lte": ["$_id", {"$literal": from_text(high[0])["_id"]}]})
+    return {"$expr": {"$and": parts}} if parts else {}
+
+
+def last_key(into: Collection[Any]) -> Key | None:
+    """Return the greatest `_id` of now; None when there is no document."""
+    found = into.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+    return None if found is None else key_of(found["_id"])
+
+
+def end_of_batch(into: Collection[Any], low: Key | None, high: Key | None, size: int) -> tuple[Key | None, int]:
+    """Return the `_id` of the last of the next `size` documents, and how many they are; None when there is none."""
+    found = list(into.find(condition(low, high), {"_id": 1}).sort("_id", 1).limit(size))
+    return (key_of(found[-1]["_id"]), len(found)) if found else (None, 0)
+
+
+def update(into: Collection[Any], wanted: dict[str, Any], pipeline: list[dict[str, Any]], lease: Lease) -> int:
+    """Update documents within a lease; return how many have changed.
+
+    Validators are not asked: what is not valid was there before, and a gate looks at every document.
+    """
+    bounded = {"$and": [wanted, {"$expr": lease.condition}]}
+    done = into.update_many(bounded, pipeline, bypass_document_validation=True)
+    lease.require()
+    return done.modified_count
+
+
+def go_over(
+    database: Documents,
+    into: Collection[Any],
+    wanted: dict[str, Any],
+    pipeline: list[dict[str, Any]],
+    limits: Limits,
+    fenced: FENCED,
+) -> int:
+    """Update every document that is wanted, batch by batch, from the first `_id` to the last; return how many."""
+    position, done, size = None, 0, FIRST_ROWS
+    while True:
+        end, rows = end_of_batch(into, position, None, size)
+        if end is None:
+            return done
+        started = time.monotonic()
+        try:
+            with leased(database) as lease, fenced():
+                done += update(into, {"$and": [condition(position, end), wanted]}, pipeline, lease)
+        except PyMongoError as error:
+            if not error.timeout or size == 1:
+                raise
+            size = max(1, size // 8)
+            continue
+        position = end
+        if rows == size:
+            size = next_size(size, (time.monotonic() - started) * 1000, limits)
+
+
+def until_none(
+    database: Documents,
+    into: Collection[Any],
+    wanted: dict[str, Any],
+    pipeline: list[dict[str, Any]],
+    limits: Limits,
+    fenced: FENCED,
+    who: str,
+) -> int:
+    """Go over the documents until none is wanted any more. Raises StepError when somebody goes on making them."""
+    done = 0
+    for _ in range(SWEEPS):
+        done += go_over(database, into, wanted, pipeline, limits, fenced)
+        with pymongo.timeout(0):
+            left = into.find_one(wanted, {"_id": 1})
+        if left is None:
+            return done
+    raise StepError(
+        f"{who} still writes: documents are of both shapes again",
+        where=into.name,
+        hint="Stop it, then run the command again: it goes on.",
+        changed=DataChanged.PARTIALLY,
+    )
+
+
+def batches(
+    into: Collection[Any],
+    low: Key | None,
+    high: Key,
+    size: int,
+    limits: Limits,
+    between: Callable[[int], int | None],
+) -> Iterator[tuple[Key, int, int]]:
+    """Yield the end, the rows and the size of each batch; the consumer updates before it asks for the next."""
+    while low != high:
+        size = between(size) or size
+        end, rows = end_of_batch(into, low, high, size)
+        # Documents may have gone since the end of the range was fixed.
+        end = high if end is None or rows < size else end
+        started = time.monotonic()
+        yield end, rows, size
+        if rows == size:
+            size = next_size(size, (time.monotonic() - started) * 1000, limits)
+        low = end

@@ -1,0 +1,139 @@
+"""follow documents: keep both shapes in step for as long as the context lasts, by the change stream."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tasks.engines.session import Session
+from tasks.ledger.fencing import fence
+from tasks.ledger.snapshots import load_snapshot, save_snapshot
+from tasks.ledger.state import summary
+from tasks.model.document_steps import Reshape
+from tasks.model.errors import ChangeoverError, StepError
+from tasks.model.plan import Phase, Step
+from tasks.model.status import MigrationState
+from tasks.run import Run, say
+
+if TYPE_CHECKING:
+    from tasks.engines.mongodb.documents.engine import MongoEngine
+    from tasks.engines.mongodb.documents.pipelines import Prefer
+
+STREAM = "stream"
+"""The name under which the ledger keeps the position in the change stream."""
+_NEW = (MigrationState.SWAPPED, MigrationState.COMPLETE, MigrationState.CONTRACTING)
+
+
+def remember(run: Run, step: Step) -> Callable[[Session], None] | None:
+    """Return what keeps the present position of a change stream, where a step is about one; taken before the step."""
+    action = step.action
+    if not (isinstance(action, Reshape) and action.does == "follow"):
+        return None
+    position = _engine(run).position(action)
+
+    def keep(conn: Session) -> None:
+        save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+
+    return keep
+
+
+@contextmanager
+def following(run: Run) -> Iterator[None]:
+    """Follow the change stream beside whatever is done, from where the ledger says; nothing where there is none.
+
+    A document is brought into step when it was written, by an update that reads it itself. Raises, at the end, what
+    has stopped it; the gates find what it has not done. Locks: none.
+    """
+    action = next((one.action for one in run.plan.phase(Phase.DUAL_WRITE) if isinstance(one.action, Reshape)), None)
+    if action is None:
+        yield
+        return
+    follower = Follower(run, action)
+    follower.start()
+    try:
+        yield
+    except BaseException:
+        follower.end()
+        raise
+    follower.end()
+    if follower.error is not None:
+        raise follower.error
+
+
+class Follower(threading.Thread):
+    """The thread that follows. Its sessions are those of the run, and end with it."""
+
+    def __init__(self, run: Run, action: Reshape) -> None:
+        super().__init__(name=f"follow {action.collection}", daemon=True)
+        self.held = run
+        self.action = action
+        self.error: ChangeoverError | None = None
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Let it bring into step what it sees, and wait for it."""
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        """Follow until the end, on new sessions after what passes by itself."""
+        from tasks.engines.translate import in_our_words  # noqa: PLC0415 - as the engines do
+
+        try:
+            with in_our_words(self.action.table):
+                self.held.engine.retrying()(self._follow)
+        except ChangeoverError as error:
+            self.error = error
+            say(f"{self.action.collection} is no longer followed: {error.what}")
+        except Exception as error:  # noqa: BLE001 - the run has to hear of it, whatever it is
+            self.error = StepError(f"the change stream is no longer followed: {type(error).__name__}")
+            say(self.error.what)
+
+    def _follow(self) -> None:
+        from tasks.engines.mongodb.documents.stream import ForgottenError  # noqa: PLC0415 - loads the driver
+
+        engine = _engine(self.held)
+        with self.held.ledger("follow") as conn:
+            while True:
+                kept = load_snapshot(conn, self.held.migration, STREAM)
+                assert kept is not None, "dual write keeps the position"
+                try:
+                    engine.follow(self.action, kept["position"], lambda: self._begun(conn), self._goes_on)
+                except ForgottenError:
+                    self._start_anew(engine, conn)
+                else:
+                    return
+
+    def _start_anew(self, engine: "MongoEngine", conn: Session) -> None:
+        say(f"the server has forgotten some changes of {self.action.collection}: all documents are gone over")
+        position = engine.position(self.action)
+        run = self.held
+        engine.go_over(self.action, self._prefer(conn), conn, lambda one: fence(one, run.migration, run.epoch))  # type: ignore[arg-type]
+        with conn.transaction():
+            fence(conn, run.migration, run.epoch)
+            save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+
+    def _goes_on(self) -> bool:
+        return not self._ended.is_set()
+
+    def _prefer(self, conn: Session) -> "Prefer":
+        return "new" if summary(conn, self.held.migration).state in _NEW else "old"
+
+    @contextmanager
+    def _begun(self, conn: Session) -> Iterator[tuple["Prefer", Callable[[str], None]]]:
+        run = self.held
+
+        def keep(position: str) -> None:
+            save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+
+        with conn.transaction():
+            fence(conn, run.migration, run.epoch)
+            yield self._prefer(conn), keep
+
+
+def _engine(run: Run) -> "MongoEngine":
+    from tasks.engines.mongodb.documents.engine import MongoEngine  # noqa: PLC0415 - loads the driver
+
+    engine = run.engine
+    assert isinstance(engine, MongoEngine), "a plan about documents, and a database of another engine"
+    return engine

@@ -1,0 +1,64 @@
+"""Steps that change the documents of a collection of MongoDB where they are.
+
+Expressions and commands are extended JSON, so that a plan is text whatever they hold.
+"""
+
+from typing import Literal
+
+from tasks.model.base import Record
+
+
+class FieldPair(Record):
+    """A field of the old shape and one of the new, each kept in step with the other."""
+
+    name: str
+    """What it is called in the marker of a document."""
+    old: tuple[str, ...] = ()
+    """The path that the old application knows; empty: there is none, and nothing is carried back."""
+    new: tuple[str, ...]
+    watched: str
+    """An expression that changes when the old application has written what `up` reads."""
+    up: str
+    """What the new field becomes."""
+    down: str = ""
+    """What the old field becomes; empty: nothing is carried back."""
+    unfit: str = ""
+    """An expression that is true where the old value cannot become a new one; empty: every value can."""
+    unfit_down: str = ""
+    """The same of a new value that cannot become an old one."""
+    policy: Literal["fail", "null", "dead_letter"] = "fail"
+    """What becomes of a document with such a value: see `ChangeType`."""
+
+
+class Reshape(Record):
+    """What is done to the documents of one collection; each does it alone, by an update that reads it itself.
+
+    So an update may be repeated, come late, or meet another one: it always makes of the document, as it is by then,
+    what it has to be.
+    """
+
+    kind: Literal["reshape"] = "reshape"
+    table: str
+    """`database.collection`: what the run holds, and what its progress is told of."""
+    collection: str
+    marker: str
+    """The field of ours, in each document, that says what both shapes were when they were last brought into step."""
+    pairs: tuple[FieldPair, ...]
+    removed: tuple[tuple[str, ...], ...] = ()
+    """Paths that go with the contract."""
+    dead_letters: str = ""
+    """The collection that keeps old values which could not become new ones; empty: there are none."""
+    does: Literal["follow", "fill", "swap", "contract"]
+    key: tuple[str, ...] = ("_id",)
+
+
+class CollectionCommand(Record):
+    """A command that changes a collection or its indexes, forward and back. It may be given again."""
+
+    kind: Literal["collection_command"] = "collection_command"
+    table: str
+    collection: str
+    forward: str = ""
+    inverse: str = ""
+    long: bool = False
+    """It works through the documents, without keeping anybody from writing."""

@@ -1,0 +1,194 @@
+"""What a spec says of the documents of a collection of MongoDB: which fields and indexes change, and how."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tasks.model.operations.base import Contradiction, Part
+from tasks.model.operations.text import Text
+from tasks.model.transfer import ID, CollectionName, FieldPath
+
+Converted = Literal["double", "string", "objectId", "bool", "date", "int", "long", "decimal"]
+_MOVING = frozenset({"$rand", "$sampleRate", "$function", "$accumulator"})
+_MOVING_VARIABLES = ("$$NOW", "$$CLUSTER_TIME")
+
+
+class AddField(Part):
+    """Add a field, with the same value in every document, or one that is computed from each."""
+
+    field: FieldPath
+    default: Any = None
+    """The value of every document that has none; null unless given."""
+    value: Mapping[str, Any] | None = None
+    """An aggregation expression over the document. Where what it gives changes, the field follows."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse two values, and a value that would be another one each time."""
+        if self.value is not None and self.default is not None:
+            yield Contradiction(at=("default",), reason="there is a value, too", hint="Give one of the two.")
+        if self.value is not None and (moving := _moves(self.value)):
+            yield Contradiction(
+                at=("value",),
+                reason=f"{moving} gives another value each time",
+                hint="Compute the value from the document alone.",
+            )
+
+
+class RenameField(Part):
+    """Give a field another name, or another place."""
+
+    from_: FieldPath = Field(alias="from")
+    to: FieldPath
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a path that is the other, or leads into it."""
+        yield from _apart(self.from_, self.to)
+
+
+class RemoveField(Part):
+    """Remove a field, when the migration is contracted."""
+
+    field: FieldPath
+
+
+class ChangeType(Part):
+    """Hold the value of a field with another type, in a field of another name."""
+
+    field: FieldPath
+    to: FieldPath
+    """The field that holds the converted value. Both are there, in step, until the contract removes the old one."""
+    type: Converted
+    back: Converted
+    """The type that the old application knows: what it becomes when a new application has written."""
+    unfit: Literal["fail", "null", "dead_letter"] = "fail"
+    """What becomes of a value that cannot be converted.
+
+    No swap as long as there is one (`fail`), the new field is null (`null`), or there is no new field, and the contract
+    keeps the old value in a collection of its own (`dead_letter`)."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a path that is the other, or leads into it."""
+        yield from _apart(self.field, self.to)
+
+
+class CreateCollectionIndex(Part):
+    """Build an index, while applications write."""
+
+    name: Text
+    keys: Annotated[Mapping[FieldPath, Literal[1, -1, "text", "hashed", "2dsphere"]], Field(min_length=1)]
+    """Fields, in their order: 1 or -1, or a kind of index."""
+    unique: bool = False
+    sparse: bool = False
+    partial: Mapping[str, Any] | None = None
+    """Only documents that match this filter."""
+
+
+class DropCollectionIndex(Part):
+    """Drop an index: hidden from the planner at the swap, gone with the contract."""
+
+    name: Text
+
+
+class Validator(Part):
+    """Say what a document must be: only a warning at first, an error once every document is that."""
+
+    schema_: Mapping[str, Any] = Field(alias="schema")
+    """A JSON Schema, as `$jsonSchema` takes it."""
+
+
+class DocumentOperation(Part):
+    """One change; exactly one of the keys is given."""
+
+    add_field: AddField | None = None
+    rename_field: RenameField | None = None
+    remove_field: RemoveField | None = None
+    change_type: ChangeType | None = None
+    create_index: CreateCollectionIndex | None = None
+    drop_index: DropCollectionIndex | None = None
+    validator: Validator | None = None
+
+    @property
+    def asked(self) -> Part:
+        """The change itself."""
+        found: Part = next(one for name in type(self).model_fields if (one := getattr(self, name)) is not None)
+        return found
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse several changes in one, and none."""
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            yield Contradiction(
+                at=(given[-1],) if given else (),
+                reason="an operation has one key, its kind",
+                hint=f"Write one of {', '.join(type(self).model_fields)}.",
+            )
+
+
+class DocumentsSpec(Part):
+    """Change the documents of a collection of MongoDB, where they are."""
+
+    collection: CollectionName
+    operations: Annotated[tuple[DocumentOperation, ...], Field(min_length=1)]
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse two operations that concern one field, or an index that is made and dropped."""
+        seen: dict[str, int] = {}
+        for number, operation in enumerate(self.operations):
+            for path in _paths(operation.asked):
+                for other, first in seen.items():
+                    if first != number and _related(path, other):
+                        yield Contradiction(
+                            at=("operations", number),
+                            reason=f"operations[{first}] already concerns the field {other}",
+                            hint="Put the two into migrations of their own, one after the other.",
+                        )
+                seen.setdefault(path, number)
+        kinds = [one.asked for one in self.operations]
+        for number, one in enumerate(kinds):
+            again = isinstance(one, Validator) and any(isinstance(other, Validator) for other in kinds[:number])
+            named = isinstance(one, CreateCollectionIndex | DropCollectionIndex) and one.name in [
+                other.name for other in kinds[:number] if isinstance(other, CreateCollectionIndex | DropCollectionIndex)
+            ]
+            if again or named:
+                yield Contradiction(
+                    at=("operations", number), reason="an operation before it already says this", hint="Remove one."
+                )
+
+
+def _paths(one: Part) -> tuple[str, ...]:
+    match one:
+        case AddField() | RemoveField():
+            return (one.field,)
+        case RenameField():
+            return (one.from_, one.to)
+        case ChangeType():
+            return (one.field, one.to)
+    return ()
+
+
+def _related(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+def _apart(old: str, new: str) -> Iterator[Contradiction]:
+    if _related(old, new):
+        yield Contradiction(at=("to",), reason="one field would be inside of the other", hint="Choose another name.")
+    for key, path in (("from", old), ("to", new)):
+        if path.partition(".")[0] == ID:
+            yield Contradiction(at=(key,), reason="_id never changes", hint="Name another field.")
+
+
+def _moves(value: Any) -> str:
+    """Name what makes an expression give another value each time; empty: nothing does."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in _MOVING:
+                return str(key)
+            if found := _moves(inner):
+                return found
+    elif isinstance(value, list | tuple):
+        return next((found for one in value if (found := _moves(one))), "")
+    elif isinstance(value, str) and value.startswith(_MOVING_VARIABLES):
+        return value
+    return ""

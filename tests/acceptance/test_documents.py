@@ -1,0 +1,176 @@
+"""Documents of MongoDB changed where they are, through a real Prefect: there, back, and for good, under writers."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Decimal128
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from flows.contract import contract
+from flows.expand_contract import expand_contract
+from flows.rollback import rollback
+from tasks.model.errors import PreflightError, StateError
+from tasks.model.status import MigrationState
+from tests.acceptance.documents import as_new, everything, fill, writing
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
+S = MigrationState
+RENAME = """
+migration: town_to_city
+database: documents
+documents:
+  collection: users
+  operations:
+    - rename_field: {from: address.town, to: place.city}
+"""
+
+
+@pytest.fixture
+def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("LEDGER_URL", database)
+    monkeypatch.setenv("DOCUMENTS_URL", documents)
+    path = tmp_path / "two.toml"
+    path.write_text(
+        f'name = "two"\nevidence = "{tmp_path}/evidence"\non_failure = "keep"\n'
+        '[databases.ledger]\nurl_env = "LEDGER_URL"\n'
+        '[databases.documents]\nurl_env = "DOCUMENTS_URL"\nledger = "ledger"\n'
+    )
+    return str(path)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    path = tmp_path / "rename.yaml"
+    path.write_text(RENAME)
+    return str(path)
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+def test_rename_there_back_and_for_good(target: Database[Any], profile: str, spec: str, documents: str) -> None:
+    """Old applications write all the time; a rollback gives their documents back, a contract the new ones."""
+    fill(target, "users", "twin")
+    with writing(documents) as writers:
+        report = expand_contract(spec, profile)
+        assert report.state is S.COMPLETE
+        assert [gate.passed for gate in report.gates] == [True, True]
+        time.sleep(0.2)
+        assert rollback("town_to_city", profile, "documents").state is S.ROLLED_BACK
+    assert [failed for one in writers for failed in one.failed] == []
+    assert min(one.writes for one in writers) > 20
+    assert everything(target, "users") == everything(target, "twin")
+    assert sorted(target.list_collection_names()) == ["twin", "users"]
+
+    with writing(documents) as writers:
+        assert expand_contract(spec, profile).state is S.COMPLETE
+    assert [failed for one in writers for failed in one.failed] == []
+    # What was written after the run: the contract brings it into step first. So does a new application's document.
+    target.users.insert_one({"_id": "of the new one", "place": {"city": "new"}})
+    assert contract("town_to_city", profile, "documents").state is S.CONTRACTED
+    wanted = [as_new(one) for one in everything(target, "twin")]
+    found = [one for one in everything(target, "users") if one["_id"] != "of the new one"]
+    assert found == wanted
+    assert target.users.find_one({"_id": "of the new one"}) == {"_id": "of the new one", "place": {"city": "new"}}
+
+
+EVERYTHING = """
+migration: everything
+database: documents
+documents:
+  collection: goods
+  operations:
+    - change_type: {field: price, to: amount, type: decimal, back: string, unfit: dead_letter}
+    - change_type: {field: sold, to: sold_at, type: date, back: string, unfit: "null"}
+    - add_field: {field: tags, default: []}
+    - add_field: {field: label, value: {$concat: [$name, "/", $kind]}}
+    - remove_field: {field: detail.legacy}
+    - create_index: {name: by_label, keys: {label: 1}, unique: true}
+    - drop_index: {name: by_price}
+    - validator: {schema: {required: [tags, label], properties: {label: {bsonType: string}}}}
+"""
+PRICES = ("1.10", "2", "about 3", None, 4, 5.5, True)
+
+
+def goods(target: Database[Any]) -> None:
+    made = [
+        {"_id": number, "name": f"g{number}", "kind": "k", "price": PRICES[number % 7],
+         "detail": {"legacy": 1, "kept": 2}, "sold": "2026-01-02T03:04:05Z" if number % 2 else "long ago"}
+        for number in range(300)
+    ]  # fmt: skip
+    for name in ("goods", "twin"):
+        target[name].insert_many(made)
+    target.goods.create_index("price", name="by_price")
+
+
+def test_every_operation_there_back_and_for_good(target: Database[Any], profile: str, tmp_path: Path) -> None:
+    """One spec with all of them; what cannot be converted is kept, and nothing is left behind on either way."""
+    goods(target)
+    spec = tmp_path / "everything.yaml"
+    spec.write_text(EVERYTHING)
+    before = everything(target, "goods")
+    indexes = target.goods.index_information()
+
+    assert expand_contract(str(spec), profile).state is S.COMPLETE
+    one = target.goods.find_one({"_id": 1})
+    assert one is not None
+    assert (one["price"], one["amount"], one["tags"], one["label"]) == ("2", Decimal128("2"), [], "g1/k")
+    assert one["sold_at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert target.goods.find_one({"_id": 2}).get("amount", "none") == "none"  # type: ignore[union-attr]
+    assert target.goods.find_one({"_id": 2})["sold_at"] is None  # type: ignore[index]
+    assert set(target.goods.index_information()) == {"_id_", "by_price", "by_label"}
+    with pytest.raises(PyMongoError, match="failed validation"):
+        target.goods.insert_one({"_id": "invalid"})
+    # A new application, after the swap: the old one finds what it wrote.
+    target.goods.update_one({"_id": 1}, {"$set": {"amount": Decimal128("9.90")}})
+    target.twin.update_one({"_id": 1}, {"$set": {"price": "9.90"}})
+    # It writes what the old shape cannot hold: nobody takes that away unasked.
+    target.goods.update_one({"_id": 3}, {"$set": {"amount": {"not": "a number"}}})
+    with pytest.raises(StateError, match="cannot hold"):
+        rollback("everything", profile, "documents")
+    target.goods.update_one({"_id": 3}, {"$set": {"amount": None}})
+    assert rollback("everything", profile, "documents").state is S.ROLLED_BACK
+    assert everything(target, "goods") == everything(target, "twin")
+    assert target.goods.index_information() == indexes
+    assert not target.goods.options().get("validator")
+    target.goods.insert_one({"_id": "invalid"})
+    target.goods.delete_one({"_id": "invalid"})
+
+    assert expand_contract(str(spec), profile).state is S.COMPLETE
+    assert contract("everything", profile, "documents").state is S.CONTRACTED
+    assert set(target.goods.index_information()) == {"_id_", "by_label"}
+    for old in before:
+        found = target.goods.find_one({"_id": old["_id"]})
+        assert found is not None
+        assert found.keys() <= {"_id", "name", "kind", "detail", "amount", "sold_at", "tags", "label"}
+        assert found["detail"] == {"kept": 2}
+    letters = {one["_id"]["document"]: one["value"] for one in target["_changeover_everything_dead_letters"].find()}
+    assert letters == {old["_id"]: old["price"] for old in before if old["price"] == "about 3"}
+
+
+def test_what_stands_in_the_way_is_told_before_anything_changes(
+    target: Database[Any], profile: str, spec: str, tmp_path: Path
+) -> None:
+    """Counts, and nothing is done: the field is there, an array on the way, a value that nothing is said about."""
+    target.users.insert_many([{"place": {"city": 1}}, {"address": [{"town": 1}]}, {"address": {"town": 1}, "place": 5}])
+    before = everything(target, "users")
+    with pytest.raises(PreflightError) as refused:
+        expand_contract(spec, profile)
+    for told in ("place.city is not there yet: 1 doc", "address.town: 1 doc", "place.city has room: 1 doc"):
+        assert told in str(refused.value)
+    convert = tmp_path / "convert.yaml"
+    convert.write_text(EVERYTHING.replace("dead_letter", "fail").replace("everything", "unfit"))
+    goods(target)
+    with pytest.raises(PreflightError, match="values of price become amount: 43 documents"):
+        expand_contract(str(convert), profile)
+    assert everything(target, "users") == before
+    assert everything(target, "goods") == everything(target, "twin")

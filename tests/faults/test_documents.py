@@ -1,0 +1,148 @@
+"""`kill -9` of a change of documents, again and again, and on again: what was written is there, on both ways."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tasks.ledger.verify import verify
+from tests.acceptance.documents import as_new, everything, fill, writing
+from tests.faults.runs import Run, Runs
+from tests.legs import EVERY_LEG
+from tests.servers.remains import soon
+
+KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "20"))
+SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
+SPEC = """
+migration: moved
+documents:
+  collection: users
+  operations:
+    - rename_field: {from: address.town, to: place.city}
+    - create_index: {name: by_city, keys: {place.city: 1}}
+"""
+
+pytestmark = pytest.mark.timeout(900)
+
+
+class Migration:
+    """A migration that is started, killed and gone on with."""
+
+    def __init__(self, runs: Runs, ledger: str, documents: str, folder: Path) -> None:
+        self.runs, self.ledger, self.documents = runs, ledger, documents
+        self.profile, self.spec = folder / "two.toml", folder / "moved.yaml"
+        self.spec.write_text(SPEC)
+        self.profile.write_text(
+            f'name = "two"\nevidence = "{folder}/evidence"\non_failure = "keep"\n'
+            '[databases.ledger]\nurl_env = "CHANGEOVER_URL"\n'
+            '[databases.main]\nurl_env = "DOCUMENTS_URL"\nledger = "ledger"\n'
+        )
+
+    def start(self, command: str) -> Run:
+        """Begin, or go on."""
+        what = self.spec if command == "run" else "moved"
+        return self.runs.start(command, what, self.profile, self.ledger, DOCUMENTS_URL=self.documents)
+
+    def complete(self, command: str, state: str) -> None:
+        """Go on to the end."""
+        outcome = self.start(command).wait(240)
+        assert outcome.state == state, str(outcome)
+
+    def asked(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the ledger; nothing as long as there is none."""
+        with psycopg.connect(self.ledger, autocommit=True) as conn:
+            try:
+                return conn.execute(query.encode()).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return []
+
+    def killed(self, command: str, at: str) -> bool:
+        """Begin, or go on, and kill it once a query gives something."""
+        run = self.start(command)
+        assert soon(lambda: run.ended or bool(self.asked(at)), seconds=180), run.log
+        return run.kill()
+
+
+@pytest.fixture
+def migration(runs: Runs, database: str, documents: str, tmp_path: Path) -> Migration:
+    return Migration(runs, database, documents, tmp_path)
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        yield client.get_default_database()
+
+
+STEP = "select 1 from changeover.steps where key like '{}/%' and state <> 'pending'"
+PLACES = [STEP.format(phase) for phase in ("dual_write", "backfill", "index", "swap")]
+
+
+def test_killed_at_every_step(migration: Migration, target: Database[Any]) -> None:
+    """Before and after each step of the way there, in the way back, and in the contract; old applications write."""
+    fill(target, "users", "twin")
+    places = PLACES if EVERY_LEG else PLACES[1:4:2]
+    with writing(migration.documents) as writers:
+        for at in places:
+            migration.killed("run", at)
+        migration.complete("run", "complete")
+        migration.killed("rollback", "select 1 from changeover.migrations where state = 'rolling back'")
+        migration.complete("rollback", "rolled back")
+    assert [failed for one in writers for failed in one.failed] == []
+    assert everything(target, "users") == everything(target, "twin")
+    assert sorted(target.list_collection_names()) == ["twin", "users"]
+    assert list(target.users.index_information()) == ["_id_"]
+
+    with writing(migration.documents) as writers:
+        migration.complete("run", "complete")
+    assert [failed for one in writers for failed in one.failed] == []
+    migration.killed("contract", "select 1 from changeover.migrations where state = 'contracting'")
+    migration.complete("contract", "contracted")
+    assert everything(target, "users") == [as_new(one) for one in everything(target, "twin")]
+    with psycopg.connect(migration.ledger, autocommit=True) as conn:
+        assert verify(conn, None).problems == ()
+
+
+@pytest.mark.every_leg
+def test_killed_at_random(migration: Migration, target: Database[Any]) -> None:
+    """At any moment, several times; then to the end."""
+    dice = random.Random(SEED)
+    fill(target, "users", "twin")
+    with writing(migration.documents) as writers:
+        for _ in range(KILLS):
+            run = migration.start("run")
+            time.sleep(dice.uniform(0.5, 8.0))
+            run.kill()
+        migration.complete("run", "complete")
+        migration.complete("rollback", "rolled back")
+    assert [failed for one in writers for failed in one.failed] == []
+    assert everything(target, "users") == everything(target, "twin")
+
+
+def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Migration, target: Database[Any]) -> None:
+    """Stopped, taken for dead, and awake again when another has contracted: the old fields do not come back."""
+    fill(target, "users")
+    with writing(migration.documents):
+        old = migration.start("run")
+        assert soon(lambda: bool(migration.asked(STEP.format("backfill"))), seconds=180), old.log
+        old.signal(signal.SIGSTOP)
+        # What the hint says to whoever takes it for dead.
+        guard = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'changeover % guard'"
+        )
+        assert migration.asked(guard)
+        migration.complete("run", "complete")
+    migration.complete("contract", "contracted")
+    after = everything(target, "users")
+    assert not any("town" in (one.get("address") or {}) for one in after)
+    old.signal(signal.SIGCONT)
+    assert soon(lambda: old.ended, seconds=120), old.log
+    assert everything(target, "users") == after

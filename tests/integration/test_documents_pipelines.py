@@ -1,0 +1,200 @@
+"""What updates make of documents: the way back is the way back, and missing, null and types stay apart."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson import Decimal128, Int64
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.mapping import pairs_of
+from tasks.engines.mongodb.documents.pipelines import concerned, contracted, in_step, out_of_step, withdrawn
+from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of
+from tasks.model.document_steps import Reshape
+from tasks.model.documents import DocumentsSpec
+
+NOTHING = object()
+VALUES: list[Any] = [
+    *(NOTHING, None, 1, Int64(1), 1.0, -0.0, Decimal128("1.10"), Decimal128("1.1"), "1", "", True, [], [1, None], {}),
+    {"deep": {"$er": 1}, "a.b": 2},
+]
+PARENTS: list[Any] = [NOTHING, None, 5, "text", [], [{"town": 1}], {}, {"other": 1}]
+RENAMES = [("town", "city"), ("a.town", "a.city"), ("a.town", "city"), ("town", "a.city"), ("a.b.town", "c.d.city")]
+DOCUMENT = RawBSONDocument
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        yield client.get_default_database()
+
+
+def reshape(*operations: dict[str, Any]) -> Reshape:
+    spec = DocumentsSpec.model_validate({"collection": "c", "operations": list(operations)})
+    return Reshape(table="d.c", collection="c", marker="_changeover_m", pairs=pairs_of(spec), does="swap")
+
+
+def shapes(path: str) -> Iterator[dict[str, Any]]:
+    """Give documents with every value at the end of a path, and everything else that may stand on the way."""
+    *outer, last = path.split(".")
+    for value in VALUES:
+        made: dict[str, Any] = {"other": 1} | ({} if value is NOTHING else {last: value})
+        for name in reversed(outer):
+            made = {name: made, "beside": 2}
+        yield made
+    for parent in PARENTS if outer else ():
+        yield {"beside": 2} | ({} if parent is NOTHING else {outer[0]: parent})
+
+
+def put(target: Database[Any], made: list[dict[str, Any]]) -> list[bytes]:
+    target.c.delete_many({})
+    target.c.insert_many([{"_id": number, **one} for number, one in enumerate(made)])
+    return read(target)
+
+
+def read(target: Database[Any]) -> list[bytes]:
+    """Give every document to the byte."""
+    into = target.get_collection("c", codec_options=target.codec_options.with_options(document_class=DOCUMENT))
+    return [one.raw for one in into.find().sort("_id", 1)]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMES)
+def test_there_and_back_is_to_the_byte(target: Database[Any], old: str, new: str) -> None:
+    """Whatever the documents are, a rollback leaves them as they were; in between both fields are the same."""
+    action = reshape({"rename_field": {"from": old, "to": new}})
+    before = put(target, list(shapes(old)))
+    target.c.update_many({}, in_step(action, "old"))
+    middle = read(target)
+    for side in ("old", "new"):
+        assert target.c.update_many({}, in_step(action, side)).modified_count == 0  # type: ignore[arg-type]
+    assert read(target) == middle
+    wrong = target.c.count_documents({"$expr": out_of_step(action.pairs[0], action.marker)})
+    blocked = [
+        one for one in shapes(old) if old.startswith("a.") and new.startswith("a.") and one.get("a") in (5, "text")
+    ]
+    assert wrong == 0, blocked
+    target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    assert read(target) == before
+    # Once more, as a run does that was killed.
+    target.c.update_many({}, withdrawn(action))
+    assert read(target) == before
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMES)
+def test_a_contract_moves_each_value(target: Database[Any], old: str, new: str) -> None:
+    """What was at the old path is at the new one, of the same type; nothing else has changed."""
+    action = reshape({"rename_field": {"from": old, "to": new}})
+    made = list(shapes(old))
+    put(target, made)
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_many(concerned(action, "contract"), contracted(action))
+    for number, one in enumerate(made):
+        found = target.c.find_one({"_id": number})
+        assert found is not None
+        assert action.marker not in found
+        value, outer = _at(one, old), _at(found, new)
+        assert to_text({"v": value is NOTHING or value}) == to_text({"v": outer is NOTHING or outer})
+        assert _at(found, old) is NOTHING
+    assert target.c.count_documents(concerned(action, "contract")) == 0
+    after = read(target)
+    target.c.update_many({}, contracted(action))
+    assert read(target) == after
+
+
+def _at(one: Any, path: str) -> Any:
+    for name in path.split("."):
+        if not isinstance(one, dict) or name not in one:
+            return NOTHING
+        one = one[name]
+    return one
+
+
+def test_the_side_that_was_written_wins(target: Database[Any]) -> None:
+    """Old, new, both, neither; with and without what was there before: a whole document may be replaced by either."""
+    action = reshape({"rename_field": {"from": "town", "to": "city"}})
+    cases: list[tuple[dict[str, Any], str, str, Any]] = [
+        ({"$set": {"town": "o"}}, "o", "o", "o"),
+        ({"$set": {"city": "n"}}, "n", "n", "n"),
+        ({"$set": {"town": "o", "city": "n"}}, "o", "n", None),
+        ({"$unset": {"town": 1}}, "", "", NOTHING),
+        ({"$unset": {"city": 1}}, "", "", NOTHING),
+        ({"$set": {"town": 1.0}}, "", "", 1.0),
+        ({"$set": {"city": Int64(1)}}, "", "", Int64(1)),
+        ({"$set": {"other": 1}}, "", "", 1),
+        ({"$unset": {action.marker: 1}, "$set": {"town": "o"}}, "o", "o", "o"),
+        ({"$unset": {action.marker: 1, "town": 1}, "$set": {"city": "n"}}, "n", "n", "n"),
+    ]
+    for update, old_wins, new_wins, value in cases:
+        for side, wins in (("old", old_wins), ("new", new_wins)):
+            put(target, [{"town": 1}])
+            target.c.update_many({}, in_step(action, "old"))
+            target.c.update_many({}, update)
+            target.c.update_many({}, in_step(action, side))  # type: ignore[arg-type]
+            found = target.c.find_one({})
+            wanted = wins if value is None else value
+            for name in ("town", "city"):
+                assert _same(_at(found, name), wanted), (update, side, found)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def test_a_value_that_cannot_be_converted_is_never_lost(target: Database[Any]) -> None:
+    """Null, or nothing: the old value stays, whoever reconciles, and an exact one comes back as it was."""
+    made = [{"p": value} for value in ("7", "x", 1.7, 2.0, Int64(2**40), None, True, Decimal128("3.0"), [1], {"a": 1})]
+    for unfit in ("fail", "null", "dead_letter"):
+        action = reshape({"change_type": {"field": "p", "to": "q", "type": "int", "back": "string", "unfit": unfit}})
+        before = put(target, made)
+        for side in ("old", "new", "old"):
+            target.c.update_many({}, in_step(action, side))  # type: ignore[arg-type]
+        found = [_at(one, "q") for one in target.c.find().sort("_id", 1)]
+        lost = None if unfit == "null" else NOTHING
+        assert found == [7, lost, lost, 2, lost, None, 1, 3, lost, lost]
+        wrong = target.c.count_documents({"$expr": from_text(action.pairs[0].unfit)})
+        assert wrong == 5
+        target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+        assert read(target) == before
+
+
+def test_an_added_field_follows_its_value_until_somebody_writes_it(target: Database[Any]) -> None:
+    """A default is put where the field is missing; a value follows; what a new application has written stays."""
+    action = reshape(
+        {"add_field": {"field": "tags", "default": []}},
+        {"add_field": {"field": "full", "value": {"$concat": ["$a", "$b"]}}},
+    )
+    before = put(target, [{"a": "x", "b": "y"}, {"a": "x", "b": "y", "tags": [1], "full": "mine"}])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_many({}, {"$set": {"a": "z"}})
+    target.c.update_many({}, in_step(action, "old"))
+    one, other = target.c.find({}, {action.marker: 0}).sort("_id", 1)
+    assert (one["tags"], one["full"]) == ([], "zy")
+    assert (other["tags"], other["full"]) == ([1], "zy")
+    target.c.update_many({"_id": 0}, {"$set": {"full": "mine"}})
+    target.c.update_many({}, in_step(action, "new"))
+    assert target.c.find_one({"_id": 0})["full"] == "mine"  # type: ignore[index]
+    target.c.update_many({}, {"$set": {"a": "x"}})
+    target.c.update_many({}, withdrawn(action))
+    assert read(target)[0] == before[0]
+
+
+def test_a_walk_meets_every_identity_once(target: Database[Any]) -> None:
+    """Identities of all types, in the order of BSON, in batches of any size."""
+    identities: list[Any] = [None, 1, 2.5, Int64(3), Decimal128("4"), "a", {"x": 1}, b"\x00", True, "$a", {"x": "$a"}]
+    target.c.insert_many([{"_id": one} for one in identities])
+    expected = [one["_id"] for one in target.c.find().sort("_id", 1)]
+    for size in (1, 3, 100):
+        low, seen = None, []
+        while True:
+            end, rows = end_of_batch(target.c, low, None, size)
+            if end is None:
+                break
+            batch = [one["_id"] for one in target.c.find(condition(low, end)).sort("_id", 1)]
+            assert len(batch) == rows
+            seen += batch
+            low = end
+        assert seen == expected
+    assert from_text(key_of({"x": Int64(1)})[0])["_id"] == {"x": Int64(1)}
