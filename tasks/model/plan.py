@@ -193,6 +193,8 @@ class Copy(Record):
     assignments: tuple[Assignment, ...]
     """Columns of the shadow, and what fills them, in the names of the table; `where` says which rows, or all."""
     where: str = ""
+    each: str = ""
+    """A FROM item over a row of the table, where that becomes several: one for each that it gives."""
     drain: str = ""
     """Called like `before` of a short transaction, when the shadow refuses a row."""
     after: str = ""

@@ -15,19 +15,19 @@ _FRESH = count(1000)
 OTHER = "create table o (id int primary key); insert into o select generate_series(1, 7);"
 TWIN = """
 create table twin (id int primary key, refs int[] not null);
-insert into twin select id, array_remove(array[o_id], null) from u;
+insert into twin select id, coalesce(array_remove({}, null), '{{}}') from u;
 """
 
 
 class JunctionWriter(Keyed):
-    """One connection of an application that knows one of the two shapes: the column of `u`, or `j`.
+    """One connection of an application that knows one of the shapes: `u` has a column, or an array, or there is `j`.
 
     No statement may fail.
     """
 
     def __init__(self, url: str, number: int, shape: str) -> None:
         super().__init__(url, f"{shape} writer {number}", f"{number} {shape}")
-        self.knows_column = shape == "column"
+        self.shape = shape
 
     def statements(self, conn: Connection, key: int) -> None:
         """Write one key, into the tables and into the twin."""
@@ -53,8 +53,10 @@ class JunctionWriter(Keyed):
 
     def _write(self, conn: Connection, key: int) -> None:
         come = self.random.choice(REFERENCES)
-        if self.knows_column:
+        if self.shape == "column":
             self._write_column(conn, key, come if self.random.random() < 0.8 else None)
+        elif self.shape == "array":
+            self._write_array(conn, key, come)
         elif self.random.random() < 0.6:
             conn.execute("insert into j (u_id, o_id) values (%s, %s) on conflict do nothing", (key, come))
             self._twin(conn, key, None, come)
@@ -68,6 +70,14 @@ class JunctionWriter(Keyed):
         if row[0] != come:
             conn.execute("update u set o_id = %s where id = %s", (come, key))
             self._twin(conn, key, row[0], come)
+
+    def _write_array(self, conn: Connection, key: int, value: int) -> None:
+        row = conn.execute("select o_ids from u where id = %s for no key update", (key,)).fetchone()
+        assert row is not None
+        there = value in (row[0] or ())
+        change = "array_remove(o_ids, %s)" if there else "o_ids || %s::int"
+        conn.execute(f"update u set o_ids = {change} where id = %s".encode(), (value, key))
+        self._twin(conn, key, value if there else None, None if there else value)
 
     def _twin(self, conn: Connection, key: int, gone: int | None, come: int | None) -> None:
         conn.execute(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Phase
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 
@@ -34,6 +35,18 @@ create index on "T One" ("v' x");
 insert into "O ther" select 'o''' || i, i from generate_series(1, 4) i;
 insert into "T One" select i, 'b' || i % 3, 'o''' || i % 4 + 1, i from generate_series(1, 20) i;
 """
+TAGS = """
+create table tags (id int primary key, name text);
+create table posts (id int primary key, tags {});
+insert into tags select i, 't' || i from generate_series(1, 10) i;
+insert into posts select i, {} from generate_series(1, 20) i;
+"""
+TAGGED = (
+    "create table tagged (post_id int not null, tag_id int not null, primary key (post_id, tag_id),"
+    " constraint tagged_fkey foreign key (post_id) references posts on delete cascade on update cascade,"
+    " constraint tagged_tag_id_fkey foreign key (tag_id) references tags on delete cascade on update cascade)",
+    "create index tagged_tag_id_idx on tagged (tag_id)",
+)
 CASES = [
     Case(
         name="one reference",
@@ -65,6 +78,27 @@ CASES = [
         back="""insert into "T One" values (102, 'y', 'o''4'); update "T One" set "v' x" = 'o''4' where "v' x" = 'o''2'; delete from "O ther" where n = 2""",
     ),
     Case(
+        name="an array",
+        schema=TAGS.format("int[] not null default '{}'", "case i % 3 when 0 then '{}' else array[i % 5 + 1, 9] end"),
+        operations=[junction(table="posts", column="tags", references="tags", to="tagged", key={"id": "post_id"}, reference="tag_id")],
+        plain=(*TAGGED, "insert into tagged select id, unnest(tags) from posts", "alter table posts drop column tags"),
+        writes="insert into posts values (101, default), (102, '{3,1}'); update posts set tags = tags || 7 where id = 1; update posts set tags = '{2}' where id = 2; delete from posts where id = 4;"
+        " update posts set id = 201 where id = 5; update posts set id = 202, tags = array_remove(tags, 9) where id = 7; update posts set tags = '{}' where id = 8; update posts set tags = array_remove(tags, 6); delete from tags where id = 6",
+        after="insert into posts (id) values (301); insert into tagged values (301, 5), (301, 2), (1, 8); delete from tagged where post_id = 10; delete from tagged where (post_id, tag_id) = (11, 9);"
+        " update tagged set tag_id = 8 where (post_id, tag_id) = (13, 9); update posts set id = 203 where id = 14; delete from tags where id = 7; insert into tagged values (3, 1)",
+        back="insert into posts values (301, '{5,2}'); update posts set tags = tags || 8 where id = 1; update posts set tags = '{}' where id = 10; update posts set tags = array_remove(tags, 9) where id = 11;"
+        " update posts set tags = array_replace(tags, 9, 8) where id = 13; update posts set id = 203 where id = 14; update posts set tags = array_remove(tags, 7); delete from tags where id = 7; update posts set tags = '{1}' where id = 3",
+    ),
+    Case(
+        name="a list in a text",
+        schema=TAGS.format("text", "nullif(concat_ws('; ', nullif(i % 4, 0), 9 + i % 2), '9')"),
+        operations=[junction(table="posts", column="tags", references="tags", to="tagged", key={"id": "post_id"}, reference="tag_id", delimiter=";")],
+        plain=(*TAGGED, "insert into tagged select id, btrim(e)::int from posts, unnest(string_to_array(tags, ';')) e where btrim(e) <> ''", "alter table posts drop column tags"),
+        writes="insert into posts values (101, ' 3;1 ;'), (102, ''); update posts set tags = '5' where id = 1; delete from posts where id = 4",
+        after="insert into posts (id) values (301); insert into tagged values (301, 5); delete from tagged where (post_id, tag_id) = (11, 3)",
+        back="insert into posts values (301, '5'); update posts set tags = '10' where id = 11",
+    ),
+    Case(
         name="no rows",
         schema="create table o (id uuid primary key); create table t (id int primary key, o_id uuid constraint f references o);",
         operations=[junction(table="t", column="o_id", references="o", to="j")],
@@ -86,6 +120,10 @@ PAIR = "create table o (id int primary key); create table t (id int primary key,
 OF_T = {"table": "t", "column": "v", "references": "o", "to": "j"}
 REFUSED = {
     "no foreign key": (PAIR.format(""), OF_T, "is no foreign key to public.o"),
+    "an array of another type": ("create table o (id uuid primary key); create table t (id int primary key, v int[])", OF_T, "values of the type integer, and the key of public.o is uuid"),
+    "an array, and a key of two columns": ("create table o (a int, b int, primary key (a, b)); create table t (id int primary key, v int[])", OF_T, "key of public.o has several columns"),
+    "a delimiter of no text": (PAIR.format(""), OF_T | {"delimiter": ","}, "and no text"),
+    "a list with a foreign key": ("create table o (id text primary key); create table t (id int primary key, v text references o)", OF_T | {"delimiter": ","}, "is held by"),
     "not validated": (PAIR.format("") + "alter table t add constraint f foreign key (v) references o not valid", OF_T, "f of public.t is not validated"),
     "unique": (PAIR.format("unique references o"), OF_T, "is held by"),
     "a check": (PAIR.format("references o constraint c check (v > 0)"), OF_T, "is held by c"),
@@ -112,3 +150,32 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     conn.execute(schema.encode())
     with pytest.raises((ChangeoverError, ValueError), match=what):
         Migration(url, [junction(**asked)]).begin()
+
+
+STRANGE = {
+    "a value that refers to nothing": ("'{1,7}'", "refers to rows of public.o"),
+    "a value twice": ("'{1,1}'", "has no value twice"),
+    "a NULL among them": ("'{1,null}'", "has no value twice"),
+    "two dimensions": ("'{{1,2},{3,4}}'", "has no value twice"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_no_junction_can_say_is_counted(name: str, conn: Connection, url: str) -> None:
+    """Before the run and before the swap; and what comes meanwhile fails no statement of an application."""
+    value, what = STRANGE[name]
+    conn.execute("create table o (id int primary key); insert into o select generate_series(1, 4)")
+    conn.execute("create table t (id int primary key, v int[]); insert into t values (1, '{2}'), (2, null)")
+    migration = Migration(url, [junction(**OF_T)])
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    conn.execute(f"insert into t values (3, {value})".encode())
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    assert any(what in one for one in migration.failures("before_swap"))
+    conn.execute("update t set v = '{3}' where id = 3")
+    migration.before_swap()
+    migration.swap()
+    assert conn.execute("select * from j order by 1").fetchall() == [(1, 2), (3, 3)]
+    assert any(
+        what in one.name for one in (migration.plan.requirements if migration.plan else ()) if one.gate == "before_run"
+    )

@@ -2,19 +2,30 @@
 
 from typing import Any
 
+import pytest
+
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.junction_writers import OTHER, TWIN, JunctionWriters
 from tests.conformance.test_writers_linked import carried, work
+from tests.legs import EVERY_LEG
 
 ONE = f"""{OTHER}
 create table u (id int primary key, o_id int references o, n int default 0);
 create index on u (o_id);
 insert into u (id, o_id) select i, nullif(i % 5, 0) from generate_series(1, 400) i;
-{TWIN}"""
-JUNCTION: list[dict[str, Any]] = [
-    {"extract_junction": {"table": "u", "column": "o_id", "references": "o", "to": "j", "key": {"id": "u_id"}}}
-]
+{TWIN.format("array[o_id]")}"""
+ARRAY = f"""{OTHER}
+create table u (id int primary key, o_ids int[], n int default 0);
+insert into u (id, o_ids) select i, case when i % 5 > 0 then array[i % 5, 6] end from generate_series(1, 400) i;
+{TWIN.format("o_ids")}"""
+BODY = {"table": "u", "references": "o", "to": "j", "key": {"id": "u_id"}, "reference": "o_id"}
+WAYS = [("column", ONE, "o_id"), ("array", ARRAY, "o_ids")]
+
+
+def junction(column: str) -> list[dict[str, Any]]:
+    """Return the operation."""
+    return [{"extract_junction": {**BODY, "column": column}}]
 
 
 def different(conn: Connection) -> list[tuple[Any, ...]]:
@@ -26,20 +37,26 @@ def different(conn: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def unsaid(conn: Connection) -> list[tuple[Any, ...]]:
-    """Return rows whose column shows something else than one of the references, or none where there are some."""
+def unsaid(conn: Connection, column: str) -> list[tuple[Any, ...]]:
+    """Return rows whose column says something else: one of the references at least, or of an array all of them."""
+    said = {
+        "o_id": "(o_id is not null and o_id <> all (refs)) or (o_id is null) <> (refs = '{}')",
+        "o_ids": "not (coalesce(o_ids, '{}') <@ refs and refs <@ coalesce(o_ids, '{}'))",
+    }
     return conn.execute(
-        "select u.*, t.refs from u full join twin t using (id) where (o_id is not null and o_id <> all (refs))"
-        " or (o_id is null) <> (refs = '{}') or u.id is null or t.id is null limit 5"
+        "select u.*, t.refs from u full join twin t using (id)"
+        f" where {said[column]} or u.id is null or t.id is null limit 5".encode()
     ).fetchall()
 
 
-def test_there_and_back_under_writers(conn: Connection, url: str) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way[0])
+def test_there_and_back_under_writers(way: tuple[str, str, str], conn: Connection, url: str) -> None:
     """Old applications never notice; new ones stand beside them, and nothing that anybody wrote is lost."""
-    conn.execute(ONE.encode())
+    shape, schema, column = way
+    conn.execute(schema.encode())
     before = tables.catalogue(conn)
-    migration = Migration(url, JUNCTION, batch_rows=50)
-    with JunctionWriters(url, "column", "column", "column") as writers:
+    migration = Migration(url, junction(column), batch_rows=50)
+    with JunctionWriters(url, shape, shape, shape) as writers:
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
@@ -47,28 +64,31 @@ def test_there_and_back_under_writers(conn: Connection, url: str) -> None:
         migration.pass_gate("before_swap")
         migration.swap()
         work(writers, 60)
-    with JunctionWriters(url, "column", "junction", "column", "junction") as writers:
+    with JunctionWriters(url, shape, "junction", shape, "junction") as writers:
         work(writers, 300)
         migration.pass_gate("after_swap")
     carried(conn)
-    assert different(conn) == unsaid(conn) == []
-    # What one column cannot hold is refused first, and nobody loses a reference.
-    assert len(migration.before_rollback()) == 1
-    conn.execute("delete from j using u where u.id = u_id and j.o_id <> u.o_id")
-    conn.execute("update twin set refs = array_remove(array[o_id], null) from u where u.id = twin.id")
-    with JunctionWriters(url, "column", "column") as writers:
+    assert different(conn) == unsaid(conn, column) == []
+    if shape == "column":
+        # What one column cannot hold is refused first, and nobody loses a reference.
+        assert len(migration.before_rollback()) == 1
+        conn.execute("delete from j using u where u.id = u_id and j.o_id <> u.o_id")
+        conn.execute("update twin set refs = array_remove(array[o_id], null) from u where u.id = twin.id")
+    with JunctionWriters(url, shape, shape) as writers:
         migration.roll_back()
         work(writers, 60)
-    assert unsaid(conn) == []
+    assert unsaid(conn, column) == []
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
 
 
-def test_to_the_end_under_writers(conn: Connection, url: str) -> None:
+@pytest.mark.parametrize("way", WAYS if EVERY_LEG else WAYS[:1], ids=lambda way: way[0])
+def test_to_the_end_under_writers(way: tuple[str, str, str], conn: Connection, url: str) -> None:
     """The contract happens under applications that know the new shape."""
-    conn.execute(ONE.encode())
-    migration = Migration(url, JUNCTION, batch_rows=50)
-    with JunctionWriters(url, "column", "column") as writers:
+    shape, schema, column = way
+    conn.execute(schema.encode())
+    migration = Migration(url, junction(column), batch_rows=50)
+    with JunctionWriters(url, shape, shape) as writers:
         migration.begin()
         migration.before_swap()
         migration.swap()

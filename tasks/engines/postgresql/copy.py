@@ -29,10 +29,14 @@ def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | No
     arbiter = ", ".join(quote(column) for column in action.arbiter or action.target_key)
     strength = "share" if action.where else "key share"
     chosen = f" and ({action.where}\n)" if action.where else ""
-    return (
-        f"insert into {action.target} ({columns}) overriding system value select {values}"
-        f" from {action.table} as {alias} where {condition(action, low, high)}{chosen} order by {order}"
-        f" for {strength} of {alias}" + ("" if alone else f" on conflict ({arbiter}) do nothing")
+    rows = f"from {action.table} as {alias} where {condition(action, low, high)}{chosen} order by {order}"
+    if action.each:
+        # Locked within: of a row that changed while it was waited for, what it became is taken apart, not what it was.
+        rows = f"from (select {alias}.* {rows} for share of {alias}) as {alias} cross join lateral {action.each}"
+    else:
+        rows += f" for {strength} of {alias}"
+    return f"insert into {action.target} ({columns}) overriding system value select {values} {rows}" + (
+        "" if alone else f" on conflict ({arbiter}) do nothing"
     )
 
 

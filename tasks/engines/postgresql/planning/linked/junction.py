@@ -45,6 +45,7 @@ class Junction:
     other: str
     """The table that is referred to, quoted and qualified, and its column."""
     other_column: str
+    other_name: str
     delimiter: str = ""
     never_null: bool = False
     """The column was NOT NULL: an empty array or list stands for no reference."""

@@ -45,8 +45,19 @@ def requirements(junction: Junction) -> Iterator[Requirement]:
     """What keeps them in step is there; and the old shape can hold what a rollback would leave to it."""
     whole, part = junction.whole, junction.part
     yield kept_in_step(junction.outbox, {"whole": whole, "part": part})
-    if junction.holds == "one":
-        keys = ", ".join(part.values("t"))
+    keys, reference = ", ".join(part.values("t")), f"{part.value('t')}::text"
+    if junction.holds == "list":
+        yield Requirement(
+            name=f"{whole.full_name}.{whole.column} can hold what {part.full_name} says: no value has the delimiter",
+            table=whole.full_name,
+            kind="parity",
+            gate="before_rollback",
+            violations=f"select {keys} from {part.real} as t where not {junction.fits(reference)}",
+            reads_new=True,
+        )
+    if junction.holds != "one":
+        yield from _fit(junction)
+    else:
         yield Requirement(
             name=f"{whole.full_name}.{whole.column} can hold what {part.full_name} says: one row, one reference",
             table=whole.full_name,
@@ -54,4 +65,34 @@ def requirements(junction: Junction) -> Iterator[Requirement]:
             gate="before_rollback",
             violations=f"select {keys} from {part.real} as t group by {keys} having count(*) > 1",
             reads_new=True,
+        )
+
+
+def _fit(junction: Junction) -> Iterator[Requirement]:
+    """No foreign key has kept the values of an array or a list in order: asked before the run, and again."""
+    whole = junction.whole
+    named = f"{whole.full_name}.{whole.column}"
+    keys = ", ".join(whole.shown("s", whole.key))
+    elements = junction.elements("s")
+    other = f"o.{quote(junction.other_column)}::text"
+    strange = f"cardinality({elements}) <> (select count(distinct y.e) from unnest({elements}) as y (e))"
+    if junction.holds == "array":
+        strange += (
+            f" or cardinality({whole.value('s')}) <> cardinality({elements}) or array_ndims({whole.value('s')}) > 1"
+        )
+    for gate in ("before_run", "before_swap"):
+        yield Requirement(
+            name=f"{named} refers to rows of {junction.other_name}",
+            table=whole.full_name,
+            kind="parity",
+            gate=gate,
+            violations=f"select {keys} from {whole.real} as s, unnest({elements}) as y (e)"
+            f" where not exists (select from {junction.other} as o where {other} = y.e)",
+        )
+        yield Requirement(
+            name=f"{named} has no value twice, no NULL among them, and no second dimension",
+            table=whole.full_name,
+            kind="parity",
+            gate=gate,
+            violations=f"select {keys} from {whole.real} as s where {strange}",
         )

@@ -3,6 +3,8 @@
 What keeps them in step is in `planning.linked.junction`.
 """
 
+from typing import Literal
+
 from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -21,6 +23,8 @@ from tasks.model.operations import ExtractJunction
 from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 from tasks.model.spec import BackfillOptions
 
+_WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
+
 
 def draft_extract_junction(
     op: ExtractJunction, draft: TableDraft, other: TableDraft, backfill: BackfillOptions, where: str
@@ -38,9 +42,8 @@ def draft_extract_junction(
         raise SpecError(
             f"the new table has two columns {op.new_name}", where=f"{where}.reference", hint="Choose another name."
         )
-    tie = _foreign_key(op, draft, other, where)
-    preconditions.movable(draft, column, where, but=tie.name)
-    preconditions.comparable(draft, column.name, where)
+    holds, tie, type_name, referred = _references(op, draft, other, column, where)
+    preconditions.movable(draft, column, where, but=tie.name if tie is not None else "")
     schema, name = draft.spec.split_name(op.to)
     for taken in (name, op.index):
         if draft.spec.relation_exists(schema, taken):
@@ -66,11 +69,13 @@ def draft_extract_junction(
             key=(*new_key, op.new_name),
             alone=False,
         ),
-        type=column.type,
+        type=type_name,
         column_type=column.type,
-        holds="one",
+        holds=holds,
         other=other.real,
-        other_column=tie.referenced_columns[0],
+        other_column=referred,
+        other_name=other.full_name,
+        delimiter=op.delimiter or "",
         never_null=not column.nullable,
     )
     draft.spec.created[op.to] = draft.spec.created[f"{schema}.{name}"] = junction.part.real
@@ -80,7 +85,8 @@ def draft_extract_junction(
     draft.restore_not_null(column)
     if not column.nullable:
         draft.swap(forward=[draft.alter(f"alter column {quote(op.column)} drop not null")])
-    _let_go(draft, tie, junction, where)
+    if tie is not None:
+        _let_go(draft, tie, junction, where)
     # Undone before anything else of the swap, while both tables are as the applications left them.
     draft.last.append(
         Move(
@@ -97,28 +103,57 @@ def draft_extract_junction(
     draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column)
 
 
-def _foreign_key(op: ExtractJunction, draft: TableDraft, other: TableDraft, where: str) -> Constraint:
-    """Return the foreign key of the column."""
-    found = next(
+Holds = Literal["one", "array", "list"]
+
+
+def _references(
+    op: ExtractJunction, draft: TableDraft, other: TableDraft, column: Column, where: str
+) -> tuple[Holds, Constraint | None, str, str]:
+    """Return what the column holds, its foreign key, the type of a reference, and the column that it refers to."""
+    tie = next(
         (
             one for one in draft.table.constraints
             if one.kind == "foreign key" and one.columns == (op.column,) and one.referenced_table == other.full_name
         ),
         None,
     )  # fmt: skip
-    if found is None:
+    if tie is not None and op.delimiter is None:
+        if not (tie.validated and tie.enabled):
+            raise PreflightError(
+                f"{tie.name} of {draft.full_name} is not validated, or disabled: rows could refer to nothing",
+                where=where,
+                hint="Validate it first: alter table ... validate constraint.",
+            )
+        preconditions.comparable(draft, op.column, where)
+        return "one", tie, column.type, tie.referenced_columns[0]
+    array = op.delimiter is None and column.type.endswith("[]")
+    if not array and op.delimiter is None:
         raise PreflightError(
-            f"{op.column} of {draft.full_name} is no foreign key to {other.full_name}",
+            f"{op.column} of {draft.full_name} is no foreign key to {other.full_name}, and no array",
             where=where,
-            hint="Give it one first: create_constraint has rules for rows that belong to none.",
+            hint="Give it one first: create_constraint has rules for rows that belong to none. Or write `delimiter`.",
         )
-    if not (found.validated and found.enabled):
+    if op.delimiter is not None and not column.type.startswith(("text", "character")):
+        raise SpecError(
+            f"{op.column} is of the type {column.type}, and no text", where=f"{where}.delimiter", hint="Remove it."
+        )
+    key = preconditions.primary_key(other, {}, (), where)
+    if len(key) > 1:
         raise PreflightError(
-            f"{found.name} of {draft.full_name} is not validated, or disabled: rows could refer to nothing",
-            where=where,
-            hint="Validate it first: alter table ... validate constraint.",
+            f"the primary key of {other.full_name} has several columns: no single value refers to its rows",
+            where=f"{where}.references",
+            hint="Give that table a key of one column first.",
         )
-    return found
+    (referred,) = key
+    element = column.type.removesuffix("[]") if array else referred.type
+    if element != referred.type and not {element, referred.type} <= _WHOLE_NUMBERS:
+        raise SpecError(
+            f"{op.column} holds values of the type {element}, and the key of {other.full_name} is {referred.type}",
+            where=where,
+            hint="Give both the same type in a migration of its own first: alter_column.",
+        )
+    preconditions.comparable(*((draft, op.column) if array else (other, referred.name)), where)
+    return "array" if array else "list", None, element, referred.name
 
 
 def _let_go(draft: TableDraft, tie: Constraint, junction: Junction, where: str) -> None:
@@ -188,6 +223,13 @@ def _steps(
     what = f"{whole.full_name}.{op.column} and {part.full_name}"
     at = f"{whole.full_name}/{part.full_name}"
     referred = (whole.real, junction.other)
+    reference, each = whole.value(quote(draft.table.name)), ""
+    if junction.holds != "one":
+        reference = f"_changeover_each.value::{junction.type}"
+        # What refers to nothing is left to the gate, which names it.
+        known = f"select from {junction.other} as o where o.{quote(junction.other_column)} = y.e::{junction.type}"
+        elements = f"unnest({junction.elements(quote(draft.table.name))}) as y (e)"
+        each = f"(select y.e from {elements} where exists ({known})) as _changeover_each (value)"
     return [
         Step(
             key=f"expand/{part.full_name}/create",
@@ -220,9 +262,10 @@ def _steps(
                         Assignment(column=new, type=one.type, expression=f"{quote(draft.table.name)}.{quote(one.name)}")
                         for one, new in key
                     ),
-                    Assignment(column=op.new_name, type=junction.type, expression=whole.value(quote(draft.table.name))),
+                    Assignment(column=op.new_name, type=junction.type, expression=reference),
                 ),
-                where=f"{whole.value(quote(draft.table.name))} is not null",
+                where="" if each else f"{reference} is not null",
+                each=each,
             ),
         ),
         Step(
@@ -248,11 +291,21 @@ def _findings(junction: Junction, draft: TableDraft, column: Column, where: str)
         Finding(
             rule="LNK-05",
             severity="warning",
-            message=f"from the beginning of the run {part.full_name} refers to {whole.full_name}: TRUNCATE of"
-            f" {whole.full_name} needs CASCADE",
+            message=f"from the beginning of the run {part.full_name} refers to {whole.full_name} and"
+            f" {junction.other_name}: TRUNCATE of either needs CASCADE",
             where=where,
         ),
     ]
+    if junction.holds != "one":
+        found.append(
+            Finding(
+                rule="LNK-08",
+                severity="warning",
+                message=f"{part.full_name} does not know in which order {whole.column} has its values; and whoever"
+                f" deletes a row of {junction.other_name} takes it out of {whole.column} from the swap on",
+                where=where,
+            )
+        )
     lost = [index.name for index in draft.table.indexes if column.name in index.referenced]
     if lost:
         found.append(

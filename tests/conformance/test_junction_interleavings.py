@@ -1,0 +1,153 @@
+"""What transactions do to the references of a row, in its column and in the junction, statement by statement."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.model.plan import Phase
+from tests.conformance import tables
+from tests.conformance.drive import Connection, Migration
+from tests.conformance.test_linked_interleavings import applications, waiting
+
+SCHEMA = """
+create table o (id int primary key);
+insert into o select generate_series(1, 9);
+create table u (id int primary key, o_id int references o, n int default 0);
+insert into u (id, o_id) select i, i from generate_series(1, 9) i;
+"""
+ARRAY = """
+create table o (id int primary key);
+insert into o select generate_series(1, 9);
+create table u (id int primary key, o_id int[] not null, n int default 0);
+insert into u (id, o_id) select i, array[i, 9] from generate_series(1, 8) i;
+"""
+JUNCTION: list[dict[str, Any]] = [
+    {"extract_junction": {"table": "u", "column": "o_id", "references": "o", "to": "j", "key": {"id": "u_id"}}}
+]
+
+
+@pytest.fixture
+def swapped(conn: Connection, url: str) -> Migration:
+    """A migration after its swap."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    return migration
+
+
+def said(conn: Connection, key: int) -> tuple[Any, list[int]]:
+    """Return what the column says of a key, and then the junction."""
+    row = conn.execute("select o_id from u where id = %s", (key,)).fetchone()
+    rows = conn.execute("select o_id from j where u_id = %s order by 1", (key,)).fetchall()
+    return row and row[0], [one for (one,) in rows]
+
+
+def test_an_old_application_writes_the_one_that_it_sees(swapped: Migration, conn: Connection) -> None:
+    """The others stay, and the column shows one as long as there is any."""
+    conn.execute("insert into j values (1, 5), (1, 7)")
+    assert said(conn, 1) == (1, [1, 5, 7])
+    conn.execute("update u set o_id = 3 where id = 1")
+    assert said(conn, 1) == (3, [3, 5, 7])
+    conn.execute("update u set o_id = null where id = 1")
+    assert said(conn, 1) == (5, [5, 7])
+    conn.execute("delete from j where u_id = 1 and o_id = 5")
+    assert said(conn, 1) == (7, [7])
+    conn.execute("update u set o_id = null where id = 1")
+    assert said(conn, 1) == (None, [])
+    conn.execute("insert into j values (1, 8)")
+    assert said(conn, 1) == (8, [8])
+
+
+def test_several_references_refuse_a_rollback(swapped: Migration, conn: Connection) -> None:
+    """Until they are one again, however they become so."""
+    conn.execute("insert into j values (1, 5)")
+    assert len(swapped.before_rollback()) == 1
+    conn.execute("delete from j where u_id = 1 and o_id = 1")
+    swapped.roll_back()
+    assert conn.execute("select o_id from u where id = 1").fetchone() == (5,)
+    assert tables.leftovers(conn) == []
+
+
+def test_a_commit_waits_for_nobody(swapped: Migration, conn: Connection, url: str) -> None:
+    """Not for a row of the table, not for one of the junction that is being made, not for who deletes the other."""
+    with applications(url) as (a, b):
+        a.execute("begin; select from u where id = 1 for update")
+        b.execute("insert into j values (2, 5); update u set n = 1 where id = 2")
+        b.execute("begin isolation level repeatable read; delete from j where u_id = 1; commit")
+        b.execute("update u set n = 1 where id = 2")
+        assert said(conn, 1) == (1, [])
+        a.execute("commit; begin; insert into j values (3, 6)")
+        b.execute("update u set o_id = 6 where id = 3")
+        assert said(conn, 3) == (6, [])
+        a.execute("commit")
+        b.execute("delete from j where u_id = 4")
+        b.execute("begin isolation level repeatable read; insert into j values (4, 8); commit")
+        a.execute("begin; delete from o where id = 8")
+        b.execute("update u set o_id = 7 where id = 5")
+        assert said(conn, 4) == (None, [8])
+        a.execute("commit")
+        b.execute("update u set o_id = 1 where id = 6")
+    assert [said(conn, key) for key in (1, 3, 4)] == [(None, []), (6, [6]), (None, [])]
+    assert waiting(conn) == 0
+
+
+def test_the_later_writer_of_one_reference_has_it(swapped: Migration, conn: Connection, url: str) -> None:
+    """And those who write different ones have both."""
+    strict = "begin isolation level repeatable read; {}; commit"
+    with applications(url) as (a, b):
+        a.execute(strict.format("update u set o_id = 5 where id = 1").encode())
+        b.execute("delete from j where u_id = 1 and o_id = 1; insert into j values (1, 6)")
+        assert said(conn, 1) == (5, [5, 6])
+        a.execute(strict.format("delete from j where u_id = 2 and o_id = 2").encode())
+        b.execute("update u set o_id = 3, id = 102 where id = 2")
+        a.execute(strict.format("update u set o_id = null where id = 4").encode())
+        a.execute("update u set n = 1, id = 104 where id = 4")
+    assert said(conn, 102) == (3, [3])
+    assert said(conn, 104) == (None, [])
+    assert waiting(conn) == 0
+
+
+def test_truncate_and_replica_role(swapped: Migration, conn: Connection, url: str) -> None:
+    """Where replicas fire no cascade, the triggers do its work."""
+    conn.execute("insert into j values (2, 7)")
+    with applications(url, 1) as (a,):
+        a.execute("set session_replication_role = replica")
+        a.execute("delete from u where id = 1; update u set id = 102 where id = 2; insert into j values (3, 8)")
+        a.execute("reset session_replication_role; update u set n = 1, o_id = 1 where id = 4")
+    assert said(conn, 1) == (None, [])
+    assert said(conn, 102) == (2, [2, 7])
+    assert said(conn, 3) == (3, [3, 8])
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        conn.execute("truncate u")
+    conn.execute("truncate j")
+    assert conn.execute("select count(o_id) from u").fetchone() == (0,)
+    assert waiting(conn) == 0
+    swapped.pass_gate("after_swap")
+
+
+def test_the_copy_meets_rows_that_change(conn: Connection, url: str) -> None:
+    """It waits for whoever takes a reference away, and takes apart what he leaves; before the swap no row is lost."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION, batch_rows=20)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    with applications(url) as (a, b):
+        a.execute("begin; update u set o_id = '{3}' where id = 8; delete from u where id = 7")
+        assert migration.blocked_copy()
+        b.execute("update u set o_id = o_id || 1 where id = 6")
+        a.execute("commit")
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    assert said(conn, 8) == ([3], [3])
+    assert said(conn, 7) == (None, [])
+    assert said(conn, 6) == ([6, 9, 1], [1, 6, 9])
+    conn.execute("delete from j where u_id = 5")
+    assert said(conn, 5) == ([5, 9], [5, 9])
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into u (id) values (101)")
+    assert said(conn, 101) == ([], [])
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id = 101").fetchone() == ([],)
