@@ -82,8 +82,10 @@ def test_from_the_first_to_the_last(conn: Connection, url: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="for function"):
         conn.execute(ASK, (3,))
     conn.execute("reset role")
-    with pytest.raises(ChangeoverError, match=r"the function public\.user .* reads mail"):
+    with pytest.raises(ChangeoverError, match=r"the function public\.user .* reads mail") as refused:
         Migration(url, [{"drop_column": {"table": "users", "column": "mail"}}], name="breaks").begin()
+    assert "drop_api_version" in refused.value.hint
+    assert "users_api_v1" in refused.value.hint
     (listed,) = api_versions(conn, MARK)
     assert (listed.name, listed.migration, listed.roles) == ("public.users_api_v1", "made", ("api_shop",))
     assert listed.functions == ('public.user "Api"(wanted integer, "or Not" text)',)

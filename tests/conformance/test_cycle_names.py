@@ -1,8 +1,9 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle with names that have to be quoted, and with several operations and tables in one spec."""
 
+from tests.conformance import tables
 from tests.conformance.cycle import Case, Cycle, each
-from tests.conformance.drive import Connection
+from tests.conformance.drive import Connection, Migration
 
 NAMES = [
     'Weird "Name"',
@@ -286,3 +287,21 @@ CASES = [named(name, index) for index, name in enumerate(NAMES)] + COMBINED
 @each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()
+
+
+def test_tables_of_one_name_in_two_schemas(conn: Connection, url: str) -> None:
+    """Their indexes have the same names, too: each is carried over to its own table."""
+    made = "create table {0}.t (id int primary key, v int); create unique index t_v on {0}.t (v) where v > 0"
+    for schema in ("a", "b"):
+        conn.execute(f"create schema {schema}; {made.format(schema)}; insert into {schema}.t values (1, 1)".encode())
+    changes = [op("alter_column", f"{s}.t", column="v", type="bigint", up="v", down="v") for s in ("a", "b")]
+    migration = Migration(url, changes)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    migration.contract()
+    found = conn.execute("select indexdef from pg_indexes where indexname = 't_v' order by 1").fetchall()
+    assert [one for (one,) in found] == [
+        f"CREATE UNIQUE INDEX t_v ON {schema}.t USING btree (v) WHERE (v > 0)" for schema in ("a", "b")
+    ]
+    assert tables.leftovers(conn) == []

@@ -48,8 +48,11 @@ class Rehearsal:
         self.new = f"pg_temp.{quote(self.new_name)}"
         for twin in (self.old, self.new):
             self._create(twin)
-        for index in table.indexes:
+        self._index_names: dict[str, str] = {}
+        for position, index in enumerate(table.indexes):
             if not index.without_overlaps:
+                if self._taken(index.name):
+                    self._index_names[index.name] = f"_changeover_twin_index_{number}_{position}"
                 self.conn.execute(self._on(self.new, index))
 
     def _create(self, twin: str) -> None:
@@ -65,16 +68,25 @@ class Rehearsal:
                 hint="Drop the constraint, or let it name its columns.",
             ) from None
 
+    def twin_index(self, name: str) -> str:
+        """Return what an index is called on a twin: as it is, unless a table of another schema has one of that name."""
+        return self._index_names.get(name, name)
+
+    def _taken(self, name: str) -> bool:
+        row = self.conn.execute("select to_regclass(%s) is not null", (f"pg_temp.{quote(name)}",)).fetchone()
+        return bool(row and row[0])
+
     def _on(self, twin: str, index: Index) -> str:
-        """Turn the definition of an index of the real table into one on a twin; names do not clash there."""
+        """Turn the definition of an index of the real table into one on a twin."""
         row = self.conn.execute(
-            "select format(' ON %%I.%%I ', %s::text, %s::text), format(' ON ONLY %%I.%%I ', %s::text, %s::text)",
-            (self.table.schema_name, self.table.name) * 2,
+            "select format('%%I ON %%I.%%I ', %s::text, %s::text, %s::text),"
+            " format('%%I ON ONLY %%I.%%I ', %s::text, %s::text, %s::text)",
+            (index.name, self.table.schema_name, self.table.name) * 2,
         ).fetchone()
         assert row is not None
         for place in row:
             if place in index.definition:
-                return index.definition.replace(place, f" ON {twin} ", 1)
+                return index.definition.replace(place, f"{quote(self.twin_index(index.name))} ON {twin} ", 1)
         raise AssertionError(f"index definition without its table: {index.name}")
 
     @contextmanager
@@ -253,7 +265,7 @@ class Rehearsal:
             where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
             order by k
             """,
-            (index,),
+            (self.twin_index(index),),
         ).fetchall()
         listed = ", ".join(f"({row[0]})" for row in rows)
         conditions = [f"({rows[0][1]})"] if rows[0][1] else []
@@ -342,7 +354,7 @@ class Rehearsal:
                 from pg_catalog.pg_class c
                 where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()
                 """,
-                (name,),
+                (self.twin_index(name),),
             ).fetchone()
             if row is None:
                 return None
@@ -362,7 +374,7 @@ class Rehearsal:
                 "select pg_catalog.pg_get_indexdef(c.oid), pg_catalog.quote_ident(c.relname)"
                 " from pg_catalog.pg_class c"
                 " where c.relname = %s and c.relnamespace = pg_catalog.pg_my_temp_schema()",
-                (index.name,),
+                (self.twin_index(index.name),),
             ).fetchone()
             assert row is not None
             return self._concurrently(row[0], row[1], new_name)

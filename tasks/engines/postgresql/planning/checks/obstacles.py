@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.engines.postgresql.planning.spec_draft import Connection
-from tasks.model.catalogue import Table
+from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
 from tasks.model.plan import Finding
+
+API_MARK = "an API version, made by Changeover"
+"""How the comment of each view of ours for a service begins; the migration follows."""
 
 
 def of_table(table: Table) -> None:
@@ -98,7 +101,8 @@ def of_columns(draft: TableDraft) -> None:
             raise PreflightError(
                 f"the {dependent.kind} {dependent.name} reads {', '.join(sorted(used))}",
                 where=draft.full_name,
-                hint=f"Drop the {dependent.kind} before the migration and create it again afterwards.",
+                hint=_of_api_version(draft, dependent)
+                or f"Drop the {dependent.kind} before the migration and create it again afterwards.",
             )
     for foreign_key in draft.table.inbound:
         dropped = set(foreign_key.referenced_columns) & (replaced - draft.altered.keys())
@@ -117,6 +121,27 @@ def of_columns(draft: TableDraft) -> None:
     _policies(draft, replaced)
     _triggers(draft, replaced)
     _replica_identity(draft, replaced)
+
+
+def _of_api_version(draft: TableDraft, dependent: Dependent) -> str:
+    """Return what to do about a view or a function that `create_api_version` made; empty: it is somebody else's."""
+    row = draft.rehearsal.conn.execute(
+        """
+        select v.relname from pg_catalog.pg_class v
+        join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+        left join pg_catalog.pg_proc p on p.prorettype = v.reltype
+        left join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+        where v.relkind = 'v' and starts_with(pg_catalog.obj_description(v.oid, 'pg_class'), %s)
+          and (n.nspname || '.' || v.relname = %s or starts_with(%s, f.nspname || '.' || p.proname))
+        """,
+        (API_MARK, dependent.name, dependent.name),
+    ).fetchone()
+    if row is None:
+        return ""
+    return (
+        f"It belongs to the API version {row[0]}: make another one without the column, create_api_version, and when its"
+        " service has moved, drop_api_version, each in a migration of its own."
+    )
 
 
 def _policies(draft: TableDraft, replaced: set[str]) -> None:

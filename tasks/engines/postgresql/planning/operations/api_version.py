@@ -7,6 +7,7 @@ the view. A column or a table that gets another name takes the view with it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
@@ -15,8 +16,7 @@ from tasks.model.names import quote
 from tasks.model.operations import CreateApiVersion, DropApiVersion
 from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 
-MARK = "an API version, made by Changeover"
-"""How the comment of each view of ours begins; the migration follows."""
+MARK = API_MARK
 _WRITABLE = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as `pg_relation_is_updatable` gives them."""
 

@@ -51,7 +51,7 @@ def drop(
     if found.kind == "check":
         draft.rehearsal.try_on_new(f"alter table {{table}} drop constraint {quote(found.name)}", where)
     elif found.kind == "unique":
-        draft.rehearsal.conn.execute(f"drop index pg_temp.{quote(found.name)}")
+        draft.rehearsal.conn.execute(f"drop index pg_temp.{quote(draft.rehearsal.twin_index(found.name))}")
         draft.findings.append(
             Finding(
                 rule="SAF-02",
