@@ -55,12 +55,16 @@ CASES = [
         plain=(*BETWEEN, "insert into written select id, author_id from books where author_id is not null", "alter table books drop column author_id"),
         writes="insert into books values (101, null), (102, 3); update books set author_id = 7 where id = 1; update books set author_id = null where id = 2;"
         " delete from books where id = 3; update books set id = 201 where id = 4; update books set id = 202, author_id = 8 where id = 6; delete from books where id = 7; insert into books values (7, 9);"
-        " update books set author_id = null where author_id = 4; delete from authors where id = 4; update books set author_id = 1 where id = 5",
+        " update books set author_id = null where author_id = 4; delete from authors where id = 4; update books set author_id = 1 where id = 5;"
+        " update books set author_id = null where author_id = 2; update authors set id = 20 where id = 2",
         after="insert into books (id) values (301); insert into written values (301, 5); delete from written where book_id = 8; update written set author_id = 6 where book_id = 11;"
         " delete from written where book_id = 12; insert into written values (12, 1); update books set id = 203 where id = 13; delete from books where id = 16;"
-        " insert into written values (17, 9); delete from written where (book_id, author_id) = (17, 2); insert into written values (18, 9); delete from written where (book_id, author_id) = (18, 9)",
+        " insert into written values (17, 9); delete from written where (book_id, author_id) = (17, 2); insert into written values (18, 9); delete from written where (book_id, author_id) = (18, 9);"
+        " delete from written where author_id = 3; update authors set id = 30 where id = 3; insert into written values (23, 9), (9, 8); update authors set id = 80 where id = 8",
         back="insert into books values (301, 5); update books set author_id = null where id = 8; update books set author_id = 6 where id = 11; update books set author_id = 1 where id = 12;"
-        " update books set id = 203 where id = 13; delete from books where id = 16; update books set author_id = 9 where id = 17",
+        " update books set id = 203 where id = 13; delete from books where id = 16; update books set author_id = 9 where id = 17;"
+        " update books set author_id = null where author_id = 3; update authors set id = 30 where id = 3; update books set author_id = 9 where id = 23;"
+        " insert into authors values (80, 'a8'); update books set author_id = 80 where author_id = 8 or id = 9; delete from authors where id = 8",
     ),
     Case(
         name="one reference that is never NULL, composite key, quoted names",

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.model.plan import Phase
 from tests.conformance import tables
-from tests.conformance.drive import Connection, Migration
+from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_linked_interleavings import applications, waiting
 
 SCHEMA = """
@@ -108,6 +108,49 @@ def test_the_later_writer_of_one_reference_has_it(swapped: Migration, conn: Conn
     assert said(conn, 102) == (3, [3])
     assert said(conn, 104) == (None, [])
     assert waiting(conn) == 0
+
+
+def test_a_reference_follows_a_new_key(conn: Connection, url: str) -> None:
+    """What has been taken away from the old one does not come back with the new one, and what was given is there."""
+    conn.execute(SCHEMA.replace("references o,", "references o on update cascade,").encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.run(*BEFORE_SWAP)
+    conn.execute("insert into j values (5, 1), (6, 2)")
+    conn.execute("update u set o_id = null where o_id = 1; update o set id = 11 where id = 1")
+    conn.execute("update u set o_id = 9 where o_id = 2; update o set id = 12 where id = 2")
+    conn.execute("update u set o_id = 3 where id = 4; update o set id = 13 where id = 3")
+    assert [said(conn, key) for key in (1, 2, 4)] == [(None, []), (9, [9]), (13, [13])]
+    assert [said(conn, key) for key in (3, 5, 6)] == [(13, [13]), (5, [5, 11]), (6, [6, 12])]
+    migration.pass_gate("before_swap")
+    migration.swap()
+    conn.execute(
+        "delete from j where u_id = 5 and o_id = 5; insert into j values (2, 5); update o set id = 15 where id = 5"
+    )
+    conn.execute(
+        "update u set o_id = 4 where id = 1; delete from j where o_id = 6; update o set id = id + 10 where id in (4, 6)"
+    )
+    assert [said(conn, key) for key in (1, 2, 5, 6)] == [(14, [14]), (9, [9, 15]), (11, [11]), (12, [12])]
+    with applications(url, 1) as (a,):
+        a.execute("begin isolation level repeatable read; delete from j where o_id = 7; commit")
+        a.execute("update o set id = 17 where id = 7; update u set n = 1 where id = 9")
+    assert said(conn, 7) == (None, [])
+    assert waiting(conn) == 0
+    migration.pass_gate("after_swap")
+
+
+def test_an_array_follows_a_new_key(conn: Connection, url: str) -> None:
+    """By way of the junction: what an old application has taken out stays out, and what is there stays in."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    conn.execute("update u set o_id = array_remove(o_id, 1) where id = 1; update o set id = 11 where id = 1")
+    conn.execute(
+        "insert into j values (3, 2); update u set o_id = o_id || 2 where id = 3; update o set id = 12 where id = 2"
+    )
+    assert [said(conn, key) for key in (1, 2, 3)] == [([9], [9]), ([9, 12], [9, 12]), ([3, 9, 12], [3, 9, 12])]
 
 
 def test_truncate_and_replica_role(swapped: Migration, conn: Connection, url: str) -> None:

@@ -11,6 +11,8 @@ A column that holds one of many keeps what it has as long as that is a reference
 that was added, or the smallest. So an old application sees one of them, and writes that one: what it sets to NULL
 or to another value goes, and the rest, which it cannot see, stays.
 
+A reference that follows a new key of the other table is no write: the place that had the old one right has the new one.
+
 Whoever carries locks the row of the table first, without waiting, and a row of the junction that he deletes, too; what
 he inserts there he waits for no longer than a moment, or leaves the notes.
 """
@@ -123,6 +125,18 @@ end"""
             f" select '{kind}', {', '.join(values)}, array[x.e] from unnest({elements}) as x (e) where {where};"
         )
 
+    def _last(self, side: Side, reference: str) -> str:
+        """Return the kind of the last note of a reference that the other table does not have any more, or NULL.
+
+        Its row there got another key, and what refers to it follows: nothing else takes away what is referred to.
+        """
+        known = f"select from {self.other} as x where x.{quote(self.other_column)} = {side.value('old')}"
+        of_link = " and ".join(f"o.{n} = {v}" for n, v in zip(self.outbox.links, side.values("new"), strict=True))
+        return (
+            f"(select o.kind from {self.outbox.table} as o where {of_link} and o.key = array[{reference}]"
+            f" and not exists ({known}) order by o.id desc limit 1)"
+        )
+
     def _noting_whole(self) -> str:
         """A key that changes takes along what is still to be said; a backfill may already be past the new one."""
         side, outbox = self.whole, self.outbox
@@ -133,6 +147,14 @@ end"""
         empty = ""
         if self.never_null and self.holds != "one":
             empty = f"\n  if {side.value('new')} is null then {outbox.note('s', new, 'null')} end if;"
+        follows = ""
+        if self.holds == "one":
+            last = self._last(side, "before[1]")
+            follows = f"""
+    if cardinality(before) > 0 and before <> given and cardinality(given) > 0 and {last} = 't' then
+      {outbox.note("t", new, "given")}
+      return null;
+    end if;"""
         return f"""\
 declare
   given text[] := '{{}}';
@@ -150,7 +172,7 @@ begin
       {self._notes("s", new, "before || given")}
       insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
       select o.kind, {", ".join(new)}, o.key from {outbox.table} as o where {of_old} order by o.id;
-    end if;
+    end if;{follows}
   end if;
   {self._notes("s", new, "before", "x.e <> all (given)")}
   {self._notes("s", new, "given", "x.e <> all (before)")}{empty}
@@ -161,10 +183,20 @@ end"""
         """A key that follows that of the table is no write: the table has no row with the old one any more."""
         side, outbox = self.part, self.outbox
         old, new = side.values("old"), side.values("new")
-        gone, come = (f"array[{side.value(row)}::text]" for row in ("old", "new"))
+        was = f"{side.value('old')}::text"
+        gone, come = f"array[{was}]", f"array[{side.value('new')}::text]"
         links = ", ".join(self.whole.shown("s", self.whole.link))
+        taken = f"{self._last(side, was)} = 's'"
+        if self.holds != "one":
+            # An array does not follow by itself.
+            rows = f"{self.whole.real} as s where {self.whole.linked('s', new)}"
+            taken += f" and not exists (select from {rows} and {was} = any ({self.elements('s')}))"
         return f"""\
 begin
+  if tg_op = 'UPDATE' and {side.changed((side.column,))} and {taken} then
+    {outbox.note("s", new, come)}
+    return null;
+  end if;
   if tg_op = 'TRUNCATE' then
     insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
     select 't', {links}, array[y.e] from {self.whole.real} as s, unnest({self.elements("s")}) as y (e);
