@@ -167,3 +167,48 @@ def test_refused_before_anything_changes(conn: Connection, url: str) -> None:
         with pytest.raises(ChangeoverError, match=what):
             Migration(url, [operation], strategy=strategy).begin()
         assert tables.leftovers(conn) == []
+
+
+VIRTUAL = "create table t (id int primary key, n int, k int, v int generated always as (n * 2) {})"
+UNTOUCHED = [
+    {"alter_column": {"table": "t", "column": "k", "type": "bigint", "up": "k", "down": "k"}},
+    {"rename_column": {"table": "t", "from": "n", "to": "m"}},
+    {"add_column": {"table": "t", "column": {"name": "w", "type": "int", "nullable": True}, "up": "k + 1"}},
+]
+REFUSED_VIRTUAL: dict[str, tuple[dict[str, Any], str]] = {
+    "up reads it": ({"add_column": {"table": "t", "column": {"name": "w", "type": "int"}, "up": "v + 1"}}, "reads the generated column v"),
+    "another type below it": ({"alter_column": {"table": "t", "column": "n", "type": "bigint", "up": "n", "down": "n"}}, "used by a generated column"),
+    "another type": (alter("v", type="bigint", up="v", down="v"), "v is a generated column"),
+    "dropped below it": ({"drop_column": {"table": "t", "column": "n"}}, "cannot drop column n of table t because"),
+    "another name": ({"rename_column": {"table": "t", "from": "v", "to": "w"}}, "v is a generated column"),
+    "a table of its own": ({"split_table": {"table": "t", "columns": ["v"], "to": "d"}}, "a generated column"),
+}  # fmt: skip
+NO_INDEX = {
+    "index": {"create_index": {"table": "t", "name": "i", "columns": ["v"]}},
+    "unique": {"create_constraint": {"table": "t", "name": "c", "type": "unique", "columns": ["v"]}},
+}
+
+
+def virtual(conn: Connection) -> bool:
+    """Tell whether the server has columns that are computed when they are read."""
+    return conn.info.server_version >= 180000
+
+
+def test_beside_a_virtual_column(conn: Connection, url: str) -> None:
+    """It is computed from a column that gets another name, and stays what it is."""
+    schema = VIRTUAL.format("virtual" if virtual(conn) else "stored")
+    rows = "insert into t (id, n, k) select i, i, i from generate_series(1, 20) i"
+    writes = "update t set n = 5 where id = 3; insert into t (id, n) values (101, 4)"
+    case = Case(name="virtual", schema=f"{schema}; {rows}", operations=UNTOUCHED, writes=writes)
+    Cycle(case, conn, url).all_legs()
+
+
+def test_a_virtual_column_is_refused_what_it_cannot_do(conn: Connection, url: str) -> None:
+    """Before anything changes, with the remedy; an index of it, too, where the server has none."""
+    conn.execute(VIRTUAL.format("virtual" if virtual(conn) else "stored").encode())
+    unindexed = {name: (asked, "virtual generated columns") for name, asked in NO_INDEX.items() if virtual(conn)}
+    for asked, what in (REFUSED_VIRTUAL | unindexed).values():
+        with pytest.raises(ChangeoverError, match=what) as refused:
+            Migration(url, [asked]).begin()
+        assert refused.value.hint
+        assert "CASCADE" not in refused.value.hint

@@ -1,11 +1,13 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for values that repeat and move to a table of their own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 import pytest
 
+from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance import tables
@@ -91,22 +93,48 @@ class LookupCycle(Cycle):
         found = tables.data(self.conn, wanted.columns)
         assert self._shown(found) == self._shown(wanted.data)
 
-    def _shown(self, data: tables.Data) -> dict[str, list[tuple[str | None, ...]]]:
+    def _without_chance(self, catalogue: Catalogue, data: tables.Data) -> Catalogue:
+        """Return it with the value that the default refers to in the place of its number."""
+        values = self._values(data)
+
+        def named(table: Table) -> Table:
+            shown = [
+                one.model_copy(update={"default": f"refers to {values.get(one.default)}"})
+                if one.name == self._reference and one.default
+                else one
+                for one in table.columns
+            ]
+            return table.model_copy(update={"columns": tuple(shown)})
+
+        return catalogue.model_copy(update={"tables": tuple(named(table) for table in catalogue.tables)})
+
+    @property
+    def _body(self) -> Mapping[str, str]:
         (body,) = (one["extract_lookup"] for one in self.case.operations)
-        reference = body.get("reference", f"{body['column']}_id")
+        return body
+
+    @property
+    def _reference(self) -> str:
+        return self._body.get("reference", f"{self._body['column']}_id")
+
+    def _values(self, data: tables.Data) -> dict[str | None, str | None]:
+        """Return the values by their numbers."""
         values: dict[str | None, str | None] = {None: None}
         for name, rows in data.items():
-            if name.startswith(f"public.{body['to']} ("):
+            if name.startswith(f"public.{self._body['to']} ("):
                 values |= {
                     key: value for value, key in (sorted(row, key=lambda one: str(one).isdigit()) for row in rows)
                 }
-        shown = {}
+        return values
+
+    def _shown(self, data: tables.Data) -> dict[str, list[tuple[str | None, ...]]]:
+        values, shown = self._values(data), {}
         for name, rows in data.items():
             columns = name.partition(" (")[2].removesuffix(")").split(", ")
-            if name.startswith(f"public.{body['to']} ("):
+            if name.startswith(f"public.{self._body['to']} ("):
                 shown[name] = sorted((values[key],) for key in values if key)
             else:
-                place = columns.index(reference) if reference in columns else -1
+                place = columns.index(self._reference) if self._reference in columns else -1
                 shown[name] = sorted(
                     (tuple(values[one] if i == place else one for i, one in enumerate(row)) for row in rows), key=repr
                 )

@@ -99,6 +99,7 @@ class Rehearsal:
             if is_transient(error):
                 raise
             message = error.diag.message_primary or type(error).__name__
+            message = message.replace(self.new_name, self.table.name).replace(self.old_name, self.table.name)
             if isinstance(error, psycopg.errors.UnsafeNewEnumValueUsage):
                 hint = "A value that this spec adds can be used only by a migration of its own, afterwards."
             raise SpecError(

@@ -29,7 +29,11 @@ def draft_drop_column(op: DropColumn, draft: TableDraft, where: str) -> None:
                     where=f"{draft.full_name}.{op.column}",
                 )
             )
-    draft.rehearsal.try_on_new(f"alter table {{table}} drop column {quote(op.column)}", where)
+    draft.rehearsal.try_on_new(
+        f"alter table {{table}} drop column {quote(op.column)}",
+        where,
+        "Drop what reads it in a migration of its own first: a generated column, for example.",
+    )
     draft.shape.dropped.add(op.column)
     draft.touched.add(op.column)
     draft.contract.append(f"drop column if exists {quote(op.column)}")

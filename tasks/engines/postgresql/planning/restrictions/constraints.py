@@ -92,6 +92,13 @@ def resolve_unique(draft: TableDraft, key: NewKey) -> None:
     physical = [quote(names[c]) for c in key.columns]
     listed = ", ".join(physical)
     index = own_name("new", key.name)
+    # Not every type can be told apart by an index, and a virtual column has none.
+    tried = ", ".join(quote(column) for column in key.columns)
+    draft.rehearsal.try_on_new(
+        f"create unique index {quote(index)} on {{table}} ({tried}); drop index pg_temp.{quote(index)}",
+        f"{draft.full_name}, constraint {key.name}",
+        "Give the column a type that an index can hold, or leave it out.",
+    )
     draft.unique_indexes.append(
         draft.index_step(
             index,
