@@ -1,11 +1,13 @@
 """Documents of MongoDB changed where they are, through a real Prefect: there, back, and for good, under writers."""
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from bson import Decimal128
 from pymongo import MongoClient
@@ -174,3 +176,30 @@ def test_what_stands_in_the_way_is_told_before_anything_changes(
         expand_contract(str(convert), profile)
     assert everything(target, "users") == before
     assert everything(target, "goods") == everything(target, "twin")
+
+
+def test_failures_that_pass_and_changes_that_are_forgotten(
+    target: Database[Any], profile: str, spec: str, documents: str
+) -> None:
+    """Elections and lost connections pass; where the oplog has rolled over, all documents are gone over instead."""
+    fill(target, "users", "twin")
+    # As in an election: updates and reads of our own sessions fail, several times.
+    fails = {"failCommands": ["update", "getMore"], "errorCode": 189, "appName": "changeover town_to_city"}
+    target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 6}, data=fails)
+    try:
+        with writing(documents) as writers:
+            assert expand_contract(spec, profile).state is S.COMPLETE
+    finally:
+        target.client.admin.command("configureFailPoint", "failCommand", mode="off")
+    assert [failed for one in writers for failed in one.failed] == []
+    with writing(documents) as writers:
+        time.sleep(1)
+    with psycopg.connect(os.environ["LEDGER_URL"], autocommit=True) as conn:
+        # A moment long before the first that the oplog still has.
+        old = "regexp_replace(payload::text, '(_data[^0-9A-F]*82)........', '\\100000001')::json"
+        changed = f"update changeover.snapshots set payload = {old} where name = 'stream' returning payload::text"
+        rows = conn.execute(changed.encode()).fetchall()
+        assert len(rows) == 1
+        assert "8200000001" in rows[0][0]
+    assert contract("town_to_city", profile, "documents").state is S.CONTRACTED
+    assert everything(target, "users") == [as_new(one) for one in everything(target, "twin")]

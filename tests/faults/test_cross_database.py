@@ -1,8 +1,12 @@
 """A copy into MongoDB under `kill -9`: between a write and its cursor, and between the swap and its entry."""
 
+import os
+import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,12 @@ import pytest
 from pymongo import MongoClient
 
 from tests.faults.runs import Run, Runs
+from tests.legs import EVERY_LEG
 from tests.servers.remains import soon
+
+KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8" if EVERY_LEG else "2"))
+SEEDS = 6 if EVERY_LEG else 1
+SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 
 SPEC = """
 migration: people
@@ -164,3 +173,84 @@ def _documents(target: Any) -> int:
 def _recorded(conn: psycopg.Connection[Any]) -> int:
     row = conn.execute("select coalesce(sum(rows), 0)::bigint from changeover.cursors").fetchone()
     return int(row[0]) if row else 0
+
+
+class Writer(threading.Thread):
+    """An application that writes rows of its own choice, and keys, until it is told to stop."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        super().__init__()
+        self.url, self.random, self.ended = url, random.Random(seed), threading.Event()
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            while not self.ended.is_set():
+                time.sleep(0.01)
+                key, other, name = (
+                    self.random.randint(1, 2000),
+                    self.random.randint(1, 2000),
+                    f"w{self.random.random()}",
+                )
+                free = "not exists (select from people where id = %s)"
+                statement, values = self.random.choice(
+                    [
+                        ("update people set name = %s where id = %s", (name, key)),
+                        ("delete from people where id = %s", (key,)),
+                        ("insert into people values (%s, %s, now()) on conflict (id) do update set name = 'again'",
+                         (key, name)),
+                        (f"update people set id = %s where id = %s and {free}", (other, key, other)),
+                        ("update people set name = name || 'x' where id between %s and %s + 5", (key, key)),
+                    ]
+                )  # fmt: skip
+                try:
+                    with conn.transaction() as whole:
+                        conn.execute(statement.encode(), values)
+                        if self.random.random() < 0.1:
+                            raise psycopg.Rollback(whole)
+                except (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation):
+                    # The writers do it to each other.
+                    continue
+                except psycopg.Error as error:
+                    self.failures.append(str(error))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_killed_at_random_while_applications_write(
+    seed: int, begin: Callable[[], Run], database: str, documents: str, tmp_path: Path
+) -> None:
+    """At any moment, again and again, then to the end: what the swap has not got is noted, and nothing else differs."""
+    (tmp_path / "people.yaml").write_text(CAPTURED)
+    dice = random.Random(SEED * 1009 + seed)
+    with psycopg.connect(database, autocommit=True) as conn, MongoClient[Any](documents, tz_aware=True) as client:
+        target = client.get_default_database()
+        conn.execute("set time zone 'UTC'; create table people (id int primary key, name text, at timestamptz)")
+        conn.execute("insert into people select i, 'p' || i, '2026-01-01' from generate_series(1, 1500) i")
+        writers = [Writer(database, number) for number in range(2)]
+        for one in writers:
+            one.start()
+        try:
+            for _ in range(KILLS):
+                run = begin()
+                time.sleep(dice.uniform(0.5, 7.0))
+                run.kill()
+            outcome = begin().wait(300)
+        finally:
+            for one in writers:
+                one.ended.set()
+                one.join(60)
+        assert outcome.state == "complete", str(outcome)
+        assert [failure for one in writers for failure in one.failures] == []
+        schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
+        late = {row[0] for row in conn.execute(f'select id from "{schema}".notes'.encode())}
+        rows = conn.execute("select id, name, at from people").fetchall()
+        assert target.list_collection_names() == ["people"]
+        found = {one["_id"]: one for one in target.people.find() if one["_id"] not in late}
+        assert found.keys() == {row[0] for row in rows} - late
+        for identity, name, at in rows:
+            if identity not in late:
+                one = found[identity]
+                assert one["name"] == name
+                held = one["at"] if isinstance(one["at"], datetime) else datetime.fromisoformat(one["at"]["pg_text"])
+                assert held == at

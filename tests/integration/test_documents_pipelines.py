@@ -160,6 +160,19 @@ def test_a_value_that_cannot_be_converted_is_never_lost(target: Database[Any]) -
         assert read(target) == before
 
 
+def test_what_has_no_place_is_not_taken_away(target: Database[Any]) -> None:
+    """Between the gate and the end somebody may write what stands in the way: then the document stays as it is."""
+    action = reshape({"rename_field": {"from": "old.town", "to": "new.city"}})
+    made = [{"old": {"town": 2}, "new": 5}, {"old": "x", "new": {"city": 3}}]
+    for does, pipeline, kept in (("contract", contracted(action), 0), ("withdraw", withdrawn(action), 1)):
+        put(target, made)
+        for _ in range(2):
+            target.c.update_many(concerned(action, does), pipeline)  # type: ignore[arg-type]
+        left = list(target.c.find(concerned(action, does), {action.marker: 0}))  # type: ignore[arg-type]
+        assert left == [{"_id": kept, **made[kept]}]
+        assert target.c.find_one({"_id": 1 - kept}) == {"_id": 1 - kept, **made[1 - kept]}
+
+
 def test_an_added_field_follows_its_value_until_somebody_writes_it(target: Database[Any]) -> None:
     """A default is put where the field is missing; a value follows; what a new application has written stays."""
     action = reshape(

@@ -59,8 +59,9 @@ def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractCont
 
 
 def _update(action: Reshape, pairs: list[FieldPair], document: dict[str, Any], lease: Lease) -> UpdateOne:
+    kept = [pair.name for pair in pairs if document[pair.name]["left"]]
     unchanged = {"$and": [lease.condition, *_unchanged(pairs, document)]}
-    return UpdateOne({"_id": document["_id"], "$expr": unchanged}, contracted(action))
+    return UpdateOne({"_id": document["_id"], "$expr": unchanged}, contracted(action, kept))
 
 
 def _lettered(action: Reshape) -> list[FieldPair]:

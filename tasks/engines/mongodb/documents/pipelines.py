@@ -28,26 +28,37 @@ Prefer = Literal["old", "new"]
 
 def in_step(action: Reshape, prefer: Prefer) -> list[Stage]:
     """Bring both shapes into step: what has been written since the last time is carried to the other side."""
-    return [stage for pair in action.pairs for stage in _in_step(action.marker, pair, prefer, back=True)]
+    return [stage for pair in action.pairs for stage in _in_step(action.marker, pair, prefer)]
 
 
 def withdrawn(action: Reshape) -> list[Stage]:
-    """Leave the old shape alone, with what has been written to the new one; nothing of ours stays."""
+    """Leave the old shape alone, with what has been written to the new one; nothing of ours stays.
+
+    A document whose new value has no place in the old shape stays as it is, for somebody to look at.
+    """
     stages = in_step(action, "old")
     for pair in action.pairs:
-        stages += [{"$replaceWith": put(pair.new, REMOVE)}, *_unmade((action.marker, pair.name, "found"), pair.new)]
-    return [*stages, {"$unset": action.marker}] if action.pairs else stages
+        carried = {"$or": [_is_there(pair.old), is_missing(read(pair.new))]} if pair.down else True
+        stages.append({"$replaceWith": put(pair.new, {"$cond": [carried, REMOVE, read(pair.new)]})})
+        stages += _unmade((action.marker, pair.name, "found"), pair.new)
+    return [*stages, *_unmarked(action, [pair.new for pair in action.pairs])]
 
 
-def contracted(action: Reshape) -> list[Stage]:
-    """Leave the new shape alone, with what the old application has written at last; nothing of ours stays."""
-    stages = [stage for pair in action.pairs for stage in _in_step(action.marker, pair, "new", back=False)]
-    gone = [pair.old for pair in action.pairs if pair.old] + list(action.removed)
-    stages += [{"$replaceWith": put(path, REMOVE)} for path in gone]
+def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
+    """Leave the new shape alone, with what the old application has written at last; nothing of ours stays.
+
+    A document whose old value has no place in the new shape stays as it is, unless its pair is among those
+    that are `kept` elsewhere.
+    """
+    stages = in_step(action, "new")
+    stages += [{"$replaceWith": put(path, REMOVE)} for path in action.removed]
     for pair in action.pairs:
+        if pair.old:
+            carried = True if pair.name in kept else {"$or": [_is_there(pair.new), is_missing(read(pair.old))]}
+            stages.append({"$replaceWith": put(pair.old, {"$cond": [carried, REMOVE, read(pair.old)]})})
         stages += _unmade((action.marker, pair.name, "found"), pair.new)
         stages += _unmade((action.marker, pair.name, "found_old"), pair.old)
-    return [*stages, {"$unset": action.marker}] if action.pairs else stages
+    return [*stages, *_unmarked(action, [pair.old for pair in action.pairs if pair.old])]
 
 
 def concerned(action: Reshape, does: Literal["withdraw", "contract"]) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def out_of_step(pair: FieldPair, marker: str) -> Expression:
     return {"$not": [{"$or": [up, known]}]}
 
 
-def _in_step(marker: str, pair: FieldPair, prefer: Prefer, *, back: bool) -> Iterator[Stage]:
+def _in_step(marker: str, pair: FieldPair, prefer: Prefer) -> Iterator[Stage]:
     held = (marker, pair.name)
     new, up = read(pair.new), from_text(pair.up)
 
@@ -84,7 +95,7 @@ def _in_step(marker: str, pair: FieldPair, prefer: Prefer, *, back: bool) -> Ite
     wins = read((*held, "wins"))
     yield noted(wins=wins, found=_found((*held, "found"), pair.new, up, old_wins))
     yield {"$replaceWith": put(pair.new, {"$cond": [old_wins, up, new]})}
-    if pair.down and back:
+    if pair.down:
         old, down = read(pair.old), from_text(pair.down)
         yield noted(wins=wins, found_old=_found((*held, "found_old"), pair.old, down, new_wins))
         yield {"$replaceWith": put(pair.old, {"$cond": [new_wins, down, old]})}
@@ -98,7 +109,14 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
     old_changed = {"$not": [same(watched, read((*path, "old")))]}
     new_changed = {"$not": [same(new, read((*path, "new")))]}
     # Both are one value: written anew by the side that wins, it is exact, also where numbers in documents are compared.
-    neither = prefer if pair.up == pair.watched and pair.down else "none"
+    neither: Expression = prefer if pair.up == pair.watched and pair.down else "none"
+    if pair.down:
+        # One had no place on the other side, and may have one now.
+        one_sided = [
+            {"case": {"$and": [is_missing(new), {"$not": [is_missing(watched)]}]}, "then": "old"},
+            {"case": {"$and": [is_missing(watched), {"$not": [is_missing(new)]}]}, "then": "new"},
+        ]
+        neither = {"$switch": {"branches": one_sided, "default": neither}}
     known = {
         "$switch": {
             "branches": [
@@ -122,6 +140,13 @@ def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expr
     makes = {"$and": [puts, {"$not": [is_missing(value)]}]}
     first = {"$cond": [makes, {"$switch": {"branches": missing, "default": REMOVE}}, REMOVE]}
     return {"$cond": [_is_there(known), read(known), first]}
+
+
+def _unmarked(action: Reshape, gone: Sequence[Path]) -> Iterator[Stage]:
+    """Take the marker away, where everything that has to go is gone."""
+    if action.pairs:
+        left: Expression = {"$or": [_is_there(path) for path in gone] or [False]}
+        yield {"$replaceWith": put((action.marker,), {"$cond": [left, read((action.marker,)), REMOVE]})}
 
 
 def _unmade(found: Path, whole: Path) -> Iterator[Stage]:

@@ -107,9 +107,9 @@ def until_none(
         if left is None:
             return done
     raise StepError(
-        f"{who} still writes: documents are of both shapes again",
+        f"documents are left whose values have no place in the other shape, or {who} still writes",
         where=into.name,
-        hint="Stop it, then run the command again: it goes on.",
+        hint="Stop it, look at the documents that have both fields, then run the command again: it goes on.",
         changed=DataChanged.PARTIALLY,
     )
 
