@@ -23,7 +23,8 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
     allowed = (MigrationState.COMPLETE, MigrationState.CONTRACTING)
     with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
         if not m.begun:
-            with following(m):
+            with following(m) as changes:
+                changes.catch_up()
                 validate(m, gates.before_contract(m.plan))
             for gate in gates.bound("before_contract", m.plan):
                 validate(m, gate)

@@ -37,9 +37,10 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
         snapshot(m)
         expand(m)
         dual_write(m)
-        with following(m):
+        with following(m) as changes:
             backfill(m)
             index(m)
+            changes.catch_up()
             validate(m, gates.before_swap(m.plan))
             approve(m)
             constrain(m)

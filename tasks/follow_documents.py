@@ -1,10 +1,12 @@
 """follow documents: keep both shapes in step for as long as the context lasts, by the change stream."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tasks.boundary import Boundary
 from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
@@ -16,6 +18,8 @@ from tasks.model.status import MigrationState
 from tasks.run import Run, say
 
 if TYPE_CHECKING:
+    from bson import Timestamp
+
     from tasks.engines.mongodb.documents.engine import MongoEngine
     from tasks.engines.mongodb.documents.pipelines import Prefer
 
@@ -37,8 +41,15 @@ def remember(run: Run, step: Step) -> Callable[[Session], None] | None:
     return keep
 
 
+class Nothing:
+    """What there is to wait for where triggers keep both shapes in step."""
+
+    def catch_up(self) -> None:
+        """Return at once."""
+
+
 @contextmanager
-def following(run: Run) -> Iterator[None]:
+def following(run: Run) -> "Iterator[Follower | Nothing]":
     """Follow the change stream beside whatever is done, from where the ledger says; nothing where there is none.
 
     A document is brought into step when it was written, by an update that reads it itself. Raises, at the end, what
@@ -46,12 +57,12 @@ def following(run: Run) -> Iterator[None]:
     """
     action = next((one.action for one in run.plan.phase(Phase.DUAL_WRITE) if isinstance(one.action, Reshape)), None)
     if action is None:
-        yield
+        yield Nothing()
         return
     follower = Follower(run, action)
     follower.start()
     try:
-        yield
+        yield follower
     except BaseException:
         follower.end()
         raise
@@ -69,6 +80,23 @@ class Follower(threading.Thread):
         self.action = action
         self.error: ChangeoverError | None = None
         self._ended = threading.Event()
+        self._reached: Timestamp | None = None
+
+    def catch_up(self) -> None:
+        """Wait until all that has been written so far is in step; raises Paused at a boundary, and what has stopped it.
+
+        After a backfill of many documents there is as much to look at again.
+        """
+        wanted = _engine(self.held).moment()
+        with Boundary(self.held) as boundary:
+            while self._reached is None or self._reached < wanted:
+                boundary.check()
+                if not self.is_alive():
+                    raise self.error or StepError(f"{self.action.collection} is no longer followed")
+                time.sleep(0.05)
+
+    def _told(self, moment: "Timestamp") -> None:
+        self._reached = moment
 
     def end(self) -> None:
         """Let it bring into step what it sees, and wait for it."""
@@ -98,7 +126,7 @@ class Follower(threading.Thread):
                 kept = load_snapshot(conn, self.held.migration, STREAM)
                 assert kept is not None, "dual write keeps the position"
                 try:
-                    engine.follow(self.action, kept["position"], lambda: self._begun(conn), self._goes_on)
+                    engine.follow(self.action, kept["position"], lambda: self._begun(conn), self._goes_on, self._told)
                 except ForgottenError:
                     self._start_anew(engine, conn)
                 else:

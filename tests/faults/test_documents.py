@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,13 @@ import psycopg
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 from tasks.ledger.verify import verify
 from tests.acceptance.documents import as_new, everything, fill, writing
 from tests.faults.runs import Run, Runs
 from tests.legs import EVERY_LEG
+from tests.servers.mongodb import replica_set
 from tests.servers.remains import soon
 
 KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "20"))
@@ -130,19 +133,68 @@ def test_killed_at_random(migration: Migration, target: Database[Any]) -> None:
 def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Migration, target: Database[Any]) -> None:
     """Stopped, taken for dead, and awake again when another has contracted: the old fields do not come back."""
     fill(target, "users")
-    with writing(migration.documents):
-        old = migration.start("run")
-        assert soon(lambda: bool(migration.asked(STEP.format("backfill"))), seconds=180), old.log
-        old.signal(signal.SIGSTOP)
-        # What the hint says to whoever takes it for dead.
-        guard = (
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'changeover % guard'"
-        )
-        assert migration.asked(guard)
-        migration.complete("run", "complete")
-    migration.complete("contract", "contracted")
-    after = everything(target, "users")
-    assert not any("town" in (one.get("address") or {}) for one in after)
-    old.signal(signal.SIGCONT)
-    assert soon(lambda: old.ended, seconds=120), old.log
-    assert everything(target, "users") == after
+    old = migration.start("run")
+    try:
+        with writing(migration.documents):
+            assert soon(lambda: bool(migration.asked(STEP.format("backfill"))), seconds=180), old.log
+            old.signal(signal.SIGSTOP)
+            # What the hint says to whoever takes it for dead.
+            guard = "application_name like 'changeover % guard'"
+            assert migration.asked(f"select pg_terminate_backend(pid) from pg_stat_activity where {guard}")
+            migration.complete("run", "complete")
+        migration.complete("contract", "contracted")
+        after = everything(target, "users")
+        assert not any("town" in (one.get("address") or {}) for one in after)
+        old.signal(signal.SIGCONT)
+        assert soon(lambda: old.ended, seconds=120), old.log
+        assert everything(target, "users") == after
+    finally:
+        # A process that is stopped would keep the one it was forked from.
+        old.kill()
+
+
+class Stubborn(threading.Thread):
+    """An old application that writes each value until the server says that a majority has it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.ended, self.said = url, threading.Event(), dict[int, int]()
+
+    def run(self) -> None:
+        with MongoClient(self.url, w="majority", serverSelectionTimeoutMS=30_000) as client:
+            users, number, unknown = client.get_default_database().users, 1, False
+            while unknown or not self.ended.is_set():
+                try:
+                    users.update_one({"_id": number % 500}, {"$set": {"address.town": number}})
+                except PyMongoError:
+                    # It may have been written: the same once more.
+                    unknown = True
+                    continue
+                self.said[number % 500], number, unknown = number, number + 1, False
+
+
+@pytest.mark.every_leg
+def test_the_primary_is_killed(runs: Runs, database: str, tmp_path: Path) -> None:
+    """A set of three: another member is elected, the run goes on, and every write that was acknowledged is there."""
+    with replica_set(3) as (server, processes):
+        url = server.url_of("shop")
+        migration = Migration(runs, database, url, tmp_path)
+        with MongoClient(url, w="majority") as client:
+            users = client.get_default_database().users
+            users.insert_many([{"_id": number, "address": {"town": 0}} for number in range(500)])
+            writer = Stubborn(url)
+            writer.start()
+            try:
+                run = migration.start("run")
+                assert soon(lambda: bool(migration.asked(STEP.format("dual_write"))), seconds=180), run.log
+                assert client.primary is not None
+                processes[client.primary[1]].kill()
+                outcome = run.wait(300)
+            finally:
+                writer.ended.set()
+                writer.join(60)
+            assert outcome.state == "complete", str(outcome)
+            migration.complete("contract", "contracted")
+            found = {one["_id"]: one["place"]["city"] for one in users.find()}
+            assert found == dict.fromkeys(range(500), 0) | writer.said
+            assert len(writer.said) > 100

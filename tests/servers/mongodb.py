@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,28 +49,39 @@ def server() -> Iterator[MongoServer]:
         hosts, _, options = url.removeprefix("mongodb://").partition("/?")
         yield MongoServer(hosts=hosts.rstrip("/"), options=f"?{options}" if options else "")
         return
+    with replica_set(1) as (running, _):
+        yield running
+
+
+@contextmanager
+def replica_set(members: int) -> Iterator[tuple[MongoServer, Mapping[int, "subprocess.Popen[bytes]"]]]:
+    """Give a replica set of the wheel's server, and the processes of its members by their ports."""
     # By its place: the package that it belongs to needs not be there.
     found = importlib.util.find_spec("fiftyone")
     folders = list(found.submodule_search_locations or []) if found else []
     binary = next((path for folder in folders if (path := Path(folder) / "db" / "bin" / "mongod").exists()), None)
     if binary is None:
         missing("MongoDB is missing: run `make install`")
-    watchdog, port = Watchdog(), free_port()
+    watchdog, processes = Watchdog(), dict[int, "subprocess.Popen[bytes]"]()
     with ExitStack() as ending:
         ending.callback(watchdog.release)
         home = watchdog.folder(
             Account.choose().temporary_folder(in_memory=True), prefix="changeover-mongo-", mode=0o700
         )
-        (home / "d").mkdir()
         log = ending.enter_context((home / "log").open("w+b"))
-        process = watchdog.spawn(
-            [binary, "--dbpath", home / "d", "--port", str(port), *_SERVER],
-            output=log, environment={"PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
-        ending.callback(process.wait)
-        ending.callback(process.kill)
-        _until_primary(process, port, home / "log")
-        yield MongoServer(hosts=f"127.0.0.1:{port}", options="?replicaSet=rs0")
+        for number in range(members):
+            port = free_port()
+            (home / f"d{number}").mkdir()
+            process = watchdog.spawn(
+                [binary, "--dbpath", home / f"d{number}", "--port", str(port), *_SERVER],
+                output=log, environment={"PATH": "/usr/bin:/bin"},
+            )  # fmt: skip
+            ending.callback(process.wait)
+            ending.callback(process.kill)
+            processes[port] = process
+        _until_primary(processes, home / "log")
+        hosts = ",".join(f"127.0.0.1:{port}" for port in processes)
+        yield MongoServer(hosts=hosts, options="?replicaSet=rs0"), processes
 
 
 @contextmanager
@@ -84,15 +95,21 @@ def fresh_database(on: MongoServer) -> Iterator[str]:
             client.drop_database(name)
 
 
-def _until_primary(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+def _until_primary(processes: Mapping[int, "subprocess.Popen[bytes]"], log: Path) -> None:
+    """Form the set, the first member of which becomes the primary, and wait until all of them belong to it."""
+    deadline, first = time.monotonic() + 60, next(iter(processes))
+    members = [
+        {"_id": number, "host": f"127.0.0.1:{port}", "priority": 1 if number else 2}
+        for number, port in enumerate(processes)
+    ]
+    config = {"_id": "rs0", "members": members, "settings": {"electionTimeoutMillis": 1000}}
+    while all(one.poll() is None for one in processes.values()) and time.monotonic() < deadline:
         try:
-            with MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=500) as client:
+            with MongoClient("127.0.0.1", first, directConnection=True, serverSelectionTimeoutMS=500) as client:
                 if client.admin.command("hello").get("setName") is None:
-                    members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
-                    client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
-                if client.admin.command("hello").get("isWritablePrimary"):
+                    client.admin.command("replSetInitiate", config)
+                states = [one["state"] for one in client.admin.command("replSetGetStatus")["members"]]
+                if client.admin.command("hello").get("isWritablePrimary") and set(states) <= {1, 2}:
                     return
         except PyMongoError:
             pass

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 import tenacity
+from bson import Timestamp
 
 from profiles.model import Database, Limits
 from tasks.engines.drift import refuse_difference
@@ -29,12 +30,12 @@ from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.inspect import inspect
 from tasks.engines.mongodb.documents.pipelines import Prefer, concerned, contracted, in_step, withdrawn
 from tasks.engines.mongodb.documents.planner import plan
-from tasks.engines.mongodb.documents.walk import batches, condition, go_over, last_key, until_none, update
+from tasks.engines.mongodb.documents.walk import condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
-from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard, TableFacts
+from tasks.engines.records import Checkpoint, DumpRecord, Facts, Key, Range, Shard, TableFacts
 from tasks.engines.retrying import OnRetry, retrying
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
@@ -194,10 +195,22 @@ class MongoEngine:
         with in_our_words(self.url), self._connected() as database:
             return stream.position(database, action)
 
-    def follow(self, action: Reshape, start: str, begun: stream.Begun, goes_on: Callable[[], bool]) -> None:
+    def follow(
+        self,
+        action: Reshape,
+        start: str,
+        begun: stream.Begun,
+        goes_on: Callable[[], bool],
+        reached: Callable[[Timestamp], None],
+    ) -> None:
         """Follow the change stream. Errors are those of the drivers, and ForgottenError."""
         with self._connected() as database:
-            stream.follow(database, action, start, begun, goes_on)
+            stream.follow(database, action, start, begun, goes_on, reached)
+
+    def moment(self) -> Timestamp:
+        """Return the moment of the last write."""
+        with in_our_words(self.url), self._connected() as database:
+            return stream.moment(database)
 
     def outlast(self, say: Callable[[str], None]) -> None:
         """Wait until nothing of a run that may still live is carried out any more."""
@@ -218,18 +231,17 @@ class MongoEngine:
     ) -> int:
         """Fill the new fields of one range, batch by batch."""
         assert isinstance(action, Reshape)
-        pipeline, done = in_step(action, "old"), 0
+        pipeline = in_step(action, "old")
         with self.connect("backfill") as conn, self._connected() as database:
             into = database.get_collection(action.collection, codec_options=EXACT)
-            low = shard.position
-            walked = batches(into, low, shard.high, shard.batch_rows, self.limits, between)
-            for number, (end, rows, size) in enumerate(walked):
+
+            def work(number: int, low: Key | None, end: Key, rows: int, size: int) -> None:
                 with lease.leased(database) as leased, conn.transaction():
                     # It fences; a batch that is repeated finds its documents in step.
                     checkpoint(number, conn, end, rows, size)
                     update(into, condition(low, end), pipeline, leased)
-                low, done = end, done + rows
-        return done
+
+            return walk(into, shard, self.limits, between, work)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count documents. There is no digest: the command for it keeps writers out."""

@@ -120,7 +120,8 @@ def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
         undo=f"drop the index {one.name}",
         action=CollectionCommand(
             table=full, collection=name, long=True,
-            forward=to_text({"createIndexes": name, "indexes": [definition]}),
+            # Not all voting members, as the server would have it: one that is down would hold it up for as long.
+            forward=to_text({"createIndexes": name, "indexes": [definition], "commitQuorum": "majority"}),
             inverse=to_text({"dropIndexes": name, "index": one.name}),
         ),
     )  # fmt: skip

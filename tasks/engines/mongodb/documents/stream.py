@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
+from bson import Timestamp
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import OperationFailure
 
@@ -31,7 +32,7 @@ _FORGOTTEN: Final = frozenset({136, 280, 286})  # CappedPositionLost, ChangeStre
 _ENDED: Final = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 _SHOWN: Final[list[dict[str, Any]]] = [
     {"$match": {"operationType": {"$ne": "delete"}}},
-    {"$project": {"_id": 1, "operationType": 1, "documentKey": 1}},
+    {"$project": {"_id": 1, "operationType": 1, "documentKey": 1, "clusterTime": 1}},
 ]
 
 Begun = Callable[[], AbstractContextManager[tuple[Prefer, Callable[[str], None]]]]
@@ -61,10 +62,24 @@ def position(database: Documents, action: Reshape) -> str:
         return to_text(stream.resume_token)
 
 
-def follow(database: Documents, action: Reshape, start: str, begun: Begun, goes_on: Callable[[], bool]) -> None:
+def moment(database: Documents, *, majority: bool = False) -> Timestamp:
+    """Return the moment of the last write to the server, or of the last that a majority has."""
+    last: Timestamp = database.command("hello")["lastWrite"]["majorityOpTime" if majority else "opTime"]["ts"]
+    return last
+
+
+def follow(
+    database: Documents,
+    action: Reshape,
+    start: str,
+    begun: Begun,
+    goes_on: Callable[[], bool],
+    reached: Callable[[Timestamp], None],
+) -> None:
     """Bring into step what has been written since a position, for as long as `goes_on`, and to the end of what it sees.
 
-    Raises ForgottenError, and StepError when the collection is dropped or renamed.
+    `reached` is told up to which moment all that was written has been dealt with. Raises ForgottenError, and StepError
+    when the collection is dropped or renamed.
     """
     pipelines = {side: in_step(action, side) for side in ("old", "new")}
     into = database.get_collection(action.collection, codec_options=EXACT)
@@ -73,24 +88,34 @@ def follow(database: Documents, action: Reshape, start: str, begun: Begun, goes_
         while going:
             # Looked at before: what was written until then is seen once more.
             going = goes_on()
-            identities = _gathered(stream, action)
+            before = moment(database, majority=True)
+            identities, last = _gathered(stream, action)
             if going and not identities and time.monotonic() - kept < IDLE:
+                reached(last or before)
                 continue
             kept = time.monotonic()
             with leased(database) as lease, begun() as (prefer, keep):
                 if identities:
                     update(into, {"_id": {"$in": identities}}, pipelines[prefer], lease)
                 keep(to_text(stream.resume_token))
+            reached(last or before)
 
 
-def _gathered(stream: ChangeStream[Any], action: Reshape) -> list[Any]:
-    """Return the identities of what has changed, at most so many; waits for a moment where nothing has."""
+def _gathered(stream: ChangeStream[Any], action: Reshape) -> tuple[list[Any], Timestamp | None]:
+    """Return the identities of what has changed, and when the last of it has; None where there was no more to come.
+
+    At most so many; waits for a moment where nothing has changed.
+    """
     found: dict[str, Any] = {}
-    began = time.monotonic()
+    began, last = time.monotonic(), None
     for _ in range(MOST):
         # Something is written all the time, it may be one document: what has come is dealt with soon.
-        if (found and time.monotonic() - began > SOON) or (change := stream.try_next()) is None:
+        if found and time.monotonic() - began > SOON:
             break
+        if (change := stream.try_next()) is None:
+            last = None
+            break
+        last = _before(change["clusterTime"])
         if change["operationType"] in _ENDED:
             raise StepError(
                 f"the collection {action.collection} was dropped or renamed",
@@ -100,4 +125,9 @@ def _gathered(stream: ChangeStream[Any], action: Reshape) -> list[Any]:
             )
         identity = change["documentKey"]["_id"]
         found[to_text({"_id": identity})] = identity
-    return list(found.values())
+    return list(found.values()), last
+
+
+def _before(at: Timestamp) -> Timestamp:
+    """Return the last moment before another: a transaction has many changes of one."""
+    return Timestamp(at.time, at.inc - 1) if at.inc else Timestamp(at.time - 1, 2**32 - 1)

@@ -1,7 +1,7 @@
 """Walk through all documents in ranges of `_id`, in the order of BSON, whatever types the identities have."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from tasks.engines.batches import next_size
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
-from tasks.engines.records import FIRST_ROWS, Key
+from tasks.engines.records import FIRST_ROWS, Key, Shard
 from tasks.model.errors import DataChanged, StepError
 
 FENCED = Callable[[], AbstractContextManager[Any]]
@@ -114,22 +114,33 @@ def until_none(
     )
 
 
-def batches(
+def walk(
     into: Collection[Any],
-    low: Key | None,
-    high: Key,
-    size: int,
+    shard: Shard,
     limits: Limits,
     between: Callable[[int], int | None],
-) -> Iterator[tuple[Key, int, int]]:
-    """Yield the end, the rows and the size of each batch; the consumer updates before it asks for the next."""
-    while low != high:
+    work: Callable[[int, Key | None, Key, int, int], None],
+) -> int:
+    """Work through a shard, and return how many documents it had.
+
+    `work` gets the number of the batch, its ends, its documents and its size. One that takes too long is tried again
+    as several smaller ones.
+    """
+    low, size, done, number = shard.position, shard.batch_rows, 0, 0
+    while low != shard.high:
         size = between(size) or size
-        end, rows = end_of_batch(into, low, high, size)
+        end, rows = end_of_batch(into, low, shard.high, size)
         # Documents may have gone since the end of the range was fixed.
-        end = high if end is None or rows < size else end
+        end = shard.high if end is None or rows < size else end
         started = time.monotonic()
-        yield end, rows, size
+        try:
+            work(number, low, end, rows, size)
+        except PyMongoError as error:
+            if not error.timeout or size == 1:
+                raise
+            size = max(1, size // 8)
+            continue
         if rows == size:
             size = next_size(size, (time.monotonic() - started) * 1000, limits)
-        low = end
+        low, done, number = end, done + rows, number + 1
+    return done
