@@ -3,7 +3,10 @@
 import psycopg
 import pytest
 
+from tasks.model.errors import ChangeoverError
 from tests.conformance.drive import Connection, Migration
+from tests.conformance.test_shadow_partitions import BROUGHT, FEW, SMALL, attached_again, ids, ready
+from tests.conformance.test_shadow_writers import finish, rows
 
 # The table is called like what a careless query would give another name.
 SCHEMA = """
@@ -90,3 +93,42 @@ def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connec
     conn.execute(f"delete from {there} where id = 31".encode())
     assert swapped.failures("after_swap") == [f"{KEPT_STEP}: 1"]
     assert swapped.failures("before_contract") == [f"{KEPT_STEP}: 1"]
+
+
+CHANGED_SINCE = {
+    "one less": "drop table low",
+    "one detached": "alter table t detach partition low; alter table low rename to archive; truncate archive",
+    "one that is back": attached_again("delete from low where id = 3; insert into low values (12, 6)"),
+    "one more": BROUGHT,
+}
+
+
+@pytest.mark.parametrize("name", CHANGED_SINCE)
+def test_partitions_that_change_after_the_swap_refuse_the_way_back_and_not_the_contract(
+    name: str, conn: Connection, url: str
+) -> None:
+    """What applications mean to have is in the new table, and that is what the contract keeps."""
+    migration = ready(conn, url, SMALL, FEW)
+    finish(migration)
+    conn.execute(CHANGED_SINCE[name].encode())
+    wanted = ids(conn)
+    with pytest.raises((ChangeoverError, psycopg.errors.ObjectNotInPrerequisiteState)):
+        migration.revert("swap/all")
+    migration.contract()
+    assert ids(conn) == wanted
+
+
+def test_what_an_earlier_attempt_has_noted_does_not_spare_a_row(conn: Connection, url: str) -> None:
+    migration = ready(conn, url, SMALL, FEW)
+    finish(migration)
+    with psycopg.connect(url) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("truncate low")
+    assert rows(conn, "select direction, sqlstate from changeover.rejections") == [("down", "40001")]
+    migration.roll_back()
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    (there,) = rows(conn, "select oid::regclass from pg_class where relname = 't' and oid <> 't'::regclass")[0]
+    conn.execute(f"insert into {there} values (77, 15)".encode())
+    assert [one for one in migration.failures("before_contract") if "kept step" in one]

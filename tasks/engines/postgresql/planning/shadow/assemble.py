@@ -395,6 +395,16 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
     )
     for gate in ("before_swap", "after_swap"):
         yield _whole(draft, gate)
+    if draft.new_parts:
+        # Of the way back only: partitions that come do not keep the old table from being dropped.
+        yield Requirement(
+            name=f"every write to the partitions of {name} has been seen",
+            table=name,
+            kind="standing",
+            gate="after_swap",
+            violations=draft.down.gaps,
+            reads_new=True,
+        )
     real = draft.places.real
     regclass = f"to_regclass({literal(real)})"
     numbered = [one.column for one in draft.new.sequences]
@@ -425,7 +435,7 @@ def _whole(draft: Draft, gate: str) -> Requirement:
     known = ", ".join(literal(name) for name in ["", *unvalidated])
     mirror = draft.up if gate == "before_swap" else draft.down
     triggers = ", ".join(literal(name) for name in mirror.triggers)
-    gaps = f"\nunion all\n{mirror.gaps}" if mirror.parts else ""
+    gaps = f"\nunion all\n{mirror.gaps}" if mirror.parts and gate == "before_swap" else ""
     return Requirement(
         name=f"{draft.table.full_name} is whole, and dual write is on",
         table=draft.table.full_name,

@@ -10,6 +10,7 @@ No join of whole tables, which would spill them onto the disk of the server: eac
 
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
+from tasks.engines.postgresql.planning.shadow.mirror import UNKNOWN
 from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Assignment, Requirement, differing
@@ -43,7 +44,7 @@ def _of_the_new(draft: Draft) -> str:
     return f"""\
 select {keys} from (
   select {_HERE}.* from {draft.places.real} as {_HERE}
-  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}) offset 0
+  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_seen(draft)} offset 0
 ) as {alias}
 left join lateral (
   select {shown}, true as {_FOUND} from {draft.former} as {_THERE} where {same} offset 0
@@ -71,14 +72,34 @@ left join lateral (
 where {_FOUND} is null"""
 
 
-def _unseen(draft: Draft) -> str:
-    """Whoever emptied a partition without seeing all of its copy left rows behind, and a rollback is refused for it."""
+def _seen(draft: Draft) -> str:
+    """What a partition brought that came since the swap fired no trigger; a rollback is refused for it."""
     if not draft.new_parts:
         return ""
     return (
-        f" and not exists (select from changeover.rejections where migration = {literal(draft.spec.migration)}"
-        f" and table_name = {literal(draft.table.full_name)} and direction = 'down' and sqlstate = '40001')"
+        f" and {_HERE}.tableoid not in (select tree.relid from ({draft.down.unseen}) as unseen"
+        " cross join pg_catalog.pg_partition_tree(unseen.inhrelid) as tree)"
     )
+
+
+def _unseen(draft: Draft) -> str:
+    """Rows go unseen with a partition that goes, or is emptied by who does not see all of its copy.
+
+    Then they stay in the old table, all that is asked of the others is no more than a guess, and a rollback is refused.
+    """
+    if not draft.new_parts:
+        return ""
+    known = ", ".join(literal(part.name) for part in draft.new_parts)
+    return f"""
+    and not exists (
+      select from changeover.rejections r join changeover.migrations m on m.id = r.migration
+      where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'down'
+        and r.table_name = {literal(draft.table.full_name)} and r.sqlstate in ('40001', '{UNKNOWN}'))
+    and not exists ({draft.down.unseen})
+    and {len(draft.new_parts)} = (
+      select count(*) from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+      where i.inhparent = to_regclass({literal(draft.places.real)}) and not i.inhdetachpending
+        and c.relname in ({known}))"""
 
 
 def _inner(table: Table) -> dict[str, str]:

@@ -76,7 +76,7 @@ class Mirror:
         return (self.source, *(f"{quote(self.schema)}.{quote(part)}" for part in self.parts))
 
     @property
-    def gaps(self) -> str:
+    def unseen(self) -> str:
         """The query for partitions of which not every write since dual write began has been seen.
 
         One command has switched the row triggers of all of them on, so one transaction wrote them all down. That of a
@@ -84,13 +84,18 @@ class Mirror:
         """
         row, truncate = (literal(name) for name in self.triggers)
         return f"""\
-select 'dual write of the partition ' || part.inhrelid::regclass as problem from pg_catalog.pg_inherits part
+select part.inhrelid from pg_catalog.pg_inherits part
 where part.inhparent = to_regclass({literal(self.source)}) and not exists (
   select from pg_catalog.pg_trigger whole
   join pg_catalog.pg_trigger own on own.tgparentid = whole.oid and own.tgrelid = part.inhrelid
   join pg_catalog.pg_trigger emptied on emptied.tgrelid = part.inhrelid and emptied.tgname = {truncate}
   where whole.tgrelid = part.inhparent and whole.tgname = {row} and own.xmin = whole.xmin
     and own.tgenabled = 'A' and emptied.tgenabled = 'A')"""
+
+    @property
+    def gaps(self) -> str:
+        """The same as a list of problems."""
+        return f"select 'dual write of the partition ' || inhrelid::regclass as problem from ({self.unseen}) as unseen"
 
     @property
     def whole(self) -> str:
@@ -163,13 +168,13 @@ $co_{self.tag}$""",
         )
 
     def drop_functions(self) -> tuple[str, ...]:
-        """Return the statements that remove the functions."""
+        """Return the statements that remove the functions, and triggers of a partition that has left with one."""
         names = (
             f"{self.function}()",
             f"{self.drain_function}(bigint)",
             *([f"{self._whole_function}()"] * bool(self.parts)),
         )
-        return tuple(f"drop function if exists {name}" for name in names)
+        return tuple(f"drop function if exists {name} cascade" for name in names)
 
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
