@@ -18,7 +18,7 @@ from tests.faults.runs import Run, Runs
 from tests.legs import EVERY_LEG
 from tests.servers.remains import soon
 
-KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8" if EVERY_LEG else "2"))
+KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8" if EVERY_LEG else "1"))
 SEEDS = 6 if EVERY_LEG else 1
 SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 

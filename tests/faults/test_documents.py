@@ -92,7 +92,7 @@ PLACES = [STEP.format(phase) for phase in ("dual_write", "backfill", "index", "s
 def test_killed_at_every_step(migration: Migration, target: Database[Any]) -> None:
     """Before and after each step of the way there, in the way back, and in the contract; old applications write."""
     fill(target, "users", "twin")
-    places = PLACES if EVERY_LEG else PLACES[1:4:2]
+    places = PLACES if EVERY_LEG else PLACES[1:2]
     with writing(migration.documents) as writers:
         for at in places:
             migration.killed("run", at)
@@ -130,6 +130,7 @@ def test_killed_at_random(migration: Migration, target: Database[Any]) -> None:
     assert everything(target, "users") == everything(target, "twin")
 
 
+@pytest.mark.every_leg
 def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Migration, target: Database[Any]) -> None:
     """Stopped, taken for dead, and awake again when another has contracted: the old fields do not come back."""
     fill(target, "users")
