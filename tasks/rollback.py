@@ -1,5 +1,7 @@
 """rollback: back to what was, from the ledger alone."""
 
+from collections.abc import Mapping
+
 from tasks.engines.session import Session
 from tasks.ledger.gates import count_rejections
 from tasks.ledger.steps import step_records
@@ -7,7 +9,7 @@ from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
 from tasks.model.plan import Requirement, Step, only_for_rollback
-from tasks.model.status import MigrationState, StepState
+from tasks.model.status import MigrationState, StepRecord, StepState
 from tasks.model.transfer_steps import Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
@@ -39,8 +41,7 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
         accepted = _noted(conn, run)
     swapped = records[swap.key].state is not StepState.PENDING
     _refuse_what_stands_in_the_way(run)
-    if is_swapped:
-        _refuse_what_cannot_be_held(run, accepted)
+    _refuse_what_cannot_be_held(run, accepted, is_swapped, records)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
     undone = 0
@@ -93,7 +94,7 @@ def _before_rollback(run: Run) -> list[Requirement]:
     return [requirement for requirement in run.plan.requirements if requirement.gate == "before_rollback"]
 
 
-def _refuse_what_cannot_be_held(run: Run, accepted: int) -> None:
+def _refuse_what_cannot_be_held(run: Run, accepted: int, swapped: bool, records: Mapping[str, StepRecord]) -> None:
     """Ask whether the old shape can hold every row, before anything is undone: half way there is no good end.
 
     `accepted` writes may be lost; of the rows that break a requirement nobody can tell which are theirs.
@@ -101,13 +102,15 @@ def _refuse_what_cannot_be_held(run: Run, accepted: int) -> None:
     broken = []
     with run.ledger("rollback") as conn:
         for requirement in _before_rollback(run):
-            if requirement.kind != "structure":
+            begun = records.get(requirement.begun)
+            can_break = swapped or (begun is not None and begun.state is StepState.DONE)
+            if can_break and requirement.kind != "structure":
                 rows = run.engine.count(conn, requirement.violations)
                 if rows > (accepted if requirement.noted else 0):
                     broken.append(f"{rows:,} rows break: {requirement.name}")
     if broken:
         raise StateError(
-            "the old shape cannot hold what was written since the swap: " + "; ".join(broken),
+            "the old shape cannot hold what was written through the new one: " + "; ".join(broken),
             where=run.migration,
             hint="Change those rows so that `down` gives what the old shape allows, then roll back.",
         )

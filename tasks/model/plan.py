@@ -317,6 +317,8 @@ class Requirement(Record):
     """A query that returns one row for each violation, key columns first; empty when all is well."""
     reads_new: bool = False
     """It reads columns that exist only once the migration has begun."""
+    begun: str = ""
+    """The step that lets rows break it `before_rollback`, where that is not the swap."""
     noted: bool = False
     """Rows that triggers could not carry, and noted, break it, too: so many may, once their loss is accepted."""
     severity: Literal["error", "warning"] = "error"

@@ -1,8 +1,9 @@
 """Drive a migration step by step on a real server: the engine and the ledger, without Prefect around them."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -111,11 +112,19 @@ class Migration:
 
     def blocked_swap(self) -> bool:
         """Try to swap with next to no patience; tell whether a lock could not be had."""
-        return self._blocked(Phase.SWAP)
+        return self._blocked(partial(self.run, Phase.SWAP))
 
     def blocked_copy(self) -> bool:
         """Try to copy with next to no patience; tell whether a lock could not be had."""
-        return self._blocked(Phase.BACKFILL)
+        return self._blocked(partial(self.run, Phase.BACKFILL))
+
+    def blocked_contract(self) -> bool:
+        """Try to contract with next to no patience; tell whether a lock could not be had."""
+        return self._blocked(partial(self.run, Phase.CONTRACT))
+
+    def blocked_back(self) -> bool:
+        """Try to roll back with next to no patience; tell whether a lock could not be had."""
+        return self._blocked(self.roll_back_steps)
 
     def swap_with_a_cut(self, other: Connection) -> int:
         """Swap, and end the session of the swap under its locks the first time; return how often it was ended."""
@@ -132,11 +141,11 @@ class Migration:
         self.engine.apply(step, replace(journal, finish=finish))
         return cuts
 
-    def _blocked(self, phase: Phase) -> bool:
+    def _blocked(self, act: Callable[[], None]) -> bool:
         patient = self.engine
         self.engine = replace(patient, limits=patient.limits.model_copy(update={"lock_patience": 0.3}))
         try:
-            self.run(phase)
+            act()
         except LockTimeoutError:
             return True
         finally:
@@ -170,10 +179,12 @@ class Migration:
 
     def before_rollback(self) -> list[str]:
         """Say what stands in the way: objects of others by their names, rows by the requirement that they break."""
-        swapped = self.swapped
+        swapped, records = self.swapped, self._records()
         found = []
         for one in self._plan.requirements:
-            if one.gate == "before_rollback" and (swapped or one.kind == "structure"):
+            if one.gate == "before_rollback" and (
+                swapped or one.kind == "structure" or records.get(one.begun) is StepState.DONE
+            ):
                 broken = self.ledger.execute(one.violations.encode()).fetchall()
                 found += [row[0] for row in broken] if one.kind == "structure" else [one.name] * bool(broken)
         return found

@@ -71,6 +71,67 @@ def test_several_references_refuse_a_rollback(swapped: Migration, conn: Connecti
     assert tables.leftovers(conn) == []
 
 
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_second_reference_after_the_question(conn: Connection, url: str, swap: bool) -> None:
+    """A rollback asks once more under its locks, of the rows that have been written, and nothing is lost."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    if swap:
+        migration.swap()
+    conn.execute("insert into j values (1, 5)")
+    assert len(migration.before_rollback()) == 1
+    conn.execute("delete from j where (u_id, o_id) = (1, 5)")
+    assert migration.before_rollback() == []
+    conn.execute("insert into j values (2, 7)")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"rows of public\.j say what public\.u\.o_id cannot hold"):
+        migration.roll_back_steps()
+    assert said(conn, 2) == (2, [2, 7])
+    conn.execute("update u set o_id = 8 where id = 2; update u set id = 102 where id = 2")
+    assert said(conn, 102) == (8, [7, 8])
+    conn.execute(
+        "delete from j where (u_id, o_id) = (102, 7); insert into j values (3, 4), (4, 1); delete from u where id = 3"
+    )
+    conn.execute("update u set o_id = null where id = 4; delete from j where (u_id, o_id) = (4, 4)")
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id in (102, 4) order by id").fetchall() == [(1,), (8,)]
+    assert tables.leftovers(conn) == []
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_rollback_carries_what_waits(conn: Connection, url: str, swap: bool) -> None:
+    """It waits for whoever has a row of the other table; nobody else would carry what his row has kept waiting."""
+    conn.execute(SCHEMA.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    if swap:
+        migration.swap()
+    with applications(url) as (a, b):
+        b.execute("update u set o_id = null where id = 1")
+        b.execute("begin isolation level repeatable read; insert into j values (1, 5); commit")
+        a.execute("begin; select from o where id = 5 for update")
+        assert migration.blocked_back()
+        assert said(conn, 1) == (None, [5])
+        a.execute("commit")
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id = 1").fetchone() == (5,)
+
+
+def test_a_contract_carries_what_waits(swapped: Migration, conn: Connection, url: str) -> None:
+    """It waits for whoever has a row of the other table, and does not fail."""
+    with applications(url) as (a, b):
+        b.execute("update u set o_id = null where id = 1")
+        b.execute("begin isolation level repeatable read; insert into j values (1, 5); commit")
+        b.execute("begin isolation level repeatable read; update u set o_id = 8 where id = 2; commit")
+        a.execute("begin; select from o where id in (5, 8) for update")
+        assert swapped.blocked_contract()
+        a.execute("commit")
+    swapped.contract()
+    assert conn.execute("select o_id from j where u_id < 3 order by u_id").fetchall() == [(5,), (8,)]
+
+
 def test_a_commit_waits_for_nobody(swapped: Migration, conn: Connection, url: str) -> None:
     """Not for a row of the table, not for one of the junction that is being made, not for who deletes the other."""
     with applications(url) as (a, b):

@@ -54,8 +54,11 @@ class Junction:
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
+        outbox = self.outbox
+        keys = ", ".join(f"{name} {type_name}" for name, type_name in zip(outbox.links, outbox.types, strict=True))
         return (
             *self.outbox.create(),
+            f"create table {self._beyond} ({keys}, primary key ({', '.join(self.outbox.links)}))",
             self._make(),
             self.outbox.define("whole", "", "trigger", self._noting_whole()),
             self.outbox.define("part", "", "trigger", self._noting_part()),
@@ -71,7 +74,57 @@ class Junction:
             *drop_triggers(self.outbox, self.part, "part"),
             *self.outbox.drop(),
             f"drop function if exists {self.outbox.function('make')}({', '.join((*self.outbox.types, 'text'))})",
+            f"drop table if exists {self._beyond}",
         )
+
+    def give_up(self) -> tuple[str, ...]:
+        """Return the statements that end it for a rollback: they carry what waits, and fail where a reference is lost.
+
+        All three tables must be locked: then only rows are looked at of which a write still waits, and those that were
+        known to have more than the column can say.
+        """
+        links = ", ".join(self.outbox.links)
+        o_links = tuple(f"o.{link}" for link in self.outbox.links)
+        message = f"rows of {self.part.full_name} say what {self.whole.full_name}.{self.whole.column} cannot hold"
+        return (
+            f"""\
+do $held$
+begin
+  -- Taking back the swap has ended it already.
+  if pg_catalog.to_regclass({literal(self.outbox.table)}) is null then return; end if;
+  perform {self.outbox.function("carry_all")}(null, false);
+  if exists (
+    select from (select {links} from {self.outbox.table} union select {links} from {self._beyond}) as o
+    join {self.part.real} as t on {self.part.linked("t", o_links)}
+    join {self.whole.real} as s on {self.whole.linked("s", o_links)}
+    where {self.part.value("t")}::text <> all ({self.elements("s")})
+  ) then
+    raise exception using message = {literal(message)}, hint = 'Delete those rows, then roll back again.';
+  end if;
+end
+$held$""",
+            *self.drop(),
+        )
+
+    @property
+    def _beyond(self) -> str:
+        """The keys of rows that have more references than the column can say; a write that waits can add to them."""
+        return f'changeover."beyond_{self.outbox.tag}"'
+
+    def _remember(self) -> str:
+        """Keep that up to date. Nobody else carries the notes of this row meanwhile."""
+        if self.holds == "array":
+            return ""
+        rows = f"select count(*) from {self.part.real} as t where {self.part.linked('t', self.outbox.arguments)}"
+        more = f"({rows}) > 1"
+        if self.holds == "list":
+            more = f"({rows} and not {self.fits(self.part.value('t') + '::text')}) > 0"
+        return f"""\
+if {more} then
+    insert into {self._beyond} values ({", ".join(self.outbox.arguments)}) on conflict do nothing;
+  else
+    delete from {self._beyond} as o where {self.outbox.of_link};
+  end if;"""
 
     def elements(self, alias: str) -> str:
         """Return the references of a row of the table as an array of texts, which may be empty."""
@@ -276,6 +329,7 @@ begin
     end loop;
     if left_out then return 0; end if;
   end if;
+  {self._remember()}
   delete from {outbox.table} as o where o.id = any (seen);
   get diagnostics carried = row_count;
   return carried;

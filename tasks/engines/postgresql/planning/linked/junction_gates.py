@@ -41,19 +41,24 @@ def comparisons(junction: Junction) -> Iterator[Comparison]:
         )
 
 
-def requirements(junction: Junction) -> Iterator[Requirement]:
-    """What keeps them in step is there; and the old shape can hold what a rollback would leave to it."""
+def requirements(junction: Junction, begun: str) -> Iterator[Requirement]:
+    """What keeps them in step is there; and the old shape can hold what a rollback would leave to it.
+
+    `begun`: the step since which applications can write what it cannot.
+    """
     whole, part = junction.whole, junction.part
     yield kept_in_step(junction.outbox, {"whole": whole, "part": part})
     keys, reference = ", ".join(part.values("t")), f"{part.value('t')}::text"
+    waits = junction.outbox.waits(part.values("t"))
     if junction.holds == "list":
         yield Requirement(
             name=f"{whole.full_name}.{whole.column} can hold what {part.full_name} says: no value has the delimiter",
             table=whole.full_name,
             kind="parity",
             gate="before_rollback",
-            violations=f"select {keys} from {part.real} as t where not {junction.fits(reference)}",
+            violations=f"select {keys} from {part.real} as t where not {waits} and not {junction.fits(reference)}",
             reads_new=True,
+            begun=begun,
         )
     if junction.holds != "one":
         yield from _fit(junction)
@@ -63,8 +68,9 @@ def requirements(junction: Junction) -> Iterator[Requirement]:
             table=whole.full_name,
             kind="parity",
             gate="before_rollback",
-            violations=f"select {keys} from {part.real} as t group by {keys} having count(*) > 1",
+            violations=f"select {keys} from {part.real} as t where not {waits} group by {keys} having count(*) > 1",
             reads_new=True,
+            begun=begun,
         )
 
 

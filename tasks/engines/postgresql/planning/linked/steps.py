@@ -3,11 +3,12 @@
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.junction import Junction
 from tasks.engines.postgresql.planning.linked.moved import Moved
+from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
 
 
 def begin(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str) -> Step:
-    """Begin to keep `what` in step. Locks: SHARE ROW EXCLUSIVE on both tables; ACCESS EXCLUSIVE to undo it.
+    """Begin to keep `what` in step. Locks: SHARE ROW EXCLUSIVE on both tables; as `end` to undo it.
 
     In the order of `tables`, which is that of old applications: they write the first, and the second at the commit.
     """
@@ -19,25 +20,37 @@ def begin(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, w
         action=ShortTransaction(
             locks=_locks(tables, LockMode.SHARE_ROW_EXCLUSIVE),
             forward=linked.create(),
-            inverse=linked.drop(),
-            inverse_locks=_locks(tables, LockMode.ACCESS_EXCLUSIVE),
+            inverse=linked.give_up() if isinstance(linked, Junction) else linked.drop(),
+            inverse_locks=_all_locks(linked, tables),
+            inverse_before=f"select {linked.outbox.drain}" if isinstance(linked, Junction) else "",
         ),
     )
 
 
 def end(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str) -> Step:
-    """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables, that of new applications first."""
+    """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables, that of new applications first.
+
+    And EXCLUSIVE on a table that both refer to: whoever had a row of it locked would keep something from being carried.
+    """
     return Step(
         key=f"contract/{at} triggers",
         phase=Phase.CONTRACT,
         title=f"end keeping {what} in step",
         undo="nothing: this is the point of no return",
         action=ShortTransaction(
-            locks=_locks(tables[::-1], LockMode.ACCESS_EXCLUSIVE),
+            locks=_all_locks(linked, tables[::-1]),
             forward=(*linked.outbox.carry_rest(), *linked.drop()),
             before=f"select {linked.outbox.drain}",
         ),
     )
+
+
+def _all_locks(linked: Halves | Moved | Junction, tables: tuple[str, str]) -> tuple[Lock, ...]:
+    locks = _locks(tables, LockMode.ACCESS_EXCLUSIVE)
+    if not isinstance(linked, Junction):
+        return locks
+    between = (tables[0], linked.other, tables[1])
+    return unique((*locks, Lock(table=linked.other, mode=LockMode.EXCLUSIVE)), between)
 
 
 def _locks(tables: tuple[str, str], mode: LockMode) -> tuple[Lock, ...]:

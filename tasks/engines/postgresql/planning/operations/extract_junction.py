@@ -91,14 +91,16 @@ def draft_extract_junction(
     draft.last.append(
         Move(
             forward=(*junction.outbox.carry_rest(), junction.function(swapped=True)),
-            inverse=(*junction.outbox.carry_rest(), *junction.drop()),
+            inverse=junction.give_up(),
         )
     )
     draft.drains.append(junction.outbox.drain)
     draft.lock_order += [draft.real, other.real, junction.part.real]
     draft.swap_locks += [draft.exclusive, Lock(table=junction.part.real, mode=LockMode.ACCESS_EXCLUSIVE)]
+    # Whoever had a row of it locked would keep something from being carried.
+    draft.swap_locks.append(Lock(table=other.real, mode=LockMode.EXCLUSIVE))
     draft.comparisons += junction_gates.comparisons(junction)
-    draft.requirements += junction_gates.requirements(junction)
+    draft.requirements += junction_gates.requirements(junction, f"dual_write/{_at(junction)} triggers")
     draft.findings += _findings(junction, draft, column, where)
     draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column)
 
@@ -215,13 +217,17 @@ def _grants(target: str, draft: TableDraft, column: Column) -> list[str]:
     return [f"grant {privilege} on {target} to {role}" for privilege, role in found]
 
 
+def _at(junction: Junction) -> str:
+    return f"{junction.whole.full_name}/{junction.part.full_name}"
+
+
 def _steps(
     op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
 ) -> list[Step]:
     whole, part = junction.whole, junction.part
     both = (whole.real, part.real)
     what = f"{whole.full_name}.{op.column} and {part.full_name}"
-    at = f"{whole.full_name}/{part.full_name}"
+    at = _at(junction)
     referred = (whole.real, junction.other)
     reference, each = whole.value(quote(draft.table.name)), ""
     if junction.holds != "one":
