@@ -22,6 +22,9 @@ def notices(plan: Plan) -> tuple[str, ...]:
 
 
 def _mysql(plan: Plan) -> Iterator[str]:
+    if plan.strategy == "expand_contract":
+        yield from _mysql_in_place(plan)
+        return
     for table in plan.tables:
         yield f"from dual write on, each write to {table} takes about twice as long, and locks a row of the new table"
         yield (
@@ -46,6 +49,20 @@ def _mongodb(plan: Plan) -> Iterator[str]:
         yield "nobody keeps both in step between the end of the run and contract, or rollback, which do it first"
     for path in action.removed:
         yield f"from contract on, no document of {action.collection} has {'.'.join(path)}"
+
+
+def _mysql_in_place(plan: Plan) -> Iterator[str]:
+    for table in plan.tables:
+        yield (
+            f"at the swap, {table} has its new shape from one statement to the next; the swap waits for transactions"
+            " that have used the table"
+        )
+    kinds = {kind for kind, _ in _operations(plan)}
+    if "add_column" in kinds:
+        yield "from the swap on, an INSERT without a list of columns fails: it has too few values for the new column"
+        yield "a rollback drops what is new, with the values that were written to it since"
+    if "drop_column" in kinds:
+        yield "until contract, a column that is dropped is there: applications may go on to read and to write it"
 
 
 def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:

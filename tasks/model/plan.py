@@ -121,7 +121,9 @@ class SelfCommitting(Record):
     given: Table | None = None
     """What the table has to be before the statements, and what they put aside has to be after them."""
     set_aside: str = ""
-    """What the statements call the table that was there."""
+    """What the statements call the table that was there; empty when they change that."""
+    result: Table | None = None
+    """What the table has to be after the statements."""
     locks: tuple[Lock, ...] = ()
     """What the statements lock of applications, each for itself: where DDL locks metadata, ACCESS EXCLUSIVE."""
     emptied: str = ""

@@ -54,6 +54,28 @@ def test_the_whole_way_under_writers(cli: Changeover) -> None:
     assert "MariaDB 10.11" in cli("doctor").stdout
 
 
+def test_what_the_server_does_at_once_is_done_in_place(cli: Changeover) -> None:
+    """Nothing is copied, and no trigger made; the way back is as short, and what is dropped waits for the contract."""
+    ask(cli.url, "alter table orders add note text")
+    column = {"name": "total", "type": "bigint", "default": "7", "nullable": False}
+    total = {"add_column": {"table": "orders", "column": column}}
+    spec = cli.spec("total", total, {"drop_column": {"table": "orders", "column": "note"}})
+    assert "alter table `orders` add column" in cli.done("plan", spec, "--sql")
+    with Writers(cli.url, threads=2, pause=0.02) as writers:
+        assert cli.data("run", spec, "--yes")["state"] == "complete"
+        assert ask(cli.url, "select distinct total from orders") == [(7,)]
+        assert cli.data("rollback", "total", "--yes")["state"] == "rolled back"
+        assert ask(cli.url, "show columns from orders like 'total'") == []
+        assert cli.data("run", spec, "--yes")["state"] == "complete"
+    assert writers.failures == []
+    assert difference(cli.url) == 0
+    assert ask(cli.url, "show columns from orders like 'note'") != []
+    assert cli.data("contract", "total", "--yes")["state"] == "contracted"
+    assert ask(cli.url, "show columns from orders like 'note'") == []
+    assert ask(cli.url, "show triggers like 'orders'") == []
+    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+
+
 def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover) -> None:
     """Duplicates under a new unique key: pt-online-schema-change keeps one of them, and reports success."""
     unique = {"create_index": {"table": "orders", "name": "one_n", "columns": ["n"], "unique": True}}

@@ -29,10 +29,10 @@ class Shadow:
 
     def __init__(
         self, url: str, operations: Sequence[Mapping[str, Any]], *, name: str = "m", batch_rows: int = 7,
-        limits: Limits | None = None, run_id: str = "t",
+        limits: Limits | None = None, run_id: str = "t", strategy: str = "shadow_table",
     ) -> None:  # fmt: skip
         self.spec = MigrationSpec.model_validate(
-            {"migration": name, "strategy": "shadow_table", "operations": list(operations)}
+            {"migration": name, "strategy": strategy, "operations": list(operations)}
         )
         self.engine = MariaEngine(
             url=url,

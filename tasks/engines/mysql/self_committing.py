@@ -85,8 +85,10 @@ def _guard_again(
     """No lock can be held until the statement that swaps: whoever wrote in between is looked at after it."""
     try:
         journal.guard(conn)
-        if swapped and action.given is not None:
+        if swapped and action.given is not None and action.set_aside:
             refuse_other_shape(conn, action.given, action.set_aside)
+        if swapped and action.result is not None:
+            refuse_other_shape(conn, action.result, action.result.name)
         if swapped and action.emptied and conn.execute(action.emptied).fetchone() is not None:
             raise GateError(
                 "rows are gone since the gate, and no trigger saw them go: TRUNCATE fires none",

@@ -1,4 +1,4 @@
-"""From a spec to a plan on MariaDB: a shadow table."""
+"""From a spec to a plan on MariaDB: in place, or by a shadow table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,14 @@ from tasks.engines.mysql.planning.assemble import Names, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
 from tasks.engines.mysql.planning.definition import by_definition
+from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
-from tasks.engines.mysql.planning.refuse import refuse
+from tasks.engines.mysql.planning.refuse import refuse, refuse_mentioned
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
 from tasks.engines.other_words import refuse_documents
-from tasks.model.catalogue import Table
+from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import Finding, Plan, Requirement, Risk
 from tasks.model.spec import Gates, MigrationSpec
@@ -32,7 +33,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     Raises SpecError for whatever would lose something.
     """
     refuse_documents(spec)
-    if spec.strategy != "shadow_table":
+    if spec.strategy not in ("shadow_table", "expand_contract"):
         raise SpecError(
             f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."
         )
@@ -48,13 +49,16 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     catalogue = inspect(conn, sorted(named))
     if len(catalogue.tables) != 1:
         raise SpecError(
-            "a shadow table on MariaDB changes one table", where="operations", hint="Write a spec for each table."
+            "a migration on MariaDB changes one table", where="operations", hint="Write a spec for each table."
         )
+    if spec.strategy == "expand_contract":
+        return plan_in_place(conn, spec, catalogue)
     table = catalogue.tables[0]
     refuse(table)
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
+        refuse_mentioned(conn, table, [*change.dropped, *change.renamed])
         mapping = mapping_of(change, new)
     names = Names.of(tag(spec.migration), 1, table.name)
     size = estimate(conn, table)
@@ -71,7 +75,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         estimates=(size,),
         risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,
         risk_reasons=tuple(_reasons(change, mapping)),
-        findings=tuple(_findings(change, table, cheap)),
+        findings=tuple(_findings(change, table, cheap, in_place=_in_place(conn, spec, catalogue))),
     )
 
 
@@ -173,8 +177,25 @@ def _reasons(change: Change, mapping: Mapping) -> Iterator[str]:
         yield f"the column {column} is gone after contract"
 
 
-def _findings(change: Change, table: Table, cheap: str) -> Iterator[Finding]:
-    if cheap and not change.up:
+def _in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue) -> bool:
+    """Whether the other strategy would do the same at once."""
+    try:
+        plan_in_place(conn, spec.model_copy(update={"strategy": "expand_contract"}), catalogue)
+    except SpecError:
+        return False
+    return True
+
+
+def _findings(change: Change, table: Table, cheap: str, *, in_place: bool) -> Iterator[Finding]:
+    if in_place:
+        yield Finding(
+            rule="MYS-05",
+            severity="note",
+            message="the server can do this at once, in the table itself, and back",
+            where=table.full_name,
+            hint="Leave `strategy: shadow_table` out: no row is copied then.",
+        )
+    elif cheap and not change.up:
         yield Finding(
             rule="MYS-01",
             severity="note",

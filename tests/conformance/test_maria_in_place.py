@@ -1,0 +1,241 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""What MariaDB does at once, in the table itself: over, back, and over again to the contract; and what is no such thing."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pymysql
+import pytest
+
+from profiles.model import Limits
+from tasks.model.errors import DriftError, LockTimeoutError, SpecError
+from tasks.model.plan import Phase
+from tests.conformance.maria import Shadow
+from tests.servers.mariadb import connected
+
+ORDERS = """
+    create table orders (
+        id int not null auto_increment primary key,
+        customer varchar(40) collate utf8mb4_bin not null default 'no''body' comment 'who, `customer`',
+        `odd ``name` decimal(10,2) null check (`odd ``name` is null or `odd ``name` > -1000),
+        status varchar(20) not null default 'new',
+        note text null,
+        at timestamp(3) not null default current_timestamp(3) on update current_timestamp(3),
+        doubled decimal(12,2) as (`odd ``name` * 2) stored,
+        key by_customer (customer), key by_at (at)
+    ) engine=InnoDB character set utf8mb4
+"""
+TOTAL = {"add_column": {"table": "orders", "column": {"name": "total", "type": "bigint", "default": "7"}}}
+BUYER = {"rename_column": {"table": "orders", "from": "customer", "to": "buyer`s"}}
+DEFAULT = {"alter_column": {"table": "orders", "column": "status", "default": "'seen'", "comment": "it's `so`"}}
+NOTE = {"drop_column": {"table": "orders", "column": "note"}}
+BY_AT = {"drop_index": {"name": "by_at"}}
+CASE = {"rename_column": {"table": "orders", "from": "status", "to": "Status"}}
+
+
+def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements as an application would; return the rows of the last one."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+@pytest.fixture
+def orders(maria_database: str) -> str:
+    run(maria_database, ORDERS, "insert into orders (`odd ``name`, note) select seq, 'n' from seq_1_to_20")
+    return maria_database
+
+
+def in_place(url: str, *operations: Mapping[str, Any], name: str = "m", limits: Limits | None = None) -> Shadow:
+    return Shadow(url, operations, name=name, strategy="expand_contract", limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ([TOTAL, BUYER, DEFAULT, NOTE, BY_AT], ["`total`", "`buyer``s`", "'seen'", "it''s `so`"]),
+        ([CASE], ["`Status`"]),
+        ([NOTE], []),
+    ],
+)
+def test_over_back_and_over_again(operations: Sequence[Mapping[str, Any]], expected: list[str], orders: str) -> None:
+    before = run(orders, "show create table orders")[0][1]
+    rows = run(orders, "select id, `odd ``name`, at, doubled from orders order by id")
+    change = in_place(orders, *operations)
+    plan = change.begin()
+    assert run(orders, "show create table orders")[0][1] == before
+    assert [step.phase for step in plan.steps][:1] == [Phase.SWAP]
+    change.forward(Phase.SWAP)
+    after = run(orders, "show create table orders")[0][1]
+    assert [word for word in expected if word not in after] == []
+    assert "`note` text" in after
+    assert "KEY `by_at`" in after
+    assert run(orders, "select id, `odd ``name`, at, doubled from orders order by id") == rows
+    run(orders, "insert into orders (`odd ``name`) values (99)")
+    assert change.violations("after_swap") == 0
+    change.back()
+    assert run(orders, "show create table orders")[0][1] == before.replace("AUTO_INCREMENT=32", "AUTO_INCREMENT=33")
+    assert run(orders, "select count(*) from orders where `odd ``name` = 99") == [(1,)]
+    again = in_place(orders, *operations, name="again")
+    again.begin()
+    again.forward(Phase.SWAP)
+    again.forward(Phase.CONTRACT)
+    done = run(orders, "show create table orders")[0][1]
+    assert ("`note`" in done, "`by_at`" in done) == (NOTE not in operations, BY_AT not in operations)
+    assert run(orders, "select count(*) from orders") == [(21,)]
+    assert run(orders, "show tables like '%\\_changeover\\_%'") == []
+    again.forward(Phase.CONTRACT)
+
+
+def test_it_never_queues_and_who_blocks_is_told(orders: str) -> None:
+    """A transaction has read the table: whoever comes meanwhile does not wait, and the change waits for its end."""
+    change = in_place(orders, TOTAL, limits=Limits(lock_patience=1.0))
+    change.begin()
+    assert change.violations("before_swap") == 0
+    with connected(orders, autocommit=False) as other, other.cursor() as cursor:
+        cursor.execute("select count(*) from orders")
+        slowest, stop = [0.0], threading.Event()
+
+        def write() -> None:
+            with connected(orders) as conn, conn.cursor() as mine:
+                while not stop.is_set():
+                    started = time.monotonic()
+                    mine.execute("update orders set note = 'w' where id = 1")
+                    slowest[0] = max(slowest[0], time.monotonic() - started)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            with pytest.raises(LockTimeoutError, match=r"no lock on .*orders within 1 s"):
+                change.forward(Phase.SWAP)
+        finally:
+            stop.set()
+            writer.join()
+        assert slowest[0] < 0.9
+        assert run(orders, "show columns from orders like 'total'") == []
+    change.forward(Phase.SWAP)
+    assert run(orders, "show columns from orders like 'total'") != []
+
+
+def test_what_somebody_changed_meanwhile_is_not_run_over(orders: str) -> None:
+    change = in_place(orders, DEFAULT)
+    change.begin()
+    assert change.violations("before_swap") == 0
+    run(orders, "alter table orders modify status varchar(60) not null default 'other'")
+    assert change.violations("before_swap") == 1
+    with pytest.raises(DriftError, match="column status"):
+        change.forward(Phase.SWAP)
+    assert "'other'" in run(orders, "show create table orders")[0][1]
+
+
+def test_a_step_whose_answer_was_lost_is_found_done(orders: str) -> None:
+    """The statement was carried out, and nobody heard of it: another run asks the catalogue, and does nothing twice."""
+    change = in_place(orders, TOTAL, BUYER)
+    plan = change.begin()
+    assert change.violations("before_swap") == 0
+    step = plan.steps[0]
+    run(orders, *step.action.forward)  # type: ignore[union-attr]
+    assert change.engine.happened(step, recorded=False)
+    change.forward(Phase.SWAP)
+    change.back()
+
+
+VIEW = "create view v as select id, customer from orders"
+TRIGGER = "create trigger g before insert on orders for each row set new.note = concat(new.customer, '!')"
+OTHER = "create table o (customer varchar(40) collate utf8mb4_bin, foreign key o_fk (customer) references orders (customer))"
+
+
+@pytest.mark.parametrize(
+    ("more", "operations", "reason", "hint"),
+    [
+        ("", [{"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}], "Cannot change column type", "shadow_table"),
+        ("", [{"alter_column": {"table": "orders", "column": "status", "type": "varchar(30)"}}], "at once.*Cannot change", "shadow_table"),
+        ("", [{"create_index": {"table": "orders", "name": "i", "columns": ["status"]}}], "ADD INDEX", "shadow_table"),
+        ("", [{"add_column": {**TOTAL["add_column"], "up": "id"}}], "values of total are computed", "shadow_table"),
+        ("", [{"drop_column": {"table": "orders", "column": "status"}}], None, None),
+        ("alter table orders alter status drop default", [{"drop_column": {"table": "orders", "column": "status"}}], "could write no row", "default"),
+        ("", [{"drop_column": {"table": "orders", "column": "at"}}], "part of the index 'by_at'", "Drop that index"),
+        (VIEW, [BUYER], "the view v names 'customer'", "Drop it"),
+        (TRIGGER, [BUYER], "the trigger g names 'customer'", "Drop it"),
+        (TRIGGER, [TOTAL], None, None),
+        (OTHER, [BUYER], "belongs to the foreign key o_fk", "Drop the foreign key"),
+        (OTHER, [TOTAL, DEFAULT], None, None),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_thing_is_refused(
+    more: str, operations: list[dict[str, Any]], reason: str | None, hint: str, orders: str
+) -> None:
+    run(orders, more or "select 1")
+    before = run(orders, "show create table orders")
+    change = in_place(orders, *operations)
+    if reason is None:
+        change.begin()
+        change.forward(Phase.SWAP)
+        change.back()
+    else:
+        with pytest.raises(SpecError, match=reason) as refused:
+            change.begin()
+        assert hint in str(refused.value.hint)
+    assert run(orders, "show create table orders") == before
+    assert run(orders, "show tables like '%\\_changeover\\_%'") == []
+
+
+def test_a_shadow_table_that_need_not_be_is_told(orders: str) -> None:
+    found = [finding.rule for finding in Shadow(orders, [TOTAL]).begin().findings]
+    assert "MYS-05" in found
+    assert "MYS-05" not in [
+        f.rule for f in Shadow(orders, [{"rebuild_table": {"table": "orders"}}], name="n").begin().findings
+    ]
+
+
+def test_a_view_of_a_column_that_goes_refuses_a_shadow_table_too(orders: str) -> None:
+    # A view that is broken already is nobody's reason to warn.
+    run(orders, VIEW, "create table x (id int)", "create view w as select id from x", "drop table x")
+    with pytest.raises(SpecError, match="the view v names 'customer'"):
+        Shadow(orders, [BUYER]).begin()
+    Shadow(orders, [TOTAL]).begin()
+
+
+def test_the_server_is_asked_about_the_way_back_too(orders: str) -> None:
+    """A longer text is there at once; a shorter one is not."""
+    wider = {"alter_column": {"table": "orders", "column": "note", "comment": "c", "nullable": True}}
+    in_place(orders, wider).begin()
+    with pytest.raises(SpecError, match="change column `status` `status`"):
+        in_place(
+            orders, {"alter_column": {"table": "orders", "column": "status", "type": "varchar(30)"}}, name="n"
+        ).begin()
+
+
+def test_a_dead_statement_is_no_change(orders: str) -> None:
+    """The session of the run is killed while it waits for its turn: the next run does it."""
+    change = in_place(orders, TOTAL)
+    change.begin()
+    assert change.violations("before_swap") == 0
+    with connected(orders, autocommit=False) as other, other.cursor() as cursor:
+        cursor.execute("select count(*) from orders")
+        outcome: list[BaseException | None] = []
+
+        def swap() -> None:
+            try:
+                change.forward(Phase.SWAP)
+                outcome.append(None)
+            except pymysql.err.MySQLError as error:
+                outcome.append(error)
+
+        runner = threading.Thread(target=swap)
+        runner.start()
+        time.sleep(0.5)
+        with connected(orders) as conn, conn.cursor() as mine:
+            mine.execute(
+                "select id from information_schema.processlist where db = database() and id not in (connection_id(), %s)",
+                (other.thread_id(),),
+            )
+            for (session,) in mine.fetchall():
+                mine.execute(f"kill {session}")
+        cursor.execute("rollback")
+        runner.join(timeout=30)
+    assert outcome == [None]
+    assert run(orders, "show columns from orders like 'total'") != []
