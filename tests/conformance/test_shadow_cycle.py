@@ -40,6 +40,10 @@ CHANGED = {
     "other values": (table(), [alter("n", up="n + 1", down="n - 1"), alter("k", type="text", up="k::text", down="k::int")]),
     "new indexes": (table(), [WIDEN_ID, {"create_index": {"table": "t", "name": "n_k", "columns": [{"column": "n", "sort": "DESC"}, "k"], "predicate": "k > 3"}},
         {"create_index": {"table": "t", "name": "u_id", "columns": ["a", "id"], "unique": True}}]),
+    "rules that come and go": (table(more="alter table t add constraint c check (k < 1000), add constraint u unique (a, id); create unique index ui on t (n, id); create index low on t (lower(a))"), [WIDEN_ID,
+        {"drop_constraint": {"table": "t", "name": "c"}}, {"drop_constraint": {"table": "t", "name": "u"}}, {"drop_index": {"name": "ui"}}, {"drop_index": {"name": "low"}},
+        {"create_constraint": {"table": "t", "name": "d", "type": "check", "check": "t.k > -1000 and id > 0"}},
+        {"create_constraint": {"table": "t", "name": "v", "type": "unique", "columns": ["id", "a"], "deferrable": True}}]),
     "other order": (table(more="update t set k = coalesce(k, 0), n = -id; alter table t alter k set not null, alter n set not null; create index on t (n, id)"), [{"rebuild_table": {"table": "t", "order_by": ["n"]}}]),
     "new column with a default": (table(), [{"add_column": {"table": "t", "column": {"name": "b", "type": "int", "default": "7"}}}, WIDEN_ID]),
 }  # fmt: skip

@@ -21,6 +21,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "statistics of a dropped column": ("create statistics st on k, n from t", drop("n"), "the statistics public.st reads n", "Drop the statistics"),
     "dropped and nobody fills it": (FILLED, drop("n"), "n is NOT NULL without a default", "Give `down`"),
     "index whose name is in use": ("create table low (x int)", {"create_index": {"table": "t", "name": "low", "columns": ["k"]}}, "the name low is in use", "another name"),
+    "foreign key that comes": ("create table o (id int primary key)", {"create_constraint": {"table": "t", "name": "f", "type": "foreign_key", "columns": ["k"], "references": {"table": "o", "columns": ["id"]}}}, "a foreign key is not added", "expand_contract"),
+    "constraint that converts": ("", {"create_constraint": {"table": "t", "name": "f", "type": "unique", "columns": ["k"], "up": {"k": "id"}, "down": {"k": "k"}}}, "not converted", "expand_contract"),
+    "check that makes no sense": ("", {"create_constraint": {"table": "t", "name": "f", "type": "check", "check": "nothing > 1"}}, 'column "nothing" does not exist', "correct the operation"),
+    "primary key that goes": ("", {"drop_constraint": {"table": "t", "name": "t_pkey"}}, "a primary key is not dropped", "rebuild_table"),
+    "constraint that is not there": ("", {"drop_constraint": {"table": "t", "name": "x"}}, "no constraint 'x'", "Correct"),
+    "index of a constraint": ("", {"drop_index": {"name": "t_pkey"}}, "behind the constraint t_pkey", "drop_constraint"),
+    "index of another table": ("create table o (id int); create index oi on o (id)", {"drop_index": {"name": "oi"}}, "has no index oi", "Correct"),
+    "index of another schema": ("create index low on t (n)", {"drop_index": {"name": "s.low"}}, "has no index s.low", "Correct"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip
 
@@ -29,8 +37,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
 def test_refused_before_anything_changes(name: str, conn: Connection, url: str) -> None:
     more, operation, what, hint = REFUSED[name]
     conn.execute(table(more=more).encode())
+    # An index has no table in a spec: another operation names it.
+    operations = [operation, alter("n", type="bigint")] if "drop_index" in operation else [operation]
     with pytest.raises(ChangeoverError) as refused:
-        Migration(url, [operation], strategy="shadow_table").begin()
+        Migration(url, operations, strategy="shadow_table").begin()
     assert what in refused.value.what
     assert hint in (refused.value.hint or "")
     assert tables.leftovers(conn) == []
@@ -99,3 +109,44 @@ def test_an_order_that_cannot_be_walked_is_refused(name: str, conn: Connection, 
     operation = {"rebuild_table": {"table": "t", "order_by": [column]}}
     with pytest.raises(ChangeoverError, match=what):
         Migration(url, [operation], strategy="shadow_table").begin()
+
+
+def test_rows_that_a_new_rule_refuses_are_found_before_anything_is_done(conn: Connection, url: str) -> None:
+    """By the values that they will have; NULL breaks no check. Later ones are noted, and the swap waits for them."""
+    conn.execute(table(more="update t set n = id; update t set n = null where id = 4").encode())
+    check = {"create_constraint": {"table": "t", "name": "d", "type": "check", "check": "t.n <> 8"}}
+    unique = {"create_constraint": {"table": "t", "name": "u", "type": "unique", "columns": ["n"]}}
+    operations = [alter("n", up="n + 1", down="n - 1"), check, unique]
+    migration = Migration(url, operations, strategy="shadow_table")
+    plan = migration.engine.plan(migration.spec)
+
+    def broken() -> list[tuple[str, int]]:
+        found = migration.engine.examine(plan, values_in_reports=False).checks
+        return [(one.name, one.unexpected) for one in found if not one.passed]
+
+    assert broken() == [("every row of public.t meets d", 1)]
+    conn.execute("update t set n = 70 where id = 7; insert into t (id, n) values (500, 70)")
+    assert broken() == [("public.t is unique by u", 1)]
+    conn.execute("delete from t where id = 500")
+    assert broken() == []
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    conn.execute("update t set n = 7 where id = 7")
+    with pytest.raises(ChangeoverError, match="cannot be carried over"):
+        migration.run(Phase.INDEX, Phase.RECONCILE)
+    conn.execute("update t set n = 70 where id = 7")
+    migration.run(Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)
+    migration.swap()
+
+
+def test_what_the_old_rules_refuse_is_noted_after_the_swap(conn: Connection, url: str) -> None:
+    more = "alter table t add constraint c check (k < 1000), add constraint u unique (k)"
+    conn.execute(table(more=more).encode())
+    dropped = [{"drop_constraint": {"table": "t", "name": name}} for name in "cu"]
+    migration = Migration(url, [*dropped, alter("n", type="bigint")], strategy="shadow_table")
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into t (id, k) values (500, 2000), (501, 1), (502, 1)")
+    noted = conn.execute("select sqlstate from changeover.rejections where direction = 'down' order by 1").fetchall()
+    assert [row[0] for row in noted] == ["23505", "23514"]

@@ -49,6 +49,8 @@ class Change:
     """Columns that were generated, and that applications write from now on: where the spec says so."""
     indexes: list[tuple[CreateIndex, str]] = field(default_factory=list)
     """Those that are new, and where the spec says so."""
+    last: list[tuple[str, str]] = field(default_factory=list)
+    """Where the spec says so, and a clause of ALTER TABLE for when all columns are there."""
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
     order_where: str = ""
@@ -77,7 +79,8 @@ class Change:
                     hint="Put it into a spec of its own with `strategy: expand_contract`.",
                 )
 
-    def _try(self, where: str, *actions: str) -> None:
+    def attempt(self, where: str, *actions: str) -> None:
+        """Carry out clauses of ALTER TABLE on the twin. Raises SpecError."""
         with self.rehearsal.blaming(
             where, "Drop what stands in the way before the migration, or correct the operation."
         ):
@@ -98,7 +101,7 @@ class Change:
         if column.generated is not None and not op.drops_identity:
             raise SpecError(f"{op.column} is a generated column", where=where, hint="Drop it, and add it again later.")
         if op.type is not None:
-            self._try(where, f"alter column {name} type {op.type} using (null::{op.type})")
+            self.attempt(where, f"alter column {name} type {op.type} using (null::{op.type})")
         if op.converts:
             self.altered[op.column] = where
         if op.up is not None:
@@ -106,10 +109,10 @@ class Change:
         if op.down is not None:
             self.downs[op.column] = (op.down, f"{where}.down")
         if op.nullable is not None:
-            self._try(where, f"alter column {name} {'drop' if op.nullable else 'set'} not null")
+            self.attempt(where, f"alter column {name} {'drop' if op.nullable else 'set'} not null")
             self.restricted |= op.nullable != column.nullable
         if op.sets_default or op.drops_default:
-            self._try(where, f"alter column {name} {f'set default {op.default}' if op.default else 'drop default'}")
+            self.attempt(where, f"alter column {name} {f'set default {op.default}' if op.default else 'drop default'}")
         if op.sets_comment:
             self._comment(op.column, op.comment)
 
@@ -129,7 +132,7 @@ class Change:
                     where=where,
                     hint="Add a column, with the expression as `up`, and drop this one.",
                 )
-            self._try(where, f"alter column {quote(op.column)} drop expression")
+            self.attempt(where, f"alter column {quote(op.column)} drop expression")
             self.written[op.column] = where
         elif column.generated is not None or column.identity or draws(self.table, op.column):
             raise SpecError(
@@ -190,9 +193,9 @@ class Change:
                 f"{column.name} is not nullable and nothing fills it", where=where, hint="Add up, or a default."
             )
         default = f" default {column.default}" if column.default is not None else ""
-        self._try(where, f"add column {quote(column.name)} {column.type}{default}")
+        self.attempt(where, f"add column {quote(column.name)} {column.type}{default}")
         if not column.nullable:
-            self._try(where, f"alter column {quote(column.name)} set not null")
+            self.attempt(where, f"alter column {quote(column.name)} set not null")
         self.added.append(column.name)
         if op.up is not None:
             self.ups[column.name] = (op.up, f"{where}.up")
@@ -204,7 +207,7 @@ class Change:
 
     def _drop(self, op: DropColumn, where: str) -> None:
         fillable(op, column_of(self.table, op.column, where), where)
-        self._try(where, f"drop column {quote(op.column)}")
+        self.attempt(where, f"drop column {quote(op.column)}")
         self.dropped.append(op.column)
         if op.down is not None:
             self.downs[op.column] = (op.down, f"{where}.down")
@@ -285,6 +288,8 @@ class Change:
         for op, where in self.indexes:
             with self.rehearsal.blaming(where, "Correct the index: it is made on the columns of the new table."):
                 self.rehearsal.conn.execute(definition(op).replace("{table}", self.twin, 1).encode())
+        for where, clause in self.last:
+            self.attempt(where, clause)
         if self.primary_key is None:
             return
         columns, where = self.primary_key
@@ -292,8 +297,8 @@ class Change:
         name = present.name if present is not None else f"{self.table.name}_pkey"
         listed = ", ".join(quote(column) for column in columns)
         if present is not None:
-            self._try(where, f"drop constraint {quote(name)}")
-        self._try(where, f"add constraint {quote(name)} primary key ({listed})")
+            self.attempt(where, f"drop constraint {quote(name)}")
+        self.attempt(where, f"add constraint {quote(name)} primary key ({listed})")
         self.restricted = True
 
     def in_order(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:

@@ -11,7 +11,7 @@ from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions
+from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions, rules
 from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.division import divide, found_as, undivided
@@ -21,7 +21,7 @@ from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin,
 from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import ChangeoverError, SpecError
-from tasks.model.operations import RebuildTable
+from tasks.model.operations import AnyOperation, CreateConstraint, DropConstraint, DropIndex, RebuildTable
 from tasks.model.plan import DumpTarget, Finding, Phase, Plan
 from tasks.model.spec import MigrationSpec
 
@@ -45,7 +45,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
         checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
-        checks += (kept_step.requirement(draft),)
+        checks += (*rules.requirements(draft), kept_step.requirement(draft))
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
@@ -101,7 +101,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     obstacles.refuse_differences(*found_as(whole, twin_of(conn, whole, places.new)))
     change = Change(table=table, twin=places.at(places.new), rehearsal=Rehearsal(conn, table, 0))
     for number, op in enumerate(spec.operations):
-        change.apply(op, f"operations[{number}].{op.kind}")
+        _apply(change, op, f"operations[{number}].{op.kind}")
     change.finish()
     changed = twin_of(conn, table, places.new)
     after = change.in_order(change.filled_by_themselves(changed.columns))
@@ -147,6 +147,18 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         forth=forth(change, new, places),
         back=back(change, places),
     )
+
+
+def _apply(change: Change, op: AnyOperation, where: str) -> None:
+    match op:
+        case CreateConstraint():
+            rules.create_constraint(change, op, where)
+        case DropConstraint():
+            rules.drop_constraint(change, op, where)
+        case DropIndex():
+            rules.drop_index(change, op, where)
+        case _:
+            change.apply(op, where)
 
 
 def _dumps(draft: Draft) -> Iterator[DumpTarget]:
