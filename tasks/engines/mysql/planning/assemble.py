@@ -73,8 +73,6 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
     full = mapping.old.full_name
     yield _build(full, change, names)
     yield _switch(full, names)
-    # The way back first: it does nothing before the swap, and is there the moment after it.
-    yield from _dual_write(full, _mirror(migration, mapping, names, up=False), names.new, names.down)
     yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
     yield Step(
         key=f"backfill/{full}/copy",
@@ -83,6 +81,8 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         undo="nothing: the copy goes with its table",
         action=copy(mapping, names),
     )
+    # The way back does nothing before the swap, and is there the moment after it. Rows that are copied would call it.
+    yield from _dual_write(full, _mirror(migration, mapping, names, up=False), names.new, names.down)
     yield _statistics(full, mapping, names)
     yield Step(
         key="swap/all",
@@ -195,11 +195,12 @@ def _mirror(migration: str, mapping: Mapping, names: Names, *, up: bool) -> Mirr
 
 
 def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Step]:
+    phase = Phase.DUAL_WRITE if mirror.direction == "up" else Phase.INDEX
     there = "the new table" if mirror.direction == "up" else "the old table, once they are swapped"
     for event, name, statement in triggers(mirror, on, prefix):
         yield Step(
-            key=f"dual_write/{full}/{mirror.direction} {event}",
-            phase=Phase.DUAL_WRITE,
+            key=f"{phase}/{full}/{mirror.direction} {event}",
+            phase=phase,
             title=f"carry every {event} of {full} over to {there}",
             undo=f"drop the trigger {name}",
             action=SelfCommitting(
