@@ -17,6 +17,8 @@ def notices(plan: Plan) -> tuple[str, ...]:
         return tuple(_mysql(plan))
     if plan.catalogue.engine == "mongodb":
         return tuple(_mongodb(plan))
+    if plan.strategy == "shadow_table":
+        return tuple(dict.fromkeys(_shadow(plan)))
     found = [*_versions(plan), *_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
     return tuple(dict.fromkeys(found))
 
@@ -49,6 +51,41 @@ def _mongodb(plan: Plan) -> Iterator[str]:
         yield "nobody keeps both in step between the end of the run and contract, or rollback, which do it first"
     for path in action.removed:
         yield f"from contract on, no document of {action.collection} has {'.'.join(path)}"
+
+
+def _shadow(plan: Plan) -> Iterator[str]:
+    for table in plan.tables:
+        yield f"from dual write on, each write to {table} takes about twice as long"
+        yield (
+            f"at the swap, {table} has its new shape from one statement to the next; statements wait behind it within"
+            " the lock budget"
+        )
+    for kind, operation in _operations(plan):
+        table = _table(plan, operation.get("table", ""))
+        if kind == "alter_column" and operation.get("type"):
+            column = f"{table}.{operation['column']}"
+            yield f"at the swap, {column} becomes {operation['type']}; " + _CACHED.format(reads=f"returns {column}")
+        elif kind == "alter_column" and "up" in operation:
+            yield f"at the swap, {table}.{operation['column']} shows its new values"
+        elif kind == "alter_column" and operation.get("nullable") is False:
+            yield f"from the swap on, {table}.{operation['column']} takes no NULL; until then the swap waits for them"
+        elif kind == "add_column" or (kind == "rebuild_table" and operation.get("columns")):
+            yield f"from the swap on, select * from {table} returns other columns; " + _CACHED.format(reads="selects *")
+        elif kind in ("drop_column", "rename_column"):
+            gone = operation["from" if kind == "rename_column" else "column"]
+            yield f"from the swap on, statements that name {table}.{gone} fail"
+        elif kind == "create_constraint":
+            yield (
+                f"from the swap on, {table} refuses rows that break {operation['name']}; until then they are taken, and"
+                " the swap waits until they are corrected"
+            )
+        elif kind == "drop_constraint":
+            yield (
+                f"from the swap on, {table} no longer refuses rows that break {operation['name']}; a rollback is"
+                " refused while there are any, unless their loss is accepted"
+            )
+        elif kind == "drop_index":
+            yield f"from the swap on, statements can no longer be planned with the index {operation['name']}"
 
 
 def _mysql_in_place(plan: Plan) -> Iterator[str]:

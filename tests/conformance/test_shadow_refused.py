@@ -10,7 +10,7 @@ from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
-from tests.conformance.test_cycle_attached import alter, drop, table
+from tests.conformance.test_cycle_attached import alter, drop, rename, table
 
 FILLED = "update t set n = id; alter table t alter k set not null, alter n set not null; create unique index on t (k);"
 REKEY = {"rebuild_table": {"table": "t", "primary_key": ["k"]}}
@@ -29,6 +29,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "index of a constraint": ("", {"drop_index": {"name": "t_pkey"}}, "behind the constraint t_pkey", "drop_constraint"),
     "index of another table": ("create table o (id int); create index oi on o (id)", {"drop_index": {"name": "oi"}}, "has no index oi", "Correct"),
     "index of another schema": ("create index low on t (n)", {"drop_index": {"name": "s.low"}}, "has no index s.low", "Correct"),
+    "name that a view reads": ("create view v as select a from t", rename("a"), "the view public.v reads a", "Drop the view"),
+    "name that a publication sends": ("create publication p for table t (id, a)", rename("a"), "the publication p reads a", "Drop the publication"),
+    "name of a key": ("", rename("id"), "no unique key of public.t", "stay"),
+    "name that is computed from": ("alter table t add g int generated always as (n + 1) stored", rename("n"), "the generated column g reads n", "Drop the generated column"),
+    "name that a trigger's function says": ("create function g() returns trigger language plpgsql as 'begin new.n := 1; return new; end'; create trigger g before insert on t for each row execute function g()", rename("n"), "the function of the trigger g names n", "Drop the trigger"),
+    "dropped, and a trigger's function says it": ("create function g() returns trigger language plpgsql as 'begin new.n := 1; return new; end'; create trigger g before insert on t for each row execute function g()", drop("n"), "the function of the trigger g names n", "Drop the trigger"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip
 

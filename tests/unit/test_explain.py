@@ -231,6 +231,42 @@ def test_applications_are_told_of_tables_and_constraints(operation: dict[str, An
     assert sentence in "\n".join(notices(plan(operation)))
 
 
+@pytest.mark.parametrize(
+    ("operation", "sentence"),
+    [
+        ({"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}, "public.orders.id becomes bigint"),
+        ({"alter_column": {"table": "orders", "column": "id", "up": "id"}}, "public.orders.id shows its new values"),
+        ({"alter_column": {"table": "orders", "column": "id", "nullable": False}}, "public.orders.id takes no NULL"),
+        ({"add_column": {"table": "orders", "column": {}}}, "select * from public.orders returns other columns"),
+        ({"drop_column": {"table": "orders", "column": "note"}}, "from the swap on, statements that name public"),
+        ({"rename_column": {"table": "orders", "from": "note", "to": "n"}}, "that name public.orders.note fail"),
+        ({"create_constraint": {"table": "orders", "name": "c"}}, "refuses rows that break c; until then"),
+        ({"drop_constraint": {"table": "orders", "name": "c"}}, "no longer refuses rows that break c; a rollback"),
+        ({"drop_index": {"name": "i"}}, "from the swap on, statements can no longer be planned with the index i"),
+        ({"rebuild_table": {"table": "orders"}}, "each write to public.orders takes about twice as long"),
+    ],
+)  # fmt: skip
+def test_applications_are_told_what_a_shadow_table_means_to_them(operation: dict[str, Any], sentence: str) -> None:
+    """There is one shape at a time: nothing is there from expand on, and what goes, goes at the swap."""
+    told = "\n".join(notices(plan(operation).model_copy(update={"strategy": "shadow_table"})))
+    assert sentence in told
+    assert "until contract" not in told
+
+
+@pytest.mark.parametrize(
+    ("operation", "sentence"),
+    [
+        ({"add_column": {"table": "orders", "column": {}}}, "an INSERT without a list of columns fails"),
+        ({"drop_column": {"table": "orders", "column": "note"}}, "until contract, a column that is dropped is there"),
+    ],
+)
+def test_applications_are_told_what_happens_in_place_on_mariadb(operation: dict[str, Any], sentence: str) -> None:
+    given = plan(operation)
+    told = notices(given.model_copy(update={"catalogue": given.catalogue.model_copy(update={"engine": "mysql"})}))
+    assert sentence in "\n".join(told)
+    assert "dual write" not in "\n".join(told)
+
+
 def test_applications_are_told_which_version_to_use() -> None:
     told = notices(plan().model_copy(update={"version": "public_v2"}))
     assert told[0].startswith("applications that put public_v2 first")

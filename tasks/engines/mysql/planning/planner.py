@@ -21,6 +21,7 @@ from tasks.engines.mysql.transient import code_of
 from tasks.engines.other_words import refuse_documents
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import SpecError
+from tasks.model.operations import RebuildTable
 from tasks.model.plan import Finding, Plan, Requirement, Risk
 from tasks.model.spec import Gates, MigrationSpec
 
@@ -179,6 +180,8 @@ def _reasons(change: Change, mapping: Mapping) -> Iterator[str]:
 
 def _in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue) -> bool:
     """Whether the other strategy would do the same at once."""
+    if any(isinstance(operation, RebuildTable) for operation in spec.operations):
+        return False
     try:
         plan_in_place(conn, spec.model_copy(update={"strategy": "expand_contract"}), catalogue)
     except SpecError:

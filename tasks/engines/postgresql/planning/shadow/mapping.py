@@ -11,10 +11,12 @@ from tasks.model.plan import Assignment
 def forth(change: Change, new: Table, places: Places) -> tuple[Assignment, ...]:
     """Return what fills the new table from the old one. Raises SpecError at the place of an expression."""
     found = []
+    before = {name: old for old, name in change.renamed.items()}
     for column in new.columns:
         if column.generated is not None or (column.name in change.added and column.name not in change.ups):
             continue
-        expression, where = change.ups.get(column.name) or _plain(change, column.name, places, there=True)
+        own = before.get(column.name, column.name)
+        expression, where = change.ups.get(column.name) or _plain(change, own, column.name, places, there=True)
         found.append(Assignment(column=column.name, type=column.type, expression=expression))
         _check(change, places, found[-1], where, there=True)
     return tuple(found)
@@ -26,7 +28,8 @@ def back(change: Change, places: Places) -> tuple[Assignment, ...]:
     for column in change.table.columns:
         if column.generated is not None or (column.name in change.dropped and column.name not in change.downs):
             continue
-        expression, where = change.downs.get(column.name) or _plain(change, column.name, places, there=False)
+        other = change.renamed.get(column.name, column.name)
+        expression, where = change.downs.get(column.name) or _plain(change, other, column.name, places, there=False)
         found.append(Assignment(column=column.name, type=column.type, expression=expression))
         _check(change, places, found[-1], where, there=False)
     return tuple(found)
@@ -36,12 +39,12 @@ def _ends(change: Change, places: Places, *, there: bool) -> tuple[str, str]:
     return (places.real, change.twin) if there else (change.twin, places.real)
 
 
-def _plain(change: Change, name: str, places: Places, *, there: bool) -> tuple[str, str]:
+def _plain(change: Change, source_name: str, name: str, places: Places, *, there: bool) -> tuple[str, str]:
     """The value itself, by assignment, which refuses what does not fit; a cast only where nothing else exists."""
     source, target = _ends(change, places, there=there)
     where = change.altered.get(name, change.table.full_name)
     try:
-        change.rehearsal.assigns(source, target, name, quote(name), where)
+        change.rehearsal.assigns(source, target, name, quote(source_name), where)
     except SpecError:
         type_name = next(
             row[0]
@@ -51,8 +54,8 @@ def _plain(change: Change, name: str, places: Places, *, there: bool) -> tuple[s
                 (target, name),
             )
         )
-        return f"{quote(name)}::{type_name}", where
-    return quote(name), where
+        return f"{quote(source_name)}::{type_name}", where
+    return quote(source_name), where
 
 
 def _check(change: Change, places: Places, one: Assignment, where: str, *, there: bool) -> None:

@@ -1,5 +1,6 @@
 """What cannot be carried over to a new table, each with the reason and what to do about it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -124,11 +125,12 @@ def _of_rights(conn: Connection, table: Table) -> Iterator[Reason]:
 def of_change(change: Change, new: Table) -> None:
     """Refuse what stands on a column whose type or existence changes. Raises PreflightError."""
     table = change.table
-    gone = {*change.dropped, *change.computed, *(c for c in change.altered if not change.widens(c, new))}
-    other_type = {*change.dropped, *(c for c in change.altered if table.column(c) != new.column(c))}
+    named = {*change.dropped, *change.renamed}
+    gone = {*named, *change.computed, *(c for c in change.altered if not change.widens(c, new))}
+    other_type = {*named, *(c for c in change.altered if table.column(c) != new.column(c))}
     for one in table.dependents:
-        hard = {"view": other_type, "function": other_type, "rule": other_type, "statistics": {*change.dropped}}
-        hard["publication"] = {*change.computed}
+        hard = {"view": other_type, "function": other_type, "rule": other_type, "statistics": {*named}}
+        hard |= {"publication": {*change.computed, *change.renamed}, "generated column": {*change.renamed}}
         used = {*one.columns} & hard.get(one.kind, set())
         if used and not one.through:
             raise _refusal(table, f"the {one.kind} {one.name} reads {', '.join(sorted(used))}", one.kind)
@@ -152,6 +154,22 @@ def of_change(change: Change, new: Table) -> None:
         column = new.column(sequence.column)
         if column is None or column.type not in ("smallint", "integer", "bigint"):
             raise _refusal(table, f"{sequence.column} draws from the sequence {sequence.name}", "sequence")
+
+
+def of_functions(change: Change) -> None:
+    """Refuse a trigger whose function says a name that the new table does not have. Raises PreflightError.
+
+    Such a function fails only when it is called: from the swap on, with the statement of an application.
+    """
+    table, named = change.table, {*change.dropped, *change.renamed}
+    for name, text in change.rehearsal.conn.execute(
+        "select t.tgname::text, p.prosrc from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid"
+        " where t.tgrelid = %s::regclass and not t.tgisinternal order by 1",
+        (quote_qualified(table.full_name),),
+    ).fetchall():
+        said = {c for c in named if re.search(rf"(?<![\w$]){re.escape(c)}(?![\w$])", text, re.IGNORECASE)}
+        if said:
+            raise _refusal(table, f"the function of the trigger {name} names {', '.join(sorted(said))}", "trigger")
 
 
 def of_publications(change: Change, new: Table, places: Places) -> None:

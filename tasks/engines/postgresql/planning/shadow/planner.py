@@ -110,6 +110,7 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         around = table.model_copy(update={"dependents": change.dependents(after)})
     new = carried(around, changed.model_copy(update={"columns": after}))
     obstacles.of_change(change, new)
+    obstacles.of_functions(change)
     obstacles.of_publications(change, new, places)
     division = divide(change, new)
     new = division.table
