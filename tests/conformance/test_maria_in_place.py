@@ -4,13 +4,14 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pymysql
 import pytest
 
 from profiles.model import Limits
-from tasks.model.errors import DriftError, LockTimeoutError, SpecError
+from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, SpecError
 from tasks.model.plan import Phase
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import connected
@@ -92,7 +93,7 @@ def test_over_back_and_over_again(operations: Sequence[Mapping[str, Any]], expec
 
 def test_it_never_queues_and_who_blocks_is_told(orders: str) -> None:
     """A transaction has read the table: whoever comes meanwhile does not wait, and the change waits for its end."""
-    change = in_place(orders, TOTAL, limits=Limits(lock_patience=1.0))
+    change = in_place(orders, TOTAL, limits=Limits(lock_patience=3.0))
     change.begin()
     assert change.violations("before_swap") == 0
     with connected(orders, autocommit=False) as other, other.cursor() as cursor:
@@ -109,12 +110,13 @@ def test_it_never_queues_and_who_blocks_is_told(orders: str) -> None:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            with pytest.raises(LockTimeoutError, match=r"no lock on .*orders within 1 s"):
+            with pytest.raises(LockTimeoutError, match=r"no lock on .*orders within 3 s"):
                 change.forward(Phase.SWAP)
         finally:
             stop.set()
             writer.join()
-        assert slowest[0] < 0.9
+        # The budget, and what a busy machine adds; the reader held the table for 3 s.
+        assert slowest[0] < 1.5
         assert run(orders, "show columns from orders like 'total'") == []
     change.forward(Phase.SWAP)
     assert run(orders, "show columns from orders like 'total'") != []
@@ -210,32 +212,35 @@ def test_the_server_is_asked_about_the_way_back_too(orders: str) -> None:
 
 
 def test_a_dead_statement_is_no_change(orders: str) -> None:
-    """The session of the run is killed while it waits for its turn: the next run does it."""
+    """The sessions of the run are killed while it waits for its turn: it goes on by itself, or the next run does it."""
     change = in_place(orders, TOTAL)
     change.begin()
     assert change.violations("before_swap") == 0
     with connected(orders, autocommit=False) as other, other.cursor() as cursor:
-        cursor.execute("select count(*) from orders")
-        outcome: list[BaseException | None] = []
+        cursor.execute("select connection_id(), count(*) from orders")
+        own = cursor.fetchall()[0][0]
+        failed: list[BaseException] = []
 
         def swap() -> None:
             try:
                 change.forward(Phase.SWAP)
-                outcome.append(None)
-            except pymysql.err.MySQLError as error:
-                outcome.append(error)
+            except (ChangeoverError, pymysql.err.MySQLError) as error:
+                failed.append(error)
 
         runner = threading.Thread(target=swap)
         runner.start()
         time.sleep(0.5)
-        with connected(orders) as conn, conn.cursor() as mine:
-            mine.execute(
-                "select id from information_schema.processlist where db = database() and id not in (connection_id(), %s)",
-                (other.thread_id(),),
-            )
-            for (session,) in mine.fetchall():
-                mine.execute(f"kill {session}")
+        for (session,) in run(
+            orders,
+            "select id from information_schema.processlist where db = database() and id <> connection_id()"
+            f" and id <> {own}",
+        ):
+            # It may have ended by itself.
+            with suppress(pymysql.err.OperationalError):
+                run(orders, f"kill {session}")
+        assert run(orders, "show columns from orders like 'total'") == []
         cursor.execute("rollback")
-        runner.join(timeout=30)
-    assert outcome == [None]
+        runner.join(timeout=60)
+    if failed:
+        change.forward(Phase.SWAP)
     assert run(orders, "show columns from orders like 'total'") != []
