@@ -127,6 +127,7 @@ REFUSED = {
     "an array of another type": ("create table o (id uuid primary key); create table t (id int primary key, v int[])", OF_T, "values of the type integer, and the key of public.o is uuid"),
     "an array, and a key of two columns": ("create table o (a int, b int, primary key (a, b)); create table t (id int primary key, v int[])", OF_T, "key of public.o has several columns"),
     "a delimiter of no text": (PAIR.format(""), OF_T | {"delimiter": ","}, "and no text"),
+    "a list that has a length": ("create table o (id int primary key); create table t (id int primary key, v varchar(99))", OF_T | {"delimiter": ","}, "than fit into it"),
     "a list with a foreign key": ("create table o (id text primary key); create table t (id int primary key, v text references o)", OF_T | {"delimiter": ","}, "is held by"),
     "not validated": (PAIR.format("") + "alter table t add constraint f foreign key (v) references o not valid", OF_T, "f of public.t is not validated"),
     "unique": (PAIR.format("unique references o"), OF_T, "is held by"),
@@ -183,3 +184,48 @@ def test_what_no_junction_can_say_is_counted(name: str, conn: Connection, url: s
     assert any(
         what in one.name for one in (migration.plan.requirements if migration.plan else ()) if one.gate == "before_run"
     )
+
+
+LISTS = "create table o (id {} primary key); insert into o values ('1'), ('2'), ('3'); create table t (id int primary key, v {});"
+
+
+@pytest.mark.parametrize(
+    ("given", "strange"),
+    [
+        ("text", "1;abc"),
+        ("text", "99999999999"),
+        ("text", "-99999999999999999999"),
+        ("text", "02;1"),
+        ('text collate "C"', "7"),
+    ],
+)
+def test_what_is_no_key_fails_no_copy(given: str, strange: str, conn: Connection, url: str) -> None:
+    """It waits until it is mended, and the gate names it."""
+    conn.execute((LISTS.format("int", given) + "insert into t values (1, '2'), (2, null)").encode())
+    migration = Migration(url, [junction(**OF_T, delimiter=";")])
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
+    conn.execute("insert into t values (3, %s)", (strange,))
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    assert any("refers to rows of public.o" in one for one in migration.failures("before_swap"))
+    conn.execute("update t set v = '3' where id = 3")
+    migration.before_swap()
+    migration.swap()
+    assert conn.execute("select * from j order by 1").fetchall() == [(1, 2), (3, 3)]
+
+
+def test_a_list_of_texts(conn: Connection, url: str) -> None:
+    """Collations of their own, and a delimiter that a value can begin: what cannot stand there is not written there."""
+    conn.execute((LISTS.format('text collate "POSIX"', 'text collate "C"')).encode())
+    conn.execute("insert into o values ('a-'), ('-b'), ('B'); insert into t values (1, 'B--1'), (2, '-b')")
+    migration = Migration(url, [junction(**OF_T, delimiter="--")])
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    conn.execute("insert into j values (1, 'a-'), (2, '1'); insert into j values (1, '-b')")
+    assert conn.execute("select v from t order by id").fetchall() == [("B--1---b",), ("-b--1",)]
+    migration.pass_gate("after_swap")
+    assert len(migration.before_rollback()) == 1
+    conn.execute("delete from j where v = 'a-'")
+    migration.roll_back()
+    assert conn.execute("select v from t order by id").fetchall() == [("B--1---b",), ("-b--1",)]

@@ -255,3 +255,23 @@ def test_the_copy_meets_rows_that_change(conn: Connection, url: str) -> None:
     assert said(conn, 101) == ([], [])
     migration.roll_back()
     assert conn.execute("select o_id from u where id = 101").fetchone() == ([],)
+
+
+def test_what_refers_to_nothing_is_named_after_the_swap(conn: Connection, url: str) -> None:
+    """Before there is no way back; and the way back keeps it, for the old shape can hold it."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    with applications(url, 1) as (a,):
+        a.execute("begin; select from u where id = 2 for update")
+        conn.execute("delete from o where id = 2")
+        assert said(conn, 2) == ([2, 9], [9])
+        migration.pass_gate("after_swap")
+    conn.execute("update u set o_id = '{1,99}' where id = 1; insert into j values (1, 5)")
+    assert said(conn, 1) == ([1, 99, 5], [1, 5])
+    assert migration.failures("after_swap") == ["public.u.o_id refers to rows of public.o: 1"]
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id in (1, 2) order by id").fetchall() == [([1, 99, 5],), ([9],)]
+    assert tables.leftovers(conn) == []

@@ -27,6 +27,8 @@ from tasks.model.names import quote
 
 _WAIT = "10ms"
 """How long a row is waited for that somebody else is just making: far less than the server waits for deadlocks."""
+BY_BYTES = ' collate pg_catalog."C"'
+"""References are the same texts, in one order, whatever the collations of the two columns are."""
 _WHITE = "e' \\t\\r\\n'"
 
 
@@ -42,6 +44,8 @@ class Junction:
     """The junction: its column is the reference, its link what refers to the table, its key both."""
     type: str
     """Of a reference."""
+    collation: str
+    """The clause with that of a reference, or nothing."""
     column_type: str
     holds: Literal["one", "array", "list"]
     other: str
@@ -130,20 +134,22 @@ if {more} then
         """Return the references of a row of the table as an array of texts, which may be empty."""
         column = self.whole.value(alias)
         if self.holds == "one":
-            return f"array_remove(array[{column}::text], null)"
+            return f"(array_remove(array[{column}::text], null){BY_BYTES})"
         if self.holds == "array":
             values = f"unnest({column}::text[]) as x (e) where x.e is not null"
-            return f"coalesce((select array_agg(x.e) from {values}), '{{}}')"
+            return f"(coalesce((select array_agg(x.e) from {values}), '{{}}'){BY_BYTES})"
         parts = f"unnest(string_to_array({column}::text, {literal(self.delimiter)})) as x (e)"
         trimmed = f"btrim(x.e, {_WHITE})"
-        return f"coalesce((select array_agg({trimmed}) from {parts} where {trimmed} <> ''), '{{}}')"
+        return f"(coalesce((select array_agg({trimmed}) from {parts} where {trimmed} <> ''), '{{}}'){BY_BYTES})"
 
     def fits(self, element: str) -> str:
         """Condition that the column can hold a reference beside others."""
         if self.holds != "list":
             return "true"
-        alone = f"strpos({element}, {literal(self.delimiter)}) = 0"
-        return f"({alone} and btrim({element}, {_WHITE}) = {element} and {element} <> '')"
+        # A delimiter of several signs can begin in the value before it, and so be found too early.
+        delimiter = literal(self.delimiter)
+        apart = f"string_to_array({element} || {delimiter} || {element}, {delimiter}) = array[{element}, {element}]"
+        return f"({apart} and btrim({element}, {_WHITE}) = {element} and {element} <> '')"
 
     @property
     def _reference(self) -> str:
@@ -157,6 +163,8 @@ if {more} then
 begin
   if pg_catalog.current_setting('{late}', true) = pg_catalog.pg_current_xact_id()::text then return false; end if;
   begin
+    -- Written in another way, or cut off, it would be another reference than that which notes and column name.
+    if element::{self.type}::text <> element then return false; end if;
     insert into {self.part.real} ({columns}) values ({", ".join(self.outbox.arguments)}, element::{self.type})
     on conflict do nothing;
     return true;
@@ -184,10 +192,14 @@ end"""
         Its row there got another key, and what refers to it follows: nothing else takes away what is referred to.
         """
         known = f"select from {self.other} as x where x.{quote(self.other_column)} = {side.value('old')}"
-        of_link = " and ".join(f"o.{n} = {v}" for n, v in zip(self.outbox.links, side.values("new"), strict=True))
+        return self.last_note(side.values("new"), reference, f" and not exists ({known})")
+
+    def last_note(self, link: tuple[str, ...], reference: str, where: str = "") -> str:
+        """Return the kind of the last note of a reference, or NULL."""
+        of_link = " and ".join(f"o.{name} = {value}" for name, value in zip(self.outbox.links, link, strict=True))
         return (
-            f"(select o.kind from {self.outbox.table} as o where {of_link} and o.key = array[{reference}]"
-            f" and not exists ({known}) order by o.id desc limit 1)"
+            f"(select o.kind from {self.outbox.table} as o where {of_link} and o.key = array[{reference}]{where}"
+            " order by o.id desc limit 1)"
         )
 
     def _noting_whole(self) -> str:

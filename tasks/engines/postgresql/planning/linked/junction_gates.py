@@ -6,7 +6,7 @@ A key with a note that is still to be carried is left out: the swap carries what
 from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.linked.gates import kept_in_step
-from tasks.engines.postgresql.planning.linked.junction import Junction
+from tasks.engines.postgresql.planning.linked.junction import BY_BYTES, Junction
 from tasks.model.names import quote
 from tasks.model.plan import Comparison, Requirement
 
@@ -16,7 +16,7 @@ def comparisons(junction: Junction) -> Iterator[Comparison]:
     whole, part = junction.whole, junction.part
     keys = {f"_changeover_key_{i}": one for i, one in enumerate(whole.shown("s", whole.key))}
     shown = [f"{sql} as {quote(key)}" for key, sql in keys.items()]
-    reference = f"{part.value('t')}::text"
+    reference = f"({part.value('t')}::text{BY_BYTES})"
     counts = junction.fits(reference)
     if junction.holds == "one":
         # What it does not show it says nothing about; but none means that there is none.
@@ -75,26 +75,32 @@ def requirements(junction: Junction, begun: str) -> Iterator[Requirement]:
 
 
 def _fit(junction: Junction) -> Iterator[Requirement]:
-    """No foreign key has kept the values of an array or a list in order: asked before the run, and again."""
+    """No foreign key has kept the values of an array or a list in order: asked before the run, and again.
+
+    After the swap, too, for what refers to nothing can never be carried; but for what the junction is about to take.
+    """
     whole = junction.whole
     named = f"{whole.full_name}.{whole.column}"
     keys = ", ".join(whole.shown("s", whole.key))
     elements = junction.elements("s")
-    other = f"o.{quote(junction.other_column)}::text"
+    other = f"o.{quote(junction.other_column)}::text{BY_BYTES}"
     strange = f"cardinality({elements}) <> (select count(distinct y.e) from unnest({elements}) as y (e))"
     if junction.holds == "array":
         strange += (
             f" or cardinality({whole.value('s')}) <> cardinality({elements}) or array_ndims({whole.value('s')}) > 1"
         )
+    refers = Requirement(
+        name=f"{named} refers to rows of {junction.other_name}",
+        table=whole.full_name,
+        kind="parity",
+        violations=f"select {keys} from {whole.real} as s, unnest({elements}) as y (e)"
+        f" where not exists (select from {junction.other} as o where {other} = y.e)",
+    )
+    last = junction.last_note(whole.values("s"), "y.e")
+    waiting = f"{refers.violations} and {last} is distinct from 't'"
+    yield refers.model_copy(update={"gate": "after_swap", "violations": waiting, "reads_new": True})
     for gate in ("before_run", "before_swap"):
-        yield Requirement(
-            name=f"{named} refers to rows of {junction.other_name}",
-            table=whole.full_name,
-            kind="parity",
-            gate=gate,
-            violations=f"select {keys} from {whole.real} as s, unnest({elements}) as y (e)"
-            f" where not exists (select from {junction.other} as o where {other} = y.e)",
-        )
+        yield refers.model_copy(update={"gate": gate})
         yield Requirement(
             name=f"{named} has no value twice, no NULL among them, and no second dimension",
             table=whole.full_name,

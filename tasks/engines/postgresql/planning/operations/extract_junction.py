@@ -10,7 +10,7 @@ from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import junction_gates, preconditions
-from tasks.engines.postgresql.planning.linked.junction import Junction
+from tasks.engines.postgresql.planning.linked.junction import BY_BYTES, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
 from tasks.engines.postgresql.planning.linked.steps import begin, end
@@ -42,7 +42,7 @@ def draft_extract_junction(
         raise SpecError(
             f"the new table has two columns {op.new_name}", where=f"{where}.reference", hint="Choose another name."
         )
-    holds, tie, type_name, referred = _references(op, draft, other, column, where)
+    holds, tie, reference, referred = _references(op, draft, other, column, where)
     preconditions.movable(draft, column, where, but=tie.name if tie is not None else "")
     schema, name = draft.spec.split_name(op.to)
     for taken in (name, op.index):
@@ -69,7 +69,8 @@ def draft_extract_junction(
             key=(*new_key, op.new_name),
             alone=False,
         ),
-        type=type_name,
+        type=reference.type,
+        collation=preconditions.collation(reference),
         column_type=column.type,
         holds=holds,
         other=other.real,
@@ -110,8 +111,8 @@ Holds = Literal["one", "array", "list"]
 
 def _references(
     op: ExtractJunction, draft: TableDraft, other: TableDraft, column: Column, where: str
-) -> tuple[Holds, Constraint | None, str, str]:
-    """Return what the column holds, its foreign key, the type of a reference, and the column that it refers to."""
+) -> tuple[Holds, Constraint | None, Column, str]:
+    """Return what the column holds, its foreign key, a column for one reference, and the column that it refers to."""
     tie = next(
         (
             one for one in draft.table.constraints
@@ -127,7 +128,7 @@ def _references(
                 hint="Validate it first: alter table ... validate constraint.",
             )
         preconditions.comparable(draft, op.column, where)
-        return "one", tie, column.type, tie.referenced_columns[0]
+        return "one", tie, column, tie.referenced_columns[0]
     array = op.delimiter is None and column.type.endswith("[]")
     if not array and op.delimiter is None:
         raise PreflightError(
@@ -138,6 +139,12 @@ def _references(
     if op.delimiter is not None and not column.type.startswith(("text", "character")):
         raise SpecError(
             f"{op.column} is of the type {column.type}, and no text", where=f"{where}.delimiter", hint="Remove it."
+        )
+    if op.delimiter is not None and "(" in column.type:
+        raise PreflightError(
+            f"{op.column} is of the type {column.type}: a row can have more references than fit into it",
+            where=where,
+            hint="Make it text in a migration of its own first: alter_column.",
         )
     key = preconditions.primary_key(other, {}, (), where)
     if len(key) > 1:
@@ -155,7 +162,9 @@ def _references(
             hint="Give both the same type in a migration of its own first: alter_column.",
         )
     preconditions.comparable(*((draft, op.column) if array else (other, referred.name)), where)
-    return "array" if array else "list", None, element, referred.name
+    if array:
+        return "array", None, column.model_copy(update={"type": element}), referred.name
+    return "list", None, referred, referred.name
 
 
 def _let_go(draft: TableDraft, tie: Constraint, junction: Junction, where: str) -> None:
@@ -190,7 +199,7 @@ def _create(
     found = [
         f"create table {part.real} ("
         + ", ".join(f"{quote(new)} {one.type}{preconditions.collation(one)} not null" for one, new in key)
-        + f", {reference} {junction.type}{preconditions.collation(column)} not null,"
+        + f", {reference} {junction.type}{junction.collation} not null,"
         f" primary key ({listed}, {reference}),"
         f" constraint {quote(of_whole)} foreign key ({listed}) references {draft.real}"
         f" ({', '.join(quote(one.name) for one, _ in key)}) on delete cascade on update cascade,"
@@ -221,6 +230,24 @@ def _at(junction: Junction) -> str:
     return f"{junction.whole.full_name}/{junction.part.full_name}"
 
 
+def _known(junction: Junction) -> str:
+    """Return the condition that `y.e` names a row of the other table, as an index finds it; no text fails it."""
+    column, type_name = f"o.{quote(junction.other_column)}", junction.type
+    if junction.holds == "array":
+        return f"{column} = y.e::{type_name}"
+    same = f"{column}::text = y.e{BY_BYTES}"
+    if type_name.startswith(("text", "character")):
+        collation = junction.collation or ' collate pg_catalog."default"'
+        return f"{column} = (y.e::{type_name}{collation}) and {same}"
+    if type_name in _WHOLE_NUMBERS:
+        within = f"case when y.e::numeric between {-(2**63)} and {2**63 - 1} then y.e::bigint end"
+        return f"{column} = case when y.e ~ '^-?[0-9]{{1,19}}$' then {within} end and {same}"
+    if type_name == "uuid":
+        form = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+        return f"{column} = case when y.e ~ '{form}' then y.e::uuid end and {same}"
+    return same
+
+
 def _steps(
     op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
 ) -> list[Step]:
@@ -233,7 +260,7 @@ def _steps(
     if junction.holds != "one":
         reference = f"_changeover_each.value::{junction.type}"
         # What refers to nothing is left to the gate, which names it.
-        known = f"select from {junction.other} as o where o.{quote(junction.other_column)} = y.e::{junction.type}"
+        known = f"select from {junction.other} as o where {_known(junction)}"
         elements = f"unnest({junction.elements(quote(draft.table.name))}) as y (e)"
         each = f"(select y.e from {elements} where exists ({known})) as _changeover_each (value)"
     return [
