@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 
 from tasks.model.plan import Phase
 from tests.conformance.drive import Connection, Migration
@@ -156,3 +157,50 @@ def test_unique_values_that_change_places_and_are_only_noted(conn: Connection, u
     exchange(3, 4)
     migration.roll_back()
     assert rows(conn) == [(1, 2), (2, 1), (3, 4), (4, 3)]
+
+
+FINER = {
+    "cut": ("varchar(10)", "text", "abcdefghij", "abcdefghijKLM", "abcdefghijXYZ"),
+    "rounded": (
+        "timestamp(0)",
+        "timestamp(6)",
+        "2020-02-02 10:00:00",
+        "2020-02-02 10:00:00.1",
+        "2020-02-02 10:00:00.2",
+    ),
+    "rounded number": ("numeric(8, 2)", "numeric(10, 4)", "1.50", "1.5001", "1.5002"),
+}
+
+
+@pytest.mark.parametrize("name", FINER)
+def test_a_key_that_the_old_type_would_round_or_cut_touches_no_other_row(name: str, conn: Connection, url: str) -> None:
+    old, new, whole, *finer = FINER[name]
+    schema = (
+        f"create table t (id int, k {old}, a text, primary key (id, k)); insert into t values (1, '{whole}', 'old')"
+    )
+    migration = rebuilt(conn, url, schema, [{"alter_column": {"table": "t", "column": "k", "type": new}}])
+    finish(migration)
+    before = rows(conn)
+    for value in finer:
+        conn.execute("insert into t values (1, %s, 'new')", (value,))
+    assert rows(conn, "select direction, sqlstate from changeover.rejections") == [("down", "22000")] * 2
+    migration.pass_gate("after_swap")
+    conn.execute("update t set a = 'newer' where k = %s", finer[:1])
+    conn.execute("delete from t where k = any (%s)", (finer,))
+    with strict(url) as other:
+        other.execute("insert into t values (1, %s, 'new')", finer[:1])
+        other.execute("delete from t where k = %s", finer[:1])
+    migration.pass_gate("after_swap")
+    migration.roll_back()
+    assert rows(conn) == before
+
+
+def test_nor_does_one_that_the_new_type_would_cut(conn: Connection, url: str) -> None:
+    schema = "create table t (k text primary key, a text); insert into t values ('abcdefghij', 'old')"
+    migration = rebuilt(conn, url, schema, [{"alter_column": {"table": "t", "column": "k", "type": "varchar(10)"}}])
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    conn.execute("insert into t values ('abcdefghijKLM', 'new')")
+    assert noted(conn) == 1
+    conn.execute("delete from t where k = 'abcdefghijKLM'")
+    finish(migration)
+    assert rows(conn) == [("abcdefghij", "old")]

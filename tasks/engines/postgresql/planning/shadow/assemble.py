@@ -99,6 +99,7 @@ class Draft:
             arbiter=self.row_key.new_unique if direction == "up" else self.row_key.unique,
             parts=tuple(part.name for part in (self.parts if direction == "up" else self.new_parts)),
             schema=self.places.schema,
+            source_types=self.types(self.table if direction == "up" else self.new),
             target_types=self.types(image),
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),

@@ -45,6 +45,8 @@ class Mirror:
     """Where the source is, and its partitions."""
     parts: tuple[str, ...]
     """Names of the partitions of the source."""
+    source_types: tuple[str, ...]
+    """Of the columns of the key, like `target_types`."""
     target_types: tuple[str, ...]
     assignments: tuple[Assignment, ...]
     guarded: bool
@@ -222,11 +224,35 @@ $finish$"""
             f"b.{quote(c)} = ({row}.{quote(c)})::{t}" for c, t in zip(self.key, self.target_types, strict=True)
         )
 
+    def _come_back(self, row: str) -> list[tuple[str, str]]:
+        """The columns of a key, and what they are once they have been of the target's type.
+
+        Where that is something else, the image is not this row's: another one has it, or can.
+        """
+        return [
+            (quote(c), f"{row}.{quote(c)}" if t == s else f"(({row}.{quote(c)})::{t})::{s}")
+            for c, s, t in zip(self.key, self.source_types, self.target_types, strict=True)
+        ]
+
     def _remove(self, row: str) -> str:
+        owner = " and ".join(f"a.{c} = {value}" for c, value in self._come_back(row))
         return (
             f"delete from {self.target} as b where {self._its_image(row)}"
-            f" and not exists (select from {self.source} as a where {self._same('a', row)})"
+            f" and not exists (select from {self.source} as a where {owner})"
         )
+
+    def _refuse_another(self, row: str) -> str:
+        """A value of the key that the other type would round, or cut, is no row of the other table."""
+        if self.source_types == self.target_types:
+            return ""
+        same = " and ".join(f"{row}.{c} = {value}" for c, value in self._come_back(row))
+        return f"""\
+if ({same}) is not true then
+        if exists (select from {self.source} as a where {self._same("a", row)}) then
+          raise exception 'the key is another one in the other table' using errcode = 'data_exception';
+        end if;
+      end if;
+      """
 
     def _put(self, row: str) -> str:
         columns = ", ".join(quote(a.column) for a in self.assignments)
@@ -243,8 +269,9 @@ $finish$"""
       end if"""
         changes = ", ".join(f"{quote(a.column)} = excluded.{quote(a.column)}" for a in self.assignments)
         return (
-            f"insert into {self.target} as b ({columns}) overriding system value select {values}"
-            f" from (select * from {self.source} as a where {self._same('a', row)}) as {quote(self.alias)}"
+            f"{self._refuse_another(row)}insert into {self.target} as b ({columns}) overriding system value"
+            f" select {values} from (select * from {self.source} as a where {self._same('a', row)})"
+            f" as {quote(self.alias)}"
             f" on conflict ({arbiter}) do update set {changes}{f' where {same}{refused}' if others else ''}"
             f"{self._differs(row)}"
         )
