@@ -28,6 +28,7 @@ from tasks.model.step_costs import locks_of, rows_of
 from tasks.model.transfer_steps import Collection, Transfer
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
+from validations.outcome import THE_CATALOGUE
 
 ROWS_PER_SECOND = 300_000
 """A rough figure of one pass over a table; only to tell seconds from hours."""
@@ -137,7 +138,8 @@ def _checks(plan: Plan, gate: str) -> list[str]:
     compared = [one.name for one in plan.comparisons if one.gate == gate]
     fitting = [one.name for one in plan.conversions] if gate == "before_run" else []
     probed = [f"probe: {one.name}" for one in plan.probes] if gate == "after_swap" else []
-    return fitting + compared + [one.name for one in plan.requirements if one.gate == gate] + probed
+    shaped = [THE_CATALOGUE] if gate == "after_swap" and plan.outcome and plan.outcome.tables else []
+    return fitting + compared + [one.name for one in plan.requirements if one.gate == gate] + shaped + probed
 
 
 def _gate(plan: Plan, gate: str) -> Text:

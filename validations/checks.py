@@ -8,7 +8,9 @@ from pydantic import Field
 
 from profiles.model import Probes
 from tasks.model.base import Record
+from tasks.model.catalogue import Catalogue
 from tasks.model.names import quote
+from tasks.model.outcome import Outcome
 from tasks.model.plan import differing
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import BoundSuite
@@ -76,6 +78,12 @@ class Gate(Record):
 
     probes: tuple[Probe, ...] = ()
     """Queries that must not be worse than before the first change."""
+
+    outcome: Outcome | None = None
+    """What the plan says the tables are by now."""
+
+    catalogue: Catalogue | None = None
+    """What they were before; together with `outcome`."""
 
     def evaluate(
         self,

@@ -20,6 +20,7 @@ from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
 from validations.mongodb import evaluate_on_mongodb, is_mongodb
 from validations.mysql import evaluate_on_mysql, is_mysql
+from validations.outcome import evaluate_outcome
 from validations.probing import evaluate_probes
 from validations.session import Session
 from validations.suite_sources import names_table
@@ -33,14 +34,15 @@ def before_swap(plan: Plan) -> Gate:
 
 def after_swap(plan: Plan) -> Gate:
     """Return the gate that the new shape must pass once it is the truth, with the probes of the spec."""
-    return _gate("after_swap", plan).model_copy(update={"probes": plan.probes})
+    after = {"probes": plan.probes, "outcome": plan.outcome, "catalogue": plan.catalogue}
+    return _gate("after_swap", plan).model_copy(update=after)
 
 
 def before_contract(plan: Plan) -> Gate:
     """Return the gate after the swap as it is asked again before the old shape goes.
 
-    Without probes, sequences and statistics: by then, weeks later, they say how applications have used the new shape,
-    and nothing about the change.
+    Without probes, sequences, statistics and the catalogue: by then, weeks later, they say how applications have used
+    the new shape, and nothing about the change.
     """
     return _gate("after_swap", plan, standing=False)
 
@@ -135,5 +137,6 @@ def evaluate(
     results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
     for reference in gate.suites:
         results += evaluate_suite(reference, session, values_in_reports=values_in_reports)
+    results += evaluate_outcome(gate, session)
     results += evaluate_probes(gate.probes, session, before, probes or Probes(), values_in_reports=values_in_reports)
     return GateResult(gate=gate.name, checks=tuple(results))

@@ -56,8 +56,8 @@ def compare_types(before: Iterable[TypeDefinition], after: Iterable[TypeDefiniti
 def _table(old: Table, new: Table) -> Iterator[str]:
     yield from _fields(old, new, leaving_out=PARTS)
     for field, noun in PARTS.items():
-        was = {_name(noun, part): part for part in getattr(old, field)}
-        now = {_name(noun, part): part for part in getattr(new, field)}
+        was = {name_of(noun, part): part for part in getattr(old, field)}
+        now = {name_of(noun, part): part for part in getattr(new, field)}
         yield from (f"{name} is gone" for name in was if name not in now)
         yield from (f"{name} is new" for name in now if name not in was)
         for name in was:
@@ -66,7 +66,8 @@ def _table(old: Table, new: Table) -> Iterator[str]:
         yield from _order(field, was, now)
 
 
-def _name(noun: str, part: Record) -> str:
+def name_of(noun: str, part: Record) -> str:
+    """Return what a part of a table is called, with the word for it."""
     match part:
         case InboundForeignKey():
             return f"{noun} {part.name} of {part.table}"

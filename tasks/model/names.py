@@ -8,6 +8,8 @@ from pydantic import AfterValidator
 # PostgreSQL truncates silently beyond NAMEDATALEN - 1 bytes; MySQL refuses beyond 64 characters.
 MAX_BYTES = 63
 OWN_PREFIX = "_changeover_"
+OWN_TRIGGERS = "zzz_changeover_"
+"""How the names of our triggers begin, which fire last."""
 
 
 def _identifier(value: str) -> str:

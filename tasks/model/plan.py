@@ -14,6 +14,7 @@ from tasks.model.catalogue import Catalogue, Table, TypeDefinition
 from tasks.model.conversion import Conversion
 from tasks.model.digest import digest as digest_of
 from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.outcome import Outcome
 from tasks.model.probe import Probe
 from tasks.model.transfer_steps import Collection, Transfer
 
@@ -392,6 +393,8 @@ class Plan(Record):
     conversions: tuple[Conversion, ...] = ()
     dumps: tuple[DumpTarget, ...] = ()
     additions: tuple[Addition, ...] = ()
+    outcome: Outcome | None = None
+    """What the tables are after the swap; None where the swap compares them itself, or SQL of the author may do all."""
     estimates: tuple[TableEstimate, ...] = ()
     risk: Risk = Risk.LOW
     risk_reasons: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
 from validations import gates
 from validations.checks import Gate
+from validations.outcome import evaluate_outcome
 from validations.scans import scans
 from validations.session import Session
 
@@ -231,7 +232,7 @@ class Migration:
                 row = dict(zip([c.name for c in cursor.description], cursor.fetchone() or (), strict=True))
                 empty = "compared" in row and not row["compared"] and row["populated"]
                 failed += [f"{check.name}: {row[c]}" for c, check in scan.columns.items() if row[c] or empty]
-        return failed
+        return failed + [one.message for one in evaluate_outcome(gate, session) if not one.passed]
 
     @property
     def _plan(self) -> Plan:

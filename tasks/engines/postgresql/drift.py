@@ -3,9 +3,9 @@
 from tasks.engines.drift import refuse_difference
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect, types
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import DataChanged
+from tasks.model.names import OWN_TRIGGERS
 from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
 
 

@@ -89,6 +89,15 @@ def types(
             return tuple(TypeDefinition.model_validate(row) for row in found)
 
 
+def columns_of(conn: psycopg.Connection[Any], relation: str) -> tuple[Column, ...]:
+    """Return the columns of one relation, which may be a temporary one, as `inspect` would."""
+    row = conn.execute("select %s::pg_catalog.regclass::pg_catalog.oid::bigint", (relation,)).fetchone()
+    assert row is not None
+    with reading(conn):
+        rows = list(_rows(conn, "columns", [row[0]]))
+    return tuple(Column(**{field: value for field, value in one.items() if field != "table_oid"}) for one in rows)
+
+
 def _tables(conn: psycopg.Connection[Any], relations: list[int]) -> tuple[Table, ...]:
     parts: dict[int, dict[str, list[Record]]] = {relation: defaultdict(list) for relation in relations}
     for name, field, record in PARTS:

@@ -4,10 +4,10 @@ from typing import TypeVar
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.model.catalogue import Catalogue, Constraint, InboundForeignKey, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StepError
+from tasks.model.names import OWN_TRIGGERS
 
 _NOT_VALID = " NOT VALID"
 

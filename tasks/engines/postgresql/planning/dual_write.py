@@ -14,14 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.shape import Group, Shape
-from tasks.model.names import quote
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
 
 PINNED = {"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "1"}
 """The settings of our own sessions, as `connect` makes them."""
 BACKFILL_SETTING = "changeover.backfill"
-OWN_TRIGGERS = "zzz_changeover_"
-"""How the names of our triggers begin, which fire last."""
 ROW = "_changeover_row"
 BEFORE_ROW = "_changeover_before"
 

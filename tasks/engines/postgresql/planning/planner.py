@@ -44,6 +44,7 @@ from tasks.engines.postgresql.planning.operations.set_replica_identity import (
 )
 from tasks.engines.postgresql.planning.operations.split_table import draft_split_table
 from tasks.engines.postgresql.planning.operations.sql import draft_sql
+from tasks.engines.postgresql.planning.outcome import outcome
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.resolve import resolve
 from tasks.engines.postgresql.planning.restrictions.between import between_constraints
@@ -143,6 +144,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         conversions = tuple(c for draft in drafts for c in before_run.conversions(draft))
         requirements += tuple(gates.never_empty(spec.migration, (*comparisons, *requirements)))
         dumps = tuple(dump for draft in drafts for dump in _dumps(draft))
+        after = outcome(drafts, steps)
     findings += tuple(linted(steps, catalogue.version))
     level, reasons = risk(spec, steps, sizes, findings)
     return Plan(
@@ -159,6 +161,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         conversions=conversions,
         dumps=dumps,
         additions=tuple(_addition(draft) for draft in drafts),
+        outcome=after,
         estimates=sizes,
         risk=level,
         risk_reasons=reasons,

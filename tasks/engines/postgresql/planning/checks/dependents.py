@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, literal
-from tasks.model.names import own_name
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.model.names import OWN_TRIGGERS, own_name
 from tasks.model.plan import Requirement
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS
 from tasks.engines.postgresql.planning.spec_draft import Connection
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import PreflightError
-from tasks.model.names import quote
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import Finding
 
 API_MARK = "an API version, made by Changeover"

@@ -13,9 +13,9 @@ application has just looked up is good.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, OWN_TRIGGERS, literal
+from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, literal
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
-from tasks.model.names import quote
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
 
 _FIRST_USE = "10ms"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, OWN_TRIGGERS
+from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
-from tasks.model.names import quote
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
 
 

@@ -16,11 +16,11 @@ from hashlib import sha256
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, literal
+from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.keys import choose_key, key_columns
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import orphaned
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.names import quote
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.operations import CreateConstraint
 from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step, Validation
 from tasks.model.spec import BackfillOptions

@@ -12,8 +12,8 @@ statement of the application succeeds. Notes commit with what they are about.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import OWN_TRIGGERS, PINNED, literal
-from tasks.model.names import quote
+from tasks.engines.postgresql.planning.dual_write import PINNED, literal
+from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import Assignment, differing
 
 _ITSELF = "428C9"
