@@ -275,3 +275,54 @@ def test_what_refers_to_nothing_is_named_after_the_swap(conn: Connection, url: s
     migration.roll_back()
     assert conn.execute("select o_id from u where id in (1, 2) order by id").fetchall() == [([1, 99, 5],), ([9],)]
     assert tables.leftovers(conn) == []
+
+
+def test_a_version_takes_references_away_before_the_swap(conn: Connection, url: str) -> None:
+    """But not the last one, as long as the column is NOT NULL."""
+    conn.execute(SCHEMA.replace("references o,", "not null references o,").encode())
+    migration = Migration(url, JUNCTION, version_schema="v2")
+    migration.begin()
+    migration.before_swap()
+    conn.execute("update j set o_id = 5 where u_id = 1; delete from j where u_id = 2; insert into j values (3, 1)")
+    conn.execute("delete from j where (u_id, o_id) = (3, 3)")
+    assert [said(conn, key) for key in (1, 2, 3)] == [(5, [5]), (2, [2]), (1, [1])]
+    assert waiting(conn) == 0
+    migration.pass_gate("before_swap")
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id < 4 order by id").fetchall() == [(5,), (2,), (1,)]
+
+
+def test_what_a_version_takes_out_of_an_array(conn: Connection, url: str) -> None:
+    """Before the swap no row of the other table that is deleted takes anything out of it."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION, version_schema="v2")
+    migration.begin()
+    migration.before_swap()
+    conn.execute("update j set o_id = 5 where (u_id, o_id) = (1, 9); delete from j where u_id = 2")
+    assert [said(conn, key) for key in (1, 2)] == [([1, 5], [1, 5]), ([], [])]
+    conn.execute("delete from o where id = 3")
+    assert said(conn, 3) == ([3, 9], [9])
+    assert migration.failures("before_swap") == ["public.u.o_id refers to rows of public.o: 1"]
+    conn.execute("update u set o_id = array_remove(o_id, 3)")
+    migration.pass_gate("before_swap")
+
+
+def test_an_array_waits_for_who_has_what_it_refers_to(conn: Connection, url: str) -> None:
+    """The swap and the way back, too: nobody else would carry what his row has kept waiting."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    with applications(url) as (a, b):
+        a.execute("begin; select from o where id = 5 for update")
+        b.execute("update u set o_id = o_id || 5 where id = 1")
+        assert migration.blocked_swap()
+        a.execute("commit")
+        migration.swap()
+        a.execute("begin; select from o where id = 6 for update")
+        b.execute("update u set o_id = o_id || 6 where id = 1")
+        assert migration.blocked_back()
+        assert said(conn, 1) == ([1, 9, 5, 6], [1, 5, 9])
+        a.execute("commit")
+    migration.roll_back()
+    assert conn.execute("select o_id from u where id = 1").fetchone() == ([1, 9, 5, 6],)

@@ -5,7 +5,7 @@ never keeps anybody from deleting or rekeying a row. Where replicas fire no casc
 triggers note is the rest: a reference, and where it was written: `s` in the column, `t` in the junction. The last note
 of a reference says which place has it right, so that of two writers of one reference the later one has it, and those
 who wrote different references of one row have both. Before the swap nobody has a reason to delete a row of the
-junction, and it is made again.
+junction, and it is made again; but for those who have a version of their own.
 
 A column that holds one of many keeps what it has as long as that is a reference of the row; then it gets the newest one
 that was added, or the smallest. So an old application sees one of them, and writes that one: what it sets to NULL
@@ -29,6 +29,7 @@ _WAIT = "10ms"
 """How long a row is waited for that somebody else is just making: far less than the server waits for deadlocks."""
 BY_BYTES = ' collate pg_catalog."C"'
 """References are the same texts, in one order, whatever the collations of the two columns are."""
+WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
 _WHITE = "e' \\t\\r\\n'"
 
 
@@ -55,6 +56,8 @@ class Junction:
     delimiter: str = ""
     never_null: bool = False
     """The column was NOT NULL: an empty array or list stands for no reference."""
+    versions: bool = False
+    """New applications have a version of their own, and write the junction before the swap."""
 
     def create(self) -> tuple[str, ...]:
         """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
@@ -150,6 +153,23 @@ if {more} then
         delimiter = literal(self.delimiter)
         apart = f"string_to_array({element} || {delimiter} || {element}, {delimiter}) = array[{element}, {element}]"
         return f"({apart} and btrim({element}, {_WHITE}) = {element} and {element} <> '')"
+
+    def known(self, element: str) -> str:
+        """Condition that a reference names a row of the other table, `o`, as an index finds it; no text fails it."""
+        column = f"o.{quote(self.other_column)}"
+        if self.holds != "list":
+            return f"{column} = {element}::{self.type}"
+        same = f"{column}::text = {element}{BY_BYTES}"
+        if self.type.startswith(("text", "character")):
+            collation = self.collation or ' collate pg_catalog."default"'
+            return f"{column} = ({element}::{self.type}{collation}) and {same}"
+        if self.type in WHOLE_NUMBERS:
+            within = f"case when {element}::numeric between {-(2**63)} and {2**63 - 1} then {element}::bigint end"
+            return f"{column} = case when {element} ~ '^-?[0-9]{{1,19}}$' then {within} end and {same}"
+        if self.type == "uuid":
+            form = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+            return f"{column} = case when {element} ~ '{form}' then {element}::uuid end and {same}"
+        return same
 
     @property
     def _reference(self) -> str:
@@ -290,7 +310,6 @@ end"""
         going = (
             f"{part.real} as x where {part.linked('x', outbox.arguments)} and x.{self._reference}::text = any (gone)"
         )
-        again = "" if swapped else " or l.e = any (mine)"
         return outbox.define(
             "carry",
             outbox.parameters,
@@ -321,7 +340,8 @@ begin
       coalesce(array_agg(j.e order by j.id desc) filter (where j.stays), '{{}}'),
       coalesce(array_agg(j.e) filter (where not j.stays), '{{}}')
     into there, gone from (
-      select l.e, l.id, case l.kind when 's' then l.e = any (mine) else l.e = any (theirs){again} end as stays
+      select l.e, l.id, case l.kind when 's' then l.e = any (mine)
+        else l.e = any (theirs){self._again(swapped)} end as stays
       from (
         select distinct on (o.key[1]) o.key[1] as e, o.kind, o.id from {outbox.table} as o
         where o.id = any (seen) and o.key is not null order by o.key[1], o.id desc
@@ -347,6 +367,18 @@ begin
   return carried;
 end""",
         )
+
+    def _again(self, swapped: bool) -> str:
+        """Return which references are made again although they were taken out of the junction, as a clause."""
+        if swapped:
+            return ""
+        if not self.versions:
+            return " or l.e = any (mine)"
+        # What an application took out goes; but not what went with a row of the other table, or the last of a NOT NULL.
+        kept = f"not exists (select from {self.other} as o where {self.known('l.e')})"
+        if self.never_null and self.holds == "one":
+            kept += " or cardinality(theirs) = 0"
+        return f" or l.e = any (mine) and ({kept})"
 
     def _write(self) -> str:
         """Let the column say what it can of what there is."""

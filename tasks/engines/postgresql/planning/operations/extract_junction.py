@@ -10,7 +10,7 @@ from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import junction_gates, preconditions
-from tasks.engines.postgresql.planning.linked.junction import BY_BYTES, Junction
+from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
 from tasks.engines.postgresql.planning.linked.steps import begin, end
@@ -22,8 +22,6 @@ from tasks.model.names import own_name, quote
 from tasks.model.operations import ExtractJunction
 from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 from tasks.model.spec import BackfillOptions
-
-_WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
 
 
 def draft_extract_junction(
@@ -78,6 +76,7 @@ def draft_extract_junction(
         other_name=other.full_name,
         delimiter=op.delimiter or "",
         never_null=not column.nullable,
+        versions=draft.spec.makes_version,
     )
     draft.spec.created[op.to] = draft.spec.created[f"{schema}.{name}"] = junction.part.real
     draft.touched.add(op.column)
@@ -155,7 +154,7 @@ def _references(
         )
     (referred,) = key
     element = column.type.removesuffix("[]") if array else referred.type
-    if element != referred.type and not {element, referred.type} <= _WHOLE_NUMBERS:
+    if element != referred.type and not {element, referred.type} <= WHOLE_NUMBERS:
         raise SpecError(
             f"{op.column} holds values of the type {element}, and the key of {other.full_name} is {referred.type}",
             where=where,
@@ -230,24 +229,6 @@ def _at(junction: Junction) -> str:
     return f"{junction.whole.full_name}/{junction.part.full_name}"
 
 
-def _known(junction: Junction) -> str:
-    """Return the condition that `y.e` names a row of the other table, as an index finds it; no text fails it."""
-    column, type_name = f"o.{quote(junction.other_column)}", junction.type
-    if junction.holds == "array":
-        return f"{column} = y.e::{type_name}"
-    same = f"{column}::text = y.e{BY_BYTES}"
-    if type_name.startswith(("text", "character")):
-        collation = junction.collation or ' collate pg_catalog."default"'
-        return f"{column} = (y.e::{type_name}{collation}) and {same}"
-    if type_name in _WHOLE_NUMBERS:
-        within = f"case when y.e::numeric between {-(2**63)} and {2**63 - 1} then y.e::bigint end"
-        return f"{column} = case when y.e ~ '^-?[0-9]{{1,19}}$' then {within} end and {same}"
-    if type_name == "uuid":
-        form = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-        return f"{column} = case when y.e ~ '{form}' then y.e::uuid end and {same}"
-    return same
-
-
 def _steps(
     op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
 ) -> list[Step]:
@@ -260,7 +241,7 @@ def _steps(
     if junction.holds != "one":
         reference = f"_changeover_each.value::{junction.type}"
         # What refers to nothing is left to the gate, which names it.
-        known = f"select from {junction.other} as o where {_known(junction)}"
+        known = f"select from {junction.other} as o where {junction.known('y.e')}"
         elements = f"unnest({junction.elements(quote(draft.table.name))}) as y (e)"
         each = f"(select y.e from {elements} where exists ({known})) as _changeover_each (value)"
     return [
