@@ -126,7 +126,8 @@ class Follower(threading.Thread):
                 kept = load_snapshot(conn, self.held.migration, STREAM)
                 assert kept is not None, "dual write keeps the position"
                 try:
-                    engine.follow(self.action, kept["position"], lambda: self._begun(conn), self._goes_on, self._told)
+                    place = kept["position"]
+                    engine.follow(self.action, place, lambda: self._begun(conn), self._goes_on, self._told, say)
                 except ForgottenError:
                     self._start_anew(engine, conn)
                 else:

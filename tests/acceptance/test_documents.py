@@ -10,14 +10,19 @@ from typing import Any
 import psycopg
 import pytest
 from bson import Decimal128
+from prefect import flow
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
+from pymongo.write_concern import WriteConcern
 
 from flows.contract import contract
 from flows.expand_contract import expand_contract
 from flows.rollback import rollback
-from tasks.model.errors import PreflightError, StateError
+from tasks.dual_write import dual_write
+from tasks.follow_documents import following
+from tasks.migration import open_migration
+from tasks.model.errors import PreflightError, SpecError, StateError
 from tasks.model.status import MigrationState
 from tests.acceptance.documents import as_new, everything, fill, writing
 
@@ -67,6 +72,11 @@ def test_rename_there_back_and_for_good(target: Database[Any], profile: str, spe
         assert report.state is S.COMPLETE
         assert [gate.passed for gate in report.gates] == [True, True]
         time.sleep(0.2)
+        # A new value that has no place in the old shape: nothing is undone as long as it is there.
+        target.users.insert_one({"_id": "no place", "address": None, "place": {"city": "x"}})
+        with pytest.raises(StateError, match="cannot hold"):
+            rollback("town_to_city", profile, "documents")
+        assert target.users.find_one_and_delete({"_id": "no place"})["place"] == {"city": "x"}  # type: ignore[index]
         assert rollback("town_to_city", profile, "documents").state is S.ROLLED_BACK
     assert [failed for one in writers for failed in one.failed] == []
     assert min(one.writes for one in writers) > 20
@@ -157,6 +167,54 @@ def test_every_operation_there_back_and_for_good(target: Database[Any], profile:
         assert found["detail"] == {"kept": 2}
     letters = {one["_id"]["document"]: one["value"] for one in target["_changeover_everything_dead_letters"].find()}
     assert letters == {old["_id"]: old["price"] for old in before if old["price"] == "about 3"}
+
+
+ADDED = (
+    RENAME
+    + """
+    - add_field: {field: label, value: {$concat: [$first, $last]}}
+"""
+)
+
+
+def test_stopped_before_the_backfill_with_a_document_that_an_expression_cannot_read(
+    target: Database[Any], profile: str, tmp_path: Path
+) -> None:
+    """It keeps nobody else from being followed, nor the way back; what was followed is taken back, too."""
+    spec = tmp_path / "added.yaml"
+    spec.write_text(ADDED)
+    fill(target, "users")
+    target.users.update_many({}, {"$set": {"first": "a", "last": "b"}})
+
+    @flow
+    def stopped() -> None:
+        with open_migration(str(spec), profile) as m:
+            dual_write(m)
+            with following(m) as changes:
+                into = target.users.with_options(write_concern=WriteConcern("majority"))
+                into.insert_many(
+                    [{"_id": f"late {n}", "first": 5 if n == 1 else "a", "address": {"town": n}} for n in range(3)]
+                )
+                before.extend(everything(target, "users"))
+                changes.catch_up()
+
+    before: list[Any] = []
+    stopped()
+    followed = list(target.users.find({"_id": {"$regex": "late"}}, {"place": 1, "label": 1}).sort("_id", 1))
+    assert followed == [
+        {"_id": f"late {n}", "place": {"city": n}} | ({} if n == 1 else {"label": None}) for n in range(3)
+    ]
+    assert rollback("town_to_city", profile, "documents").state is S.ROLLED_BACK
+    assert everything(target, "users") == before
+
+
+def test_a_collection_that_takes_other_strings_for_equal_is_refused(
+    target: Database[Any], profile: str, spec: str
+) -> None:
+    """There nobody could tell that "ann" has become "Ann"."""
+    target.create_collection("users", collation={"locale": "en", "strength": 1})
+    with pytest.raises(SpecError, match="collation"):
+        expand_contract(spec, profile)
 
 
 def test_what_stands_in_the_way_is_told_before_anything_changes(

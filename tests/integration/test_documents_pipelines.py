@@ -9,9 +9,17 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from tasks.engines.mongodb.documents.dead_letters import left_over
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.mapping import pairs_of
-from tasks.engines.mongodb.documents.pipelines import concerned, contracted, in_step, out_of_step, withdrawn
+from tasks.engines.mongodb.documents.pipelines import (
+    concerned,
+    contracted,
+    has_no_old,
+    in_step,
+    out_of_step,
+    withdrawn,
+)
 from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of
 from tasks.model.document_steps import Reshape
 from tasks.model.documents import DocumentsSpec
@@ -115,7 +123,7 @@ def _at(one: Any, path: str) -> Any:
 def test_the_side_that_was_written_wins(target: Database[Any]) -> None:
     """Old, new, both, neither; with and without what was there before: a whole document may be replaced by either."""
     action = reshape({"rename_field": {"from": "town", "to": "city"}})
-    cases: list[tuple[dict[str, Any], str, str, Any]] = [
+    cases: list[tuple[dict[str, Any], Any, Any, Any]] = [
         ({"$set": {"town": "o"}}, "o", "o", "o"),
         ({"$set": {"city": "n"}}, "n", "n", "n"),
         ({"$set": {"town": "o", "city": "n"}}, "o", "n", None),
@@ -124,7 +132,9 @@ def test_the_side_that_was_written_wins(target: Database[Any]) -> None:
         ({"$set": {"town": 1.0}}, "", "", 1.0),
         ({"$set": {"city": Int64(1)}}, "", "", Int64(1)),
         ({"$set": {"other": 1}}, "", "", 1),
-        ({"$unset": {action.marker: 1}, "$set": {"town": "o"}}, "o", "o", "o"),
+        # Nobody can tell who has written last: before the swap the old field is the truth, then the new one.
+        ({"$unset": {action.marker: 1}, "$set": {"town": "o"}}, "o", 1, None),
+        ({"$unset": {action.marker: 1}, "$set": {"city": "n"}}, 1, "n", None),
         ({"$unset": {action.marker: 1, "town": 1}, "$set": {"city": "n"}}, "n", "n", "n"),
     ]
     for update, old_wins, new_wins, value in cases:
@@ -171,6 +181,40 @@ def test_what_has_no_place_is_not_taken_away(target: Database[Any]) -> None:
         left = list(target.c.find(concerned(action, does), {action.marker: 0}))  # type: ignore[arg-type]
         assert left == [{"_id": kept, **made[kept]}]
         assert target.c.find_one({"_id": 1 - kept}) == {"_id": 1 - kept, **made[1 - kept]}
+
+
+@pytest.mark.parametrize("unfit", ["fail", "dead_letter"])
+def test_an_old_value_that_comes_late_and_cannot_be_converted_stays(target: Database[Any], unfit: str) -> None:
+    """Also where the new field still holds the value of the one before."""
+    action = reshape({"change_type": {"field": "p", "to": "q", "type": "int", "back": "string", "unfit": unfit}})
+    put(target, [{"p": "2"}])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_many({}, {"$set": {"p": "abc"}})
+    target.c.update_many(concerned(action, "contract"), contracted(action))
+    assert target.c.find_one({}, {action.marker: 0}) == {"_id": 0, "p": "abc"}
+    assert target.c.count_documents(concerned(action, "contract")) == 1
+    assert target.c.count_documents({"$expr": left_over(action)}) == (unfit == "dead_letter")
+
+
+def test_a_new_value_that_cannot_be_converted_stays(target: Database[Any]) -> None:
+    """It comes before the swap, or after such values were counted. What we made ourselves goes."""
+    made = {"type": "decimal", "back": "int"}
+    action = reshape({"change_type": {"field": "a.p", "to": "q", **made}})
+    before = put(target, [{"a": {"p": "1.50"}}, {"a": {"p": "2"}}, {"a": {"p": "2"}}, {"a": None}])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_one({"_id": 1}, {"$set": {"q": Decimal128("2.5")}})
+    target.c.update_one({"_id": 2}, {"$set": {"q": Decimal128("3")}})
+    target.c.update_one({"_id": 3}, {"$set": {"q": Decimal128("3")}})
+    lost = {"$expr": has_no_old(action.pairs[0])}
+    assert [one["_id"] for one in target.c.find(lost).sort("_id", 1)] == [1, 3]
+    for _ in range(2):
+        target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    assert read(target)[0] == before[0]
+    assert list(target.c.find({}, {action.marker: 0}).sort("_id", 1))[1:] == [
+        {"_id": 1, "a": {"p": "2"}, "q": Decimal128("2.5")}, {"_id": 2, "a": {"p": 3}},
+        {"_id": 3, "a": None, "q": Decimal128("3")},
+    ]  # fmt: skip
+    assert {one["_id"] for one in target.c.find(concerned(action, "withdraw"))} == {1, 3}
 
 
 def test_an_added_field_follows_its_value_until_somebody_writes_it(target: Database[Any]) -> None:

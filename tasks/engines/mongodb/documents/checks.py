@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, Expression, Path, from_text, read, to_text
-from tasks.engines.mongodb.documents.pipelines import out_of_step
+from tasks.engines.mongodb.documents.pipelines import has_no_old, out_of_step
 from tasks.model.base import Record
 from tasks.model.document_steps import FieldPair, Reshape
 from tasks.model.plan import Requirement
@@ -55,7 +55,7 @@ def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[
     for pair in action.pairs:
         if pair.unfit_down:
             name = f"{'.'.join(pair.new)} can become {'.'.join(pair.old)} again"
-            found = {"collection": action.collection, "filter": {"$expr": from_text(pair.unfit_down)}}
+            found = {"collection": action.collection, "filter": {"$expr": has_no_old(pair)}}
             yield Requirement(
                 name=name, table=action.table, kind="check", gate="before_rollback", violations=to_text(found)
             )

@@ -28,7 +28,7 @@ from tasks.engines.mongodb.documents.dead_letters import keep, left_over
 from tasks.engines.mongodb.documents.examine import examine
 from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.inspect import inspect
-from tasks.engines.mongodb.documents.pipelines import Prefer, concerned, contracted, in_step, withdrawn
+from tasks.engines.mongodb.documents.pipelines import Prefer, both_ways, concerned, contracted, in_step, withdrawn
 from tasks.engines.mongodb.documents.planner import plan
 from tasks.engines.mongodb.documents.walk import condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING
@@ -143,7 +143,8 @@ class MongoEngine:
                 journal.begin(conn)
             if isinstance(action, CollectionCommand) and action.inverse:
                 give(database, action, action.inverse)
-            elif isinstance(action, Reshape) and action.does == "fill":
+            elif isinstance(action, Reshape) and action.does in ("follow", "fill"):
+                # Who follows begins before the fill does: a run may have ended in between.
                 into = database.get_collection(action.collection, codec_options=EXACT)
                 wanted = concerned(action, "withdraw")
                 fenced = partial(_fenced, conn, journal)
@@ -167,9 +168,9 @@ class MongoEngine:
         return recorded
 
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
-        """Bring every document into step once more: since the run ended nobody has done it."""
-        action = swap.action
-        assert isinstance(action, Reshape)
+        """Carry back once more what was written to new fields: since the run ended nobody has done it."""
+        assert isinstance(swap.action, Reshape)
+        action = both_ways(swap.action)
         if action.pairs:
             with self.connect("settle") as conn:
                 carried = self.go_over(action, "new", conn, lambda _: None)
@@ -202,10 +203,11 @@ class MongoEngine:
         begun: stream.Begun,
         goes_on: Callable[[], bool],
         reached: Callable[[Timestamp], None],
+        say: Callable[[str], None],
     ) -> None:
         """Follow the change stream. Errors are those of the drivers, and ForgottenError."""
         with self._connected() as database:
-            stream.follow(database, action, start, begun, goes_on, reached)
+            stream.follow(database, action, start, begun, goes_on, reached, say)
 
     def moment(self) -> Timestamp:
         """Return the moment of the last write."""

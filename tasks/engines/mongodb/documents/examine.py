@@ -84,10 +84,8 @@ def _of_pair(pair: FieldPair) -> Iterator[Asked]:
     yield Asked(name=f"{new} is not there yet", expression=there, message="have it already: choose another name")
     if len(pair.new) > 1:
         blocked = {"$and": [stands_in_the_way(pair.new), {"$not": [is_missing(from_text(pair.up))]}]}
-        null = [{"$eq": [{"$type": read(pair.new[:end])}, "null"]} for end in range(1, len(pair.new))]
-        lost = {"$and": [{"$or": null}, {"$not": [is_missing(from_text(pair.up))]}]}
         message = "have another value there, which would be lost"
-        yield Asked(name=f"{new} has room", expression={"$or": [blocked, lost]}, message=message)
+        yield Asked(name=f"{new} has room", expression=blocked, message=message)
     if pair.unfit:
         yield Asked(
             name=f"values of {old} become {new}", expression=fails(pair), message=_SAID[pair.policy],

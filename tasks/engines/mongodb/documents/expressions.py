@@ -91,6 +91,6 @@ def same(one: Expression, other: Expression) -> Expression:
 
 
 def stands_in_the_way(path: Path) -> Expression:
-    """Tell whether something that is no document, and not null, stands on the way to a path."""
+    """Tell whether something that is no document, be it null, stands on the way to a path."""
     on_the_way = [{"$type": read(path[:end])} for end in range(1, len(path))]
-    return {"$or": [{"$not": [{"$in": [kind, ["object", "missing", "null"]]}]} for kind in on_the_way] or [False]}
+    return {"$or": [{"$not": [{"$in": [kind, ["object", "missing"]]}]} for kind in on_the_way] or [False]}

@@ -28,7 +28,7 @@ def _table(database: Documents, name: str) -> Table:
     if found["type"] != "collection":
         raise SpecError(f"{name!r} is a {found['type']}", where="documents.collection", hint="Name a plain collection.")
     options: Mapping[str, Any] = found.get("options", {})
-    for refused in ("capped", "encryptedFields", "clusteredIndex"):
+    for refused in ("capped", "encryptedFields", "clusteredIndex", "collation"):
         if options.get(refused):
             raise SpecError(
                 f"{name!r} is a collection with {refused}",

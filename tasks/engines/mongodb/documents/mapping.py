@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.engines.mongodb.documents.expressions import REMOVE, Expression, Path, is_missing, read, to_text
+from tasks.engines.mongodb.documents.expressions import (
+    REMOVE,
+    Expression,
+    Path,
+    is_missing,
+    read,
+    stands_in_the_way,
+    to_text,
+)
 from tasks.model.document_steps import FieldPair
 from tasks.model.documents import AddField, ChangeType, DocumentsSpec, RemoveField, RenameField
 
@@ -35,7 +43,12 @@ def removed_by(spec: DocumentsSpec) -> tuple[Path, ...]:
 
 def _renamed(name: str, old: Path, new: Path) -> FieldPair:
     same, back = to_text(read(old)), to_text(read(new))
-    return FieldPair(name=name, old=old, new=new, watched=same, up=same, down=back)
+    blocked = to_text(_has_no_place(new, old)) if len(old) > 1 else ""
+    return FieldPair(name=name, old=old, new=new, watched=same, up=same, down=back, unfit_down=blocked)
+
+
+def _has_no_place(new: Path, old: Path) -> Expression:
+    return {"$and": [{"$not": [is_missing(read(new))]}, stands_in_the_way(old)]}
 
 
 def _added(name: str, one: AddField) -> FieldPair:
@@ -55,7 +68,7 @@ def _converted(name: str, one: ChangeType) -> FieldPair:
         up=to_text(_convert(read(old), one.type, instead)),
         down=to_text(_convert(read(new), one.back, read(old))),
         unfit=to_text(_fails(read(old), one.type)),
-        unfit_down=to_text(_fails(read(new), one.back)),
+        unfit_down=to_text({"$or": [_fails(read(new), one.back), _has_no_place(new, old)]}),
         policy=one.unfit,
     )
 

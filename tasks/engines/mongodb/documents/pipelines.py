@@ -31,14 +31,19 @@ def in_step(action: Reshape, prefer: Prefer) -> list[Stage]:
     return [stage for pair in action.pairs for stage in _in_step(action.marker, pair, prefer)]
 
 
+def both_ways(action: Reshape) -> Reshape:
+    """Leave out the fields from which nothing is carried back: what gives them may fail on a document."""
+    return action.model_copy(update={"pairs": tuple(pair for pair in action.pairs if pair.down)})
+
+
 def withdrawn(action: Reshape) -> list[Stage]:
     """Leave the old shape alone, with what has been written to the new one; nothing of ours stays.
 
     A document whose new value has no place in the old shape stays as it is, for somebody to look at.
     """
-    stages = in_step(action, "old")
+    stages = in_step(both_ways(action), "old")
     for pair in action.pairs:
-        carried = {"$or": [_is_there(pair.old), is_missing(read(pair.new))]} if pair.down else True
+        carried = _is_carried_back(pair) if pair.down else True
         stages.append({"$replaceWith": put(pair.new, {"$cond": [carried, REMOVE, read(pair.new)]})})
         stages += _unmade((action.marker, pair.name, "found"), pair.new)
     return [*stages, *_unmarked(action, [pair.new for pair in action.pairs])]
@@ -80,6 +85,18 @@ def out_of_step(pair: FieldPair, marker: str) -> Expression:
     held = (marker, pair.name)
     known = {"$and": [is_document(read(held)), same(new, read((*held, "new")))]}
     return {"$not": [{"$or": [up, known]}]}
+
+
+def has_no_old(pair: FieldPair) -> Expression:
+    """Tell whether a new value cannot become an old one, and is not what the old one gives anyway."""
+    return {"$and": [from_text(pair.unfit_down), {"$not": [same(read(pair.new), from_text(pair.up))]}]}
+
+
+def _is_carried_back(pair: FieldPair) -> Expression:
+    new = read(pair.new)
+    unfit = from_text(pair.unfit_down) if pair.unfit_down else False
+    carried = {"$and": [{"$not": [unfit]}, same(read(pair.old), from_text(pair.down))]}
+    return {"$or": [is_missing(new), same(new, from_text(pair.up)), carried]}
 
 
 def _in_step(marker: str, pair: FieldPair, prefer: Prefer) -> Iterator[Stage]:
@@ -127,9 +144,16 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
             "default": neither,
         }
     }
-    # Nothing was in step yet. What has only the new field was written by a new application.
+    # Nothing was in step yet. What has only the new field was written by a new application; of both nobody can tell.
     only_new = {"$and": [_is_there(pair.new), is_missing(watched) if pair.down else True]}
-    return {"$cond": [is_document(read(path)), known, {"$cond": [only_new, "new", "old"]}]}
+    both = {"$and": [_is_there(pair.new), {"$not": [same(new, from_text(pair.up))]}]}
+    unknown = {
+        "$switch": {
+            "branches": [{"case": only_new, "then": "new"}, {"case": both, "then": prefer}],
+            "default": "old",
+        }
+    }
+    return {"$cond": [is_document(read(path)), known, unknown]}
 
 
 def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expression:

@@ -6,19 +6,21 @@ documents.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from bson import Timestamp
 from pymongo.change_stream import ChangeStream
-from pymongo.errors import OperationFailure
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure, WriteError
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, from_text, to_text
-from tasks.engines.mongodb.documents.lease import leased
-from tasks.engines.mongodb.documents.pipelines import Prefer, in_step
+from tasks.engines.mongodb.documents.lease import Lease, leased
+from tasks.engines.mongodb.documents.pipelines import Prefer, both_ways, in_step
 from tasks.engines.mongodb.documents.walk import update
+from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import DataChanged, StepError
 
@@ -75,13 +77,15 @@ def follow(
     begun: Begun,
     goes_on: Callable[[], bool],
     reached: Callable[[Timestamp], None],
+    say: Callable[[str], None],
 ) -> None:
     """Bring into step what has been written since a position, for as long as `goes_on`, and to the end of what it sees.
 
     `reached` is told up to which moment all that was written has been dealt with. Raises ForgottenError, and StepError
     when the collection is dropped or renamed.
     """
-    pipelines = {side: in_step(action, side) for side in ("old", "new")}
+    pipelines = {side: [in_step(one, side) for one in (action, both_ways(action))] for side in ("old", "new")}
+    told = False
     into = database.get_collection(action.collection, codec_options=EXACT)
     with _opened(database, action, start) as stream:
         going, kept = True, 0.0
@@ -95,10 +99,36 @@ def follow(
                 continue
             kept = time.monotonic()
             with leased(database) as lease, begun() as (prefer, keep):
-                if identities:
-                    update(into, {"_id": {"$in": identities}}, pipelines[prefer], lease)
+                failed = _brought(into, identities, pipelines[prefer], lease)
                 keep(to_text(stream.resume_token))
             reached(last or before)
+            if failed and not told:
+                told = True
+                say(f"documents of {action.collection} cannot be brought into step: MongoDB said {code_of(failed)}")
+
+
+def _brought(
+    into: Collection[Any], identities: list[Any], pipelines: Sequence[list[dict[str, Any]]], lease: Lease
+) -> WriteError | None:
+    """Update documents; return what has kept one from it. The others do not wait for that one.
+
+    Of it, too, whatever can be done without the expressions of added fields is done.
+    """
+    if not identities:
+        return None
+    try:
+        update(into, {"_id": {"$in": identities}}, pipelines[0], lease)
+    except WriteError as error:
+        if is_transient(error):
+            raise
+        if len(identities) == 1:
+            if len(pipelines) > 1:
+                _brought(into, identities, pipelines[1:], lease)
+            return error
+        half = len(identities) // 2
+        found = [_brought(into, part, pipelines, lease) for part in (identities[:half], identities[half:])]
+        return found[0] or found[1]
+    return None
 
 
 def _gathered(stream: ChangeStream[Any], action: Reshape) -> tuple[list[Any], Timestamp | None]:

@@ -100,12 +100,13 @@ def until_none(
 ) -> int:
     """Go over the documents until none is wanted any more. Raises StepError when somebody goes on making them."""
     done = 0
-    for _ in range(SWEEPS):
-        done += go_over(database, into, wanted, pipeline, limits, fenced)
+    for sweep in range(SWEEPS + 1):
         with pymongo.timeout(0):
             left = into.find_one(wanted, {"_id": 1})
         if left is None:
             return done
+        if sweep < SWEEPS:
+            done += go_over(database, into, wanted, pipeline, limits, fenced)
     raise StepError(
         f"documents are left whose values have no place in the other shape, or {who} still writes",
         where=into.name,
