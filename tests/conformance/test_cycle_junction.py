@@ -103,6 +103,21 @@ CASES = [
         back="insert into posts values (301, '5'); update posts set tags = '10' where id = 11",
     ),
     Case(
+        name="a key that is generated",
+        schema="create table o (n int primary key, code text generated always as ('c' || n) stored unique); insert into o select generate_series(1, 4);"
+        " create table t (id int primary key, o_code text constraint f references o (code) on delete set null); insert into t select i, 'c' || i from generate_series(1, 4) i",
+        operations=[junction(table="t", column="o_code", references="o", to="j")],
+        plain=(
+            "create table j (id int not null, o_code text not null, primary key (id, o_code), constraint j_fkey foreign key (id) references t on delete cascade on update cascade,"
+            " constraint j_o_code_fkey foreign key (o_code) references o (code) on delete cascade on update cascade); create index j_o_code_idx on j (o_code)",
+            "insert into j select id, o_code from t where o_code is not null",
+            "alter table t drop column o_code",
+        ),
+        after="delete from o where n = 2; update o set n = 13 where n = 3",
+        back="delete from o where n = 2; insert into o values (13); update t set o_code = 'c13' where id = 3; delete from o where n = 3",
+        ends=False,
+    ),
+    Case(
         name="no rows",
         schema="create table o (id uuid primary key); create table t (id int primary key, o_id uuid constraint f references o);",
         operations=[junction(table="t", column="o_id", references="o", to="j")],
@@ -139,6 +154,7 @@ REFUSED = {
     "the key by its own name": (PAIR.format("references o"), OF_T | {"reference": "id"}, "two columns id"),
     "the key itself": ("create table o (id int primary key); create table t (id int primary key references o)", OF_T | {"column": "id"}, "id belongs to the primary key"),
     "policies": (PAIR.format("references o") + "alter table t enable row level security", OF_T, "row security"),
+    "policies of the other table": (PAIR.format("references o") + "alter table o enable row level security, force row level security", OF_T, "public.o forces row security"),
     "a view reads it": (PAIR.format("references o") + "create view w as select v from t", OF_T, "the view public.w reads v"),
     "a trigger would fire": (
         PAIR.format("references o") + "create function f() returns trigger language plpgsql as 'begin return new; end';"

@@ -1,5 +1,7 @@
 """What transactions do to the references of a row, in its column and in the junction, statement by statement."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -43,6 +45,16 @@ def said(conn: Connection, key: int) -> tuple[Any, list[int]]:
     row = conn.execute("select o_id from u where id = %s", (key,)).fetchone()
     rows = conn.execute("select o_id from j where u_id = %s order by 1", (key,)).fetchall()
     return row and row[0], [one for (one,) in rows]
+
+
+def blocked(conn: Connection, other: Connection) -> None:
+    """Wait until a session waits for another one."""
+    for _ in range(500):
+        row = conn.execute("select cardinality(pg_blocking_pids(%s))", (other.info.backend_pid,)).fetchone()
+        if row and row[0]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it waits for nobody")
 
 
 def test_an_old_application_writes_the_one_that_it_sees(swapped: Migration, conn: Connection) -> None:
@@ -130,6 +142,29 @@ def test_a_contract_carries_what_waits(swapped: Migration, conn: Connection, url
         a.execute("commit")
     swapped.contract()
     assert conn.execute("select o_id from j where u_id < 3 order by u_id").fetchall() == [(5,), (8,)]
+
+
+@pytest.mark.parametrize("swap", [True, False])
+@pytest.mark.parametrize("statement", ["delete from o where id = 1", "update o set id = 11 where id = 1"])
+def test_who_takes_a_reference_away_lets_who_has_its_row_go_on(
+    conn: Connection, url: str, statement: str, swap: bool
+) -> None:
+    """Whatever the names of the triggers of the foreign keys: he comes to the junction by way of the table, too."""
+    conn.execute(SCHEMA.replace("references o,", "references o on delete set null on update cascade,").encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    if swap:
+        migration.swap()
+    with applications(url) as (a, b), ThreadPoolExecutor(1) as pool:
+        a.execute("begin; update u set n = 1 where id = 1")
+        one = pool.submit(b.execute, statement.encode())
+        blocked(conn, b)
+        a.execute("delete from u where id = 1; commit")
+        one.result(timeout=10)
+    assert said(conn, 1) == (None, [])
+    migration.roll_back()
+    assert tables.leftovers(conn) == []
 
 
 def test_a_commit_waits_for_nobody(swapped: Migration, conn: Connection, url: str) -> None:

@@ -53,6 +53,7 @@ class Junction:
     """The table that is referred to, quoted and qualified, and its column."""
     other_column: str
     other_name: str
+    other_generated: bool
     delimiter: str = ""
     never_null: bool = False
     """The column was NOT NULL: an empty array or list stands for no reference."""

@@ -28,6 +28,11 @@ def check(draft: TableDraft, triggers: str, where: str, *, rows: bool = False) -
             where=where,
             hint="Write `backfill: {user_triggers: fire}` if they may run; what they write is not carried further.",
         )
+    visible(draft, where)
+
+
+def visible(draft: TableDraft, where: str) -> None:
+    """Refuse policies that hold for the owner, too: they would hide rows from what is carried."""
     if draft.table.force_row_security:
         raise PreflightError(
             f"{draft.full_name} forces row security on its owner: rows could be hidden from what is carried",

@@ -61,6 +61,8 @@ _EVENTS = {
     # A table that another one refers to is emptied with it, or not at all.
     "whole": ("insert", "update", "delete"),
     "part": ("insert", "update", "delete", "truncate"),
+    # A table that both of them refer to.
+    "first": ("update", "delete"),
 }
 
 
@@ -69,14 +71,17 @@ def trigger_names(outbox: Outbox, role: str) -> dict[str, str]:
     return {event: f"{OWN_TRIGGERS}{outbox.tag}_{role}_{event}" for event in _EVENTS[role]}
 
 
-def create_triggers(outbox: Outbox, side: Side, role: str) -> tuple[str, ...]:
-    """Return the statements that put triggers on a table; they wake up only for columns that count."""
-    names = trigger_names(outbox, role)
+def create_triggers(outbox: Outbox, side: Side, role: str, timing: str = "after", but: str = "") -> tuple[str, ...]:
+    """Return the statements that put triggers on a table; they wake up only for columns that count.
+
+    `but`: an event that has none.
+    """
+    names = {event: name for event, name in trigger_names(outbox, role).items() if event != but}
     quiet = f"current_setting('{BACKFILL_SETTING}', true) is distinct from 'on'"
     watched = tuple(dict.fromkeys((*side.columns, *side.link, *side.key)))
     conditions = {"update": f"{quiet} and ({side.changed(watched)})"}
     statements = [
-        f"create trigger {quote(name)} after {event} on {side.real} for each"
+        f"create trigger {quote(name)} {timing} {event} on {side.real} for each"
         f" {'statement' if event == 'truncate' else 'row'} when ({conditions.get(event, quiet)})"
         f" execute function {outbox.function(role)}()"
         for event, name in names.items()

@@ -1,5 +1,7 @@
 """The first and the last step of two tables that are kept in step by triggers on both."""
 
+from collections.abc import Sequence
+
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.junction import Junction
 from tasks.engines.postgresql.planning.linked.moved import Moved
@@ -27,10 +29,13 @@ def begin(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, w
     )
 
 
-def end(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str) -> Step:
+def end(
+    linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, what: str, also: Sequence[str] = ()
+) -> Step:
     """Carry what is left, and end it. Locks: ACCESS EXCLUSIVE on both tables, that of new applications first.
 
     And EXCLUSIVE on a table that both refer to: whoever had a row of it locked would keep something from being carried.
+    `also`: what ends together with it, on all three, which takes ACCESS EXCLUSIVE there, too.
     """
     return Step(
         key=f"contract/{at} triggers",
@@ -38,19 +43,21 @@ def end(linked: Halves | Moved | Junction, tables: tuple[str, str], at: str, wha
         title=f"end keeping {what} in step",
         undo="nothing: this is the point of no return",
         action=ShortTransaction(
-            locks=_all_locks(linked, tables[::-1]),
-            forward=(*linked.outbox.carry_rest(), *linked.drop()),
+            locks=_all_locks(linked, tables[::-1], LockMode.ACCESS_EXCLUSIVE if also else LockMode.EXCLUSIVE),
+            forward=(*linked.outbox.carry_rest(), *linked.drop(), *also),
             before=f"select {linked.outbox.drain}",
         ),
     )
 
 
-def _all_locks(linked: Halves | Moved | Junction, tables: tuple[str, str]) -> tuple[Lock, ...]:
+def _all_locks(
+    linked: Halves | Moved | Junction, tables: tuple[str, str], other: LockMode = LockMode.EXCLUSIVE
+) -> tuple[Lock, ...]:
     locks = _locks(tables, LockMode.ACCESS_EXCLUSIVE)
     if not isinstance(linked, Junction):
         return locks
     between = (tables[0], linked.other, tables[1])
-    return unique((*locks, Lock(table=linked.other, mode=LockMode.EXCLUSIVE)), between)
+    return unique((*locks, Lock(table=linked.other, mode=other)), between)
 
 
 def _locks(tables: tuple[str, str], mode: LockMode) -> tuple[Lock, ...]:

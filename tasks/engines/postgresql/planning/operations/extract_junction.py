@@ -9,7 +9,7 @@ from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.linked import junction_gates, preconditions
+from tasks.engines.postgresql.planning.linked import first, junction_gates, preconditions
 from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
@@ -30,6 +30,7 @@ def draft_extract_junction(
     """Make the table, keep both in step, and retire the column."""
     column = existing_column(draft, op.column, where)
     preconditions.check(draft, backfill.user_triggers, where)
+    preconditions.visible(other, f"{where}.references")
     preconditions.no_policies(
         draft,
         where,
@@ -74,6 +75,7 @@ def draft_extract_junction(
         other=other.real,
         other_column=referred,
         other_name=other.full_name,
+        other_generated=next(one.generated is not None for one in other.table.columns if one.name == referred),
         delimiter=op.delimiter or "",
         never_null=not column.nullable,
         versions=draft.spec.makes_version,
@@ -102,7 +104,7 @@ def draft_extract_junction(
     draft.comparisons += junction_gates.comparisons(junction)
     draft.requirements += junction_gates.requirements(junction, f"dual_write/{_at(junction)} triggers")
     draft.findings += _findings(junction, draft, column, where)
-    draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column)
+    draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column, tie)
 
 
 Holds = Literal["one", "array", "list"]
@@ -174,16 +176,15 @@ def _let_go(draft: TableDraft, tie: Constraint, junction: Junction, where: str) 
     draft.dropped_constraints[tie.name] = where
     passing = own_name("passing", tie.name)
     draft.passing_constraints.append(passing)
-    draft.contract_locks.append(Lock(table=junction.other, mode=LockMode.ACCESS_EXCLUSIVE))
     draft.swap(
         forward=[
             draft.alter(
                 f"add constraint {quote(passing)} foreign key ({quote(junction.whole.column)})"
-                f" references {junction.other} ({quote(junction.other_column)}) on delete set null on update cascade"
-                " not valid"
-            )
+                f" references {junction.other} ({quote(junction.other_column)}) {first.ACTS} not valid"
+            ),
+            first.define(junction, first.ACTS),
         ],
-        inverse=[draft.alter(f"drop constraint {quote(passing)}")],
+        inverse=[first.define(junction, tie.definition), draft.alter(f"drop constraint {quote(passing)}")],
     )
 
 
@@ -230,13 +231,24 @@ def _at(junction: Junction) -> str:
 
 
 def _steps(
-    op: ExtractJunction, junction: Junction, draft: TableDraft, key: list[tuple[Column, str]], column: Column
+    op: ExtractJunction,
+    junction: Junction,
+    draft: TableDraft,
+    key: list[tuple[Column, str]],
+    column: Column,
+    tie: Constraint | None,
 ) -> list[Step]:
     whole, part = junction.whole, junction.part
     both = (whole.real, part.real)
     what = f"{whole.full_name}.{op.column} and {part.full_name}"
     at = _at(junction)
     referred = (whole.real, junction.other)
+    ahead: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    if tie is not None:
+        ahead, after = first.create(junction, tie.definition), first.drop(junction)
+        over = (draft.alter(f"drop constraint if exists {quote(own_name('passing', tie.name))}"), *after)
     reference, each = whole.value(quote(draft.table.name)), ""
     if junction.holds != "one":
         reference = f"_changeover_each.value::{junction.type}"
@@ -252,8 +264,8 @@ def _steps(
             undo="drop it; what it says is in the column, too",
             action=ShortTransaction(
                 locks=unique([Lock(table=one, mode=LockMode.SHARE_ROW_EXCLUSIVE) for one in referred], referred),
-                forward=tuple(_create(op, junction, draft, key, column)),
-                inverse=(f"drop table if exists {part.real}",),
+                forward=(*_create(op, junction, draft, key, column), *ahead),
+                inverse=(*after, f"drop table if exists {part.real}"),
                 inverse_locks=unique(
                     [Lock(table=one, mode=LockMode.ACCESS_EXCLUSIVE) for one in (*referred, part.real)], referred
                 ),
@@ -288,7 +300,7 @@ def _steps(
             title=f"tell the planner what {part.full_name} holds",
             action=Validation(table=part.real, forward=(f"analyze {part.real}",)),
         ),
-        end(junction, both, at, what),
+        end(junction, both, at, what, over),
     ]
 
 
