@@ -91,9 +91,10 @@ def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
     if isinstance(step.action, Collection):
         return "short"
-    if isinstance(step.action, Reshape | CollectionCommand) and rows_of(step, plan) is None:
+    if isinstance(step.action, Reshape) and rows_of(step, plan) is None:
         return "short"
-    if isinstance(step.action, ShortTransaction | SelfCommitting):
+    short = isinstance(step.action, CollectionCommand) and not step.action.long
+    if short or isinstance(step.action, ShortTransaction | SelfCommitting):
         return f"short, waits for locks < {limits.lock_budget} ms"
     rows = rows_of(step, plan)
     return "" if rows is None else f"about {rows:,} rows, about {span(max(rows / ROWS_PER_SECOND, 1))}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.model.document_steps import Reshape
-from tasks.model.plan import Plan
+from tasks.model.plan import Phase, Plan
 
 _CACHED = (
     "a prepared statement that {reads} fails once with 'cached plan must not change result type': prepare it again"
@@ -49,8 +49,15 @@ def _mongodb(plan: Plan) -> Iterator[str]:
             " leave it out"
         )
         yield "nobody keeps both in step between the end of the run and contract, or rollback, which do it first"
+    for step in plan.phase(Phase.INDEX):
+        yield (
+            f"{step.title[0].lower()}{step.title[1:]}: it ends with a lock that MongoDB takes itself, which waits for"
+            " transactions that have used the collection; other writes wait behind it, beyond the lock budget"
+        )
     for path in action.removed:
         yield f"from contract on, no document of {action.collection} has {'.'.join(path)}"
+    if any(step.key.endswith("/validator") for step in plan.phase(Phase.CONTRACT)):
+        yield f"from contract on, writes to {action.collection} that are not valid fail; the log warns of them before"
 
 
 def _shadow(plan: Plan) -> Iterator[str]:

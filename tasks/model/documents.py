@@ -79,6 +79,7 @@ class CreateCollectionIndex(Part):
     keys: Annotated[Mapping[FieldPath, Literal[1, -1, "text", "hashed", "2dsphere"]], Field(min_length=1)]
     """Fields, in their order: 1 or -1, or a kind of index."""
     unique: bool = False
+    """Of fields that are there before the migration; of a new one, by the next migration."""
     sparse: bool = False
     partial: Mapping[str, Any] | None = None
     """Only documents that match this filter."""
@@ -91,7 +92,7 @@ class DropCollectionIndex(Part):
 
 
 class Validator(Part):
-    """Say what a document must be: only a warning at first, an error once every document is that."""
+    """Say what a document must be: only a warning at first, an error from the contract on."""
 
     schema_: Mapping[str, Any] = Field(alias="schema")
     """A JSON Schema, as `$jsonSchema` takes it."""

@@ -40,7 +40,10 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = action.locks
         case Transfer() as action:
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
-        case Collection() | Reshape() | CollectionCommand():
+        case CollectionCommand() as action:
+            # While an index is built it lets everybody write; it begins and ends with the lock.
+            locks = (Lock(table=action.table, mode=LockMode.ACCESS_EXCLUSIVE),)
+        case Collection() | Reshape():
             locks = ()
     return locks
 

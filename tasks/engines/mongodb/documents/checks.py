@@ -48,9 +48,12 @@ def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[
                 name = f"{'.'.join(pair.old)} can become {'.'.join(pair.new)}"
                 yield _required(action, name, gate, from_text(pair.unfit), [from_text(pair.watched)])
         if validator is not None:
-            text = to_text({"collection": action.collection, "filter": {"$nor": [validator]}})
+            query: dict[str, Any] = {"collection": action.collection, "filter": {"$nor": [validator]}}
+            if action.pairs:
+                # What an old application has inserted gets its new fields in a moment.
+                query["values"] = [read(pair.new) for pair in action.pairs]
             yield Requirement(
-                name="every document is valid", table=action.table, kind="check", gate=gate, violations=text
+                name="every document is valid", table=action.table, kind="check", gate=gate, violations=to_text(query)
             )
     for pair in action.pairs:
         if pair.unfit_down:

@@ -128,7 +128,7 @@ class MongoEngine:
             with conn.transaction():
                 journal.begin(conn)
             if isinstance(action, CollectionCommand) and action.forward:
-                give(database, action, action.forward)
+                give(database, action, action.forward, self.limits, partial(_fenced, conn, journal), journal.waiting)
             elif isinstance(action, Reshape) and action.does == "contract":
                 self._contract(conn, database, action, journal)
             with conn.transaction():
@@ -142,7 +142,7 @@ class MongoEngine:
             with conn.transaction():
                 journal.begin(conn)
             if isinstance(action, CollectionCommand) and action.inverse:
-                give(database, action, action.inverse)
+                give(database, action, action.inverse, self.limits, partial(_fenced, conn, journal), journal.waiting)
             elif isinstance(action, Reshape) and action.does in ("follow", "fill"):
                 # Who follows begins before the fill does: a run may have ended in between.
                 into = database.get_collection(action.collection, codec_options=EXACT)

@@ -3,6 +3,7 @@
 Missing is not null, anywhere: a path that is not there gives a missing value, and a missing value removes a field.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -94,3 +95,22 @@ def stands_in_the_way(path: Path) -> Expression:
     """Tell whether something that is no document, be it null, stands on the way to a path."""
     on_the_way = [{"$type": read(path[:end])} for end in range(1, len(path))]
     return {"$or": [{"$not": [{"$in": [kind, ["object", "missing"]]}]} for kind in on_the_way] or [False]}
+
+
+def names(condition: Any, path: Path) -> bool:
+    """Tell whether a validator, or a filter, may be about a field: whether it has every name of the path somewhere."""
+    words = set(_words(condition, schema=False))
+    return all(name in words for name in path)
+
+
+def _words(condition: Any, *, schema: bool) -> Iterator[str]:
+    if isinstance(condition, str):
+        yield from condition.lstrip("$").split(".")
+    elif isinstance(condition, Mapping):
+        for key, value in condition.items():
+            if not (schema and key in ("title", "description") and isinstance(value, str)):
+                yield from _words(key, schema=schema)
+                yield from _words(value, schema=schema or key == "$jsonSchema")
+    elif isinstance(condition, list | tuple):
+        for one in condition:
+            yield from _words(one, schema=schema)

@@ -1,18 +1,19 @@
 """From a spec to a plan on MongoDB: the documents of one collection, changed where they are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents import validators
 from tasks.engines.mongodb.documents.checks import paths_of, requirements
-from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.expressions import Path, from_text, names, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
 from tasks.engines.mongodb.documents.pipelines import in_step
 from tasks.engines.mongodb.errors import code_of
-from tasks.model.catalogue import Index, Table
+from tasks.model.catalogue import Table
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
 from tasks.model.errors import SpecError
@@ -60,14 +61,14 @@ def plan(database: Documents, spec: MigrationSpec) -> Plan:
         estimates=(estimate(database, asked.collection),),
         risk=Risk.MEDIUM if destroys else Risk.LOW,
         risk_reasons=tuple(f"contract removes {path} from every document" for path in destroys),
-        findings=tuple(_findings(table, action)),
+        findings=tuple(_findings(table, action, rule)),
     )
 
 
 def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, Any] | None) -> Iterator[Step]:
     full, name = table.full_name, asked.collection
     if rule is not None:
-        yield from _warned(table, name, rule)
+        yield from validators.warned(table, name, rule)
     if action.pairs:
         shown = ", ".join(".".join(pair.new) for pair in action.pairs)
         yield Step(
@@ -85,8 +86,6 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
     for operation in asked.operations:
         if isinstance(one := operation.asked, CreateCollectionIndex):
             yield _index(full, name, one)
-    if rule is not None:
-        yield _enforced(table, name, rule)
     for operation in asked.operations:
         if isinstance(one := operation.asked, DropCollectionIndex):
             yield _hidden(full, name, one.name)
@@ -102,6 +101,8 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
             undo=f"destroys {gone}" if gone else "",
             action=action.model_copy(update={"does": "contract"}),
         )  # fmt: skip
+    if rule is not None:
+        yield validators.enforced(table, name, rule)
     for operation in asked.operations:
         if isinstance(one := operation.asked, DropCollectionIndex):
             command = {"dropIndexes": name, "index": one.name}
@@ -111,18 +112,21 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
             )  # fmt: skip
 
 
-def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
+def _definition(one: CreateCollectionIndex) -> dict[str, Any]:
     definition: dict[str, Any] = {"name": one.name, "key": dict(one.keys)}
     definition |= {"unique": True} if one.unique else {}
     definition |= {"sparse": True} if one.sparse else {}
-    definition |= {"partialFilterExpression": _plain(one.partial)} if one.partial is not None else {}
+    return definition | ({"partialFilterExpression": _plain(one.partial)} if one.partial is not None else {})
+
+
+def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
     return Step(
         key=f"index/{full}/{one.name}", phase=Phase.INDEX, title=f"Build the index {one.name} of {name}",
         undo=f"drop the index {one.name}",
         action=CollectionCommand(
             table=full, collection=name, long=True,
             # Not all voting members, as the server would have it: one that is down would hold it up for as long.
-            forward=to_text({"createIndexes": name, "indexes": [definition], "commitQuorum": "majority"}),
+            forward=to_text({"createIndexes": name, "indexes": [_definition(one)], "commitQuorum": "majority"}),
             inverse=to_text({"dropIndexes": name, "index": one.name}),
         ),
     )  # fmt: skip
@@ -136,42 +140,6 @@ def _hidden(full: str, name: str, index: str) -> Step:
         key=f"constrain/{full}/{index}", phase=Phase.CONSTRAIN,
         title=f"Hide the index {index} of {name} from the planner", undo=f"show the index {index} again",
         action=CollectionCommand(table=full, collection=name, forward=command(True), inverse=command(False)),
-    )  # fmt: skip
-
-
-def _options(table: Table) -> dict[str, Any]:
-    given = {key: from_text(text) for key, _, text in (one.partition("=") for one in table.options)}
-    before = {name: given[name] for name in ("validator", "validationLevel", "validationAction") if name in given}
-    return {"validator": {}, "validationLevel": "strict", "validationAction": "error"} | before
-
-
-def _warned(table: Table, name: str, rule: dict[str, Any]) -> Iterator[Step]:
-    before = _options(table)
-    if before["validator"] and before["validationAction"] == "error":
-        # It goes on to be enforced: a warning in its place would let in what it keeps out.
-        return
-    warned = {"collMod": name, "validator": rule, "validationLevel": "strict", "validationAction": "warn"}
-    yield Step(
-        key=f"expand/{table.full_name}/validator", phase=Phase.EXPAND,
-        title=f"Warn, in the log of the server, of writes to {name} that are not valid", undo="as it was before",
-        action=CollectionCommand(
-            table=table.full_name, collection=name, forward=to_text(warned), inverse=to_text({"collMod": name} | before)
-        ),
-    )  # fmt: skip
-
-
-def _enforced(table: Table, name: str, rule: dict[str, Any]) -> Step:
-    before = _options(table)
-    enforced = {"collMod": name, "validator": rule, "validationLevel": "strict", "validationAction": "error"}
-    if not (before["validator"] and before["validationAction"] == "error"):
-        before |= {"validator": rule, "validationLevel": "strict", "validationAction": "warn"}
-    return Step(
-        key=f"constrain/{table.full_name}/validator", phase=Phase.CONSTRAIN,
-        title=f"Refuse writes to {name} that are not valid", undo="only warn again, or as it was before",
-        action=CollectionCommand(
-            table=table.full_name, collection=name, forward=to_text(enforced),
-            inverse=to_text({"collMod": name} | before),
-        ),
     )  # fmt: skip
 
 
@@ -193,21 +161,41 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec) -> None:
                 where=f"documents.operations[{number}].create_index.name",
                 hint="Choose another name.",
             )
-    gone = [".".join(pair.old) for pair in pairs_of(asked) if pair.old] + [".".join(one) for one in removed_by(asked)]
+        if isinstance(one, CreateCollectionIndex):
+            _refuse_unique(_definition(one), [pair.new for pair in pairs_of(asked)])
+    gone = [*(pair.old for pair in pairs_of(asked) if pair.old), *removed_by(asked)]
     for index in table.indexes:
+        definition: Mapping[str, Any] = from_text(index.definition)
         for path in gone:
-            if index.name not in dropped and _uses(index, path):
+            if index.name not in dropped and _uses(definition, path):
                 raise SpecError(
-                    f"the index {index.name} is of {path}, which goes",
+                    f"the index {index.name} is of {'.'.join(path)}, which goes",
                     where="documents.operations",
                     hint=f"Add drop_index with the name {index.name}, and create_index for the new field.",
                 )
+        _refuse_unique(definition, [*gone, *(pair.new for pair in pairs_of(asked))])
 
 
-def _uses(index: Index, path: str) -> bool:
-    definition: Mapping[str, Any] = from_text(index.definition)
-    named = [*index.columns, *definition.get("partialFilterExpression", {}), *definition.get("weights", {})]
-    return any(one == path or one.startswith(f"{path}.") or path.startswith(f"{one}.") for one in named)
+def _refuse_unique(definition: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Refuse a unique index on a field that only one of the two applications writes.
+
+    Two documents without the field are duplicates: inserts of the other one would fail. So would our own updates, where
+    values are handed over between documents, and nothing could go on.
+    """
+    path = next((one for one in paths if _uses(definition, one)), None)
+    if path is not None and (definition.get("unique") or definition.get("prepareUnique")):
+        raise SpecError(
+            f"the index {definition['name']} is unique, and of {'.'.join(path)}, which not all applications write yet",
+            where="documents.operations",
+            hint="Drop a unique index by a migration before this one, and build one by a migration after it.",
+        )
+
+
+def _uses(definition: Mapping[str, Any], path: Path) -> bool:
+    whole = ".".join(path)
+    named = [*definition["key"], *definition.get("weights", {})]
+    on_it = any(one == whole or one.startswith(f"{whole}.") or whole.startswith(f"{one}.") for one in named)
+    return on_it or names(definition.get("partialFilterExpression", {}), path)
 
 
 def _refuse_expressions(database: Documents, action: Reshape) -> None:
@@ -222,16 +210,8 @@ def _refuse_expressions(database: Documents, action: Reshape) -> None:
         ) from None
 
 
-def _findings(table: Table, action: Reshape) -> Iterator[Finding]:
-    text = " ".join(table.options)
-    closed = any(word in text for word in ("additionalProperties", "patternProperties", "maxProperties"))
-    if closed and action.pairs:
-        yield Finding(
-            rule="closed-validator", severity="error",
-            message=f"the validator of {table.name} allows no other fields, and writes to documents with both shapes"
-            " would fail",
-            where=table.full_name, hint="Loosen the validator first; it can be tightened again by the next migration.",
-        )  # fmt: skip
+def _findings(table: Table, action: Reshape, rule: dict[str, Any] | None) -> Iterator[Finding]:
+    yield from validators.findings(table, action, rule)
     if action.pairs:
         yield Finding(
             rule="marker", severity="note",

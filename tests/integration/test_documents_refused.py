@@ -1,0 +1,101 @@
+"""What a plan for documents refuses: validators and indexes with which writes of one of two applications would fail."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from profiles.model import Database as Named
+from profiles.model import Limits
+from tasks.engines.mongodb.documents.engine import MongoEngine
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.model.errors import SpecError
+from tasks.model.plan import Phase, Plan
+from tasks.model.spec import MigrationSpec
+
+Planned = Callable[..., Plan]
+RENAME = {"rename_field": {"from": "address.town", "to": "city"}}
+REMOVE = {"remove_field": {"field": "address.town"}}
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def planned(database: str, documents: str) -> Planned:
+    given = {"limits": Limits(), "migration": "m", "run_id": "t", "database": Named(url_env="UNUSED")}
+    engine = MongoEngine(url=documents, ledger=PostgresEngine(url=database, **given), **given)  # type: ignore[arg-type]
+
+    def plan(*operations: dict[str, Any]) -> Plan:
+        asked = {"migration": "m", "documents": {"collection": "users", "operations": list(operations)}}
+        return engine.plan(MigrationSpec.model_validate(asked))
+
+    return plan
+
+
+def errors(plan: Plan) -> list[str]:
+    return [finding.rule for finding in plan.findings if finding.severity == "error"]
+
+
+TOWN = {"properties": {"address": {"required": ["town"]}}}
+OLD_RULES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({"$jsonSchema": TOWN}, {}, True),
+    ({"address.town": {"$exists": True}}, {"validationLevel": "moderate"}, True),
+    ({"$expr": {"$ne": ["$address.town", 1]}}, {}, True),
+    ({"$jsonSchema": {"properties": {"city": {"bsonType": "int"}}}}, {}, True),
+    ({"$jsonSchema": {"additionalProperties": False}}, {}, True),
+    ({"$jsonSchema": TOWN}, {"validationAction": "warn"}, False),
+    ({"$jsonSchema": TOWN}, {"validationLevel": "off"}, False),
+    ({"$jsonSchema": {"title": "town", "description": "city", "required": ["address"]}}, {}, False),
+]
+
+
+@pytest.mark.parametrize(("rule", "options", "refused"), OLD_RULES)
+def test_a_validator_that_one_of_two_applications_cannot_meet(
+    target: Database[Any], planned: Planned, rule: dict[str, Any], options: dict[str, Any], refused: bool
+) -> None:
+    target.create_collection("users", validator=rule, **options)
+    assert bool(errors(planned(RENAME))) == refused
+    again = {"validator": {"schema": {"required": ["_id"]}}}
+    # It is not replaced before the contract.
+    assert bool(errors(planned(RENAME, again))) == refused
+
+
+def test_a_new_validator_is_enforced_when_the_old_application_is_gone(target: Database[Any], planned: Planned) -> None:
+    target.create_collection("users")
+    plan = planned(RENAME, {"validator": {"schema": {"required": ["city"]}}})
+    assert errors(plan) == []
+    asked = {step.phase: str(step.action) for step in plan.steps if step.key.endswith("/validator")}
+    assert {phase: '"error"' in text.partition("inverse")[0] for phase, text in asked.items()} == {
+        Phase.EXPAND: False,
+        Phase.CONTRACT: True,
+    }
+    for schema in (TOWN, {"additionalProperties": False}):
+        assert errors(planned(RENAME, {"validator": {"schema": schema}}))
+
+
+def test_a_unique_index_on_what_only_one_of_two_applications_writes(target: Database[Any], planned: Planned) -> None:
+    """Missing twice is a duplicate; and a value that is handed over is for a moment in two documents."""
+    target.users.insert_one({"address": {"town": 1}})
+    index: dict[str, Any] = {"name": "n", "keys": {"name": 1}, "unique": True}
+    assert planned(RENAME, {"create_index": index}).steps
+    new = [index | {"keys": {"name": 1, "city": 1}}, index | {"partial": {"$and": [{"city": {"$exists": True}}]}}]
+    for one in new:
+        with pytest.raises(SpecError, match="which not all applications write"):
+            planned(RENAME, {"create_index": one})
+    dropped = {"drop_index": {"name": "by_town"}}
+    for keys in ("address.town", "address", "city"):
+        target.users.create_index(keys, name="by_town", unique=True)
+        for operation in [RENAME] if keys == "city" else [RENAME, REMOVE]:
+            with pytest.raises(SpecError, match="which not all applications write"):
+                planned(operation, dropped)
+        # That is the way: a migration before this one.
+        assert planned(dropped).steps
+        target.users.drop_index("by_town")
+    target.users.create_index("address.town", name="by_town")
+    assert planned(RENAME, dropped).steps
