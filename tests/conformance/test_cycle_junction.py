@@ -189,6 +189,7 @@ def test_what_no_junction_can_say_is_counted(name: str, conn: Connection, url: s
     conn.execute("create table t (id int primary key, v int[]); insert into t values (1, '{2}'), (2, null)")
     migration = Migration(url, [junction(**OF_T)])
     migration.begin()
+    assert {"LNK-08", "LNK-09", "LNK-10"} < {one.rule for one in migration.findings}
     migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
     conn.execute(f"insert into t values (3, {value})".encode())
     migration.run(Phase.BACKFILL, Phase.INDEX)

@@ -294,7 +294,10 @@ def test_tables_of_one_name_in_two_schemas(conn: Connection, url: str) -> None:
     made = "create table {0}.t (id int primary key, v int); create unique index t_v on {0}.t (v) where v > 0"
     for schema in ("a", "b"):
         conn.execute(f"create schema {schema}; {made.format(schema)}; insert into {schema}.t values (1, 1)".encode())
+    conn.execute("create index t_w on b.t (id, v)")
     changes = [op("alter_column", f"{s}.t", column="v", type="bigint", up="v", down="v") for s in ("a", "b")]
+    changes += [op("create_index", f"{s}.t", name="t_new", columns=["v"], unique=True) for s in ("a", "b")]
+    changes += [op("create_index", "a.t", name="t_w", columns=["v"])]
     migration = Migration(url, changes)
     migration.begin()
     migration.before_swap()

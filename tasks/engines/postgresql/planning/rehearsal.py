@@ -49,10 +49,9 @@ class Rehearsal:
         for twin in (self.old, self.new):
             self._create(twin)
         self._index_names: dict[str, str] = {}
-        for position, index in enumerate(table.indexes):
+        for index in table.indexes:
             if not index.without_overlaps:
-                if self._taken(index.name):
-                    self._index_names[index.name] = f"_changeover_twin_index_{number}_{position}"
+                self.name_index(index.name)
                 self.conn.execute(self._on(self.new, index))
 
     def _create(self, twin: str) -> None:
@@ -71,6 +70,12 @@ class Rehearsal:
     def twin_index(self, name: str) -> str:
         """Return what an index is called on a twin: as it is, unless a table of another schema has one of that name."""
         return self._index_names.get(name, name)
+
+    def name_index(self, name: str) -> str:
+        """Choose what an index will be called on a twin."""
+        if self._taken(name):
+            self._index_names[name] = f"_changeover_twin_index_{self.number}_{len(self._index_names)}"
+        return self.twin_index(name)
 
     def _taken(self, name: str) -> bool:
         row = self.conn.execute("select to_regclass(%s) is not null", (f"pg_temp.{quote(name)}",)).fetchone()

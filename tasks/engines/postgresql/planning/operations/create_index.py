@@ -15,15 +15,15 @@ def draft_create_index(op: CreateIndex, draft: TableDraft, where: str) -> None:
     draft.late_indexes.append((op, where))
 
 
-def definition(op: CreateIndex) -> str:
-    """Return the statement that makes it; `{table}` stands for the table."""
+def definition(op: CreateIndex, name: str = "") -> str:
+    """Return the statement that makes it, by another `name` if one is given; `{table}` stands for the table."""
     unique = "unique " if op.unique else ""
     columns = ", ".join(_field(field) for field in op.columns)
     included = f" include ({', '.join(map(quote, op.include))})" if op.include else ""
     distinct = " nulls not distinct" if op.nulls_not_distinct else ""
     parameters = f" with ({op.storage_parameters})" if op.storage_parameters else ""
     predicate = f" where {op.predicate}" if op.predicate else ""
-    what = f"create {unique}index {quote(op.name)} on {{table}} using {op.method} ({columns})"
+    what = f"create {unique}index {quote(name or op.name)} on {{table}} using {op.method} ({columns})"
     return f"{what}{included}{distinct}{parameters}{predicate}"
 
 
@@ -44,7 +44,7 @@ def _field(field: IndexField) -> str:
 
 def resolve_index(draft: TableDraft, op: CreateIndex, where: str) -> None:
     """Plan the build: after the backfill, and after approval if it can reject what applications write."""
-    draft.rehearsal.try_on_new(definition(op), where)
+    draft.rehearsal.try_on_new(definition(op, draft.rehearsal.name_index(op.name)), where)
     names = draft.lasting
     create = draft.rehearsal.index_definition(op.name, op.name, names)
     if create is None:

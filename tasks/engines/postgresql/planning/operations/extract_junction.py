@@ -332,6 +332,27 @@ def _findings(junction: Junction, draft: TableDraft, column: Column, where: str)
                 where=where,
             )
         )
+        found.append(
+            Finding(
+                rule="LNK-09",
+                severity="warning",
+                message=f"an application that has read {whole.column} and writes it back whole takes out what others"
+                f" have put into {part.full_name} meanwhile",
+                where=where,
+                hint="Let it change single values in SQL, or lock the row before it reads.",
+            )
+        )
+        found.append(
+            Finding(
+                rule="LNK-10",
+                severity="warning",
+                message=f"whoever deletes a row of {junction.other_name}, or changes its key, takes its rows of"
+                f" {part.full_name} along from the beginning of the run: beside a DELETE of rows of {whole.full_name}"
+                " either can be the victim of a deadlock (40P01)",
+                where=where,
+                hint=f"Take the value out of {whole.column} first, in the same transaction; or try again.",
+            )
+        )
     lost = [index.name for index in draft.table.indexes if column.name in index.referenced]
     if lost:
         found.append(
