@@ -4,9 +4,10 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_partitions import BROUGHT, FEW, SMALL, attached_again, ids, ready
-from tests.conformance.test_shadow_writers import finish, rows
+from tests.conformance.test_shadow_writers import finish, rebuilt, rows
 
 # The table is called like what a careless query would give another name.
 SCHEMA = """
@@ -93,6 +94,34 @@ def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connec
     conn.execute(f"delete from {there} where id = 31".encode())
     assert swapped.failures("after_swap") == [f"{KEPT_STEP}: 1"]
     assert swapped.failures("before_contract") == [f"{KEPT_STEP}: 1"]
+
+
+COMES_BACK = {
+    "another value": ({"type": "bigint", "up": "coalesce(n, 0)", "down": "n"}, 3),
+    "lossy": ({"type": "bigint", "up": "coalesce(n, 0)", "down": "n", "lossy": True}, 0),
+    "rounded": ({"type": "numeric(5, 1)"}, 1),
+    "the same": ({"type": "text", "up": "n::text", "down": "n::numeric"}, 0),
+}
+FAILS = {"column": "n", "type": "text", "up": "coalesce(n::text, 'none')", "down": "n::numeric", "lossy": True}
+NUMBERS = "create table t (id int primary key, n numeric); insert into t values (1, null), (2, null), (3, 1.25), (4, 2)"
+
+
+@pytest.mark.parametrize("name", COMES_BACK)
+def test_what_does_not_come_back_refuses_the_swap_unless_it_is_lossy(name: str, conn: Connection, url: str) -> None:
+    change, found = COMES_BACK[name]
+    migration = rebuilt(conn, url, NUMBERS, [{"alter_column": {"table": "t", "column": "n", **change}}])
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    assert migration.failures("before_swap") == [f"what public.t has had comes back by down: {found}"] * bool(found)
+    if not found:
+        finish(migration)
+        migration.contract()
+
+
+def test_what_cannot_be_made_again_refuses_the_swap(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, NUMBERS, [{"alter_column": {"table": "t", **FAILS}}])
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        migration.failures("before_swap")
 
 
 CHANGED_SINCE = {

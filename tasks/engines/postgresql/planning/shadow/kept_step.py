@@ -8,6 +8,8 @@ refused, and a rollback asks for it.
 No join of whole tables, which would spill them onto the disk of the server: each row looks up the other by its index.
 """
 
+from collections.abc import Iterator
+
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
 from tasks.engines.postgresql.planning.shadow.mirror import UNKNOWN
@@ -29,6 +31,42 @@ def requirement(draft: Draft) -> Requirement:
         violations=f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}",
         reads_new=True,
     )
+
+
+def comes_back(draft: Draft) -> Iterator[Requirement]:
+    """Yield the check of the gate before the swap that `back` makes the old row again of every row that is copied.
+
+    Of a column that is `lossy` the value may differ, but after the swap each has to be made: none may fail.
+    """
+    change, alias, types = draft.change, quote(draft.table.name), draft.types(draft.table)
+    plain = {name for name in change.altered if change.widens(name, draft.new)}
+    asked = [one for one in draft.back if one.column in {*change.downs, *change.altered} - plain]
+    same = " and ".join(
+        f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
+    )
+    noted = " and ".join(f"{_NOTE}.{quote(c)} = {_THERE}.{quote(c)}" for c in draft.key)
+    inner = _inner(draft.table)
+    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner.items())
+    wrong = [f"pg_catalog.num_nonnulls({_values((one,))}) < 0" for one in asked if one.column in change.lossy]
+    wrong += [
+        differing(f"{_THERE}.{inner[one.column]}", _values((one,)), exact=not change.rehearsal.has_equality(one.type))
+        for one in asked
+        if one.column not in change.lossy
+    ]
+    if wrong:
+        yield Requirement(
+            name=f"what {draft.table.full_name} has had comes back by down",
+            table=draft.table.full_name,
+            kind="parity",
+            violations=f"""\
+select {", ".join(f"{alias}.{quote(column)}" for column in draft.key)} from {draft.shadow} as {alias}
+join lateral (
+  select {shown} from {draft.places.real} as {_THERE}
+  where {same} and not exists (select from {draft.up.notes} as {_NOTE} where {noted}) offset 0
+) as {_THERE} on true
+where {" or ".join(wrong)}""",
+            reads_new=True,
+        )
 
 
 def _of_the_new(draft: Draft) -> str:
