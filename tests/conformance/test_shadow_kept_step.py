@@ -101,6 +101,8 @@ COMES_BACK = {
     "lossy": ({"type": "bigint", "up": "coalesce(n, 0)", "down": "n", "lossy": True}, 0),
     "rounded": ({"type": "numeric(5, 1)"}, 1),
     "the same": ({"type": "text", "up": "n::text", "down": "n::numeric"}, 0),
+    # Not immutable, and the same every time.
+    "zone": ({"type": "timestamptz", "up": "to_timestamp(n::float)", "down": "extract(epoch from n + age(n, n))"}, 0),
 }
 FAILS = {"column": "n", "type": "text", "up": "coalesce(n::text, 'none')", "down": "n::numeric", "lossy": True}
 NUMBERS = "create table t (id int primary key, n numeric); insert into t values (1, null), (2, null), (3, 1.25), (4, 2)"

@@ -35,6 +35,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "name that is computed from": ("alter table t add g int generated always as (n + 1) stored", rename("n"), "the generated column g reads n", "Drop the generated column"),
     "name that a trigger's function says": ("create function g() returns trigger language plpgsql as 'begin new.n := 1; return new; end'; create trigger g before insert on t for each row execute function g()", rename("n"), "the function of the trigger g names n", "Drop the trigger"),
     "dropped, and a trigger's function says it": ("create function g() returns trigger language plpgsql as 'begin new.n := 1; return new; end'; create trigger g before insert on t for each row execute function g()", drop("n"), "the function of the trigger g names n", "Drop the trigger"),
+    "down by the clock": ("alter table t add made timestamptz not null default '2020-02-02'", drop("made", down="now()"), "of made can differ", "the row alone"),
+    "up by the date": ("", alter("a", up="a || current_date", down="a"), "of a can differ", "the row alone"),
+    "up by the age": ("", alter("a", up="a || age(timestamp '2020-02-02')", down="a"), "of a can differ", "the row alone"),
+    "up by who asks": ("", alter("a", up="a || current_user", down="a"), "of a can differ", "the row alone"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip
 

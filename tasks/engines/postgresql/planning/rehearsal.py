@@ -32,6 +32,8 @@ class Reading:
     """Of the row itself."""
     others: tuple[str, ...]
     """Names of other tables."""
+    moment: bool
+    """The clock, or who asks."""
 
 
 class Rehearsal:
@@ -154,10 +156,20 @@ class Rehearsal:
               select from pg_catalog.pg_rewrite r
               join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
               where r.ev_class = 'pg_temp._changeover_expression'::regclass
-                and (d.refobjid = %s::regtype or r.ev_action::text like '%%:varattno 0 %%'))
+                and (d.refobjid = %s::regtype or r.ev_action::text like '%%:varattno 0 %%')),
+            exists (
+              select from pg_catalog.pg_rewrite r
+              where r.ev_class = 'pg_temp._changeover_expression'::regclass
+                and (r.ev_action::text like '%%{SQLVALUEFUNCTION %%' or exists (
+                  select from pg_catalog.pg_proc p
+                  where p.pronamespace = 'pg_catalog'::regnamespace
+                    and (p.proname in ('now', 'transaction_timestamp', 'statement_timestamp')
+                      or p.proname = 'age' and p.pronargs = 1)
+                    and r.ev_action::text like '%%:funcid ' || p.oid || ' %%')))
             """,
             (twin,),
         ).fetchone()
+        assert whole is not None
         others = self.conn.execute(
             """
             select distinct c.relname, c.oid in (select to_regclass(name) from unnest(%s::text[]) as name)
@@ -178,9 +190,13 @@ class Rehearsal:
                 hint="Its rows would change without the value following them: read columns of the same row only."
                 " The table that a new, or a dropped, foreign key points to may be read.",
             )
-        if whole and whole[0]:
+        if whole[0]:
             raise SpecError("an expression cannot read the row as a whole", where=where, hint="Name the columns.")
-        return Reading(columns=tuple(row[0] for row in rows), others=tuple(sorted(name for name, _ in others)))
+        return Reading(
+            columns=tuple(row[0] for row in rows),
+            others=tuple(sorted(name for name, _ in others)),
+            moment=whole[1],
+        )
 
     def assigns(self, source: str, target: str, column: str, expression: str, where: str) -> None:
         """Check that the value of an expression over one twin can be stored in a column of the other."""

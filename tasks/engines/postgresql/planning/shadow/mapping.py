@@ -60,11 +60,11 @@ def _plain(change: Change, source_name: str, name: str, places: Places, *, there
 
 def _check(change: Change, places: Places, one: Assignment, where: str, *, there: bool) -> None:
     source, target = _ends(change, places, there=there)
-    change.rehearsal.reads(source, one.expression, where)
+    read = change.rehearsal.reads(source, one.expression, where)
     change.rehearsal.assigns(source, target, one.column, one.expression, where)
-    if change.rehearsal.is_volatile(source, one.expression):
+    if read.moment or change.rehearsal.is_volatile(source, one.expression):
         raise SpecError(
             f"two evaluations of the expression of {one.column} can differ: table and shadow could not be compared",
             where=where,
-            hint="Write an expression that depends on the row alone.",
+            hint="Write an expression that depends on the row alone; what new rows get belongs into `default`.",
         )
