@@ -57,6 +57,27 @@ def blocked(conn: Connection, other: Connection) -> None:
     raise AssertionError("it waits for nobody")
 
 
+def later(conn: Connection, actions: str) -> None:
+    """Make the foreign key of the column again: it acts after that of the junction then."""
+    row = conn.execute(
+        "select max(tgname collate \"C\") from pg_trigger where tgrelid = 'o'::regclass and tgisinternal"
+    ).fetchone()
+    assert row is not None
+    for _ in range(20):
+        conn.execute(
+            "alter table u drop constraint u_o_id_fkey, add constraint u_o_id_fkey foreign key (o_id)"
+            f" references o {actions}".encode()
+        )
+        found = conn.execute(
+            'select min(t.tgname collate "C") > %s from pg_trigger t join pg_constraint c on c.oid = t.tgconstraint'
+            " where t.tgrelid = 'o'::regclass and c.conname = 'u_o_id_fkey'",
+            row,
+        ).fetchone()
+        if found and found[0]:
+            return
+    raise AssertionError("its triggers keep smaller names")
+
+
 def test_an_old_application_writes_the_one_that_it_sees(swapped: Migration, conn: Connection) -> None:
     """The others stay, and the column shows one as long as there is any."""
     conn.execute("insert into j values (1, 5), (1, 7)")
@@ -156,6 +177,8 @@ def test_who_takes_a_reference_away_lets_who_has_its_row_go_on(
     migration.before_swap()
     if swap:
         migration.swap()
+    else:
+        later(conn, "on delete set null on update cascade")
     with applications(url) as (a, b), ThreadPoolExecutor(1) as pool:
         a.execute("begin; update u set n = 1 where id = 1")
         one = pool.submit(b.execute, statement.encode())
@@ -165,6 +188,31 @@ def test_who_takes_a_reference_away_lets_who_has_its_row_go_on(
     assert said(conn, 1) == (None, [])
     migration.roll_back()
     assert tables.leftovers(conn) == []
+
+
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_a_new_key_that_the_column_does_not_follow(conn: Connection, url: str, made: str) -> None:
+    """What the foreign key of the column takes away is gone in the junction, too, and of the rest nothing is."""
+    conn.execute(SCHEMA.replace("references o,", "references o on update set null,").encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.run(Phase.EXPAND)
+    conn.execute("update o set id = 19 where id = 9")
+    migration.before_swap()
+    if made == "after":
+        later(conn, "on update set null")
+    conn.execute("insert into j values (2, 1)")
+    conn.execute("update o set id = 11 where id = 1")
+    assert [said(conn, key) for key in (1, 2)] == [(None, []), (2, [2, 11])]
+    conn.execute("begin; update u set o_id = 4 where id = 3; update o set id = 14 where id = 4; commit")
+    assert [said(conn, key) for key in (3, 4)] == [(None, []), (None, [])]
+    assert waiting(conn) == 0
+    migration.pass_gate("before_swap")
+    migration.swap()
+    conn.execute("delete from j where (u_id, o_id) = (2, 11)")
+    migration.revert("swap/all")
+    conn.execute("update o set id = 15 where id = 5")
+    assert conn.execute("select o_id from u where id in (5, 9)").fetchall() == [(None,), (None,)]
 
 
 def test_a_commit_waits_for_nobody(swapped: Migration, conn: Connection, url: str) -> None:

@@ -8,6 +8,7 @@ the key of the column will take anyway.
 
 import re
 
+from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked.junction import Junction
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 
@@ -21,8 +22,18 @@ def define(junction: Junction, actions: str) -> str:
     One that only refuses locks rows no harder than anybody who refers to them.
     """
     acting = [event for event in ("delete", "update") if re.search(rf"\bon {event} (cascade|set)\b", actions, re.I)]
-    rows = f"from {junction.whole.real} as s where {junction.whole.value('s')} = {_side(junction).value('old')}"
-    return junction.outbox.define(
+    old = _side(junction).value("old")
+    rows = f"from {junction.whole.real} as s where {junction.whole.value('s')} = {old}"
+    outbox, note = junction.outbox, ""
+    if re.search(r"\bon update set\b", actions, re.I):
+        # The junction follows the new key by itself: only the column knows that the reference goes. Nothing is noted
+        # yet when the table has just been made, and no more when the rollback is about to drop it.
+        note = f"""
+  if tg_op = 'UPDATE' and pg_catalog.to_regclass({literal(outbox.table)}) is not null then
+    insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
+    select 's', {", ".join(junction.whole.values("s"))}, array[{old}::text] {rows};
+  end if;"""
+    return outbox.define(
         "first",
         "",
         "trigger",
@@ -32,7 +43,7 @@ begin
     perform {rows} for no key update;
   else
     perform {rows} for key share;
-  end if;
+  end if;{note}
   if tg_op = 'DELETE' then return old; end if;
   return new;
 end""",
