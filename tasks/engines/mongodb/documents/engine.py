@@ -161,7 +161,8 @@ class MongoEngine:
         fit = {"$and": [wanted, {"$expr": {"$not": [left_over(action)]}}]}
         until_none(database, into, fit, contracted(action), self.limits, fenced, "the old application")
         keep(database, action, fenced)
-        until_none(database, into, fit, contracted(action), self.limits, fenced, "the old application")
+        # Also of those whose value has come since: a run again keeps it.
+        until_none(database, into, wanted, contracted(action), self.limits, fenced, "the old application")
 
     def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
         """Tell whether a step is done: the ledger knows."""
