@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.engines.mongodb.documents.conversions import convert, fails
 from tasks.engines.mongodb.documents.expressions import (
     REMOVE,
     Expression,
@@ -65,41 +66,12 @@ def _converted(name: str, one: ChangeType) -> FieldPair:
         old=old,
         new=new,
         watched=to_text(read(old)),
-        up=to_text(_convert(read(old), one.type, instead)),
-        down=to_text(_convert(read(new), one.back, read(old))),
-        unfit=to_text(_fails(read(old), one.type)),
-        unfit_down=to_text({"$or": [_fails(read(new), one.back), _has_no_place(new, old)]}),
+        up=to_text(convert(read(old), one.type, instead)),
+        down=to_text(convert(read(new), one.back, read(old))),
+        unfit=to_text(fails(read(old), one.type)),
+        unfit_down=to_text({"$or": [fails(read(new), one.back), _has_no_place(new, old)]}),
         policy=one.unfit,
     )
-
-
-def _convert(value: Expression, to: str, instead: Expression) -> Expression:
-    """Return the converted value; of null null, of nothing nothing, and `instead` of what would lose something."""
-    # Of a missing value $convert would make a null.
-    missing = {"case": is_missing("$$given"), "then": REMOVE}
-    fails = {"case": _fails("$$given", to), "then": instead}
-    chosen = {"$switch": {"branches": [missing, fails], "default": _converted_to(to)}}
-    return {"$let": {"vars": {"given": value}, "in": chosen}}
-
-
-def _converted_to(to: str) -> Expression:
-    return {"$convert": {"input": "$$given", "to": to, "onError": None, "onNull": None}}
-
-
-def _fails(value: Expression, to: str) -> Expression:
-    """Tell whether a value cannot be converted, or would be another one: 1.7 is no int, and 5 no bool."""
-    there = {"$not": [{"$in": [{"$type": "$$given"}, ["missing", "null"]]}]}
-    lost: list[Expression] = [{"$ne": [{"$type": "$$made"}, to]}]
-    if to == "bool":
-        truth = {"$and": [{"$isNumber": "$$given"}, {"$in": ["$$given", [0, 1]]}]}
-        lost.append({"$not": [{"$or": [{"$eq": [{"$type": "$$given"}, "bool"]}, truth]}]})
-    elif to == "date":
-        lost.append({"$and": [{"$isNumber": "$$given"}, {"$ne": [{"$toLong": "$$made"}, "$$given"]}]})
-    else:
-        numbers = [{"$isNumber": "$$given"}, {"$isNumber": "$$made"}, {"$ne": ["$$made", "$$given"]}]
-        lost.append({"$and": numbers})
-    found = {"$let": {"vars": {"made": _converted_to(to)}, "in": {"$or": lost}}}
-    return {"$let": {"vars": {"given": value}, "in": {"$and": [there, found]}}}
 
 
 def _plain(value: Any) -> Any:
