@@ -360,6 +360,24 @@ def test_what_refers_to_nothing_is_named_after_the_swap(conn: Connection, url: s
     assert tables.leftovers(conn) == []
 
 
+def test_what_refers_to_nothing_is_written_after_the_last_gate(conn: Connection, url: str) -> None:
+    """The contract stops with both shapes there, and goes on once it is mended."""
+    conn.execute(ARRAY.encode())
+    migration = Migration(url, JUNCTION)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    migration.pass_gate("before_contract")
+    conn.execute("update u set o_id = '{1,99}' where id = 1")
+    with pytest.raises(psycopg.errors.RaiseException, match="could not be carried"):
+        migration.run(Phase.CONTRACT)
+    assert said(conn, 1) == ([1, 99], [1])
+    conn.execute("update u set o_id = '{1,7}' where id = 1")
+    migration.run(Phase.CONTRACT)
+    assert conn.execute("select o_id from j where u_id = 1 order by 1").fetchall() == [(1,), (7,)]
+    assert tables.leftovers(conn) == []
+
+
 def test_a_version_takes_references_away_before_the_swap(conn: Connection, url: str) -> None:
     """But not the last one, as long as the column is NOT NULL."""
     conn.execute(SCHEMA.replace("references o,", "not null references o,").encode())

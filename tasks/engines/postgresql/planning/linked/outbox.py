@@ -201,7 +201,7 @@ end""",
 do $carried$
 begin
   if exists (select from {self.table}) then
-    raise exception 'writes are left that could not be carried';
+    raise exception 'writes are left that could not be carried: mend what the other table cannot say, then run again';
   end if;
 end
 $carried$""",
