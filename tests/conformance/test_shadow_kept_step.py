@@ -126,6 +126,20 @@ def test_what_cannot_be_made_again_refuses_the_swap(conn: Connection, url: str) 
         migration.failures("before_swap")
 
 
+def test_a_cast_that_depends_on_the_time_zone_does_not_depend_on_the_writer(conn: Connection, url: str) -> None:
+    schema = "create table t (id int primary key, at timestamp); insert into t values (1, '2020-02-02')"
+    zone = [{"alter_column": {"table": "t", "column": "at", "type": "timestamptz"}}]
+    migration = rebuilt(conn, url, schema, zone)
+    migration.run(Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+    conn.execute("set timezone = 'Asia/Tokyo'; insert into t values (2, '2020-02-02')")
+    finish(migration)
+    assert rows(conn, "select count(distinct at) from t") == [(1,)]
+    conn.execute("insert into t values (3, '2020-02-02 00:00+00')")
+    migration.pass_gate("after_swap")
+    migration.roll_back()
+    assert rows(conn, "select count(distinct at), count(*) from t") == [(1, 3)]
+
+
 CHANGED_SINCE = {
     "one less": "drop table low",
     "one detached": "alter table t detach partition low; alter table low rename to archive; truncate archive",

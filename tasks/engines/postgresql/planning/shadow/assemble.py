@@ -104,7 +104,8 @@ class Draft:
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),
             anew=direction == "up" or self._says_all(image),
-            pinned=not all(twin.is_immutable(source, a.expression) for a in assignments),
+            # With the cast that an assignment makes by itself.
+            pinned=not all(twin.is_immutable(source, f"({a.expression}\n)::{a.type}") for a in assignments),
             computed=tuple(c for c in self.change.written if direction == "down" and c not in self.change.lossy),
         )
 
