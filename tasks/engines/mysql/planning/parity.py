@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 
 from tasks.engines.mysql.names import quote, quoted
-from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text
-from tasks.model.catalogue import Table
+from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text, word
+from tasks.model.catalogue import Column, Table
 from tasks.model.names import OWN_PREFIX
+
+_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
@@ -85,30 +87,75 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
     return f"convert({expression} using {column.collation.split('_')[0]}) collate {column.collation}"
 
 
-def duplicates(old: str, columns: tuple[str, ...]) -> str:
-    """Keys that would be there twice under a new unique key, by the collation of the old table."""
-    listed = ", ".join(quote(column) for column in columns)
-    known = " and ".join(f"{quote(column)} is not null" for column in columns)
-    return f"select {listed} from {old} where {known} group by {listed} having count(*) > 1"
+def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> str:
+    """Values that would be there twice under a unique key of the new table, by the collations that its columns have."""
+    filled = {f.column.name: f for f in mapping.forward}
+    listed = [_in_words_of(mapping.new, column, f"({filled[column].expression}\n)") for column in columns]
+    known = " and ".join(f"({filled[column].expression}\n) is not null" for column in columns)
+    by = ", ".join(listed)
+    return f"select {by} from {old} as {quote(mapping.old.name)} where {known} group by {by} having count(*) > 1"
 
 
-def shortened(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
-    """Texts that would not fit, and NULLs where there may be none."""
+def collisions(mapping: Mapping) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Unique keys of the new table under which what was told apart may be equal: other collations, or other values."""
+    filled = {f.column.name: f for f in mapping.forward}
+    for index in mapping.new.indexes:
+        if index.unique and index.columns and all(column in filled for column in index.columns):
+            sources = [(filled[c].column, mapping.old.column(filled[c].same or "")) for c in index.columns]
+            if any(was is None or was.collation != now.collation for now, was in sources):
+                yield index.name, index.columns
+
+
+def unfit(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
+    """Texts and numbers that would not fit, and NULLs where there may be none."""
     keys = ", ".join(f"{quote(c)}" for c in mapping.key)
     for filled in mapping.forward:
-        room = re.fullmatch(r"(?:var)?char\(([0-9]+)\)", filled.column.type.lower())
+        column = filled.column
         source = mapping.old.column(filled.same) if filled.same else None
-        if source is not None and (source.type, source.nullable) == (filled.column.type, filled.column.nullable):
+        if source is not None and (source.type, source.nullable, source.collation) == (
+            column.type,
+            column.nullable,
+            column.collation,
+        ):
             continue
         value = f"({filled.expression}\n)"
         where = f"{old} as {quote(mapping.old.name)}"
-        if room:
-            yield (
-                f"every {filled.column.name} fits into {filled.column.type}",
-                f"select {keys} from {where} where char_length({value}) > {room[1]}",
-            )
-        if not filled.column.nullable and (source is None or source.nullable):
-            yield f"no {filled.column.name} is NULL", f"select {keys} from {where} where {value} is null"
+        if broken := " or ".join(_too_much(column, source, value)):
+            yield f"every {column.name} fits into {column.type}", f"select {keys} from {where} where {broken}"
+        if not column.nullable and (source is None or source.nullable):
+            yield f"no {column.name} is NULL", f"select {keys} from {where} where {value} is null"
+
+
+def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str]:
+    """Give conditions, of which the one that is true says why a value does not fit."""
+    kind = column.type.lower()
+    room = re.fullmatch(r"(?:var)?char\(([0-9]+)\)", kind)
+    if room:
+        yield f"char_length({value}) > {room[1]}"
+    charset = _charset(column)
+    if charset not in ("", "utf8mb4") and (source is None or _charset(source) != charset):
+        there, back = f"convert({value} using {charset})", "convert({} using utf8mb4)"
+        yield f"not (cast({back.format(there)} as binary) <=> cast({back.format(value)} as binary))"
+    # A text is no number before it is converted, and what cannot be is for the copy to say.
+    if source is None or not is_text(source):
+        yield from _beyond(kind, value)
+
+
+def _charset(column: Column) -> str:
+    return (column.collation or "").split("_")[0]
+
+
+def _beyond(kind: str, value: str) -> Iterator[str]:
+    """Give conditions for numbers that a type does not hold once they are rounded, half away from zero."""
+    name, unsigned = word(kind), "unsigned" in kind
+    size = re.match(r"decimal\(([0-9]+),([0-9]+)\)", kind)
+    if bits := _BITS.get(name):
+        low, high = ("0", 2**bits - 1) if unsigned else (f"{2 ** (bits - 1)}", 2 ** (bits - 1) - 1)
+        yield from (f"{value} <= -{low}.5", f"{value} >= {high}.5")
+    elif size is not None:
+        whole, part = "9" * (int(size[1]) - int(size[2])) or "0", int(size[2])
+        low = f"0.{'0' * part}5" if unsigned else f"{whole}.{'9' * part}5"
+        yield from (f"{value} <= -{low}", f"{value} >= {whole}.{'9' * part}5")
 
 
 def _computed(filled: Filled, source: Table) -> str:

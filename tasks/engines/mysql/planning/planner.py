@@ -134,16 +134,21 @@ def _make(conn: MariaSession, statement: str, change: Change, own_name: str) -> 
 
 def _requirements(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Requirement]:
     full, old = mapping.old.full_name, quote(names.table)
-    for name, columns in change.unique:
-        if all(mapping.old.column(column) is not None and column not in change.up for column in columns):
-            yield Requirement(
-                name=f"no duplicates under the new unique key {name}",
-                table=full,
-                kind="unique",
-                violations=parity.duplicates(old, columns),
-                gate="before_run",
-            )
-    for what, violations in parity.shortened(mapping, old):
+    fresh = {name for name, _ in change.unique}
+    keys = {
+        name: tuple(change.renamed.get(column, column) for column in columns)
+        for name, columns in change.unique
+        if all(any(f.same == column for f in mapping.forward) and column not in change.up for column in columns)
+    }
+    for name, columns in {**dict(parity.collisions(mapping)), **keys}.items():
+        yield Requirement(
+            name=f"no duplicates under the {'new unique key' if name in fresh else 'unique key'} {name}",
+            table=full,
+            kind="unique",
+            violations=parity.duplicates(mapping, old, columns),
+            gate="before_run",
+        )
+    for what, violations in parity.unfit(mapping, old):
         yield Requirement(name=what, table=full, kind="check", violations=violations, gate="before_run")
     yield Requirement(
         name=f"every row of {full} is in the new table, and no other",
