@@ -8,6 +8,7 @@ from tasks.engines.mysql.planning.change import Change
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 
+_LISTED = ("enum", "set")
 _TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set", "json")
 
 
@@ -118,8 +119,7 @@ def as_stored(filled: Filled, expression: str) -> str:
     column = filled.column
     kind = column.type.lower()
     if is_text(column):
-        charset = (column.collation or "utf8mb4").split("_")[0]
-        return f"cast(convert(({expression}\n) using {charset}) as binary)"
+        return _as_text(column, f"({expression}\n)")
     if word(kind) == "decimal":
         size = re.search(r"\([0-9, ]+\)", kind)
         return f"cast(({expression}\n) as decimal{size[0] if size else '(10,0)'})"
@@ -132,6 +132,17 @@ def as_stored(filled: Filled, expression: str) -> str:
     return f"({expression}\n)"
 
 
+def _as_text(column: Column, expression: str) -> str:
+    text = f"convert({expression} using {(column.collation or 'utf8mb4').split('_')[0]})"
+    if word(column.type) in _LISTED:
+        return f"{text} collate {column.collation}" if column.collation else text
+    # What a column of fixed length is padded with is not read back.
+    return f"cast({f'trim(trailing from {text})' if word(column.type) == 'char' else text} as binary)"
+
+
 def image(column: Column, expression: str) -> str:
-    """Return the stored side: of texts the bytes, because collations call different texts equal."""
-    return f"cast({expression} as binary)" if is_text(column) else expression
+    """Return the stored side: of texts the bytes, because collations call different texts equal.
+
+    Not of a value of a list, which is stored as the list writes it, whatever way it was written.
+    """
+    return f"cast({expression} as binary)" if is_text(column) and word(column.type) not in _LISTED else expression
