@@ -83,6 +83,8 @@ def _asked(conn: MariaSession, one: Requirement) -> CheckResult:
     started = time.monotonic()
     try:
         found = _counted(conn, f"select count(*) from ({one.violations}) as violations")
+    except StepError as error:
+        return CheckResult(name=one.name, passed=False, evaluated=False, message=error.what)
     except Exception as error:
         code = code_of(error)
         if code is None or is_transient(error):

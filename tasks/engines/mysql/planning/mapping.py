@@ -119,7 +119,7 @@ def as_stored(filled: Filled, expression: str) -> str:
     column = filled.column
     kind = column.type.lower()
     if is_text(column):
-        return _as_text(column, f"({expression}\n)")
+        return _as_text(filled, f"({expression}\n)")
     if word(kind) == "decimal":
         size = re.search(r"\([0-9, ]+\)", kind)
         return f"cast(({expression}\n) as decimal{size[0] if size else '(10,0)'})"
@@ -132,17 +132,20 @@ def as_stored(filled: Filled, expression: str) -> str:
     return f"({expression}\n)"
 
 
-def _as_text(column: Column, expression: str) -> str:
-    text = f"convert({expression} using {(column.collation or 'utf8mb4').split('_')[0]})"
-    if word(column.type) in _LISTED:
+def _as_text(filled: Filled, expression: str) -> str:
+    """Return its bytes; where it is computed, what the column makes of it: what is only carried over loses nothing."""
+    column = filled.column
+    kind, text = word(column.type), f"convert({expression} using {(column.collation or 'utf8mb4').split('_')[0]})"
+    if kind in _LISTED and not filled.same:
         return f"{text} collate {column.collation}" if column.collation else text
     # What a column of fixed length is padded with is not read back.
-    return f"cast({f'trim(trailing from {text})' if word(column.type) == 'char' else text} as binary)"
+    padded = kind == "char" and not filled.same
+    return f"cast({f'trim(trailing from {text})' if padded else text} as binary)"
 
 
 def image(column: Column, expression: str) -> str:
     """Return the stored side: of texts the bytes, because collations call different texts equal.
 
-    Not of a value of a list, which is stored as the list writes it, whatever way it was written.
+    Not of a value of a list, which is stored as the list writes it: the other side says whether bytes are compared.
     """
     return f"cast({expression} as binary)" if is_text(column) and word(column.type) not in _LISTED else expression

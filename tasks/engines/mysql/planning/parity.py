@@ -13,6 +13,7 @@ from tasks.model.catalogue import Column, Table
 from tasks.model.names import OWN_PREFIX
 
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+_NUMBERS = (*_BITS, "decimal", "float", "double")
 
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
@@ -90,10 +91,13 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
 def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> str:
     """Values that would be there twice under a unique key of the new table, by the collations that its columns have."""
     filled = {f.column.name: f for f in mapping.forward}
-    listed = [_in_words_of(mapping.new, column, f"({filled[column].expression}\n)") for column in columns]
-    known = " and ".join(f"({filled[column].expression}\n) is not null" for column in columns)
-    by = ", ".join(listed)
-    return f"select {by} from {old} as {quote(mapping.old.name)} where {known} group by {by} having count(*) > 1"
+    values = [_in_words_of(mapping.new, column, f"({filled[column].expression}\n)") for column in columns]
+    names = [f"{OWN_PREFIX}k{number}" for number in range(len(columns))]
+    # Named, because a number in GROUP BY means a column.
+    made = ", ".join(f"{value} as {name}" for value, name in zip(values, names, strict=True))
+    known, by = " and ".join(f"{name} is not null" for name in names), ", ".join(names)
+    rows = f"(select {made} from {old} as {quote(mapping.old.name)})"
+    return f"select {by} from {rows} as d where {known} group by {by} having count(*) > 1"
 
 
 def collisions(mapping: Mapping) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -132,13 +136,16 @@ def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str
     room = re.fullmatch(r"(?:var)?char\(([0-9]+)\)", kind)
     if room:
         yield f"char_length({value}) > {room[1]}"
+    if word(kind) == "char" and source is not None and is_text(source):
+        yield f"{value} like '% '"
     charset = _charset(column)
-    if charset not in ("", "utf8mb4") and (source is None or _charset(source) != charset):
+    if charset not in ("", "utf8mb4") and (source is None or _charset(source) not in ("", charset)):
         there, back = f"convert({value} using {charset})", "convert({} using utf8mb4)"
         yield f"not (cast({back.format(there)} as binary) <=> cast({back.format(value)} as binary))"
-    # A text is no number before it is converted, and what cannot be is for the copy to say.
-    if source is None or not is_text(source):
-        yield from _beyond(kind, value)
+    # Others are no numbers before they are converted, and what cannot be is for the copy to say.
+    if source is None or word(source.type) in _NUMBERS:
+        # A date is compared as one, unless it is made a number.
+        yield from _beyond(kind, f"({value} + 0)")
 
 
 def _charset(column: Column) -> str:

@@ -1,0 +1,73 @@
+"""What is counted before a shadow table on MariaDB: rows that its new shape cannot hold, or tell apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.conformance.maria import Shadow
+from tests.conformance.test_maria_shadow import run
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "name", "fine", "bad"),
+    [
+        ("n int", {"type": "tinyint"}, "every n fits into tinyint(4)", ["127", "-128", "null"], ["128", "-129"]),
+        ("n int", {"type": "smallint unsigned"}, "every n fits into smallint(5) unsigned", ["65535", "0"], ["-1"]),
+        ("n bigint unsigned", {"type": "bigint"}, "every n fits into bigint(20)", ["9223372036854775807"],
+         ["9223372036854775808"]),
+        ("n decimal(10,3)", {"type": "decimal(4,2)"}, "every n fits into decimal(4,2)", ["99.994", "-99.99"],
+         ["99.995", "-100"]),
+        ("n int", {"type": "tinyint", "up": "n * 2", "down": "n div 2"}, "every n fits into tinyint(4)",
+         ["63"], ["64"]),
+        ("n varchar(9)", {"type": "char(9)"}, "every n fits into char(9)", ["'b'"], ["'b '"]),
+        ("n text", {"type": "text character set latin1"}, "every n fits into text", ["'é'", "'?'"], ["'😀'", "'ł'"]),
+        ("n varchar(9) collate utf8mb4_bin unique",
+         {"type": "varchar(9) character set utf8mb4 collate utf8mb4_general_ci"},
+         "no duplicates under the unique key n", ["'a'", "'b'", "null", "null"], ["'A'", "'B '"]),
+    ],
+)  # fmt: skip
+def test_what_a_new_type_cannot_hold_is_counted_before_the_run(
+    maria_database: str, column: str, change: Mapping[str, Any], name: str, fine: list[str], bad: list[str]
+) -> None:
+    """Numbers beyond it, characters that its set does not have, texts that its collation takes for equal."""
+    run(maria_database, f"create table t (id int primary key auto_increment, {column}) character set utf8mb4",
+        *(f"insert into t (n) values ({value})" for value in fine))  # fmt: skip
+    shadow = Shadow(maria_database, [{"alter_column": {"table": "t", "column": "n", **change}}])
+    assert shadow.engine.examine(shadow.begin(), values_in_reports=False).passed
+    assert shadow.plan is not None
+    run(maria_database, *(f"insert into t (n) values ({value})" for value in bad))
+    found = shadow.engine.examine(shadow.plan, values_in_reports=False)
+    assert [(one.name, one.unexpected) for one in found.checks if not one.passed] == [(name, len(bad))]
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "value"),
+    [
+        ("n date", {"type": "int"}, "'2020-01-31'"),
+        ("n date", {"type": "int", "up": "n", "down": "n"}, "'2020-01-31'"),
+        ("n varbinary(9)", {"type": "varchar(9) character set latin1"}, "x'C3A9'"),
+        ("n int, m int default 1, unique k (n, m)", {"type": "bigint", "up": "0", "down": "0"}, "1"),
+    ],
+)
+def test_what_a_new_type_does_hold_is_not_in_the_way(
+    maria_database: str, column: str, change: Mapping[str, Any], value: str
+) -> None:
+    """Neither a date that is a number, nor bytes, nor a constant in a unique key."""
+    run(maria_database, f"create table t (id int primary key, {column})", f"insert into t (id, n) values (1, {value})")
+    shadow = Shadow(maria_database, [{"alter_column": {"table": "t", "column": "n", **change}}])
+    found = shadow.engine.examine(shadow.begin(), values_in_reports=False)
+    assert all(one.passed for one in found.checks), found
+
+
+def test_what_only_makes_the_server_warn_has_not_been_counted_and_the_rest_has(maria_database: str) -> None:
+    """Under a unique key a character that the new set does not have is no duplicate, and no reason to tell nothing."""
+    run(maria_database, "create table t (id int primary key, n varchar(9) unique) character set utf8mb4",
+        "insert into t values (1, 'ł')")  # fmt: skip
+    change = {"table": "t", "column": "n", "type": "varchar(9) character set latin1"}
+    shadow = Shadow(maria_database, [{"alter_column": change}])
+    found = shadow.engine.examine(shadow.begin(), values_in_reports=False).checks
+    assert [(one.name, one.passed, one.evaluated, one.unexpected) for one in found] == [
+        ("no duplicates under the unique key n", False, False, 0),
+        ("every n fits into varchar(9)", False, True, 1),
+    ]
