@@ -133,6 +133,21 @@ def test_what_somebody_changed_meanwhile_is_not_run_over(orders: str) -> None:
     assert "'other'" in run(orders, "show create table orders")[0][1]
 
 
+def test_a_shape_of_somebody_else_is_not_recorded_as_undone(orders: str) -> None:
+    """The column that was added has another default since: neither the new shape, nor the old one."""
+    before = run(orders, "show create table orders")
+    change = in_place(orders, TOTAL, BUYER)
+    change.begin()
+    change.forward(Phase.SWAP)
+    run(orders, "alter table orders modify total bigint default 8")
+    with pytest.raises(DriftError, match="column total"):
+        change.back()
+    assert run(orders, "show columns from orders like 'total'") != []
+    run(orders, "alter table orders modify total bigint not null default 7")
+    change.back()
+    assert run(orders, "show create table orders") == before
+
+
 def test_a_step_whose_answer_was_lost_is_found_done(orders: str) -> None:
     """The statement was carried out, and nobody heard of it: another run asks the catalogue, and does nothing twice."""
     change = in_place(orders, TOTAL, BUYER)
@@ -148,6 +163,12 @@ def test_a_step_whose_answer_was_lost_is_found_done(orders: str) -> None:
 VIEW = "create view v as select id, customer from orders"
 TRIGGER = "create trigger g before insert on orders for each row set new.note = concat(new.customer, '!')"
 OTHER = "create table o (customer varchar(40) collate utf8mb4_bin, foreign key o_fk (customer) references orders (customer))"
+
+OWN = (
+    "create table c (name varchar(40) collate utf8mb4_bin primary key); insert into c values ('no''body');"
+    " alter table orders add constraint own_fk foreign key (customer) references c (name)"
+)
+BY_CUSTOMER = {"drop_index": {"name": "by_customer"}}
 
 
 @pytest.mark.parametrize(
@@ -165,12 +186,17 @@ OTHER = "create table o (customer varchar(40) collate utf8mb4_bin, foreign key o
         (TRIGGER, [TOTAL], None, None),
         (OTHER, [BUYER], "belongs to the foreign key o_fk", "Drop the foreign key"),
         (OTHER, [TOTAL, DEFAULT], None, None),
+        (OTHER, [NOTE, BY_CUSTOMER], "no index is left for the foreign key o_fk", "another index"),
+        (f"{OTHER}; alter table orders add key by_both (customer, id)", [NOTE, BY_CUSTOMER], None, None),
+        (f"{OTHER}; alter table orders add key by_part (customer(9), id)", [NOTE, BY_CUSTOMER], "no index is left", "another index"),
+        (OWN, [NOTE, BY_CUSTOMER], "no index is left for the foreign key own_fk", "another index"),
+        (OWN, [TOTAL, DEFAULT, BY_AT], None, None),
     ],
 )  # fmt: skip
 def test_what_is_no_such_thing_is_refused(
     more: str, operations: list[dict[str, Any]], reason: str | None, hint: str, orders: str
 ) -> None:
-    run(orders, more or "select 1")
+    run(orders, *(more or "select 1").split("; "))
     before = run(orders, "show create table orders")
     change = in_place(orders, *operations)
     if reason is None:

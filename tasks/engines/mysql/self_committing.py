@@ -55,7 +55,7 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
 
 
 def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
-    """Undo a step as far as it was done, and record it."""
+    """Undo a step as far as it was done, and record it. Raises DriftError for a table that has neither shape."""
     with open_session() as ledger, open_session() as worker, ledger.transaction():
         journal.begin(ledger)
         if action.inverse and (not action.done or holds(worker, action)):
@@ -71,6 +71,9 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
             _run(worker, action, action.inverse, limits, journal, wanted=False)
             if action.guard:
                 _guard_again(worker, action, limits, journal, swapped=False)
+        elif action.inverse and action.given is not None and not action.set_aside:
+            # Not the new shape: then it is the old one, or what somebody else made of either, which is not undone.
+            refuse_other_shape(worker, action.given, action.given.name)
         journal.finish(ledger)
 
 

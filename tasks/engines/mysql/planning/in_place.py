@@ -48,8 +48,9 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
         _refuse_another_way_back(table, _renamed(inspect(conn, [name]).tables[0], table))
         _alter(conn, clauses, name)
         last = _alter(conn, drops, name, dropping=True)
-        account_for(change, _renamed(inspect(conn, [name]).tables[0], table))
-    _refuse_foreign_keys(table, [c.name for c in table.columns if new.column(c.name) != c])
+        end = inspect(conn, [name]).tables[0]
+        account_for(change, end)
+    _refuse_foreign_keys(table, [c.name for c in table.columns if new.column(c.name) != c], end)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -84,7 +85,7 @@ def _refuse_what_is_computed(change: Change) -> None:
             )
 
 
-def _refuse_foreign_keys(table: Table, names: Sequence[str]) -> None:
+def _refuse_foreign_keys(table: Table, names: Sequence[str], end: Table | None = None) -> None:
     """A table that is made like another has none of its foreign keys, so the server was not asked about them."""
     ends = [(c.name, c.columns) for c in table.constraints if c.kind == "foreign key"]
     ends += [(key.name, key.referenced_columns) for key in table.inbound]
@@ -95,6 +96,17 @@ def _refuse_foreign_keys(table: Table, names: Sequence[str]) -> None:
                 where=table.full_name,
                 hint="Drop the foreign key for the migration, and add it again afterwards.",
             )
+        if end is not None and end.indexes != table.indexes and not _indexed(end, columns):
+            raise SpecError(
+                f"no index is left for the foreign key {name}: the server would refuse to drop the last one",
+                where=table.full_name,
+                hint=f"Create another index that begins with {', '.join(columns)} in a migration before.",
+            )
+
+
+def _indexed(table: Table, columns: Sequence[str]) -> bool:
+    # Not one of the first letters only, nor of words.
+    return any(f"{i.definition[:-1]}, ".startswith(f"BTREE ({', '.join(columns)}, ") for i in table.indexes)
 
 
 @contextmanager
