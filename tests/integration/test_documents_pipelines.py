@@ -1,7 +1,8 @@
 """What updates make of documents: the way back is the way back, and missing, null and types stay apart."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import pytest
 from bson import Decimal128, Int64
@@ -9,6 +10,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from profiles.model import Limits
 from tasks.engines.mongodb.documents.dead_letters import left_over
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.mapping import pairs_of
@@ -17,12 +19,14 @@ from tasks.engines.mongodb.documents.pipelines import (
     contracted,
     has_no_old,
     in_step,
+    known,
     out_of_step,
     withdrawn,
 )
-from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of
+from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of, until_none
 from tasks.model.document_steps import Reshape
 from tasks.model.documents import DocumentsSpec
+from tasks.model.errors import StepError
 
 NOTHING = object()
 VALUES: list[Any] = [
@@ -181,6 +185,38 @@ def test_what_has_no_place_is_not_taken_away(target: Database[Any]) -> None:
         left = list(target.c.find(concerned(action, does), {action.marker: 0}))  # type: ignore[arg-type]
         assert left == [{"_id": kept, **made[kept]}]
         assert target.c.find_one({"_id": 1 - kept}) == {"_id": 1 - kept, **made[1 - kept]}
+
+
+@pytest.mark.parametrize(("does", "late"), [("contract", "town"), ("withdraw", "city")])
+def test_a_late_write_to_the_side_that_is_gone_already_stays(
+    target: Database[Any], does: Literal["contract", "withdraw"], late: str
+) -> None:
+    """Nobody can tell any more which side was written last: the command says so, and destroys neither."""
+    action = reshape({"rename_field": {"from": "town", "to": "city"}}, {"rename_field": {"from": "a", "to": "b"}})
+    pipeline = contracted(action) if does == "contract" else withdrawn(action)
+    wanted = concerned(action, does)
+
+    def go_on() -> int:
+        return until_none(
+            target, target.c, wanted, known(action), pipeline, Limits(), nullcontext, "another application"
+        )
+
+    put(target, [{"town": 1}, {"town": 2}, {"town": 3}, {}])
+    target.c.update_many({}, in_step(action, "old"))
+    assert go_on() == 4
+    # What has one side alone, or the same on both, is nobody's doubt.
+    target.c.update_one({"_id": 0}, {"$set": {late: "late"}})
+    target.c.update_one({"_id": 1}, {"$set": {late: 2}})
+    target.c.update_one({"_id": 3}, {"$set": {late: "late"}})
+    other = "city" if does == "contract" else "town"
+    with pytest.raises(StepError, match="another application still writes"):
+        go_on()
+    assert list(target.c.find().sort("_id", 1)) == [
+        {"_id": 0, other: 1, late: "late"}, {"_id": 1, other: 2}, {"_id": 2, other: 3}, {"_id": 3, other: "late"}
+    ]  # fmt: skip
+    target.c.update_one({"_id": 0}, {"$unset": {other: 1}})
+    assert go_on() == 1
+    assert target.c.find_one({"_id": 0}) == {"_id": 0, other: "late"}
 
 
 @pytest.mark.parametrize("unfit", ["fail", "dead_letter"])

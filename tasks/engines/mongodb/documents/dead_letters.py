@@ -10,7 +10,7 @@ from pymongo import ReplaceOne, UpdateOne
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, is_missing, read, same
 from tasks.engines.mongodb.documents.lease import Lease, leased
-from tasks.engines.mongodb.documents.pipelines import contracted
+from tasks.engines.mongodb.documents.pipelines import contracted, known
 from tasks.model.document_steps import FieldPair, Reshape
 from tasks.model.errors import DataChanged, StepError
 
@@ -32,9 +32,10 @@ def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractCont
     into = database.get_collection(action.collection, codec_options=EXACT)
     pairs, done, idle = _lettered(action), 0, 0
     shown = {pair.name: {"left": _left(pair), "value": read(pair.old)} for pair in pairs}
+    sure = {"$and": [left_over(action), known(action)]}
     while pairs:
         asked: list[dict[str, Any]] = [
-            {"$match": {"$expr": left_over(action)}}, {"$limit": _AT_A_TIME}, {"$project": shown},
+            {"$match": {"$expr": sure}}, {"$limit": _AT_A_TIME}, {"$project": shown},
         ]  # fmt: skip
         with pymongo.timeout(0):
             found = list(into.aggregate(asked))
@@ -60,7 +61,7 @@ def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractCont
 
 def _update(action: Reshape, pairs: list[FieldPair], document: dict[str, Any], lease: Lease) -> UpdateOne:
     kept = [pair.name for pair in pairs if document[pair.name]["left"]]
-    unchanged = {"$and": [lease.condition, *_unchanged(pairs, document)]}
+    unchanged = {"$and": [lease.condition, known(action), *_unchanged(pairs, document)]}
     return UpdateOne({"_id": document["_id"], "$expr": unchanged}, contracted(action, kept))
 
 

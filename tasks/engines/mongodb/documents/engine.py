@@ -28,7 +28,15 @@ from tasks.engines.mongodb.documents.dead_letters import keep, left_over
 from tasks.engines.mongodb.documents.examine import examine
 from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.inspect import inspect
-from tasks.engines.mongodb.documents.pipelines import Prefer, both_ways, concerned, contracted, in_step, withdrawn
+from tasks.engines.mongodb.documents.pipelines import (
+    Prefer,
+    both_ways,
+    concerned,
+    contracted,
+    in_step,
+    known,
+    withdrawn,
+)
 from tasks.engines.mongodb.documents.planner import plan
 from tasks.engines.mongodb.documents.walk import condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING
@@ -148,7 +156,9 @@ class MongoEngine:
                 into = database.get_collection(action.collection, codec_options=EXACT)
                 wanted = concerned(action, "withdraw")
                 fenced = partial(_fenced, conn, journal)
-                until_none(database, into, wanted, withdrawn(action), self.limits, fenced, "the new application")
+                until_none(
+                    database, into, wanted, known(action), withdrawn(action), self.limits, fenced, "the new application"
+                )
             with conn.transaction():
                 journal.begin(conn)
                 journal.guard(conn)
@@ -159,10 +169,12 @@ class MongoEngine:
         fenced = partial(_fenced, conn, journal)
         wanted = concerned(action, "contract")
         fit = {"$and": [wanted, {"$expr": {"$not": [left_over(action)]}}]}
-        until_none(database, into, fit, contracted(action), self.limits, fenced, "the old application")
+        until_none(database, into, fit, known(action), contracted(action), self.limits, fenced, "the old application")
         keep(database, action, fenced)
         # Also of those whose value has come since: a run again keeps it.
-        until_none(database, into, wanted, contracted(action), self.limits, fenced, "the old application")
+        until_none(
+            database, into, wanted, known(action), contracted(action), self.limits, fenced, "the old application"
+        )
 
     def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
         """Tell whether a step is done: the ledger knows."""

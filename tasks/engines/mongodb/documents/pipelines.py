@@ -87,6 +87,27 @@ def out_of_step(pair: FieldPair, marker: str) -> Expression:
     return {"$not": [{"$or": [up, known]}]}
 
 
+def known(action: Reshape) -> Expression:
+    """Tell whether it is known which side of every pair was written last.
+
+    It is not where a side that was taken away was written once more: the marker is gone by then, and whichever side
+    gave way would be lost. Such a document is left for somebody to look at.
+    """
+    unknown: list[Expression] = [
+        {
+            "$and": [
+                {"$not": [is_document(read((action.marker, pair.name)))]},
+                _is_there(pair.old),
+                _is_there(pair.new),
+                out_of_step(pair, action.marker),
+            ]
+        }
+        for pair in action.pairs
+        if pair.down
+    ]
+    return {"$not": [{"$or": unknown or [False]}]}
+
+
 def has_no_old(pair: FieldPair) -> Expression:
     """Tell whether a new value cannot become an old one, and is not what the old one gives anyway."""
     return {"$and": [from_text(pair.unfit_down), {"$not": [same(read(pair.new), from_text(pair.up))]}]}

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.expressions import Expression, from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
 from tasks.engines.records import FIRST_ROWS, Key, Shard
 from tasks.model.errors import DataChanged, StepError
@@ -93,12 +93,16 @@ def until_none(
     database: Documents,
     into: Collection[Any],
     wanted: dict[str, Any],
+    known: Expression,
     pipeline: list[dict[str, Any]],
     limits: Limits,
     fenced: FENCED,
     who: str,
 ) -> int:
-    """Go over the documents until none is wanted any more. Raises StepError when somebody goes on making them."""
+    """Go over the documents until none is wanted any more; those that are not `known` stay as they are.
+
+    Raises StepError when somebody goes on making them, and for such documents.
+    """
     done = 0
     for sweep in range(SWEEPS + 1):
         with pymongo.timeout(0):
@@ -106,7 +110,7 @@ def until_none(
         if left is None:
             return done
         if sweep < SWEEPS:
-            done += go_over(database, into, wanted, pipeline, limits, fenced)
+            done += go_over(database, into, {"$and": [wanted, {"$expr": known}]}, pipeline, limits, fenced)
     raise StepError(
         f"documents are left whose values have no place in the other shape, or {who} still writes",
         where=into.name,
