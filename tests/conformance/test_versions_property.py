@@ -243,7 +243,7 @@ def test_random_changes_through_both_versions(conn: Connection, url: str) -> Non
     numbers = iter(range(1, 10_000))
 
     @settings(
-        max_examples=EXAMPLES or 12, database=None, derandomize=not EXAMPLES,
+        max_examples=EXAMPLES or 6, database=None, derandomize=not EXAMPLES,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.data())

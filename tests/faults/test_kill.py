@@ -13,7 +13,7 @@ from tests.faults.shop import Shop, assert_untroubled
 from tests.legs import EVERY_LEG
 from tests.servers.postgres import PostgresServer
 
-RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "100" if EVERY_LEG else "10"))
+RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "100" if EVERY_LEG else "6"))
 SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 ENDINGS = ("rollback", "contract", "rollback half way")
 
