@@ -11,7 +11,7 @@ import pymysql
 import pytest
 
 from profiles.model import Limits
-from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, SpecError
+from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, PreflightError, SpecError
 from tasks.model.plan import Phase
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import connected
@@ -270,3 +270,22 @@ def test_a_dead_statement_is_no_change(orders: str) -> None:
     if failed:
         change.forward(Phase.SWAP)
     assert run(orders, "show columns from orders like 'total'") != []
+
+
+def test_what_a_user_is_not_shown_is_no_proof(orders: str) -> None:
+    """A user with the rights that the tables need, who sees no event, and of the views of others no text."""
+    database = orders.rpartition("/")[2].partition("?")[0]
+    rights = "select, insert, update, delete, create, drop, alter, index, trigger"
+    run(orders, "create user seer@'%' identified by 'p'", f"grant {rights} on `{database}`.* to seer@'%'",
+        "create procedure p() select 1")  # fmt: skip
+    change = in_place(orders.replace("root@", "seer:p@"), BUYER)
+    try:
+        with pytest.raises(PreflightError, match="lacks SHOW VIEW, EXECUTE, EVENT"):
+            change.engine.plan(change.spec)
+        run(orders, f"grant show view, execute, event on `{database}`.* to seer@'%'")
+        with pytest.raises(SpecError, match="not show to this user what the procedure p says"):
+            change.engine.plan(change.spec)
+        run(orders, "drop procedure p")
+        change.engine.plan(change.spec)
+    finally:
+        run(orders, "drop user seer@'%'")

@@ -25,6 +25,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "constraint that converts": ("", {"create_constraint": {"table": "t", "name": "f", "type": "unique", "columns": ["k"], "up": {"k": "id"}, "down": {"k": "k"}}}, "not converted", "expand_contract"),
     "check that makes no sense": ("", {"create_constraint": {"table": "t", "name": "f", "type": "check", "check": "nothing > 1"}}, 'column "nothing" does not exist', "correct the operation"),
     "primary key that goes": ("", {"drop_constraint": {"table": "t", "name": "t_pkey"}}, "a primary key is not dropped", "rebuild_table"),
+    "constraint that can be checked at the commit": ("", {"create_constraint": {"table": "t", "name": "f", "type": "unique", "columns": ["k"], "deferrable": True}}, "checked at the commit", "expand_contract"),
+    "constraint that was checked at the commit": ("alter table t add constraint u unique (k) deferrable initially deferred", {"drop_constraint": {"table": "t", "name": "u"}}, "be checked at the commit", "expand_contract"),
+    "constraint that can be checked at the commit, on other values": ("alter table t add constraint u unique (k) deferrable", alter("k", up="k / 2", down="k * 2"), "the deferrable constraint u is on k", "Drop the constraint"),
+    "constraint that another table refers to": ("alter table t add constraint u unique (k); create table o (k int constraint o_fk references t (k))", {"drop_constraint": {"table": "t", "name": "u"}}, "o_fk of public.o refers to k", "Drop the foreign key"),
+    "constraint that the table itself refers to": ("update t set n = null; alter table t add constraint u unique (k), add constraint own_fk foreign key (n) references t (k)", {"drop_constraint": {"table": "t", "name": "u"}}, "own_fk of public.t refers to k", "Drop the foreign key"),
     "constraint that is not there": ("", {"drop_constraint": {"table": "t", "name": "x"}}, "no constraint 'x'", "Correct"),
     "index of a constraint": ("", {"drop_index": {"name": "t_pkey"}}, "behind the constraint t_pkey", "drop_constraint"),
     "index of another table": ("create table o (id int); create index oi on o (id)", {"drop_index": {"name": "oi"}}, "has no index oi", "Correct"),
@@ -147,6 +152,22 @@ def test_rows_that_a_new_rule_refuses_are_found_before_anything_is_done(conn: Co
     conn.execute("update t set n = 70 where id = 7")
     migration.run(Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)
     migration.swap()
+
+
+def test_a_new_rule_asks_the_default_of_a_new_column(conn: Connection, url: str) -> None:
+    conn.execute(table().encode())
+    added = [
+        {"add_column": {"table": "t", "column": {"name": name, "type": "int", "default": "7", "nullable": True}}}
+        for name in "bc"
+    ]
+    check = {"create_constraint": {"table": "t", "name": "d", "type": "check", "check": "b > 7"}}
+    unique = {"create_constraint": {"table": "t", "name": "u", "type": "unique", "columns": ["c"]}}
+    migration = Migration(url, [*added, check, unique], strategy="shadow_table")
+    found = migration.engine.examine(migration.engine.plan(migration.spec), values_in_reports=False).checks
+    assert {one.name for one in found if not one.passed} == {
+        "every row of public.t meets d",
+        "public.t is unique by u",
+    }
 
 
 def test_what_the_old_rules_refuse_is_noted_after_the_swap(conn: Connection, url: str) -> None:

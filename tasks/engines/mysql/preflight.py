@@ -1,7 +1,7 @@
 """What can be known before a run on MariaDB, and what the rows of today say to the new shape."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
@@ -12,6 +12,8 @@ from tasks.model.status import CheckResult, GateResult
 
 GATE = "before_run"
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
+SIGHT = ("SHOW VIEW", "EXECUTE", "EVENT", "TRIGGER")
+"""Without them the server does not list what may name a column, or not what it says."""
 
 
 def check(conn: MariaSession) -> None:
@@ -29,6 +31,24 @@ def check(conn: MariaSession) -> None:
 
 def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
     """Refuse a user who cannot make and drop what a shadow table needs; raises PreflightError."""
+    granted = _granted(conn)
+    _refuse_missing(conn, [name for name in PRIVILEGES if name not in granted], ", ".join(tables))
+    row = conn.execute("select @@log_bin and not @@log_bin_trust_function_creators").fetchone()
+    if row[0] and not granted & {"SUPER", "BINLOG ADMIN"}:
+        raise PreflightError(
+            "with a binary log the server lets only a user with SUPER make triggers",
+            where=", ".join(tables),
+            hint="Ask the administrator for `set global log_bin_trust_function_creators = 1`, or for that privilege.",
+        )
+
+
+def require_sight(conn: MariaSession, table: str) -> None:
+    """Refuse a user to whom the server does not show who reads a column that goes; raises PreflightError."""
+    granted = _granted(conn)
+    _refuse_missing(conn, [name for name in SIGHT if name not in granted], table)
+
+
+def _granted(conn: MariaSession) -> set[str]:
     user = (
         "concat(quote(substring_index(current_user(), '@', 1)), '@', quote(substring_index(current_user(), '@', -1)))"
     )
@@ -39,20 +59,15 @@ def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
          where grantee = {user} and database() like table_schema
         """
     ).fetchall()
-    granted = {str(row[0]) for row in rows}
-    missing = [name for name in PRIVILEGES if name not in granted]
+    return {str(row[0]) for row in rows}
+
+
+def _refuse_missing(conn: MariaSession, missing: Sequence[str], where: str) -> None:
     if missing:
         raise PreflightError(
             f"the user lacks {', '.join(missing)} on {conn.database}",
-            where=", ".join(tables),
+            where=where,
             hint=f"Grant it: grant {', '.join(missing).lower()} on {quote(conn.database)}.* to the user of the URL.",
-        )
-    row = conn.execute("select @@log_bin and not @@log_bin_trust_function_creators").fetchone()
-    if row[0] and not granted & {"SUPER", "BINLOG ADMIN"}:
-        raise PreflightError(
-            "with a binary log the server lets only a user with SUPER make triggers",
-            where=", ".join(tables),
-            hint="Ask the administrator for `set global log_bin_trust_function_creators = 1`, or for that privilege.",
         )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable
 
+from tasks.engines.mysql.preflight import require_sight
 from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
@@ -69,11 +70,19 @@ _MENTIONS = """
 def refuse_mentioned(conn: MariaSession, table: Table, columns: Collection[str]) -> None:
     """Raise SpecError when something in the database names the table, and a column that it will not have any more.
 
-    Its statements would fail from then on, and nobody would have been told.
+    Its statements would fail from then on, and nobody would have been told. Raises SpecError, too, for what does not
+    show what it says, and PreflightError for a user who would not see all.
     """
     if not columns:
         return
+    require_sight(conn, table.full_name)
     for what, text in conn.execute(_MENTIONS).fetchall():
+        if not text:
+            raise SpecError(
+                f"the server does not show to this user what {what} says: it may name {sorted(columns)[0]!r}",
+                where=table.full_name,
+                hint="Connect as the one who made it, or drop it for the migration, and make it again afterwards.",
+            )
         if _names(text, table.name) and (found := [name for name in sorted(columns) if _names(text, name)]):
             raise SpecError(
                 f"{what} names {found[0]!r} of {table.full_name}, and would fail without it",

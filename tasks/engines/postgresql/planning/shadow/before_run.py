@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
+from tasks.engines.postgresql.planning.shadow.rules import values_of
 from tasks.model.conversion import Conversion
 from tasks.model.names import quote
 from tasks.model.plan import Requirement
@@ -33,7 +34,7 @@ def conversions(draft: Draft) -> Iterator[Conversion]:
 def requirements(draft: Draft) -> Iterator[Requirement]:
     """No NULL where none may be, and nothing twice under a key whose values are new."""
     before = {column.name: column for column in draft.table.columns}
-    values = {a.column: f"({a.expression}\n)::{a.type}" for a in draft.forth}
+    values = values_of(draft)
     source = f"{draft.places.real} as {quote(draft.table.name)}"
     keys = ", ".join(f"{quote(draft.table.name)}.{quote(column)}" for column in draft.key)
     changed = {*draft.change.ups, *draft.change.altered}

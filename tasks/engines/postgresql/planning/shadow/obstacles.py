@@ -142,6 +142,7 @@ def of_change(change: Change, new: Table) -> None:
         used = {*key.referenced_columns} & gone
         if used:
             raise _refusal(table, f"{key.name} of {key.table} refers to {', '.join(sorted(used))}", "foreign key")
+    _of_keys(table, new, gone - {*change.renamed})
     for trigger in table.triggers:
         used = {*trigger.referenced, *trigger.update_columns} & gone
         if used:
@@ -154,6 +155,27 @@ def of_change(change: Change, new: Table) -> None:
         column = new.column(sequence.column)
         if column is None or column.type not in ("smallint", "integer", "bigint"):
             raise _refusal(table, f"{sequence.column} draws from the sequence {sequence.name}", "sequence")
+
+
+def _of_keys(table: Table, new: Table, gone: set[str]) -> None:
+    for constraint in table.constraints:
+        used = {*constraint.columns} & gone
+        if constraint.deferrable and constraint.kind != "foreign key" and used:
+            # What only one of the two tables refuses, and at the commit, no trigger can note.
+            reason = f"the deferrable constraint {constraint.name} is on {', '.join(sorted(used))}"
+            raise _refusal(table, reason, "constraint")
+    for key in new.inbound:
+        if not any(_keeps_unique(new, index, {*key.referenced_columns}) for index in new.indexes):
+            what = f"{key.name} of {key.table} refers to {', '.join(key.referenced_columns)}"
+            raise _refusal(table, f"{what}, which is not unique any more", "foreign key")
+
+
+def _keeps_unique(table: Table, index: Index, columns: set[str]) -> bool:
+    """Tell whether a foreign key may refer to columns because of an index; true where included ones hide its key."""
+    if not (index.unique and index.immediate) or index.partial or index.expressions:
+        return False
+    key = {*key_columns(table, index)}
+    return columns == key if key else columns <= {*index.columns}
 
 
 def of_functions(change: Change) -> None:

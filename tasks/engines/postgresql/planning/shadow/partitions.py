@@ -252,14 +252,6 @@ def _of_a_partitioned(conn: Connection, table: Table, new: Table, columns: Seque
         if index.clustered or index.replica_identity:
             what = "cluster" if index.clustered else "replica identity"
             yield f"partitions cannot take over {index.name} as their {what}", f"Take the {what} off it first."
-    keys = {frozenset(i.columns) for i in new.indexes if i.unique and not i.partial and not i.expressions}
-    for foreign in new.inbound:
-        if frozenset(foreign.referenced_columns) not in keys:
-            yield (
-                f"{foreign.name} of {foreign.table} refers to {', '.join(foreign.referenced_columns)},"
-                " which is not unique any more",
-                "Drop the foreign key first.",
-            )
     for dependent in table.dependents:
         if dependent.kind == "publication" and "through the root of partitions" not in dependent.definition:
             yield (

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from tasks.engines.postgresql.planning.restrictions.late import deferral
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.model.errors import SpecError
@@ -11,6 +10,7 @@ from tasks.model.operations import CreateConstraint, DropConstraint, DropIndex
 from tasks.model.plan import Requirement
 
 _IN_PLACE = "Put it into a spec of its own with `strategy: expand_contract`."
+_AT_THE_COMMIT = "it can be checked at the commit, where no trigger can note what only one of the two tables refuses"
 
 
 def create_constraint(change: Change, op: CreateConstraint, where: str) -> None:
@@ -20,10 +20,12 @@ def create_constraint(change: Change, op: CreateConstraint, where: str) -> None:
         raise SpecError(f"a {op.type.replace('_', ' ')} is not added like this", where=where, hint=known)
     if op.converted or op.orphans != "reject" or op.duplicates != "reject":
         raise SpecError("rows are not converted or archived for a constraint here", where=where, hint=_IN_PLACE)
+    if op.deferrable or op.initially_deferred:
+        raise SpecError(_AT_THE_COMMIT, where=where, hint=_IN_PLACE)
     rule = (
         f"check ({op.check}\n){' no inherit' if op.no_inherit else ''}"
         if op.check is not None
-        else f"unique ({', '.join(map(quote, op.columns or ()))}){deferral(op.deferrable, op.initially_deferred)}"
+        else f"unique ({', '.join(map(quote, op.columns or ()))})"
     )
     change.last.append((where, f"add constraint {quote(op.name)} {rule}"))
     change.restricted = True
@@ -42,6 +44,8 @@ def drop_constraint(change: Change, op: DropConstraint, where: str) -> None:
             "not null": "Write alter_column with `nullable: true`.",
         }.get(found.kind, _IN_PLACE)
         raise SpecError(f"a {found.kind} is not dropped like this", where=where, hint=hint)
+    if found.deferrable:
+        raise SpecError(_AT_THE_COMMIT, where=where, hint=_IN_PLACE)
     if op.up is not None or op.down is not None:
         raise SpecError(
             "values are converted by the column, not by its constraint",
@@ -72,10 +76,23 @@ def drop_index(change: Change, op: DropIndex, where: str) -> None:
     change.restricted |= found.unique
 
 
+def values_of(draft: Draft) -> dict[str, str]:
+    """Return what each column of the new table will have, in the names of the old one: without `up` its default.
+
+    What the server computes, or counts, is left out: nobody can ask for it without the new table.
+    """
+    values = {
+        column.name: f"({column.default or 'null'}\n)::{column.type}"
+        for column in draft.new.columns
+        if column.generated is None and not column.identity and "nextval(" not in (column.default or "")
+    }
+    return values | {a.column: f"({a.expression}\n)::{a.type}" for a in draft.forth}
+
+
 def requirements(draft: Draft) -> Iterator[Requirement]:
     """No row may break a check that is new: asked of the values that the new table will have."""
     known = {constraint.name for constraint in draft.table.constraints}
-    values = {a.column: f"({a.expression}\n)::{a.type}" for a in draft.forth}
+    values = values_of(draft)
     for one in draft.new.constraints:
         if one.kind != "check" or one.name in known or not {*one.columns} <= values.keys():
             continue
