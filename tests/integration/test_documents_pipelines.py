@@ -187,6 +187,37 @@ def test_what_has_no_place_is_not_taken_away(target: Database[Any]) -> None:
         assert target.c.find_one({"_id": 1 - kept}) == {"_id": 1 - kept, **made[1 - kept]}
 
 
+def test_a_field_that_stays_takes_no_other_one_along(target: Database[Any]) -> None:
+    """One field of a document has no place in the other shape; the others are moved, however often it is gone over."""
+    action = reshape(
+        {"rename_field": {"from": "town", "to": "city"}},
+        {"rename_field": {"from": "old.town", "to": "new.city"}},
+        {"add_field": {"field": "n", "default": 0}},
+    )
+    made = [{"town": 1, "old": {"town": 2}, "new": 5}, {"town": 1, "old": 5, "new": {"city": 7}}]
+    for does, pipeline, one, moved in (
+        ("contract", contracted(action), made[0], {"city": 1, "n": 0}),
+        ("withdraw", withdrawn(action), made[1], {"town": 1}),
+    ):
+        put(target, [one])
+        target.c.update_many({}, in_step(action, "old"))
+        for _ in range(3):
+            target.c.update_many(concerned(action, does), pipeline)  # type: ignore[arg-type]
+            found = target.c.find_one({}, {action.marker: 0})
+            assert found == {"_id": 0, "old": one["old"], "new": one["new"], **moved}
+
+
+def test_two_fields_in_one_document_that_was_made_for_them(target: Database[Any]) -> None:
+    """It goes with them, whichever was there first, and at whatever depth the other one is."""
+    action = reshape(
+        {"rename_field": {"from": "p", "to": "made.p"}}, {"rename_field": {"from": "q", "to": "made.deep.q"}}
+    )
+    before = put(target, [{"p": 1, "q": 1}, {"q": 1}, {"p": 1}, {"p": 1, "q": 1, "made": {}}])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    assert read(target) == before
+
+
 @pytest.mark.parametrize(("does", "late"), [("contract", "town"), ("withdraw", "city")])
 def test_a_late_write_to_the_side_that_is_gone_already_stays(
     target: Database[Any], does: Literal["contract", "withdraw"], late: str

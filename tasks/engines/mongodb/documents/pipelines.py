@@ -45,8 +45,10 @@ def withdrawn(action: Reshape) -> list[Stage]:
     for pair in action.pairs:
         carried = _is_carried_back(pair) if pair.down else True
         stages.append({"$replaceWith": put(pair.new, {"$cond": [carried, REMOVE, read(pair.new)]})})
+    # The last that was put into a document is the first that is taken away.
+    for pair in reversed(action.pairs):
         stages += _unmade((action.marker, pair.name, "found"), pair.new)
-    return [*stages, *_unmarked(action, [pair.new for pair in action.pairs])]
+    return [*stages, *_unmarked(action, [(pair.name, pair.new) for pair in action.pairs])]
 
 
 def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
@@ -63,7 +65,7 @@ def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
             stages.append({"$replaceWith": put(pair.old, {"$cond": [carried, REMOVE, read(pair.old)]})})
         stages += _unmade((action.marker, pair.name, "found"), pair.new)
         stages += _unmade((action.marker, pair.name, "found_old"), pair.old)
-    return [*stages, *_unmarked(action, [pair.old for pair in action.pairs if pair.old])]
+    return [*stages, *_unmarked(action, [(pair.name, pair.old) for pair in action.pairs if pair.old])]
 
 
 def concerned(action: Reshape, does: Literal["withdraw", "contract"]) -> dict[str, Any]:
@@ -187,10 +189,16 @@ def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expr
     return {"$cond": [_is_there(known), read(known), first]}
 
 
-def _unmarked(action: Reshape, gone: Sequence[Path]) -> Iterator[Stage]:
-    """Take the marker away, where everything that has to go is gone."""
+def _unmarked(action: Reshape, gone: Sequence[tuple[str, Path]]) -> Iterator[Stage]:
+    """Take the marker away, where everything that has to go is gone.
+
+    What is said of a pair that is gone goes, also where another one stays: it would say that somebody has removed it.
+    """
+    for name, path in gone:
+        held = (action.marker, name)
+        yield {"$replaceWith": put(held, {"$cond": [_is_there(path), read(held), REMOVE]})}
     if action.pairs:
-        left: Expression = {"$or": [_is_there(path) for path in gone] or [False]}
+        left: Expression = {"$or": [_is_there(path) for _, path in gone] or [False]}
         yield {"$replaceWith": put((action.marker,), {"$cond": [left, read((action.marker,)), REMOVE]})}
 
 
