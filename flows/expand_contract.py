@@ -46,5 +46,5 @@ def expand_contract(migration: str, profile: str = "local", database: str = "mai
             constrain(m)
             swap(m)
             validate(m, gates.after_swap(m.plan))
-            soak(m)
+            soak(m, changes.require)
     return report(m)

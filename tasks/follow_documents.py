@@ -12,7 +12,7 @@ from tasks.ledger.fencing import fence
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.state import summary
 from tasks.model.document_steps import Reshape
-from tasks.model.errors import ChangeoverError, StepError
+from tasks.model.errors import ChangeoverError, StepError, TransientError
 from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState
 from tasks.run import Run, say
@@ -45,6 +45,9 @@ class Nothing:
     """What there is to wait for where triggers keep both shapes in step."""
 
     def catch_up(self) -> None:
+        """Return at once."""
+
+    def require(self) -> None:
         """Return at once."""
 
 
@@ -81,6 +84,8 @@ class Follower(threading.Thread):
         self.error: ChangeoverError | None = None
         self._ended = threading.Event()
         self._reached: Timestamp | None = None
+        self._place = ""
+        self._goes_well = False
 
     def catch_up(self) -> None:
         """Wait until all that has been written so far is in step; raises Paused at a boundary, and what has stopped it.
@@ -91,9 +96,13 @@ class Follower(threading.Thread):
         with Boundary(self.held) as boundary:
             while self._reached is None or self._reached < wanted:
                 boundary.check()
-                if not self.is_alive():
-                    raise self.error or StepError(f"{self.action.collection} is no longer followed")
+                self.require()
                 time.sleep(0.05)
+
+    def require(self) -> None:
+        """Raise what has stopped it, where it does not follow any more."""
+        if not self.is_alive():
+            raise self.error or StepError(f"{self.action.collection} is no longer followed")
 
     def _told(self, moment: "Timestamp") -> None:
         self._reached = moment
@@ -109,13 +118,23 @@ class Follower(threading.Thread):
 
         try:
             with in_our_words(self.action.table):
-                self.held.engine.retrying()(self._follow)
+                self._keep_following()
         except ChangeoverError as error:
             self.error = error
             say(f"{self.action.collection} is no longer followed: {error.what}")
         except Exception as error:  # noqa: BLE001 - the run has to hear of it, whatever it is
             self.error = StepError(f"the change stream is no longer followed: {type(error).__name__}")
             say(self.error.what)
+
+    def _keep_following(self) -> None:
+        """Begin the tries anew once something has been dealt with: a soak lasts for days, and failures come and go."""
+        while True:
+            self._goes_well = False
+            try:
+                return self.held.engine.retrying()(self._follow)
+            except TransientError:
+                if not self._goes_well:
+                    raise
 
     def _follow(self) -> None:
         from tasks.engines.mongodb.documents.stream import ForgottenError  # noqa: PLC0415 - loads the driver
@@ -126,8 +145,8 @@ class Follower(threading.Thread):
                 kept = load_snapshot(conn, self.held.migration, STREAM)
                 assert kept is not None, "dual write keeps the position"
                 try:
-                    place = kept["position"]
-                    engine.follow(self.action, place, lambda: self._begun(conn), self._goes_on, self._told, say)
+                    self._place = kept["position"]
+                    engine.follow(self.action, self._place, lambda: self._begun(conn), self._goes_on, self._told, say)
                 except ForgottenError:
                     self._start_anew(engine, conn)
                 else:
@@ -154,10 +173,15 @@ class Follower(threading.Thread):
 
         def keep(position: str) -> None:
             save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+            kept.append(position)
 
+        kept = list[str]()
         with conn.transaction():
             fence(conn, run.migration, run.epoch)
             yield self._prefer(conn), keep
+        # The same place again is no progress: a batch that fails for ever comes after it.
+        self._goes_well = self._goes_well or kept != [self._place]
+        self._place = kept[-1]
 
 
 def _engine(run: Run) -> "MongoEngine":

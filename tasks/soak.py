@@ -1,6 +1,7 @@
 """soak: watch for a while before anybody calls it done."""
 
 import time
+from collections.abc import Callable
 
 from tasks.boundary import EVERY, Boundary
 from tasks.ledger.gates import count_rejections
@@ -13,10 +14,11 @@ from tasks.run import Run, say
 
 
 @verb("soak")
-def soak(run: Run) -> None:
+def soak(run: Run, require: Callable[[], None] = lambda: None) -> None:
     """Watch dual write for the time that spec or profile ask for, then call the migration complete.
 
-    Raises GateError when a write could not be carried back to the old shape: a rollback would lose it.
+    Raises GateError when a write could not be carried back to the old shape: a rollback would lose it. `require`
+    raises when what keeps both shapes in step has stopped.
     """
     with Boundary(run) as boundary:
         if summary(boundary.conn, run.migration).state is not MigrationState.SWAPPED:
@@ -28,6 +30,7 @@ def soak(run: Run) -> None:
             say(f"watches for {seconds:g} s")
         deadline = time.monotonic() + seconds
         while True:
+            require()
             lost = count_rejections(boundary.conn, run.migration, direction="down") - before
             if lost:
                 raise GateError(

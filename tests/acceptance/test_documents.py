@@ -25,7 +25,7 @@ from flows.rollback import rollback
 from tasks.dual_write import dual_write
 from tasks.follow_documents import following
 from tasks.migration import open_migration
-from tasks.model.errors import PreflightError, SpecError, StateError
+from tasks.model.errors import PreflightError, SpecError, StateError, StepError
 from tasks.model.status import MigrationState
 from tests.acceptance.documents import as_new, everything, fill, writing
 
@@ -241,6 +241,34 @@ def test_stopped_before_the_backfill_with_a_document_that_an_expression_cannot_r
     ]
     assert rollback("town_to_city", profile, "documents").state is S.ROLLED_BACK
     assert everything(target, "users") == before
+
+
+def test_failures_that_pass_for_as_long_as_it_follows(target: Database[Any], profile: str, spec: str) -> None:
+    """More of them than one try has, each after something has been followed; and whoever watches hears of the end."""
+    target.users.insert_one({"address": {"town": 0}})
+    fails = {"failCommands": ["update"], "errorCode": 112, "appName": "changeover town_to_city"}
+    into = target.users.with_options(write_concern=WriteConcern("majority"))
+
+    @flow
+    def followed() -> None:
+        with open_migration(spec, profile) as m:
+            dual_write(m)
+            with following(m) as changes:
+                for number in range(m.engine.limits.attempts + 2):
+                    target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=fails)
+                    into.insert_one({"_id": number, "address": {"town": number}})
+                    changes.catch_up()
+                    assert into.find_one({"_id": number})["place"] == {"city": number}  # type: ignore[index]
+                into.drop()
+                for _ in range(600):
+                    changes.require()
+                    time.sleep(0.05)
+
+    try:
+        with pytest.raises(StepError, match="dropped"):
+            followed()
+    finally:
+        target.client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 def test_a_collection_that_takes_other_strings_for_equal_is_refused(
