@@ -51,7 +51,7 @@ OLD_RULES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"$jsonSchema": {"additionalProperties": False}}, {}, True),
     ({"$jsonSchema": TOWN}, {"validationAction": "warn"}, False),
     ({"$jsonSchema": TOWN}, {"validationLevel": "off"}, False),
-    ({"$jsonSchema": {"title": "town", "description": "city", "required": ["address"]}}, {}, False),
+    ({"$jsonSchema": {"title": "town", "description": "city", "required": ["name"]}}, {}, False),
 ]
 
 
@@ -64,6 +64,23 @@ def test_a_validator_that_one_of_two_applications_cannot_meet(
     again = {"validator": {"schema": {"required": ["_id"]}}}
     # It is not replaced before the contract.
     assert bool(errors(planned(RENAME, again))) == refused
+
+
+def test_a_validator_of_a_document_that_comes_with_a_field(target: Database[Any], planned: Planned) -> None:
+    """Made for the new field, the document around it would have to have a street, and old applications no write."""
+    within = {"properties": {"address": {"required": ["street"]}}}
+    target.create_collection("users", validator={"$jsonSchema": within})
+    assert errors(planned({"rename_field": {"from": "town", "to": "address.town"}}))
+    assert errors(planned({"rename_field": {"from": "town", "to": "city"}})) == []
+
+
+def test_an_index_that_is_hidden_already_is_never_shown(target: Database[Any], planned: Planned) -> None:
+    target.users.create_index("address.town", name="by_town", hidden=True)
+    target.users.create_index("n", name="by_n")
+    plan = planned(RENAME, {"drop_index": {"name": "by_town"}}, {"drop_index": {"name": "by_n"}})
+    hides = [step.key.rpartition("/")[2] for step in plan.steps if step.phase is Phase.CONSTRAIN]
+    assert hides == ["by_n"]
+    assert len([step for step in plan.steps if step.key.endswith("/by_town")]) == 1
 
 
 def test_a_new_validator_is_enforced_when_the_old_application_is_gone(target: Database[Any], planned: Planned) -> None:

@@ -87,7 +87,8 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
         if isinstance(one := operation.asked, CreateCollectionIndex):
             yield _index(full, name, one)
     for operation in asked.operations:
-        if isinstance(one := operation.asked, DropCollectionIndex):
+        # Shown again by a rollback, one that is hidden already would be another than before.
+        if isinstance(one := operation.asked, DropCollectionIndex) and not _is_hidden(table, one.name):
             yield _hidden(full, name, one.name)
     yield Step(
         key="swap/all", phase=Phase.SWAP, title=f"From here on the new shape of {name} is the truth",
@@ -130,6 +131,10 @@ def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
             inverse=to_text({"dropIndexes": name, "index": one.name}),
         ),
     )  # fmt: skip
+
+
+def _is_hidden(table: Table, name: str) -> bool:
+    return any(from_text(index.definition).get("hidden") for index in table.indexes if index.name == name)
 
 
 def _hidden(full: str, name: str, index: str) -> Step:
