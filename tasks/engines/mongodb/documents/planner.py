@@ -87,8 +87,7 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
         if isinstance(one := operation.asked, CreateCollectionIndex):
             yield _index(full, name, one)
     for operation in asked.operations:
-        # Shown again by a rollback, one that is hidden already would be another than before.
-        if isinstance(one := operation.asked, DropCollectionIndex) and not _is_hidden(table, one.name):
+        if isinstance(one := operation.asked, DropCollectionIndex) and _can_be_hidden(table, one.name):
             yield _hidden(full, name, one.name)
     yield Step(
         key="swap/all", phase=Phase.SWAP, title=f"From here on the new shape of {name} is the truth",
@@ -133,8 +132,14 @@ def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
     )  # fmt: skip
 
 
-def _is_hidden(table: Table, name: str) -> bool:
-    return any(from_text(index.definition).get("hidden") for index in table.indexes if index.name == name)
+def _can_be_hidden(table: Table, name: str) -> bool:
+    """Tell whether hiding an index harms nobody: text and geo queries of old applications fail without theirs.
+
+    One that is hidden already would be shown by a rollback, and be another than before.
+    """
+    definition = next(from_text(index.definition) for index in table.indexes if index.name == name)
+    needed = any(kind in ("text", "2d", "2dsphere") for kind in definition["key"].values())
+    return not (needed or definition.get("hidden"))
 
 
 def _hidden(full: str, name: str, index: str) -> Step:
