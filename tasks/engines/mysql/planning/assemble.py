@@ -188,7 +188,7 @@ def _mirror(migration: str, mapping: Mapping, names: Names, *, up: bool) -> Mirr
         source_columns=tuple(column.name for column in source.columns),
         target=names.new if up else names.old,
         switch=names.forward if up else names.reverse,
-        source_key=keys[0],
+        source_key=tuple(column for name in keys[0] if (column := source.column(name)) is not None),
         target_key=keys[1],
         filled=filled,
     )

@@ -1,6 +1,7 @@
 """Which column is filled by what, in both directions, once the shape of the new table is known."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote
@@ -141,6 +142,12 @@ def _as_text(filled: Filled, expression: str) -> str:
     # What a column of fixed length is padded with is not read back.
     padded = kind == "char" and not filled.same
     return f"cast({f'trim(trailing from {text})' if padded else text} as binary)"
+
+
+def row_key(columns: Sequence[Column], expressions: Sequence[str]) -> str:
+    """Return a key as a hash, to be kept beside a rejection: whatever its types, it is of one length."""
+    values = [as_stored(Filled(column=c, expression=e), e) for c, e in zip(columns, expressions, strict=True)]
+    return f"unhex(sha2(concat_ws(',', {', '.join(f'hex(cast({value} as binary))' for value in values)}), 256))"
 
 
 def image(column: Column, expression: str) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tasks.engines.mysql.names import quote, quoted
-from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text, word
+from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text, row_key, word
 from tasks.model.catalogue import Column, Table
 from tasks.model.names import OWN_PREFIX
 
@@ -28,41 +28,36 @@ def before_swap(mapping: Mapping, old: str, new: str) -> str:
     )
 
 
-def kept_step(mapping: Mapping, old: str, new: str) -> str:
+def kept_step(mapping: Mapping, old: str, new: str, migration: str, *, as_rounded: bool) -> str:
     """The old table has kept step: the same keys, and each row is still what `up` makes of the old one, or was written.
 
-    Then the old one is what `down` makes of it. A row that was lost, or written on one side alone, is neither.
+    Then the old one is what `down` makes of it. A row that was lost, or written on one side alone, is neither. Left out
+    are the rows that the old table has refused, and that were noted, since the run began: such a row is what a new
+    application meant, and does not keep the old table from being dropped; that something was noted the rollback asks
+    for. `as_rounded`: what an old type that is coarser has rounded is no difference.
     """
     forward, backward = mapping.forward, mapping.backward
+    back = _rounded if as_rounded else _computed
     of_old = [_computed(f, mapping.old) for f in forward] + [_stored(b) for b in backward]
-    of_new = [_stored(f) for f in forward] + [_computed(b, mapping.new) for b in backward]
+    of_new = [_stored(f) for f in forward] + [back(b, mapping.new) for b in backward]
     o = _named(mapping.key, old, mapping.old.name, of_old)
     n = _named(mapping.new_key, new, mapping.old.name, of_new)
     join = " and ".join(f"n.{OWN_PREFIX}k{i} = o.{OWN_PREFIX}k{i}" for i in range(len(mapping.key)))
     equal = [f"n.{OWN_PREFIX}v{i} <=> o.{OWN_PREFIX}v{i}" for i in range(len(of_old))]
     still, since = (" and ".join(some) or "true" for some in (equal[: len(forward)], equal[len(forward) :]))
     keys = {one: ", ".join(f"{one}.{OWN_PREFIX}k{i}" for i in range(len(mapping.key))) for one in "on"}
+    columns = [column for name in mapping.new_key if (column := mapping.new.column(name)) is not None]
+    refused = (
+        f"{row_key(columns, [f'n.{OWN_PREFIX}k{i}' for i in range(len(columns))])} in (select r.row_key"
+        " from changeover_rejections as r join changeover_migrations as m on m.id = r.migration"
+        f" where m.id = {quoted(migration)} and r.id > m.attempt_rejection and r.direction = 'down'"
+        " and r.row_key is not null)"
+    )
     return (
         f"select {keys['o']} from {o} as o left join {n} as n on {join}"
-        f" where n.{OWN_PREFIX}k0 is null or not (({still}) or ({since}))"
-        f" union all select {keys['n']} from {n} as n left join {o} as o on {join} where o.{OWN_PREFIX}k0 is null"
-    )
-
-
-def after_swap(mapping: Mapping, old: str, new: str, migration: str) -> str:
-    """The same, but for as many rows as writes were refused by the old table, and noted, since the run began.
-
-    Such a row is what a new application meant, and does not keep the old table from being dropped; it is the rollback
-    that refuses.
-    """
-    noted = (
-        "select count(*) from changeover_rejections as r join changeover_migrations as m on m.id = r.migration"
-        f" where m.id = {quoted(migration)} and r.id > m.attempt_rejection and r.direction = 'down'"
-    )
-    keys = ", ".join(f"d.{OWN_PREFIX}k{i}" for i in range(len(mapping.key)))
-    return (
-        f"select {keys} from (select d.*, count(*) over () as {OWN_PREFIX}n from ({kept_step(mapping, old, new)}) as d)"
-        f" as d where {OWN_PREFIX}n > ({noted})"
+        f" where n.{OWN_PREFIX}k0 is null or (not (({still}) or ({since})) and not {refused})"
+        f" union all select {keys['n']} from {n} as n left join {o} as o on {join}"
+        f" where o.{OWN_PREFIX}k0 is null and not {refused}"
     )
 
 
@@ -171,6 +166,29 @@ def _computed(filled: Filled, source: Table) -> str:
         # Values of one kind are compared as they are: no rounding hides a loss.
         return filled.expression
     return as_stored(filled, filled.expression)
+
+
+def _rounded(filled: Filled, source: Table) -> str:
+    """Like `_computed`, but as the column rounds it. What it cannot hold at all stays as it is, without a warning."""
+    kind, value = filled.column.type.lower(), f"({filled.expression}\n)"
+    made, column = _computed(filled, source), source.column(filled.same)
+    if column is None or (is_text(column) and word(kind) != "char"):
+        return made
+    match word(kind):
+        case "char":
+            made = as_stored(filled, f"trim(trailing ' ' from {value})")
+        case "binary":
+            made = f"rpad({value}, greatest(length({value}), {re.sub('[^0-9]', '', kind)}), 0x00)"
+        case "decimal":
+            scale = re.search(r",\s*([0-9]+)\)", kind)
+            made = f"if(abs({value}) < 1e34, cast({value} as decimal(65,{scale[1] if scale else 0})), {value})"
+        case "tinyint" | "smallint" | "mediumint" | "int" | "bigint":
+            made = f"round({value})"
+        case "float":
+            made = f"if(abs({value}) < 3.4e38, cast({value} as float), {value})"
+        case "date" | "time" | "datetime" | "timestamp":
+            made = f"cast({value} as {kind.replace('timestamp', 'datetime')})"
+    return made
 
 
 def _stored(filled: Filled) -> str:

@@ -162,7 +162,7 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         table=full,
         kind="parity",
         gate="after_swap",
-        violations=parity.after_swap(mapping, quote(names.old), quote(names.table), migration),
+        violations=parity.kept_step(mapping, quote(names.old), quote(names.table), migration, as_rounded=True),
         reads_new=True,
     )
     yield Requirement(
@@ -171,9 +171,8 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         table=full,
         kind="parity",
         gate="before_rollback",
-        violations=parity.kept_step(mapping, quote(names.old), quote(names.table)),
+        violations=parity.kept_step(mapping, quote(names.old), quote(names.table), migration, as_rounded=False),
         reads_new=True,
-        noted=True,
     )
 
 

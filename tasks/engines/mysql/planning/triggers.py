@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
-from tasks.engines.mysql.planning.mapping import Filled
+from tasks.engines.mysql.planning.mapping import Filled, row_key
+from tasks.model.catalogue import Column
 from tasks.model.names import OWN_PREFIX
 
 EVENTS = ("delete", "update", "insert")
@@ -40,7 +41,7 @@ class Mirror:
     target: str
     """Bare name of the other table, which may be another table after the swap."""
     switch: str
-    source_key: tuple[str, ...]
+    source_key: tuple[Column, ...]
     target_key: tuple[str, ...]
     filled: tuple[Filled, ...]
 
@@ -51,10 +52,12 @@ def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str
     for event in EVENTS:
         trigger = f"{name}_{event[0]}"
         head = f"create trigger {quote(trigger)} after {event} on {quote(on)} for each row"
-        yield event, trigger, f"{head}\n{_guarded(mirror, bodies[event])}"
+        row = "old" if event == "delete" else "new"
+        yield event, trigger, f"{head}\n{_guarded(mirror, bodies[event], row)}"
 
 
-def _guarded(mirror: Mirror, body: str) -> str:
+def _guarded(mirror: Mirror, body: str, row: str) -> str:
+    key = row_key(mirror.source_key, [f"{row}.{quote(column.name)}" for column in mirror.source_key])
     return f"""begin
   declare {OWN_PREFIX}code int default 0;
   declare {OWN_PREFIX}state varchar(5) default '';
@@ -62,8 +65,9 @@ def _guarded(mirror: Mirror, body: str) -> str:
     declare exit handler for sqlexception begin
       get diagnostics condition 1 {OWN_PREFIX}code = mysql_errno, {OWN_PREFIX}state = returned_sqlstate;
       if {OWN_PREFIX}code in ({_NOT_OF_THE_ROW}) then resignal; end if;
-      insert into changeover_rejections (migration, table_name, direction, `sqlstate`)
-        values ({quoted(mirror.migration)}, {quoted(mirror.table)}, '{mirror.direction}', {OWN_PREFIX}state);
+      insert into changeover_rejections (migration, table_name, direction, `sqlstate`, row_key)
+        values ({quoted(mirror.migration)}, {quoted(mirror.table)}, '{mirror.direction}', {OWN_PREFIX}state,
+          {key});
     end;
     if exists (select 1 from {quote(mirror.switch)} lock in share mode) then
       {body}
@@ -74,7 +78,7 @@ end"""
 
 def _update(mirror: Mirror) -> str:
     moved = " and ".join(
-        f"cast(old.{quote(c)} as binary) <=> cast(new.{quote(c)} as binary)" for c in mirror.source_key
+        f"cast(old.{quote(c.name)} as binary) <=> cast(new.{quote(c.name)} as binary)" for c in mirror.source_key
     )
     return f"if not ({moved}) then {_delete(mirror)} end if;\n      {_write(mirror, 'new')}"
 
@@ -82,7 +86,7 @@ def _update(mirror: Mirror) -> str:
 def _delete(mirror: Mirror) -> str:
     """Make sure that the row is there, then delete it: a DELETE that finds none would lock a gap."""
     where = " and ".join(
-        f"{quote(target)} = old.{quote(source)}"
+        f"{quote(target)} = old.{quote(source.name)}"
         for source, target in zip(mirror.source_key, mirror.target_key, strict=True)
     )
     return (
