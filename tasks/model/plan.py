@@ -129,6 +129,8 @@ class SelfCommitting(Record):
     """What the statements lock of applications, each for itself: where DDL locks metadata, ACCESS EXCLUSIVE."""
     emptied: str = ""
     """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
+    filled: str = ""
+    """A query for the moment at which what the statements put in place was full: older snapshots have to end first."""
 
 
 class ConcurrentIndex(Record):

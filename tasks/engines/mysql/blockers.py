@@ -1,20 +1,63 @@
-"""Who may stand in the way: open transactions, named without their statements."""
+"""Who may stand in the way: open transactions, named without their statements.
+
+Only a user with the privilege PROCESS sees them. The catalogue tells their start in the time zone of the server.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pymysql
 
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import code_of
+
+_NO_PRIVILEGE = 1227
+_OPEN = """
+    select t.trx_mysql_thread_id, t.trx_started, coalesce(p.user, ''), coalesce(p.command, ''),
+           timestampdiff(microsecond, t.trx_started, convert_tz(now(6), @@time_zone, 'SYSTEM')) / 1e6
+      from information_schema.innodb_trx t
+      left join information_schema.processlist p on p.id = t.trx_mysql_thread_id
+     where t.trx_mysql_thread_id not in (0, connection_id())
+"""
+_TWICE = "interval 1 hour"
+"""When clocks are put back, a time of day comes twice: rather wait for somebody in vain."""
+
+
+def sees_transactions(conn: MariaSession) -> bool:
+    """Tell whether the user may see the transactions of others."""
+    try:
+        conn.execute("select 1 from information_schema.innodb_trx limit 1").fetchall()
+    except pymysql.err.MySQLError as error:
+        if code_of(error) != _NO_PRIVILEGE:
+            raise
+        return False
+    return True
 
 
 def open_transactions(conn: MariaSession, most: int = 5) -> str:
     """Name the oldest open transactions. Which of them hold a table MariaDB tells only by a plugin."""
+    if not sees_transactions(conn):
+        return "nobody that can be seen: the user lacks PROCESS"
     rows = conn.execute(
-        """
-        select t.trx_mysql_thread_id, coalesce(p.user, ''), coalesce(p.command, ''),
-               timestampdiff(microsecond, t.trx_started, now(6)) / 1e6
-          from information_schema.innodb_trx t
-          left join information_schema.processlist p on p.id = t.trx_mysql_thread_id
-         where t.trx_mysql_thread_id <> connection_id() and coalesce(p.db, '') in (database(), '')
-         order by t.trx_started limit %s
-        """,
-        (most,),
+        f"{_OPEN} and coalesce(p.db, '') in (database(), '') order by t.trx_started limit %s", (most,)
     ).fetchall()
-    found = [f"connection {row[0]} ({row[1]}, {row[2]}, {float(row[3]):.1f} s)" for row in rows]
-    return "one of: " + "; ".join(found) if found else "nobody that can be seen"
+    return f"one of: {named(rows)}" if rows else "nobody that can be seen"
+
+
+def old_views(conn: MariaSession, filled: str) -> dict[tuple[int, object], tuple[Any, ...]]:
+    """Return the transactions that keep what they see, and that may have begun before the moment that a query gives.
+
+    A statement that is a transaction by itself has its tables when it begins. Of whoever cannot be seen there is none.
+    """
+    if not sees_transactions(conn):
+        return {}
+    rows = conn.execute(
+        f"{_OPEN} and t.trx_isolation_level = 'REPEATABLE READ' and not t.trx_autocommit_non_locking"
+        f" and not coalesce(convert_tz(t.trx_started, 'SYSTEM', @@time_zone) > ({filled}) + {_TWICE}, false)"
+    ).fetchall()
+    return {(row[0], row[1]): row for row in rows}
+
+
+def named(rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return all of them in one line."""
+    return "; ".join(f"connection {row[0]} ({row[2]}, {row[3]}, {float(row[4]):.1f} s)" for row in rows)

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 
+from tasks.engines.mysql.blockers import sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of, is_transient
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Finding, Plan, Requirement
+from tasks.model.plan import Finding, Plan, Requirement, SelfCommitting
 from tasks.model.status import CheckResult, GateResult
 
 GATE = "before_run"
@@ -86,6 +87,15 @@ def _findings(conn: MariaSession, plan: Plan) -> Iterator[Finding]:
             severity="warning",
             message=f"the binary log grows by about {size / 1e9:.1f} GB",
             hint="See that its disk has room, and that replicas keep up.",
+        )
+    swaps = any(isinstance(step.action, SelfCommitting) and step.action.filled for step in plan.steps)
+    if swaps and not sees_transactions(conn):
+        yield Finding(
+            rule="MYS-06",
+            severity="warning",
+            message="the user lacks PROCESS, so the swap does not wait for transactions that are older than the copy:"
+            " one at REPEATABLE READ that reads the table for the first time after the swap may see too few rows",
+            hint="Grant it: grant process on *.* to the user of the URL. Or see that no transaction stays open.",
         )
 
 

@@ -14,7 +14,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.blockers import open_transactions
+from tasks.engines.mysql.blockers import named, old_views, open_transactions
 from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, code_of
@@ -25,6 +25,7 @@ Open = Callable[[], MariaSession]
 _LAST_RESORT = 0.25
 """The part of the patience in which a statement may queue for its locks."""
 _TELL_EVERY = 1.0
+_LOOK_EVERY = 0.1
 _BLOCKED = "End the session that blocks, or run again when it is done."
 _NEVER_FREE = (
     "If one transaction always follows another, allow DDL to queue (ddl_queues = true in the limits of the profile):"
@@ -42,6 +43,8 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             # Held while the statements run: no newer run takes over in the middle of one.
             journal.fence(ledger)
             there = holds(worker, action)
+            if action.filled and not there:
+                _outlast_old_views(worker, action, limits, journal)
             if action.guard:
                 # Applications may have written ever since it was done: a refusal undoes nothing then.
                 journal.guard(worker)
@@ -80,6 +83,34 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
 def holds(conn: MariaSession, action: SelfCommitting) -> bool:
     """Ask the catalogue whether a step is done."""
     return bool(action.done) and conn.execute(action.done).fetchone() is not None
+
+
+def _outlast_old_views(conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+    """Wait until nobody is left who would see a part of the new table: what was copied after his snapshot he does not.
+
+    Who has touched the table holds it, and keeps it from being renamed; this is about all others.
+    """
+    began = time.monotonic()
+    told = began - _TELL_EVERY
+    left = old_views(conn, action.filled)
+    while left:
+        now = time.monotonic()
+        if now - began >= limits.snapshot_age:
+            raise LockTimeoutError(
+                f"transactions that may be older than the copy of {action.table} did not end within"
+                f" {limits.snapshot_age:g} s, and would see only a part of the new table:"
+                f" {named(tuple(left.values())[:5])}",
+                where=conn.place,
+                hint="End them, or run again when they are done. At READ COMMITTED they would not be in the way.",
+                changed=DataChanged.PARTIALLY,
+            )
+        if now - told >= _TELL_EVERY:
+            told = now
+            journal.waiting(f"older snapshots are open: {named(tuple(left.values())[:5])}")
+        journal.between()
+        time.sleep(_LOOK_EVERY)
+        present = old_views(conn, action.filled)
+        left = {who: present[who] for who in left if who in present}
 
 
 def _guard_again(

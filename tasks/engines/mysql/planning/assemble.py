@@ -99,6 +99,8 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             given=mapping.old,
             set_aside=names.old,
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
+            filled=f"select finished_at from changeover_steps where migration = {quoted(migration)}"
+            f" and `key` = {quoted(f'backfill/{full}/copy')}",
         ),
     )
     yield from _contract(full, names)
