@@ -20,13 +20,10 @@ before. A row of the part that somebody else is just inserting is not waited for
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
 from tasks.model.plan import differing
-
-_WAIT = "10ms"
-"""How long a row is waited for that somebody else is just making: far less than the server waits for deadlocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +138,7 @@ begin
   end;
 end"""
         made = self.outbox.define("make", f"{self.outbox.parameters}, {typed}, seen bigint[]", "boolean", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{_WAIT}' as $co_", 1)
+        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
 
     @property
     def _newer(self) -> str:

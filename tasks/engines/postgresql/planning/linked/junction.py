@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
 
-_WAIT = "10ms"
-"""How long a row is waited for that somebody else is just making: far less than the server waits for deadlocks."""
 BY_BYTES = ' collate pg_catalog."C"'
 """References are the same texts, in one order, whatever the collations of the two columns are."""
 WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
@@ -198,7 +196,7 @@ begin
   end;
 end"""
         made = self.outbox.define("make", f"{self.outbox.parameters}, element text", "boolean", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{_WAIT}' as $co_", 1)
+        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
 
     def _notes(self, kind: str, values: tuple[str, ...], elements: str, where: str = "true") -> str:
         """Return the statement that leaves a note for each of some references."""

@@ -14,12 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, literal
-from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
-
-_FIRST_USE = "10ms"
-"""How long a value is waited for that somebody else is just making: far less than the server waits for deadlocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,7 @@ begin
   return found_id;
 end"""
         made = self.outbox.define("make", f"value {self.type}", "bigint", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{_FIRST_USE}' as $co_", 1)
+        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
 
     def _reference(self) -> str:
         read = f"select l.id into found_id from {self.lookup} as l where l.{quote(self.value)} = value;"

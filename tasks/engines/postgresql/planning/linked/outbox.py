@@ -23,6 +23,8 @@ MOST = 200
 """How many of the newest notes one commit carries, and half as many of the oldest: it must not take long."""
 SLOTS = 512
 """How many locks all links share: a transaction that writes a million of them must not fill the lock table."""
+WAIT = "10ms"
+"""How long what somebody else is just making is waited for: far less than the server waits for deadlocks."""
 
 
 @dataclass(frozen=True, kw_only=True)

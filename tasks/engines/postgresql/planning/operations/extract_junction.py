@@ -10,6 +10,7 @@ from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import first, junction_gates, preconditions
+from tasks.engines.postgresql.planning.linked.announced import lost_indexes, unpublished
 from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
@@ -353,27 +354,6 @@ def _findings(junction: Junction, draft: TableDraft, column: Column, where: str)
                 hint=f"Take the value out of {whole.column} first, in the same transaction; or try again.",
             )
         )
-    lost = [index.name for index in draft.table.indexes if column.name in index.referenced]
-    if lost:
-        found.append(
-            Finding(
-                rule="SAF-02",
-                severity="warning",
-                message=f"index {', '.join(lost)} disappears with the column when the migration is contracted",
-                where=where,
-                hint=f"{part.full_name} has one on {part.column}.",
-            )
-        )
-    published = [one.name for one in draft.table.dependents if one.kind == "publication"]
-    if published:
-        found.append(
-            Finding(
-                rule="LNK-06",
-                severity="warning",
-                message=f"{part.full_name} is in none of the publications {', '.join(published)} that name"
-                f" {whole.full_name}",
-                where=where,
-                hint="Add it after the swap, once the subscribers have the table.",
-            )
-        )
+    found += lost_indexes(draft.table, [column.name], where, f"{part.full_name} has one on {part.column}.")
+    found += unpublished(draft.table, part.full_name, where)
     return found

@@ -9,6 +9,7 @@ from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.linked import preconditions
+from tasks.engines.postgresql.planning.linked.announced import lost_indexes
 from tasks.engines.postgresql.planning.linked.lookup import Lookup
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.move import Move, Restriction
@@ -280,17 +281,8 @@ def _findings(lookup: Lookup, draft: TableDraft, column: Column, where: str) -> 
             where=where,
         )
     ]
-    lost = [index.name for index in draft.table.indexes if lookup.text in index.referenced]
-    if lost:
-        found.append(
-            Finding(
-                rule="SAF-02",
-                severity="warning",
-                message=f"index {', '.join(lost)} disappears with the column when the migration is contracted",
-                where=where,
-                hint=f"Build one on {lookup.reference} in a migration of its own.",
-            )
-        )
+    remedy = f"Build one on {lookup.reference} in a migration of its own."
+    found += lost_indexes(draft.table, [lookup.text], where, remedy)
     if column.default is not None and not _constant(column.default):
         found.append(
             Finding(

@@ -10,6 +10,7 @@ from tasks.engines.postgresql.planning.checks.require import existing_column, fr
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key, key_columns
 from tasks.engines.postgresql.planning.linked import gates, preconditions
+from tasks.engines.postgresql.planning.linked.announced import lost_indexes
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
@@ -165,7 +166,6 @@ def _try(moved: Moved, source: TableDraft, target: TableDraft, where: str) -> No
 
 
 def _findings(moved: Moved, source: TableDraft, where: str) -> list[Finding]:
-    lost = [i.name for i in source.table.indexes if moved.source.column in i.referenced and not moved.copies]
     found = [
         Finding(
             rule="LNK-01",
@@ -176,15 +176,8 @@ def _findings(moved: Moved, source: TableDraft, where: str) -> list[Finding]:
             where=where,
         )
     ]
-    if lost:
-        found.append(
-            Finding(
-                rule="SAF-02",
-                severity="warning",
-                message=f"index {', '.join(lost)} disappears with the column when the migration is contracted",
-                where=where,
-            )
-        )
+    if not moved.copies:
+        found += lost_indexes(source.table, [moved.source.column], where)
     return found
 
 

@@ -9,6 +9,7 @@ from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import halves_gates, preconditions
+from tasks.engines.postgresql.planning.linked.announced import lost_indexes, unpublished
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
@@ -204,27 +205,7 @@ def _findings(op: SplitTable, halves: Halves, draft: TableDraft, where: str) -> 
             where=where,
         ),
     ]
-    lost = [index.name for index in draft.table.indexes if {*op.columns} & {*index.referenced}]
-    if lost:
-        found.append(
-            Finding(
-                rule="SAF-02",
-                severity="warning",
-                message=f"index {', '.join(lost)} disappears with its column when the migration is contracted",
-                where=where,
-                hint=f"Build one on {halves.part.full_name} in a migration of its own.",
-            )
-        )
-    published = [one.name for one in draft.table.dependents if one.kind == "publication"]
-    if published:
-        found.append(
-            Finding(
-                rule="LNK-06",
-                severity="warning",
-                message=f"{halves.part.full_name} is in none of the publications {', '.join(published)} that name"
-                f" {halves.whole.full_name}",
-                where=where,
-                hint="Add it after the swap, once the subscribers have the table.",
-            )
-        )
+    remedy = f"Build one on {halves.part.full_name} in a migration of its own."
+    found += lost_indexes(draft.table, op.columns, where, remedy)
+    found += unpublished(draft.table, halves.part.full_name, where)
     return found
