@@ -133,6 +133,8 @@ CASES = [
         also={"clustered": "alter table t cluster on i", "clustered unique": "alter table t cluster on u"}.get(
             name, ""
         ),
+        # A renamed column stays the one that it was.
+        ends=change != "rename",
     )
     for name, sql in ATTACHED.items()
     for change, operation in CHANGES.items()

@@ -12,6 +12,7 @@ from profiles.document import SHIPPED
 from profiles.loader import load, resolve_url
 from profiles.model import Database, Profile
 from tasks.model.errors import ProfileError
+from tests.legs import EVERY_LEG
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -368,7 +369,9 @@ def test_a_secret_block_gives_the_url_on_the_server_of_our_own_prefect_profile(t
     assert SECRET not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("profile", "ephemeral"), [("local", True), ("staging", False), ("production", False)])
+@pytest.mark.parametrize(
+    ("profile", "ephemeral"), [("local", True), ("production", False), *([("staging", False)] if EVERY_LEG else [])]
+)
 def test_only_the_local_prefect_profile_starts_a_server(tmp_path: Path, profile: str, ephemeral: bool) -> None:
     code = (
         "from prefect.settings import get_current_settings as s;"
