@@ -75,23 +75,31 @@ def test_a_long_reader_delays_the_swap_and_nobody_else(maria_database: str) -> N
 def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> None:
     """Readers that follow each other leave no moment for a swap that does not wait."""
     prepare(maria_database, 50)
-    over = threading.Event()
+    over, turn, begun = threading.Event(), threading.Condition(), 0
 
     def read() -> None:
+        nonlocal begun
         with connected(maria_database, autocommit=False) as conn, conn.cursor() as cursor:
-            while not over.wait(0.001):
+            while not over.is_set():
                 cursor.execute("select count(*) from orders")
-                time.sleep(0.1)
+                with turn:
+                    begun += 1
+                    mine = begun
+                    turn.notify_all()
+                    # Nobody ends before the next one has begun, unless that one stands behind DDL which queues.
+                    turn.wait_for(lambda: begun > mine or over.is_set(), timeout=0.5)  # noqa: B023
+                over.wait(0.02)
                 conn.commit()
 
     impatient = Limits(batch_rows=100, lock_budget=1000, lock_patience=2.0)
     shadow = Shadow(maria_database, [WIDEN], limits=impatient)
     shadow.begin()
     shadow.forward(*BEFORE_SWAP)
-    readers = [threading.Thread(target=read) for _ in range(4)]
+    readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-        time.sleep(0.03)
+    with turn:
+        turn.wait_for(lambda: begun > 2, timeout=30)
     try:
         with pytest.raises(LockTimeoutError) as blocked:
             shadow.forward(Phase.SWAP)
@@ -102,6 +110,8 @@ def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> Non
         shadow.forward(Phase.SWAP)
     finally:
         over.set()
+        with turn:
+            turn.notify_all()
         for reader in readers:
             reader.join()
     assert shadow.violations("after_swap") == 0
