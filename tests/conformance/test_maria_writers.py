@@ -120,12 +120,13 @@ def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> Non
 
 
 def test_a_transaction_that_began_before_the_swap_writes_on_after_it(maria_database: str) -> None:
-    """A snapshot that is older than the swap does not make dual write believe that there was none."""
+    """A transaction that is older than the swap does not make dual write believe that there was none."""
     prepare(maria_database, 50)
     shadow = Shadow(maria_database, [WIDEN])
     shadow.begin()
     shadow.forward(*BEFORE_SWAP)
     with connected(maria_database, autocommit=False) as old, old.cursor() as cursor:
+        cursor.execute("set session transaction isolation level read committed")
         cursor.execute("select count(*) from twin")
         shadow.forward(Phase.SWAP)
         cursor.execute("update orders set body = 'late' where id = 7")
