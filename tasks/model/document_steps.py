@@ -51,6 +51,11 @@ class Reshape(Record):
     does: Literal["follow", "fill", "swap", "contract"]
     key: tuple[str, ...] = ("_id",)
 
+    @property
+    def follow_key(self) -> str:
+        """The key of the step from which on both shapes are kept in step, in both directions."""
+        return f"dual_write/{self.table}/follow"
+
 
 class CollectionCommand(Record):
     """A command that changes a collection or its indexes, forward and back. It may be given again."""

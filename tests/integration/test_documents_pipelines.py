@@ -267,19 +267,23 @@ def test_a_new_value_that_cannot_be_converted_stays(target: Database[Any]) -> No
     """It comes before the swap, or after such values were counted. What we made ourselves goes."""
     made = {"type": "decimal", "back": "int"}
     action = reshape({"change_type": {"field": "a.p", "to": "q", **made}})
-    before = put(target, [{"a": {"p": "1.50"}}, {"a": {"p": "2"}}, {"a": {"p": "2"}}, {"a": None}])
+    before = put(target, [{"a": {"p": "1.50"}}, {"a": {"p": "2"}}, {"a": {"p": "2"}}, {"a": None}, {"a": {"p": "2"}}])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_one({"_id": 4}, {"$set": {"q": Decimal128("2.5")}})
     target.c.update_many({}, in_step(action, "old"))
     target.c.update_one({"_id": 1}, {"$set": {"q": Decimal128("2.5")}})
     target.c.update_one({"_id": 2}, {"$set": {"q": Decimal128("3")}})
     target.c.update_one({"_id": 3}, {"$set": {"q": Decimal128("3")}})
-    lost = {"$expr": has_no_old(action.pairs[0])}
+    # The old application has written since then: it counts no more.
+    target.c.update_one({"_id": 4}, {"$set": {"a.p": "5"}})
+    lost = {"$expr": has_no_old(action.pairs[0], action.marker)}
     assert [one["_id"] for one in target.c.find(lost).sort("_id", 1)] == [1, 3]
     for _ in range(2):
         target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
     assert read(target)[0] == before[0]
     assert list(target.c.find({}, {action.marker: 0}).sort("_id", 1))[1:] == [
         {"_id": 1, "a": {"p": "2"}, "q": Decimal128("2.5")}, {"_id": 2, "a": {"p": 3}},
-        {"_id": 3, "a": None, "q": Decimal128("3")},
+        {"_id": 3, "a": None, "q": Decimal128("3")}, {"_id": 4, "a": {"p": "5"}},
     ]  # fmt: skip
     assert {one["_id"] for one in target.c.find(concerned(action, "withdraw"))} == {1, 3}
 

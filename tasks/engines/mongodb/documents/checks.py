@@ -33,7 +33,7 @@ class Broken(Record):
 
 
 def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[Requirement]:
-    """Yield what has to hold before the swap, and again after it."""
+    """Yield what has to hold before and after the swap; and before a rollback, once the new side is followed, too."""
     for gate in ("before_swap", "after_swap"):
         yield Requirement(
             name=EXISTS, table=action.table, kind="parity", gate=gate,
@@ -58,9 +58,14 @@ def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[
     for pair in action.pairs:
         if pair.unfit_down:
             name = f"{'.'.join(pair.new)} can become {'.'.join(pair.old)} again"
-            found = {"collection": action.collection, "filter": {"$expr": has_no_old(pair)}}
+            found = {"collection": action.collection, "filter": {"$expr": has_no_old(pair, action.marker)}}
             yield Requirement(
-                name=name, table=action.table, kind="check", gate="before_rollback", violations=to_text(found)
+                name=name,
+                table=action.table,
+                kind="check",
+                gate="before_rollback",
+                violations=to_text(found),
+                begun=action.follow_key,
             )
 
 

@@ -110,9 +110,13 @@ def known(action: Reshape) -> Expression:
     return {"$not": [{"$or": unknown or [False]}]}
 
 
-def has_no_old(pair: FieldPair) -> Expression:
-    """Tell whether a new value cannot become an old one, and is not what the old one gives anyway."""
-    return {"$and": [from_text(pair.unfit_down), {"$not": [same(read(pair.new), from_text(pair.up))]}]}
+def has_no_old(pair: FieldPair, marker: str) -> Expression:
+    """Tell whether a new value cannot become an old one, and is neither what that gives nor about to be overwritten."""
+    held = (marker, pair.name)
+    old_changed, new_changed = _changed(held, pair)
+    overwritten = {"$and": [is_document(read(held)), old_changed, {"$not": [new_changed]}]}
+    kept = {"$or": [same(read(pair.new), from_text(pair.up)), overwritten]}
+    return {"$and": [from_text(pair.unfit_down), {"$not": [kept]}]}
 
 
 def _is_carried_back(pair: FieldPair) -> Expression:
@@ -146,8 +150,7 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
     """Say which side has been written since the last time: `old`, `new`, or `none`, and then both stay as they are."""
     path = tuple(held)
     new, watched = read(pair.new), from_text(pair.watched)
-    old_changed = {"$not": [same(watched, read((*path, "old")))]}
-    new_changed = {"$not": [same(new, read((*path, "new")))]}
+    old_changed, new_changed = _changed(path, pair)
     # Both are one value: written anew by the side that wins, it is exact, also where numbers in documents are compared.
     neither: Expression = prefer if pair.up == pair.watched and pair.down else "none"
     if pair.down:
@@ -177,6 +180,13 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
         }
     }
     return {"$cond": [is_document(read(path)), known, unknown]}
+
+
+def _changed(held: Path, pair: FieldPair) -> tuple[Expression, Expression]:
+    """Tell of either side whether it was written since the marker was."""
+    sides = (from_text(pair.watched), read((*held, "old"))), (read(pair.new), read((*held, "new")))
+    old, new = ({"$not": [same(now, before)]} for now, before in sides)
+    return old, new
 
 
 def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expression:

@@ -72,7 +72,7 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
     if action.pairs:
         shown = ", ".join(".".join(pair.new) for pair in action.pairs)
         yield Step(
-            key=f"dual_write/{full}/follow", phase=Phase.DUAL_WRITE,
+            key=action.follow_key, phase=Phase.DUAL_WRITE,
             title=f"Follow the change stream of {name} from here on, and keep {shown} in step",
             undo=f"remove {shown} from documents that were written meanwhile",
             action=action.model_copy(update={"does": "follow"}),
