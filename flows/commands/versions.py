@@ -7,7 +7,7 @@ from flows.commands.outcome import reported
 from flows.commands.prefect_settings import prepare
 from flows.commands.subject import engine_for
 from flows.terminal import out, print_json
-from tasks.engines.postgresql.planning.operations.api_version import MARK
+from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.ledger import versions as ledger
 from tasks.model.errors import StateError
 
@@ -30,7 +30,7 @@ def versions(profile: str, database: str, *, latest: str | None, as_json: bool, 
                     out().print(newest.schema_name)
                 return
             found = ledger.versions(conn)
-            api = ledger.api_versions(conn, MARK) if isinstance(conn, psycopg.Connection) else ()
+            api = ledger.api_versions(conn, API_MARK) if isinstance(conn, psycopg.Connection) else ()
         if as_json:
             shown = [one.model_dump(mode="json") | {"ready": one.ready} for one in found]
             print_json({"versions": shown, "api": [one.model_dump(mode="json") for one in api]})

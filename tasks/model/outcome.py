@@ -32,8 +32,6 @@ class TableAfter(Record):
     """Indexes and constraints that the plan adds, or gives these names."""
     identified: bool = False
     """The plan changes the replica identity."""
-    looked_up: tuple[str, ...] = ()
-    """Columns whose default is known only when it is given."""
 
 
 class Outcome(Record):
@@ -70,7 +68,7 @@ def _of_table(outcome: Outcome, table: TableAfter, before: Catalogue, found: Cat
         # Every definition names the table, and a view has the other name.
         named |= {_ALL, old.name, new.name}
     known = {(field, name_of(noun, part)) for field, noun in PARTS.items() for part in getattr(old, field)}
-    drawn = {column.name for column in new.columns if column.identity} | {*table.looked_up}
+    drawn = {column.name for column in new.columns if column.identity}
     keyed = {name for index in new.indexes if index.primary for name in index.columns}
     wanted = _kept(old, named, known).model_copy(
         update={"schema_name": new.schema_name, "name": new.name, "columns": _columns(old, table, named, drawn, keyed)}

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.engines.postgresql.planning.operations.api_version import MARK
+from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.ledger.versions import api_versions
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
@@ -86,7 +86,7 @@ def test_from_the_first_to_the_last(conn: Connection, url: str) -> None:
         Migration(url, [{"drop_column": {"table": "users", "column": "mail"}}], name="breaks").begin()
     assert "drop_api_version" in refused.value.hint
     assert "users_api_v1" in refused.value.hint
-    (listed,) = api_versions(conn, MARK)
+    (listed,) = api_versions(conn, API_MARK)
     assert (listed.name, listed.migration, listed.roles) == ("public.users_api_v1", "made", ("api_shop",))
     assert listed.functions == ('public.user "Api"(wanted integer, "or Not" text)',)
     over = carried_out(url, "over", {"drop_api_version": {"name": "users_api_v1"}})

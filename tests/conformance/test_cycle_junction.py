@@ -103,13 +103,13 @@ CASES = [
         back="insert into posts values (301, '5'); update posts set tags = '10' where id = 11",
     ),
     Case(
-        name="a key that is generated",
+        name="a key that is generated, and the other one called like the column",
         schema="create table o (n int primary key, code text generated always as ('c' || n) stored unique); insert into o select generate_series(1, 4);"
         " create table t (id int primary key, o_code text constraint f references o (code) on delete set null); insert into t select i, 'c' || i from generate_series(1, 4) i",
-        operations=[junction(table="t", column="o_code", references="o", to="j")],
+        operations=[junction(table="t", column="o_code", references="o", to="j", key={"id": "o_code"}, reference="code")],
         plain=(
-            "create table j (id int not null, o_code text not null, primary key (id, o_code), constraint j_fkey foreign key (id) references t on delete cascade on update cascade,"
-            " constraint j_o_code_fkey foreign key (o_code) references o (code) on delete cascade on update cascade); create index j_o_code_idx on j (o_code)",
+            "create table j (o_code int not null, code text not null, primary key (o_code, code), constraint j_fkey foreign key (o_code) references t on delete cascade on update cascade,"
+            " constraint j_code_fkey foreign key (code) references o (code) on delete cascade on update cascade); create index j_code_idx on j (code)",
             "insert into j select id, o_code from t where o_code is not null",
             "alter table t drop column o_code",
         ),

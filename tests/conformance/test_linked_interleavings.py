@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.plan import Phase, ShortTransaction
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 
@@ -253,3 +253,15 @@ def test_what_waits_is_carried_before_the_swap_takes_its_locks(drained: bool, co
     migration.swap()
     assert waiting(conn) == 0
     assert conn.execute("select count(*) from t where v = 'bulk' || s_id").fetchone() == (6000,)
+
+
+@pytest.mark.parametrize("operation", ["move_column", "denormalize"])
+def test_the_swap_locks_in_the_order_of_applications(operation: str, conn: Connection, url: str) -> None:
+    """Who writes the first table comes to the second at the commit, whatever the two are called."""
+    conn.execute("create table z (id int primary key, v text); create table a (id int primary key references z)")
+    migration = Migration(url, [{operation: {"table": "z", "column": "v", "to": "a", "on": {"id": "id"}}}])
+    migration.begin()
+    assert migration.plan is not None
+    actions = {step.phase: step.action for step in migration.plan.steps if isinstance(step.action, ShortTransaction)}
+    for phase in (Phase.DUAL_WRITE, Phase.SWAP):
+        assert [lock.table for lock in actions[phase].locks] == ['"public"."z"', '"public"."a"'], phase

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.planning.operations.api_version import MARK
+from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.planning.transfer import plan_transfer
@@ -46,7 +46,7 @@ def _surroundings(setup: psycopg.Connection, operation: Operation) -> None:
             )
     if isinstance(operation, DropApiVersion):
         setup.execute(
-            f"create view {operation.name} as select 1; comment on view {operation.name} is '{MARK}: m'".encode()
+            f"create view {operation.name} as select 1; comment on view {operation.name} is '{API_MARK}: m'".encode()
         )
 
 

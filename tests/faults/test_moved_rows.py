@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tasks.engines.postgresql.inspect import inspect
-from tasks.engines.postgresql.planning.operations.api_version import MARK
+from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.tables import leftovers
 from tests.conformance.test_writers_lookup import REFERENCE, TEXT, LookupWriter, wrong
@@ -58,7 +58,7 @@ create unique index on u_twin (id);
 create table users (id int primary key, name text);
 insert into users select i, 'n' || i from generate_series(1, 10) i;
 create view users_v1 with (security_invoker = true) as select id from users;
-comment on view users_v1 is '{MARK}: before';
+comment on view users_v1 is '{API_MARK}: before';
 analyze;
 """
 OPERATIONS: list[dict[str, object]] = [

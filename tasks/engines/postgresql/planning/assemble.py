@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.attached.constraints import parent_locks
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import in_order, to_drop, unique
@@ -312,16 +312,12 @@ def _contract(draft: TableDraft) -> Iterable[Step]:
             phase=Phase.CONTRACT,
             title=f"drop the old shape of {draft.full_name}",
             undo="nothing: this is the point of no return",
-            action=ShortTransaction(
-                locks=unique([draft.exclusive, *draft.contract_locks, *_referred(draft)]), forward=tuple(forward)
-            ),
+            action=ShortTransaction(locks=unique([draft.exclusive, *_referred(draft)]), forward=tuple(forward)),
         )
 
 
 def _referred(draft: TableDraft) -> Iterable[Lock]:
     """Lock the tables that foreign keys refer to which go with their columns; some are off since the swap."""
     for one in draft.table.constraints:
-        columns = {*one.columns}
-        since = columns & draft.fed_by_down or one.name in draft.dropped_constraints
-        if one.kind == "foreign key" and columns & draft.shape.dropped and one.referenced_table and not since:
-            yield Lock(table=quote_qualified(one.referenced_table), mode=LockMode.ACCESS_EXCLUSIVE)
+        if {*one.columns} & draft.shape.dropped and not draft.comes_off(one):
+            yield from parent_locks(one)

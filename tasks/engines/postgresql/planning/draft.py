@@ -47,8 +47,6 @@ class TableDraft:
     view_locks: list[Lock] = field(default_factory=list)
     """Of the views that show the table: a statement through a view locks that first, and so does the swap."""
     contract: list[str] = field(default_factory=list)
-    contract_locks: list[Lock] = field(default_factory=list)
-    """Of other tables, for what the contract drops."""
     tidy: list[str] = field(default_factory=list)
     bypass_triggers: bool = False
     requirements: list[Requirement] = field(default_factory=list)
@@ -263,6 +261,10 @@ class TableDraft:
         """
         drops = [f"drop column if exists {quote(t.before)}" for t in self.shape.targets]
         return (*self.dual.drop(), *((self.alter(*drops),) if drops else ()))
+
+    def comes_off(self, constraint: Constraint) -> bool:
+        """Tell whether the swap drops a constraint: the new shape has none, or `down` could break it."""
+        return bool({*constraint.columns} & self.fed_by_down) or constraint.name in self.dropped_constraints
 
     def in_primary_key(self, column: str) -> bool:
         """Tell whether the column belongs to the primary key."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.engines.postgresql.inspect import columns_of
 from tasks.engines.postgresql.planning.draft import TableDraft
-from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.model.names import OWN_PREFIX, OWN_TRIGGERS
 from tasks.model.outcome import Outcome, TableAfter
 from tasks.model.plan import ConcurrentIndex, Phase, ShortTransaction, Step, Validation
@@ -53,13 +52,10 @@ def _table(draft: TableDraft, texts: Iterable[str], away: set[str]) -> TableAfte
     schema, name = draft.table.schema_name, draft.renamed_to or draft.table.name
     own = [text for text in texts if draft.real in text]
     made = _all(own, _MADE)
-    columns = columns_of(draft.rehearsal.conn, draft.rehearsal.new)
-    at_run = [text for text in own if text.lstrip().startswith("do $default$")]
     return TableAfter(
         before=draft.full_name,
         after=f"{schema}.{name}",
-        columns=columns,
-        looked_up=tuple(column.name for column in columns if any(literal(column.name) in text for text in at_run)),
+        columns=columns_of(draft.rehearsal.conn, draft.rehearsal.new),
         made=tuple(sorted(one for one in made - away if not one.startswith(OWN_PREFIX))),
         identified=any("replica identity" in text for text in own),
     )

@@ -28,9 +28,7 @@ def detach(draft: TableDraft) -> None:
         if draft.never_null(column):
             draft.swap(inverse=[tidy_not_null(draft, name)])
     for constraint in draft.table.constraints:
-        if constraint.kind in ("check", "foreign key") and (
-            set(constraint.columns) & draft.fed_by_down or constraint.name in draft.dropped_constraints
-        ):
+        if constraint.kind in ("check", "foreign key") and draft.comes_off(constraint):
             carry_constraint(draft, constraint)
     for index in draft.table.indexes:
         carry_index(draft, index)

@@ -17,7 +17,7 @@ def carry_constraint(draft: TableDraft, constraint: Constraint) -> None:
     definition = constraint.definition.removesuffix(" NOT VALID")
     drop = draft.alter(f"drop constraint {quote(constraint.name)}")
     back = draft.alter(f"add constraint {quote(constraint.name)} {definition} not valid")
-    locks = _parent_locks(constraint)
+    locks = parent_locks(constraint)
     comment = [draft.comment_on(constraint)] if constraint.comment is not None else []
     draft.swap(forward=[drop], inverse=[back, *comment])
     draft.swap_locks += locks
@@ -36,7 +36,8 @@ def carry_constraint(draft: TableDraft, constraint: Constraint) -> None:
     )
 
 
-def _parent_locks(constraint: Constraint) -> list[Lock]:
+def parent_locks(constraint: Constraint) -> list[Lock]:
+    """Return the lock on the table that a foreign key refers to, for dropping it."""
     if constraint.kind != "foreign key" or constraint.referenced_table is None:
         return []
     return [Lock(table=quote_qualified(constraint.referenced_table), mode=LockMode.ACCESS_EXCLUSIVE)]

@@ -1,9 +1,20 @@
-"""What a plan says of the indexes and publications of a table whose columns go to another one."""
+"""What a plan says of two tables that are kept in step, and of indexes and publications of what goes to another one."""
 
 from collections.abc import Collection, Iterator
 
 from tasks.model.catalogue import Table
 from tasks.model.plan import Finding
+
+
+def in_step(what: str, where: str) -> Finding:
+    """Say when two places agree."""
+    return Finding(
+        rule="LNK-01",
+        severity="note",
+        message=f"{what} are in step when a transaction commits, not before; rows that somebody else has locked at that"
+        " moment follow with the next commit",
+        where=where,
+    )
 
 
 def lost_indexes(table: Table, columns: Collection[str], where: str, hint: str = "") -> Iterator[Finding]:

@@ -20,19 +20,19 @@ before. A row of the part that somebody else is just inserting is not waited for
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
+from tasks.engines.postgresql.planning.linked.outbox import WAIT
+from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
 from tasks.model.plan import differing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halves:
+class Halves(Pair):
     """The two places of the columns, and how they follow each other."""
 
-    outbox: Outbox
-    """Its link is the key."""
     whole: Side
+    """Its key is the link of the outbox."""
     part: Side
     types: tuple[str, ...]
     """Of the columns."""

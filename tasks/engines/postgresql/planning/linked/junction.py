@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
+from tasks.engines.postgresql.planning.linked.outbox import WAIT
+from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
 
@@ -29,16 +30,16 @@ BY_BYTES = ' collate pg_catalog."C"'
 """References are the same texts, in one order, whatever the collations of the two columns are."""
 WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
 _WHITE = "e' \\t\\r\\n'"
+Holds = Literal["one", "array", "list"]
+"""What a value of the column is: one reference, or several in an array or in a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Junction:
+class Junction(Pair):
     """The two places of the references, and how they follow each other."""
 
-    outbox: Outbox
-    """Its link is the key of the table."""
     whole: Side
-    """The table, with the column."""
+    """The table, with the column; its key is the link of the outbox."""
     part: Side
     """The junction: its column is the reference, its link what refers to the table, its key both."""
     type: str
@@ -46,7 +47,7 @@ class Junction:
     collation: str
     """The clause with that of a reference, or nothing."""
     column_type: str
-    holds: Literal["one", "array", "list"]
+    holds: Holds
     other: str
     """The table that is referred to, quoted and qualified, and its column."""
     other_column: str
@@ -68,7 +69,7 @@ class Junction:
             self._make(),
             self.outbox.define("whole", "", "trigger", self._noting_whole()),
             self.outbox.define("part", "", "trigger", self._noting_part()),
-            self.function(swapped=False),
+            *self.functions(swapped=False),
             *create_triggers(self.outbox, self.whole, "whole"),
             *create_triggers(self.outbox, self.part, "part"),
         )
@@ -83,7 +84,16 @@ class Junction:
             f"drop table if exists {self._beyond}",
         )
 
-    def give_up(self) -> tuple[str, ...]:
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The table that is referred to."""
+        return (self.other,)
+
+    def give_up(self) -> tuple[tuple[str, ...], str]:
+        """As when the swap is undone: new applications may write the junction before it, too."""
+        return self.swap_back(), f"select {self.outbox.drain}"
+
+    def swap_back(self) -> tuple[str, ...]:
         """Return the statements that end it for a rollback: they carry what waits, and fail where a reference is lost.
 
         All three tables must be locked: then only rows are looked at of which a write still waits, and those that were
@@ -301,8 +311,11 @@ begin
   return null;
 end"""
 
-    def function(self, *, swapped: bool) -> str:
+    def functions(self, *, swapped: bool) -> tuple[str, ...]:
         """Return the function that differs before and after the swap."""
+        return (self._carry(swapped=swapped),)
+
+    def _carry(self, *, swapped: bool) -> str:
         outbox, whole, part = self.outbox, self.whole, self.part
         of_whole, of_part = whole.linked("s", outbox.arguments), part.linked("t", outbox.arguments)
         newer = f"exists (select from {outbox.table} as o where {outbox.of_link} and o.id <> all (seen))"

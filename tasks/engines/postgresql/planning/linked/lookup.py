@@ -86,11 +86,6 @@ class Lookup:
         events = ("insert", "update", "pending", "held", "emptied", "made")
         return {event: f"{OWN_TRIGGERS}{self.outbox.tag}_{event}" for event in events}
 
-    @property
-    def on_table(self) -> tuple[str, ...]:
-        """Names of the triggers of the table itself."""
-        return tuple(self.trigger_names[one] for one in ("insert", "update", "pending"))
-
     def fill(self) -> str:
         """Return the expression that fills a row, in the names of its columns."""
         return f"{self.outbox.function('fill')}({', '.join(quote(one) for one in (self.text, *self.key))})"

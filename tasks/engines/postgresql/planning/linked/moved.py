@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.engines.postgresql.planning.linked.outbox import Outbox
+from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
 from tasks.model.plan import differing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moved:
+class Moved(Pair):
     """The two places of a column, and how they follow each other."""
 
-    outbox: Outbox
     source: Side
     target: Side
     type: str

@@ -99,10 +99,17 @@ def no_policies(draft: TableDraft, where: str, hint: str) -> None:
         )
 
 
-def primary_key(draft: TableDraft, names: Mapping[str, str], columns: Sequence[str], where: str) -> list[Column]:
-    """Return the columns of the primary key, to which a new table with some `columns` can refer.
+def primary_key(
+    draft: TableDraft,
+    names: Mapping[str, str],
+    columns: Sequence[str],
+    where: str,
+    *,
+    beside: Sequence[str] | None = None,
+) -> list[Column]:
+    """Return the columns of the primary key, to which a new table can refer that gets some `columns`.
 
-    `names`: what some of them are called there.
+    `names`: what some of the key are called there. `beside`: what the others are called there, if not as here.
     """
     primary = next((index for index in draft.table.indexes if index.primary), None)
     if primary is None or not primary.immediate or primary.without_overlaps:
@@ -125,7 +132,7 @@ def primary_key(draft: TableDraft, names: Mapping[str, str], columns: Sequence[s
             where=where,
             hint="Leave it out.",
         )
-    if taken := sorted({names.get(name, name) for name in listed} & {*columns}):
+    if taken := sorted({names.get(name, name) for name in listed} & {*(columns if beside is None else beside)}):
         raise SpecError(
             f"the new table has two columns {', '.join(taken)}", where=f"{where}.key", hint="Choose another name."
         )

@@ -16,7 +16,6 @@ from tasks.model.names import quote
 from tasks.model.operations import CreateApiVersion, DropApiVersion
 from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 
-MARK = API_MARK
 _WRITABLE = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as `pg_relation_is_updatable` gives them."""
 
@@ -50,7 +49,7 @@ def draft_create_api_version(op: CreateApiVersion, draft: TableDraft, where: str
             action=ShortTransaction(
                 forward=(
                     create,
-                    f"comment on view {view} is {literal(f'{MARK}: {draft.migration}')}",
+                    f"comment on view {view} is {literal(f'{API_MARK}: {draft.migration}')}",
                     *(f"grant {rights} on {view} to {quote(role)}" for role in op.roles),
                     *(s for one in functions.values() for s in one.statements(op.roles, draft.migration)),
                 ),
@@ -74,7 +73,7 @@ class _Function:
     def statements(self, roles: Sequence[str], migration: str) -> Iterator[str]:
         """Without a word everybody may call a function; whom the view was granted to may, and nobody else."""
         yield self.create
-        yield f"comment on function {self.signature} is {literal(f'{MARK}: {migration}')}"
+        yield f"comment on function {self.signature} is {literal(f'{API_MARK}: {migration}')}"
         yield f"revoke all on function {self.signature} from public"
         for role in roles:
             yield f"grant execute on function {self.signature} to {quote(role)}"
@@ -99,7 +98,7 @@ def draft_drop_api_version(op: DropApiVersion, whole: SpecDraft, where: str) -> 
     row = whole.conn.execute(
         "select starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), %s) from pg_catalog.pg_class c"
         " where c.oid = to_regclass(%s) and c.relkind = 'v'",
-        (MARK, view),
+        (API_MARK, view),
     ).fetchone()
     if not (row and row[0]):
         raise SpecError(
@@ -134,7 +133,7 @@ def _nothing_depends(schema: str, name: str) -> Requirement:
 with ours as (
   select v.oid, t.oid as type, t.typarray, array(
     select p.oid from pg_catalog.pg_proc p
-    where p.prorettype = t.oid and starts_with(pg_catalog.obj_description(p.oid, 'pg_proc'), {literal(MARK)})
+    where p.prorettype = t.oid and starts_with(pg_catalog.obj_description(p.oid, 'pg_proc'), {literal(API_MARK)})
   ) as functions
   from pg_catalog.pg_class v join pg_catalog.pg_type t on t.oid = v.reltype
   where v.oid = pg_catalog.to_regclass({view})
@@ -161,7 +160,7 @@ def _dropped_functions(whole: SpecDraft, view: str) -> list[str]:
         where v.oid = to_regclass(%s) and starts_with(pg_catalog.obj_description(p.oid, 'pg_proc'), %s)
         order by 1
         """,
-        (view, MARK),
+        (view, API_MARK),
     ).fetchall()
     return [row[0] for row in rows]
 

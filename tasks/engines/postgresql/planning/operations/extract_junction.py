@@ -3,20 +3,17 @@
 What keeps them in step is in `planning.linked.junction`.
 """
 
-from typing import Literal
-
 from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import first, junction_gates, preconditions
-from tasks.engines.postgresql.planning.linked.announced import lost_indexes, unpublished
-from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Junction
+from tasks.engines.postgresql.planning.linked.announced import in_step, lost_indexes, unpublished
+from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Holds, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
-from tasks.engines.postgresql.planning.linked.steps import begin, end
+from tasks.engines.postgresql.planning.linked.steps import begin, end, swap
 from tasks.engines.postgresql.planning.lock_order import unique
-from tasks.engines.postgresql.planning.move import Move
 from tasks.model.catalogue import Column, Constraint
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
@@ -37,11 +34,7 @@ def draft_extract_junction(
         where,
         "Make a table with policies of its own, and fill it, in migrations of your own: create_table, sql.",
     )
-    key = preconditions.primary_key(draft, op.key, (op.column,), where)
-    if any(op.key.get(one.name, one.name) == op.new_name for one in key):
-        raise SpecError(
-            f"the new table has two columns {op.new_name}", where=f"{where}.reference", hint="Choose another name."
-        )
+    key = preconditions.primary_key(draft, op.key, (op.column,), where, beside=(op.new_name,))
     holds, tie, reference, referred = _references(op, draft, other, column, where)
     preconditions.movable(draft, column, where, but=tie.name if tie is not None else "")
     schema, name = draft.spec.split_name(op.to)
@@ -90,25 +83,11 @@ def draft_extract_junction(
         draft.swap(forward=[draft.alter(f"alter column {quote(op.column)} drop not null")])
     if tie is not None:
         _let_go(draft, tie, junction, where)
-    # Undone before anything else of the swap, while both tables are as the applications left them.
-    draft.last.append(
-        Move(
-            forward=(*junction.outbox.carry_rest(), junction.function(swapped=True)),
-            inverse=junction.give_up(),
-        )
-    )
-    draft.drains.append(junction.outbox.drain)
-    draft.lock_order += [draft.real, other.real, junction.part.real]
-    draft.swap_locks += [draft.exclusive, Lock(table=junction.part.real, mode=LockMode.ACCESS_EXCLUSIVE)]
-    # Whoever had a row of it locked would keep something from being carried.
-    draft.swap_locks.append(Lock(table=other.real, mode=LockMode.EXCLUSIVE))
+    swap(junction, draft, (draft.real, junction.part.real))
     draft.comparisons += junction_gates.comparisons(junction)
     draft.requirements += junction_gates.requirements(junction, f"dual_write/{_at(junction)} triggers")
     draft.findings += _findings(junction, draft, column, where)
     draft.spec.steps += _steps(op, junction, draft, [*zip(key, new_key, strict=True)], column, tie)
-
-
-Holds = Literal["one", "array", "list"]
 
 
 def _references(
@@ -308,13 +287,7 @@ def _steps(
 def _findings(junction: Junction, draft: TableDraft, column: Column, where: str) -> list[Finding]:
     whole, part = junction.whole, junction.part
     found = [
-        Finding(
-            rule="LNK-01",
-            severity="note",
-            message=f"{whole.full_name}.{whole.column} and {part.full_name} are in step when a transaction commits, not"
-            " before; rows that somebody else has locked at that moment follow with the next commit",
-            where=where,
-        ),
+        in_step(f"{whole.full_name}.{whole.column} and {part.full_name}", where),
         Finding(
             rule="LNK-05",
             severity="warning",

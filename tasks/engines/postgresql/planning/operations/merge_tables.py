@@ -11,10 +11,11 @@ from tasks.engines.postgresql.planning.checks.require import existing_column, fr
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.linked import halves_gates, preconditions
+from tasks.engines.postgresql.planning.linked.announced import in_step
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
-from tasks.engines.postgresql.planning.linked.steps import begin, end
+from tasks.engines.postgresql.planning.linked.steps import begin, end, swap
 from tasks.engines.postgresql.planning.move import Move
 from tasks.engines.postgresql.planning.operations.drop_table import draft_drop_table
 from tasks.model.catalogue import Column, Constraint
@@ -79,27 +80,10 @@ def draft_merge_tables(
         whole.shape.plain_new[name] = column.type
         if column.comment is not None:
             whole.comment(name, column.comment)
-    # Undone before anything else of the swap, while both tables are as the applications left them.
-    whole.last.append(
-        Move(
-            forward=(*halves.outbox.carry_rest(), *halves.functions(swapped=True)),
-            inverse=(*halves.outbox.carry_rest(), *halves.drop()),
-        )
-    )
-    whole.drains.append(halves.outbox.drain)
-    whole.lock_order += [whole.real, part.real]
-    whole.swap_locks += [whole.exclusive, part.exclusive]
+    swap(halves, whole, (whole.real, part.real))
     whole.comparisons += halves_gates.comparisons(halves)
     whole.requirements += halves_gates.requirements(halves)
-    whole.findings.append(
-        Finding(
-            rule="LNK-01",
-            severity="note",
-            message=f"{whole.full_name} and {part.full_name} are in step when a transaction commits, not before; rows"
-            " that somebody else has locked at that moment follow with the next commit",
-            where=where,
-        )
-    )
+    whole.findings.append(in_step(f"{whole.full_name} and {part.full_name}", where))
     if opened := _opened(whole, part):
         whole.findings.append(
             Finding(

@@ -10,11 +10,11 @@ from tasks.engines.postgresql.planning.checks.require import existing_column, fr
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key, key_columns
 from tasks.engines.postgresql.planning.linked import gates, preconditions
-from tasks.engines.postgresql.planning.linked.announced import lost_indexes
+from tasks.engines.postgresql.planning.linked.announced import in_step, lost_indexes
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
-from tasks.engines.postgresql.planning.linked.steps import begin, end
+from tasks.engines.postgresql.planning.linked.steps import begin, end, swap
 from tasks.engines.postgresql.planning.move import Move
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
@@ -62,15 +62,7 @@ def draft_move_column(
         target.comment(op.new_name, column.comment)
     if moves:
         _retire(source, column)
-    # Undone before anything else of the swap, while both tables are as the applications left them.
-    source.last.append(
-        Move(
-            forward=(*moved.outbox.carry_rest(), *moved.functions(swapped=True)),
-            inverse=(*moved.outbox.carry_rest(), *moved.drop()),
-        )
-    )
-    source.drains.append(moved.outbox.drain)
-    source.swap_locks.append(target.exclusive)
+    swap(moved, source, (source.real, target.real))
     source.requirements += gates.before_swap(moved)
     source.requirements += gates.after_swap(moved)
     source.comparisons += gates.comparisons(moved)
@@ -166,16 +158,7 @@ def _try(moved: Moved, source: TableDraft, target: TableDraft, where: str) -> No
 
 
 def _findings(moved: Moved, source: TableDraft, where: str) -> list[Finding]:
-    found = [
-        Finding(
-            rule="LNK-01",
-            severity="note",
-            message=f"{_named(moved)} are in step when"
-            " a transaction commits, not before; rows that somebody else has locked at that moment follow with the"
-            " next commit",
-            where=where,
-        )
-    ]
+    found = [in_step(_named(moved), where)]
     if not moved.copies:
         found += lost_indexes(source.table, [moved.source.column], where)
     return found

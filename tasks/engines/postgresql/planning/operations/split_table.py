@@ -9,12 +9,11 @@ from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked import halves_gates, preconditions
-from tasks.engines.postgresql.planning.linked.announced import lost_indexes, unpublished
+from tasks.engines.postgresql.planning.linked.announced import in_step, lost_indexes, unpublished
 from tasks.engines.postgresql.planning.linked.halves import Halves
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side
-from tasks.engines.postgresql.planning.linked.steps import begin, end
-from tasks.engines.postgresql.planning.move import Move
+from tasks.engines.postgresql.planning.linked.steps import begin, end, swap
 from tasks.engines.postgresql.planning.shadow.build import draws, grants
 from tasks.model.catalogue import Column
 from tasks.model.errors import SpecError
@@ -72,16 +71,7 @@ def draft_split_table(op: SplitTable, draft: TableDraft, backfill: BackfillOptio
         draft.restore_not_null(column)
         if not column.nullable:
             draft.swap(forward=[draft.alter(f"alter column {quote(column.name)} drop not null")])
-    # Undone before anything else of the swap, while both tables are as the applications left them.
-    draft.last.append(
-        Move(
-            forward=(*halves.outbox.carry_rest(), *halves.functions(swapped=True)),
-            inverse=(*halves.outbox.carry_rest(), *halves.drop()),
-        )
-    )
-    draft.drains.append(halves.outbox.drain)
-    draft.lock_order += [draft.real, halves.part.real]
-    draft.swap_locks += [draft.exclusive, Lock(table=halves.part.real, mode=LockMode.ACCESS_EXCLUSIVE)]
+    swap(halves, draft, (draft.real, halves.part.real))
     draft.comparisons += halves_gates.comparisons(halves)
     draft.requirements += halves_gates.requirements(halves)
     draft.findings += _findings(op, halves, draft, where)
@@ -190,13 +180,7 @@ def _steps(
 
 def _findings(op: SplitTable, halves: Halves, draft: TableDraft, where: str) -> list[Finding]:
     found = [
-        Finding(
-            rule="LNK-01",
-            severity="note",
-            message=f"{halves.whole.full_name} and {halves.part.full_name} are in step when a transaction commits, not"
-            " before; rows that somebody else has locked at that moment follow with the next commit",
-            where=where,
-        ),
+        in_step(f"{halves.whole.full_name} and {halves.part.full_name}", where),
         Finding(
             rule="LNK-05",
             severity="warning",
