@@ -161,12 +161,18 @@ def _differing(conn: Connection, action: Reconcile, where: str) -> list[Key]:
 
 
 def _superfluous(conn: Connection, action: Reconcile, where: str) -> list[Key]:
-    """Return what would be noted of rows that the shadow has and the table does not."""
-    copy = action.copy_of
-    notes = action.notes
+    """Return what would be noted of rows that the shadow has and the table does not.
+
+    In the types of the table, so that its index finds the row; and that row has to have this key as its image.
+    """
+    copy, notes = action.copy_of, action.notes
     listed = ", ".join(f"s.{quote(column)}::text" for column in notes.columns)
-    here = " and ".join(f"t.{quote(column)} = s.{quote(column)}" for column in notes.columns)
-    known = " and ".join(f"n.{quote(column)} = s.{quote(column)}" for column in notes.columns)
+    image = {a.column: a.type for a in copy.assignments}
+    old = [(quote(c), kind, image[c]) for c, kind in zip(notes.columns, notes.types, strict=True)]
+    here = " and ".join(
+        f"t.{c} = s.{c}" if kind == new else f"t.{c} = s.{c}::{kind} and t.{c}::{new} = s.{c}" for c, kind, new in old
+    )
+    known = " and ".join(f"n.{c} = s.{c}::{kind}" for c, kind, _ in old)
     rows = conn.execute(
         f"select {listed} from (select * from {copy.target} where {where}) as s"
         f" where not exists (select from {copy.table} as t where {here})"

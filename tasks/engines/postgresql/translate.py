@@ -22,10 +22,10 @@ def translated(error: psycopg.Error, where: str) -> ChangeoverError:
     """Return our error for one of the driver."""
     code = error.sqlstate or ""
     said = error.diag.message_primary
-    words = said if code[:2] in _TELLING or said == UNSEEN else None
+    words = said if code[:2] in _TELLING or code == UNSEEN else None
     what = f"the server said {code or 'nothing'}: {redact(words) if words else type(error).__name__}"
     if is_transient(error):
         hint = "Run again: it goes on from what the ledger says is done."
         return TransientError(what, where=where, hint=hint, changed=DataChanged.PARTIALLY)
-    hint = _HINTS.get(UNSEEN if said == UNSEEN else code, "Remove the cause, then run again, or roll back.")
+    hint = _HINTS.get(code, "Remove the cause, then run again, or roll back.")
     return StepError(what, where=where, hint=hint, changed=DataChanged.PARTIALLY)

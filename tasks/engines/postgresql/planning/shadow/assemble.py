@@ -11,7 +11,7 @@ from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
-from tasks.engines.postgresql.planning.shadow.mirror import UNKNOWN, Mirror
+from tasks.engines.postgresql.planning.shadow.mirror import UNSEEN, Mirror
 from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
 from tasks.engines.postgresql.planning.shadow.partitions import Partition
 from tasks.engines.postgresql.planning.shadow.places import Places
@@ -422,7 +422,7 @@ def _unseen(draft: Draft) -> str:
     if not draft.parts:
         return ""
     return (
-        f" union all select distinct case r.sqlstate when '{UNKNOWN}'"
+        f" union all select distinct case r.sqlstate when '{UNSEEN}'"
         " then 'a partition that the plan does not know was written to: roll back, and run again'"
         " else 'a partition was emptied by who did not see all of its copy: roll back, and run again' end"
         " from changeover.rejections r join changeover.migrations m on m.id = r.migration"

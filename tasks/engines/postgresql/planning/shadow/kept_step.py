@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.assemble import Draft
-from tasks.engines.postgresql.planning.shadow.mirror import UNKNOWN
+from tasks.engines.postgresql.planning.shadow.mirror import UNSEEN
 from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Assignment, Requirement, differing
@@ -132,7 +132,7 @@ def _unseen(draft: Draft) -> str:
     and not exists (
       select from changeover.rejections r join changeover.migrations m on m.id = r.migration
       where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'down'
-        and r.table_name = {literal(draft.table.full_name)} and r.sqlstate in ('40001', '{UNKNOWN}'))
+        and r.table_name = {literal(draft.table.full_name)} and r.sqlstate in ('40001', '{UNSEEN}'))
     and not exists ({draft.down.unseen})
     and {len(draft.new_parts)} = (
       select count(*) from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid

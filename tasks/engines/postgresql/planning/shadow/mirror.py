@@ -18,9 +18,12 @@ from tasks.model.plan import Assignment, differing
 
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
-UNKNOWN = "55000"
-"""object_not_in_prerequisite_state: a partition was written to that the plan does not know."""
-UNSEEN = "a partition was attached, or made, since dual write began: what was written to it is not known"
+UNSEEN = "UP001"
+"""What was written to a partition is not known: a code that no server gives.
+
+Classes from I to Z are left to implementations, and PostgreSQL uses but P0 and XX of them.
+"""
+_UNSEEN = "a partition was attached, or made, since dual write began: what was written to it is not known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,7 @@ where part.inhparent = to_regclass({literal(self.source)}) and not exists (
 create or replace function {self._whole_function}() returns void language plpgsql as $co_{self.tag}$
 begin
   if exists ({self.gaps}) then
-    raise exception {literal(UNSEEN)} using errcode = '{UNKNOWN}';
+    raise exception {literal(_UNSEEN)} using errcode = '{UNSEEN}';
   end if;
 end
 $co_{self.tag}$""",
@@ -193,13 +196,12 @@ $co_{self.tag}$""",
                 f"({failed} + (select count(*) from changeover.rejections where migration = {literal(self.migration)}"
                 f" and table_name = {literal(self.full_name)} and sqlstate = '{_ITSELF}'))"
             )
-        unseen = f"perform {self._whole_function}();\n  "
         return f"""\
 do $finish$
 declare
   refused constant bigint := {"0" if self.direction == "up" else failed};
 begin
-  {unseen if self.parts else ""}perform {self.drain_function}(null);
+  perform {self.drain_function}(null);
   if {left} > 0 then
     raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
   end if;
@@ -351,11 +353,11 @@ if tg_relid = {literal(self.source)}::regclass then
         return f"""\
   if tg_op <> 'TRUNCATE' and (tg_table_schema <> {literal(self.schema)} or tg_table_name not in ({known})) then
     insert into changeover.rejections (migration, table_name, direction, sqlstate)
-    select {migration}, {name}, {literal(self.direction)}, '{UNKNOWN}'
+    select {migration}, {name}, {literal(self.direction)}, '{UNSEEN}'
     where not exists (
       select from changeover.rejections r join changeover.migrations m on m.id = r.migration
       where r.migration = {migration} and r.id > m.attempt_rejection
-        and r.direction = {literal(self.direction)} and r.sqlstate = '{UNKNOWN}' and r.table_name = {name});
+        and r.direction = {literal(self.direction)} and r.sqlstate = '{UNSEEN}' and r.table_name = {name});
   end if;
 """
 
@@ -420,15 +422,16 @@ if _changeover_more <> '{{}}' then
         {self._put("note")};
         delete from {self.notes} as n where n._changeover_number = note._changeover_number;
       end loop;
+      done := done + cardinality(_changeover_more);
     exception
-      when lock_not_available then return done;
+      when lock_not_available then null;
       when serialization_failure or deadlock_detected or query_canceled then raise;
       when others then
         for note in {these} loop
         {self._fail()}
         end loop;
+        done := done + cardinality(_changeover_more);
     end;
-    done := done + cardinality(_changeover_more);
   end if;
   """
 
