@@ -156,16 +156,7 @@ class Rehearsal:
               select from pg_catalog.pg_rewrite r
               join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
               where r.ev_class = 'pg_temp._changeover_expression'::regclass
-                and (d.refobjid = %s::regtype or r.ev_action::text like '%%:varattno 0 %%')),
-            exists (
-              select from pg_catalog.pg_rewrite r
-              where r.ev_class = 'pg_temp._changeover_expression'::regclass
-                and (r.ev_action::text like '%%{SQLVALUEFUNCTION %%' or exists (
-                  select from pg_catalog.pg_proc p
-                  where p.pronamespace = 'pg_catalog'::regnamespace
-                    and (p.proname in ('now', 'transaction_timestamp', 'statement_timestamp')
-                      or p.proname = 'age' and p.pronargs = 1)
-                    and r.ev_action::text like '%%:funcid ' || p.oid || ' %%')))
+                and (d.refobjid = %s::regtype or r.ev_action::text like '%%:varattno 0 %%'))
             """,
             (twin,),
         ).fetchone()
@@ -181,6 +172,7 @@ class Rehearsal:
             """,
             (list(allowed), twin),
         ).fetchall()
+        moment = self._moment()
         self.conn.execute(f"drop view {view}")
         forbidden = sorted(name for name, known in others if not known)
         if forbidden:
@@ -195,8 +187,26 @@ class Rehearsal:
         return Reading(
             columns=tuple(row[0] for row in rows),
             others=tuple(sorted(name for name, _ in others)),
-            moment=whole[1],
+            moment=moment,
         )
+
+    def _moment(self) -> bool:
+        """Tell whether the expression of the view reads the clock of its transaction, or statement."""
+        row = self.conn.execute(
+            """
+            select exists (
+              select from pg_catalog.pg_rewrite r
+              where r.ev_class = 'pg_temp._changeover_expression'::regclass
+                and (r.ev_action::text like '%{SQLVALUEFUNCTION %' or exists (
+                  select from pg_catalog.pg_proc p
+                  where p.pronamespace = 'pg_catalog'::regnamespace
+                    and (p.proname in ('now', 'transaction_timestamp', 'statement_timestamp')
+                      or p.proname = 'age' and p.pronargs = 1)
+                    and r.ev_action::text like '%:funcid ' || p.oid || ' %')))
+            """
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
 
     def assigns(self, source: str, target: str, column: str, expression: str, where: str) -> None:
         """Check that the value of an expression over one twin can be stored in a column of the other."""

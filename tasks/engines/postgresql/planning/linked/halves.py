@@ -20,7 +20,6 @@ before. A row of the part that somebody else is just inserting is not waited for
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.engines.postgresql.planning.linked.outbox import WAIT
 from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
@@ -120,30 +119,18 @@ end""",
 
     def _make(self) -> str:
         """Make a row of the part; false where somebody else makes it or wrote it since, and where that cannot be."""
-        late = f"changeover.late_{self.outbox.tag}"
         typed = ", ".join(f"{name} {type_name}" for name, type_name in zip(self._values, self.types, strict=True))
         columns = ", ".join(quote(one) for one in (*self.part.link, *self.part.columns))
-        body = f"""\
-begin
-  if pg_catalog.current_setting('{late}', true) = pg_catalog.pg_current_xact_id()::text then return false; end if;
-  begin
-    insert into {self.part.real} ({columns}) values ({", ".join((*self.outbox.arguments, *self._values))})
+        return self.outbox.define_make(
+            f"{self.outbox.parameters}, {typed}, seen bigint[]",
+            "boolean",
+            f"""\
+insert into {self.part.real} ({columns}) values ({", ".join((*self.outbox.arguments, *self._values))})
     on conflict do nothing;
-    if found and {self._newer} then raise exception 'somebody else has just written it'; end if;
-    return found;
-  exception when others then
-    -- Nothing that happens here may fail the statement of an application; and it waits once a transaction.
-    perform pg_catalog.set_config('{late}', pg_catalog.pg_current_xact_id()::text, true);
-    return false;
-  end;
-end"""
-        made = self.outbox.define("make", f"{self.outbox.parameters}, {typed}, seen bigint[]", "boolean", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
-
-    @property
-    def _newer(self) -> str:
-        """Condition that a note has come that is not among those seen."""
-        return f"exists (select from {self.outbox.table} as o where {self.outbox.of_link} and o.id <> all (seen))"
+    if found and {self.outbox.newer} then raise exception 'somebody else has just written it'; end if;
+    return found;""",
+            late="false",
+        )
 
     def _changed(self, side: Side) -> str:
         """Which columns an UPDATE changed, by their numbers: the rest of the row is not what it says."""
@@ -155,13 +142,8 @@ end"""
         side, outbox = self.whole, self.outbox
         old, new = side.values("old"), side.values("new")
         left = f"exists (select from {self.part.real} as t where {self.part.linked('t', old)})"
-        of_old = " and ".join(f"o.{link} = {value}" for link, value in zip(outbox.links, old, strict=True))
-        present = " and ".join(f"{value} is not null" for value in new)
-        along = (
-            f"insert into {outbox.table} (kind, {', '.join(outbox.links)}, key)"
-            f" select o.kind, {', '.join(new)}, o.key from {outbox.table} as o"
-            f" where {of_old} and {present}{'' if self.merges else f' and not {left}'} order by o.id;"
-        )
+        wanted = [f"{value} is not null" for value in new] + ([] if self.merges else [f"not {left}"])
+        along = outbox.along(old, new, "".join(f" and {one}" for one in wanted))
         # The old shape decides what nothing else is said about: a backfill may already be past the new key.
         base = outbox.note("s", new, "null")
         if self.merges:
@@ -330,7 +312,7 @@ end""",
         """Lock the row without waiting, or leave the notes; whoever had it before us has left a newer one."""
         return f"""\
 perform from {side.real} as x where {side.linked("x", self.outbox.arguments)} for {strength} skip locked;
-      if not found or {self._newer} then return 0; end if;"""
+      if not found or {self.outbox.newer} then return 0; end if;"""
 
     def _set(self, side: Side, record: str) -> str:
         pairs = zip(side.columns, self._values, strict=True)

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.linked.outbox import WAIT
 from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.linked.side import Side, create_triggers, drop_triggers
 from tasks.model.names import quote
@@ -186,27 +185,19 @@ if {more} then
 
     def _make(self) -> str:
         """Make a row of the junction; false where somebody else is making it, and where it refers to nothing."""
-        late = f"changeover.late_{self.outbox.tag}"
         columns = ", ".join(quote(one) for one in (*self.part.link, self.part.column))
-        body = f"""\
-begin
-  if pg_catalog.current_setting('{late}', true) = pg_catalog.pg_current_xact_id()::text then return false; end if;
-  begin
-    -- Written in another way, or cut off, it would be another reference than that which notes and column name.
+        return self.outbox.define_make(
+            f"{self.outbox.parameters}, element text",
+            "boolean",
+            f"""\
+-- Written in another way, or cut off, it would be another reference than that which notes and column name.
     if element::{self.type}::text <> element then return false; end if;
     insert into {self.part.real} ({columns}) values ({", ".join(self.outbox.arguments)}, element::{self.type})
     on conflict do nothing;
-    return true;
-  exception
-    when foreign_key_violation or data_exception then return false;
-    when others then
-      -- Nothing that happens here may fail the statement of an application; and it waits once a transaction.
-      perform pg_catalog.set_config('{late}', pg_catalog.pg_current_xact_id()::text, true);
-      return false;
-  end;
-end"""
-        made = self.outbox.define("make", f"{self.outbox.parameters}, element text", "boolean", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
+    return true;""",
+            late="false",
+            refused="\n    when foreign_key_violation or data_exception then return false;",
+        )
 
     def _notes(self, kind: str, values: tuple[str, ...], elements: str, where: str = "true") -> str:
         """Return the statement that leaves a note for each of some references."""
@@ -225,17 +216,15 @@ end"""
 
     def last_note(self, link: tuple[str, ...], reference: str, where: str = "") -> str:
         """Return the kind of the last note of a reference, or NULL."""
-        of_link = " and ".join(f"o.{name} = {value}" for name, value in zip(self.outbox.links, link, strict=True))
         return (
-            f"(select o.kind from {self.outbox.table} as o where {of_link} and o.key = array[{reference}]{where}"
-            " order by o.id desc limit 1)"
+            f"(select o.kind from {self.outbox.table} as o where {self.outbox.of(link)}"
+            f" and o.key = array[{reference}]{where} order by o.id desc limit 1)"
         )
 
     def _noting_whole(self) -> str:
         """A key that changes takes along what is still to be said; a backfill may already be past the new one."""
         side, outbox = self.whole, self.outbox
         old, new = side.values("old"), side.values("new")
-        of_old = " and ".join(f"o.{link} = {value}" for link, value in zip(outbox.links, old, strict=True))
         moved = ", ".join(f"{quote(mine)} = {value}" for mine, value in zip(self.part.link, new, strict=True))
         left = f"{self.part.real} as x"
         empty = ""
@@ -264,8 +253,7 @@ begin
     if {side.changed(side.link)} then
       update {left} set {moved} where {self.part.linked("x", old)};
       {self._notes("s", new, "before || given")}
-      insert into {outbox.table} (kind, {", ".join(outbox.links)}, key)
-      select o.kind, {", ".join(new)}, o.key from {outbox.table} as o where {of_old} order by o.id;
+      {outbox.along(old, new)}
     end if;{follows}
   end if;
   {self._notes("s", new, "before", "x.e <> all (given)")}
@@ -318,7 +306,6 @@ end"""
     def _carry(self, *, swapped: bool) -> str:
         outbox, whole, part = self.outbox, self.whole, self.part
         of_whole, of_part = whole.linked("s", outbox.arguments), part.linked("t", outbox.arguments)
-        newer = f"exists (select from {outbox.table} as o where {outbox.of_link} and o.id <> all (seen))"
         going = (
             f"{part.real} as x where {part.linked('x', outbox.arguments)} and x.{self._reference}::text = any (gone)"
         )
@@ -362,7 +349,7 @@ begin
     if gone && theirs then
       perform from {going} for update skip locked;
       get diagnostics carried = row_count;
-      if carried < (select count(*) from {going}) or {newer} then return 0; end if;
+      if carried < (select count(*) from {going}) or {outbox.newer} then return 0; end if;
       delete from {going};
     end if;
     {self._write()}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, literal
-from tasks.engines.postgresql.planning.linked.outbox import WAIT, Outbox
+from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
 
@@ -124,24 +124,16 @@ end""",
 
     def _make(self) -> str:
         """Make the row of a value; NULL where somebody else is making it, and when it cannot be made."""
-        late = f"changeover.late_{self.outbox.tag}"
-        body = f"""\
-declare
-  found_id bigint;
-begin
-  if pg_catalog.current_setting('{late}', true) = pg_catalog.pg_current_xact_id()::text then return null; end if;
-  begin
-    insert into {self.lookup} as l ({quote(self.value)}) values (value)
+        return self.outbox.define_make(
+            f"value {self.type}",
+            "bigint",
+            f"""\
+insert into {self.lookup} as l ({quote(self.value)}) values (value)
     on conflict do nothing returning l.id into found_id;
-  exception when others then
-    -- Nothing that happens here may fail the statement of an application.
-    perform pg_catalog.set_config('{late}', pg_catalog.pg_current_xact_id()::text, true);
-    return null;
-  end;
-  return found_id;
-end"""
-        made = self.outbox.define("make", f"value {self.type}", "bigint", body)
-        return made.replace(" as $co_", f" set lock_timeout = '{WAIT}' as $co_", 1)
+    return found_id;""",
+            late="null",
+            variables="\n  found_id bigint;",
+        )
 
     def _reference(self) -> str:
         read = f"select l.id into found_id from {self.lookup} as l where l.{quote(self.value)} = value;"

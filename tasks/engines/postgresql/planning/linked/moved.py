@@ -163,9 +163,7 @@ end""",
       from (select x.ctid as place from {rows} for no key update skip locked) as free;
       if (select count(*) from {rows}) > coalesce(cardinality(places), 0) then return 0; end if;
       -- Written and committed while we came to lock it: that note decides.
-      if exists (select from {self.outbox.table} as o where {self.outbox.of_link} and o.id <> all (seen)) then
-        return 0;
-      end if;
+      if {self.outbox.newer} then return 0; end if;
       update {side.real} as x set {quote(side.column)} = value where x.ctid = any (places);"""
 
     def _from_source(self, swapped: bool) -> str:

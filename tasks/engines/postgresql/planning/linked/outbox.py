@@ -17,7 +17,6 @@ from functools import cached_property
 from hashlib import sha256
 
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, PINNED, literal
-from tasks.model.names import quote
 
 MOST = 200
 """How many of the newest notes one commit carries, and half as many of the oldest: it must not take long."""
@@ -70,8 +69,16 @@ class Outbox:
     @property
     def of_link(self) -> str:
         """Condition of the notes of the link that the parameters give."""
-        pairs = zip(self.links, self.arguments, strict=True)
-        return " and ".join(f"o.{column} = {parameter}" for column, parameter in pairs)
+        return self.of(self.arguments)
+
+    def of(self, values: Sequence[str]) -> str:
+        """Return the condition of the notes `o` of a link."""
+        return " and ".join(f"o.{link} = {value}" for link, value in zip(self.links, values, strict=True))
+
+    @property
+    def newer(self) -> str:
+        """Condition that a note of the link has come that is not among those seen."""
+        return f"exists (select from {self.table} as o where {self.of_link} and o.id <> all (seen))"
 
     def lock(self, values: Sequence[str]) -> str:
         """Return the two numbers of the advisory lock of a link."""
@@ -86,14 +93,42 @@ class Outbox:
             [f"set search_path = {self.search_path}, pg_temp", *pinned, f"set {BACKFILL_SETTING} = 'on'"],
         )
 
-    def define(self, name: str, parameters: str, returns: str, body: str) -> str:
-        """Return CREATE OR REPLACE FUNCTION."""
+    def define(self, name: str, parameters: str, returns: str, body: str, settings: str = "") -> str:
+        """Return CREATE OR REPLACE FUNCTION, with `settings` beside those of all of them."""
         tag = f"$co_{self.tag}$"
         return (
             f"create or replace function {self.function(name)}({parameters}) returns {returns}\n"
-            f"language plpgsql security definer {self.settings} as {tag}\n"
+            f"language plpgsql security definer {self.settings}{settings} as {tag}\n"
             # Every column is qualified: a user's column may be called like a variable of ours.
             f"#variable_conflict use_variable\n{body}\n{tag}"
+        )
+
+    def define_make(
+        self, parameters: str, returns: str, body: str, *, late: str, variables: str = "", refused: str = ""
+    ) -> str:
+        """Return the function that makes a row which others may be making, too: it waits for them once a transaction.
+
+        `late`: what it returns after that, and where the row cannot be had. `refused`: exceptions that are no wait.
+        """
+        setting = f"changeover.late_{self.tag}"
+        return self.define(
+            "make",
+            parameters,
+            returns,
+            f"""\
+declare{variables}
+begin
+  if pg_catalog.current_setting('{setting}', true) = pg_catalog.pg_current_xact_id()::text then return {late}; end if;
+  begin
+    {body}
+  exception{refused}
+    when others then
+      -- Nothing that happens here may fail the statement of an application.
+      perform pg_catalog.set_config('{setting}', pg_catalog.pg_current_xact_id()::text, true);
+      return {late};
+  end;
+end""",
+            settings=f" set lock_timeout = '{WAIT}'",
         )
 
     def note(self, kind: str, values: Sequence[str], key: str) -> str:
@@ -102,6 +137,13 @@ class Outbox:
         return (
             f"insert into {self.table} (kind, {', '.join(self.links)}, key)"
             f" select {literal(kind)}, {', '.join(values)}, {key} where {present};"
+        )
+
+    def along(self, old: Sequence[str], new: Sequence[str], where: str = "") -> str:
+        """Return the statement that says of a new link what is still to be said of the old one."""
+        return (
+            f"insert into {self.table} (kind, {', '.join(self.links)}, key)"
+            f" select o.kind, {', '.join(new)}, o.key from {self.table} as o where {self.of(old)}{where} order by o.id;"
         )
 
     def create(self) -> tuple[str, ...]:
@@ -211,9 +253,7 @@ $carried$""",
 
     def waits(self, values: Sequence[str]) -> str:
         """Return the condition that a note of this link is still to be carried."""
-        pairs = zip(self.links, values, strict=True)
-        same = " and ".join(f"o.{quote(link)} = {value}" for link, value in pairs)
-        return f"exists (select from {self.table} as o where {same})"
+        return f"exists (select from {self.table} as o where {self.of(values)})"
 
 
 def _slot(values: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.linked import first, junction_gates, preconditions
+from tasks.engines.postgresql.planning.linked import junction_gates, preconditions, referred_rows
 from tasks.engines.postgresql.planning.linked.announced import in_step, lost_indexes, unpublished
 from tasks.engines.postgresql.planning.linked.junction import WHOLE_NUMBERS, Holds, Junction
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
@@ -160,11 +160,11 @@ def _let_go(draft: TableDraft, tie: Constraint, junction: Junction, where: str) 
         forward=[
             draft.alter(
                 f"add constraint {quote(passing)} foreign key ({quote(junction.whole.column)})"
-                f" references {junction.other} ({quote(junction.other_column)}) {first.ACTS} not valid"
+                f" references {junction.other} ({quote(junction.other_column)}) {referred_rows.ACTS} not valid"
             ),
-            first.define(junction, first.ACTS),
+            referred_rows.define(junction, referred_rows.ACTS),
         ],
-        inverse=[first.define(junction, tie.definition), draft.alter(f"drop constraint {quote(passing)}")],
+        inverse=[referred_rows.define(junction, tie.definition), draft.alter(f"drop constraint {quote(passing)}")],
     )
 
 
@@ -227,15 +227,8 @@ def _steps(
     after: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
     if tie is not None:
-        ahead, after = first.create(junction, tie.definition), first.drop(junction)
+        ahead, after = referred_rows.create(junction, tie.definition), referred_rows.drop(junction)
         over = (draft.alter(f"drop constraint if exists {quote(own_name('passing', tie.name))}"), *after)
-    reference, each = whole.value(quote(draft.table.name)), ""
-    if junction.holds != "one":
-        reference = f"_changeover_each.value::{junction.type}"
-        # What refers to nothing is left to the gate, which names it.
-        known = f"select from {junction.other} as o where {junction.known('y.e')}"
-        elements = f"unnest({junction.elements(quote(draft.table.name))}) as y (e)"
-        each = f"(select y.e from {elements} where exists ({known})) as _changeover_each (value)"
     return [
         Step(
             key=f"expand/{part.full_name}/create",
@@ -256,23 +249,7 @@ def _steps(
             key=f"backfill/{whole.full_name}/{part.full_name} rows",
             phase=Phase.BACKFILL,
             title=f"copy {op.column} of {whole.full_name} into {part.full_name} for rows that exist",
-            action=Copy(
-                table=whole.real,
-                key=whole.key,
-                key_types=tuple(one.type for one, _ in key),
-                alias=draft.table.name,
-                target=part.real,
-                target_key=part.key,
-                assignments=(
-                    *(
-                        Assignment(column=new, type=one.type, expression=f"{quote(draft.table.name)}.{quote(one.name)}")
-                        for one, new in key
-                    ),
-                    Assignment(column=op.new_name, type=junction.type, expression=reference),
-                ),
-                where="" if each else f"{reference} is not null",
-                each=each,
-            ),
+            action=_copy(junction, draft, key),
         ),
         Step(
             key=f"index/{part.full_name}/statistics",
@@ -282,6 +259,29 @@ def _steps(
         ),
         end(junction, both, at, what, over),
     ]
+
+
+def _copy(junction: Junction, draft: TableDraft, key: list[tuple[Column, str]]) -> Copy:
+    whole, part, row = junction.whole, junction.part, quote(draft.table.name)
+    reference, each = whole.value(row), ""
+    if junction.holds != "one":
+        reference = f"_changeover_each.value::{junction.type}"
+        # What refers to nothing is left to the gate, which names it.
+        known = f"select from {junction.other} as o where {junction.known('y.e')}"
+        elements = f"unnest({junction.elements(row)}) as y (e)"
+        each = f"(select y.e from {elements} where exists ({known})) as _changeover_each (value)"
+    of_key = (Assignment(column=new, type=one.type, expression=f"{row}.{quote(one.name)}") for one, new in key)
+    return Copy(
+        table=whole.real,
+        key=whole.key,
+        key_types=tuple(one.type for one, _ in key),
+        alias=draft.table.name,
+        target=part.real,
+        target_key=part.key,
+        assignments=(*of_key, Assignment(column=part.column, type=junction.type, expression=reference)),
+        where="" if each else f"{reference} is not null",
+        each=each,
+    )
 
 
 def _findings(junction: Junction, draft: TableDraft, column: Column, where: str) -> list[Finding]:
