@@ -5,17 +5,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import psycopg
+from typing import TYPE_CHECKING
 
 from validations.deferred import put_off
-from validations.one_pass import one_pass_datasource
-from validations.session import Session
 
 if TYPE_CHECKING:
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
 
 # Great Expectations keeps the current context in a global variable, and warnings and log levels are global
 # too: in one process, one gate at a time.
@@ -68,35 +63,3 @@ def _silence() -> Iterator[None]:
     finally:
         log.removeHandler(nowhere)
         log.propagate = propagate
-
-
-@contextmanager
-def datasource(
-    current: "EphemeralDataContext", session: Session, errors: list[psycopg.Error]
-) -> Iterator["PostgresDatasource"]:
-    """Add a PostgreSQL data source; all its connections are closed at the end.
-
-    Great Expectations never gets the URL: it shows passwords in the text of a data source, and looks for `$`
-    in them. Every error of the database is appended to `errors`: of one it keeps nothing but the text.
-    """
-    from sqlalchemy import event  # noqa: PLC0415 - with Great Expectations, which takes seconds
-
-    def remember(happened: Any) -> None:
-        if isinstance(happened.original_exception, psycopg.Error):
-            errors.append(happened.original_exception)
-
-    def connect() -> psycopg.Connection[Any]:
-        return session.connect(autocommit=False)
-
-    one_pass_datasource()
-    source = current.data_sources.add_changeover_postgres(
-        "database",
-        connection_string="postgresql+psycopg://gate@session",  # never used: `connect` is
-        kwargs={"creator": connect},
-    )
-    engine = source.get_engine()
-    event.listen(engine, "handle_error", remember)
-    try:
-        yield source
-    finally:
-        engine.dispose()

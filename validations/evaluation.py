@@ -8,7 +8,7 @@ import psycopg
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import CheckResult
 from validations.checks import Check, QueryCheck, RowCheck
-from validations.context import context, datasource
+from validations.context import context
 from validations.expectation import scan_expectation
 from validations.failures import describe, trouble
 from validations.scans import Scan, examples, scans
@@ -30,7 +30,7 @@ def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_repo
     if not checks:
         return ()
     try:
-        with context() as current, datasource(current, session, []) as source:
+        with context() as current, session.datasource(current, []) as source:
             asset = source.add_query_asset("nothing", "select 1 as nothing")
             batch = asset.add_batch_definition_whole_table("whole").get_batch()
             results = evaluate_scans(batch, scans(checks), values_in_reports)

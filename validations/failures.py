@@ -30,7 +30,8 @@ def describe(error: "Trouble", *, own: str, values_in_reports: bool) -> str:
         return error.what
     if not isinstance(error, psycopg.Error):
         # Its texts quote values.
-        return f"the server said {error.args[0] if error.args else 'nothing'}"
+        said = error.args if values_in_reports else error.args[:1]
+        return f"the server said {' '.join(map(str, said)) or 'nothing'}"
     if error.sqlstate is None:
         return _LOST
     message = error.diag.message_primary or ""

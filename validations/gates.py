@@ -20,6 +20,7 @@ from validations.checks import Gate, QueryCheck, RowCheck
 from validations.evaluation import evaluate_checks
 from validations.mongodb import evaluate_on_mongodb, is_mongodb
 from validations.mysql import evaluate_on_mysql, is_mysql
+from validations.mysql_source import MariaSource
 from validations.outcome import evaluate_outcome
 from validations.probing import evaluate_probes
 from validations.session import Session
@@ -129,14 +130,17 @@ def evaluate(
     statement is shared out evenly among the checks that it served. One gate at a time in a process. `before` is
     what the probes cost before the first change, by name, and `probes` what they may cost now.
     """
-    if is_mysql(url):
-        return GateResult(gate=gate.name, checks=evaluate_on_mysql(gate, url, values_in_reports=values_in_reports))
     if is_mongodb(url):
         return GateResult(gate=gate.name, checks=evaluate_on_mongodb(gate, url, values_in_reports=values_in_reports))
-    session = Session(url=url, migration=gate.migration, search_path=search_path)
-    results = list(evaluate_checks(gate.checks, session, values_in_reports=values_in_reports))
+    source: Session | MariaSource
+    if is_mysql(url):
+        source = MariaSource(url=url)
+        results = list(evaluate_on_mysql(gate.checks, source, values_in_reports=values_in_reports))
+    else:
+        source = Session(url=url, migration=gate.migration, search_path=search_path)
+        results = list(evaluate_checks(gate.checks, source, values_in_reports=values_in_reports))
+        results += evaluate_outcome(gate, source)
     for reference in gate.suites:
-        results += evaluate_suite(reference, session, values_in_reports=values_in_reports)
-    results += evaluate_outcome(gate, session)
-    results += evaluate_probes(gate.probes, session, before, probes or Probes(), values_in_reports=values_in_reports)
+        results += evaluate_suite(reference, source, values_in_reports=values_in_reports)
+    results += evaluate_probes(gate.probes, source, before, probes or Probes(), values_in_reports=values_in_reports)
     return GateResult(gate=gate.name, checks=tuple(results))

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 if TYPE_CHECKING:
-    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+    from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
     from great_expectations.expectations.expectation import BatchExpectation
 
 ROWS: Final = "expect_changeover_rows"
@@ -30,14 +30,14 @@ class _Owed:
 
 
 @cache
-def one_pass_datasource() -> "type[PostgresDatasource]":
+def one_pass_datasource() -> "type[SQLDatasource]":
     """Define a data source whose engine puts off counts until all of them can be asked at once, and return it.
 
-    Great Expectations then knows it as `changeover_postgres`. What is counted, and what follows from it, stays its own
+    Great Expectations then knows it as `changeover`. What is counted, and what follows from it, stays its own
     affair. A count that fails is tried alone, as ever, so that it takes no other with it.
     """
     # Here, and not at the top: the import takes seconds.
-    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource  # noqa: PLC0415
+    from great_expectations.datasource.fluent.sql_datasource import SQLDatasource  # noqa: PLC0415
     from great_expectations.execution_engine.sqlalchemy_execution_engine import (  # noqa: PLC0415
         SqlAlchemyExecutionEngine,
     )
@@ -73,20 +73,22 @@ def one_pass_datasource() -> "type[PostgresDatasource]":
                 raise
 
         def resolve_metric_bundle(self, metric_fn_bundle: Iterable[Any]) -> Any:
+            # Only PostgreSQL has FILTER.
+            counting = _counting if self.dialect_name == "postgresql" else _as_it_is
             return super().resolve_metric_bundle(
-                [replace(one, metric_fn=_whole_numbers(_counting(one.metric_fn))) for one in metric_fn_bundle]
+                [replace(one, metric_fn=_whole_numbers(counting(one.metric_fn))) for one in metric_fn_bundle]
             )
 
-    class ChangeoverPostgresDatasource(PostgresDatasource):
-        """A PostgreSQL database of which one session reads, each table once for a suite."""
+    class ChangeoverDatasource(SQLDatasource):
+        """A database of which one session reads, each table once for a suite."""
 
-        type: Literal["changeover_postgres"] = "changeover_postgres"  # type: ignore[assignment]
+        type: Literal["changeover"] = "changeover"  # type: ignore[assignment]
         execution_engine_override: ClassVar[Any] = OnePassEngine
 
         def get_engine(self) -> Any:
             return self.get_execution_engine().engine
 
-    return ChangeoverPostgresDatasource
+    return ChangeoverDatasource
 
 
 @cache
@@ -112,6 +114,10 @@ def _looks(metric: Any, owed: Iterable[Any]) -> bool:
     needed = {one.id for one in (metric.metric_dependencies or {}).values()}
     blind = metric.metric_name.endswith(tuple(f".{suffix.value}" for suffix in MetricPartialFunctionTypeSuffixes))
     return not blind and any(one.id in needed for one in owed)
+
+
+def _as_it_is(aggregate: Any) -> Any:
+    return aggregate
 
 
 def _counting(aggregate: Any) -> Any:

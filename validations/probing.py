@@ -1,17 +1,17 @@
 """Whether the queries of a spec are as fast after the swap as they were before the first change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import psycopg
 
 from profiles.model import Probes
-from tasks.engines.postgresql.probe_queries import read_probe
+from tasks.engines.mysql.driver import driver_error
 from tasks.model.errors import ChangeoverError
 from tasks.model.probe import Probe, Reading
 from tasks.model.status import CheckResult
+from validations.data_source import DataSource, TooSlowError
 from validations.failures import describe
-from validations.session import Session
 
 SLIGHT = 10.0
 """Units of the planner that never count: a table of a few pages is read in whichever way."""
@@ -19,7 +19,7 @@ SLIGHT = 10.0
 
 def evaluate_probes(
     probes: Sequence[Probe],
-    session: Session,
+    source: DataSource,
     before: Mapping[str, Reading],
     limits: Probes,
     *,
@@ -29,17 +29,16 @@ def evaluate_probes(
     if not probes:
         return ()
     try:
-        with session.connect() as conn:
-            return tuple(_held(conn, one, session, before, limits, values_in_reports) for one in probes)
-    except (psycopg.Error, ChangeoverError) as error:
+        with source.probing(limits) as read:
+            return tuple(_held(read, one, before, limits, values_in_reports) for one in probes)
+    except (psycopg.Error, driver_error(), ChangeoverError) as error:
         why = describe(error, own="", values_in_reports=values_in_reports)
         return tuple(_result(one, f"could not be evaluated: {why}", evaluated=False) for one in probes)
 
 
 def _held(
-    conn: psycopg.Connection[tuple[object, ...]],
+    read: Callable[[str], Reading],
     probe: Probe,
-    session: Session,
     before: Mapping[str, Reading],
     limits: Probes,
     values_in_reports: bool,
@@ -49,13 +48,11 @@ def _held(
         return _result(probe, "could not be evaluated: it was not measured before the first change", evaluated=False)
     query, started = probe.after or probe.query, perf_counter()
     try:
-        now = read_probe(conn, query, limits, session.search_path)
-    except psycopg.errors.QueryCanceled:
+        now = read(query)
+    except TooSlowError:
         message = f"takes longer than {limits.timeout:,} ms, and took {was.milliseconds:,.1f} ms"
         return _result(probe, message, seconds=perf_counter() - started)
-    except psycopg.Error as error:
-        if conn.closed:
-            raise
+    except (psycopg.Error, driver_error(), ChangeoverError) as error:
         why = describe(error, own=query, values_in_reports=values_in_reports)
         return _result(probe, f"could not be evaluated: {why}", evaluated=False, seconds=perf_counter() - started)
     return _result(probe, *_compared(was, now, limits), seconds=perf_counter() - started)

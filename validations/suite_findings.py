@@ -5,9 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from validations.failures import describe
+from validations.failures import describe, trouble
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult as Validated
@@ -43,7 +41,7 @@ def exception_messages(validated: "Validated") -> tuple[str, ...]:
 def reason(
     validated: "Validated",
     messages: Iterable[str],
-    errors: Iterable[psycopg.Error],
+    errors: Iterable[BaseException],
     *,
     values_in_reports: bool,
 ) -> str:
@@ -56,8 +54,8 @@ def reason(
         if missing := _MISSING_COLUMN.search(message):
             return f"the column {missing[1]} does not exist"
         for error in errors:
-            if str(error) in message:
-                return describe(error, own=own, values_in_reports=values_in_reports)
+            if str(error) in message and (cause := trouble(error)):
+                return describe(cause, own=own, values_in_reports=values_in_reports)
         if values_in_reports:
             return " ".join(message.split())[:_LONGEST_MESSAGE]
     return "Great Expectations raised an exception; evaluate the suite by hand to see it"

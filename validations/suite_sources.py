@@ -1,6 +1,7 @@
 """Where a user's suite comes from: `SOURCE@TABLE`, read and loaded."""
 
 import importlib
+import inspect
 import json
 import logging
 import re
@@ -53,12 +54,17 @@ def parse(reference: str) -> Reference:
     return Reference(source=source, schema=schema, table=table)
 
 
-def load(reference: Reference, arguments: Mapping[str, object]) -> "ExpectationSuite":
-    """Build the suite, a function with arguments. Needs a current Great Expectations context. Raises SuiteError."""
+def load(reference: Reference, arguments: Mapping[str, object], engine: str) -> "ExpectationSuite":
+    """Build the suite. Needs a current Great Expectations context. Raises SuiteError.
+
+    A function is called with the arguments, and with the engine if it has a parameter `engine`.
+    """
     from great_expectations import ExpectationSuite  # noqa: PLC0415 - takes seconds
 
     with _dropped() as dropped:
-        suite = _from_file(reference.source) if reference.is_file else _from_function(reference.source, arguments)
+        suite = (
+            _from_file(reference.source) if reference.is_file else _from_function(reference.source, arguments, engine)
+        )
     if dropped:
         raise SuiteError(f"{len(dropped)} of its expectations are not valid")
     if not isinstance(suite, ExpectationSuite):
@@ -86,7 +92,7 @@ def _an(word: str) -> str:
     return f"{'an' if word[0] in 'aeiouAEIOU' else 'a'} {word}"
 
 
-def _from_function(source: str, arguments: Mapping[str, object]) -> Any:
+def _from_function(source: str, arguments: Mapping[str, object], engine: str) -> Any:
     module_name, _, name = source.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -100,7 +106,8 @@ def _from_function(source: str, arguments: Mapping[str, object]) -> Any:
     if not callable(function):
         raise SuiteError(f"{name} of {module_name} is {_an(type(function).__name__)}, not a function")
     try:
-        return function(**arguments)
+        told = {"engine": engine} if "engine" in inspect.signature(function).parameters else {}
+        return function(**told | dict(arguments))
     except Exception as error:  # noqa: BLE001 - the function is the user's: it may raise anything
         raise SuiteError(f"calling {source}({', '.join(arguments)}) raised {type(error).__name__}") from None
 

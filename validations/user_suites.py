@@ -3,9 +3,9 @@
 A gate names a suite as `SOURCE@TABLE`:
 
 - SOURCE is `package.module:function`, a function that returns an `ExpectationSuite`, called with the arguments that
-  the spec gives, or the path, ending in `.json` and relative to the working directory, of a suite as
-  `json.dumps(suite.to_json_dict())` writes it;
-- TABLE is `schema.table` or `table`, as the catalogue holds it, without quotes.
+  the spec gives, and with `engine`, `postgresql` or `mariadb`, if it has a parameter of that name; or the path, ending
+  in `.json` and relative to the working directory, of a suite as `json.dumps(suite.to_json_dict())` writes it;
+- TABLE is `schema.table` or `table`, as the catalogue holds it, without quotes; a schema of MariaDB is a database.
 
 Great Expectations calls an empty suite, and any suite on an empty table, a success. Here both have failed, as
 has a suite of which an expectation was lost or could not be evaluated. The `severity` of an expectation does
@@ -16,15 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from tasks.model.names import quote
 from tasks.model.spec import BoundSuite
 from tasks.model.status import CheckResult
-from validations.context import context, datasource
+from validations.context import context
+from validations.data_source import DataSource
 from validations.evaluation import why_not
 from validations.one_pass import ROWS, rows_expectation
-from validations.session import Session
 from validations.suite_findings import configuration, exception_messages, finding, reason, title
 from validations.suite_sources import Reference, SuiteError, load, parse
 
@@ -32,13 +29,13 @@ if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core import ExpectationValidationResult as Validated
     from great_expectations.datasource.fluent.interfaces import Batch
-    from great_expectations.datasource.fluent.postgres_datasource import PostgresDatasource
+    from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 
 _EXAMPLES = 10
 
 
 def evaluate_suite(
-    reference: str | BoundSuite, session: Session, *, values_in_reports: bool
+    reference: str | BoundSuite, source: DataSource, *, values_in_reports: bool
 ) -> tuple[CheckResult, ...]:
     """Evaluate one suite, and return a result for each of its expectations.
 
@@ -49,36 +46,13 @@ def evaluate_suite(
     arguments = {} if isinstance(reference, str) else reference.arguments
     try:
         named = parse(name)
-        searching = session.searching(_schema(named, session))
-        return _Evaluation(named, arguments, searching, values_in_reports).results()
+        return _Evaluation(named, arguments, source.of_table(named), values_in_reports).results()
     except SuiteError as error:
         cause = str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
         cause = why_not(error)
     message = f"could not be evaluated: {cause}"
     return (CheckResult(name=name, passed=False, evaluated=False, message=message),)
-
-
-def _schema(named: Reference, session: Session) -> str:
-    """Return the schema of the table; refuse a table that is missing or hidden by one of pg_catalog."""
-    relation = f"{quote(named.schema)}.{quote(named.table)}" if named.schema else quote(named.table)
-    with session.connect() as connection:
-        row = connection.execute(
-            """
-            select n.nspname
-            from pg_catalog.pg_class c
-            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-            where c.oid = pg_catalog.to_regclass(%s)
-            """,
-            (relation,),
-        ).fetchone()
-        hidden = connection.execute("select pg_catalog.to_regclass(%s)", (f"pg_catalog.{quote(named.table)}",))
-        if row is None:
-            raise SuiteError("the table does not exist")
-        if hidden.fetchone() != (None,):
-            raise SuiteError("the table has the name of one in pg_catalog, which hides it")
-    schema: str = row[0]
-    return schema
 
 
 def _counted(suite: "ExpectationSuite") -> "ExpectationSuite":
@@ -96,20 +70,20 @@ class _Evaluation:
     """One suite on one table."""
 
     def __init__(
-        self, named: Reference, arguments: Mapping[str, object], session: Session, values_in_reports: bool
+        self, named: Reference, arguments: Mapping[str, object], source: DataSource, values_in_reports: bool
     ) -> None:
         self.named = named
         self.arguments = arguments
-        self.session = session
+        self.source = source
         self.values_in_reports = values_in_reports
-        self.errors: list[psycopg.Error] = []
+        self.errors: list[BaseException] = []
 
     def results(self) -> tuple[CheckResult, ...]:
         started = perf_counter()
         with context() as current:
             # Only now: a suite can be built only while a context is current.
-            suite = load(self.named, self.arguments)
-            with datasource(current, self.session, self.errors) as source:
+            suite = load(self.named, self.arguments, self.source.engine)
+            with self.source.datasource(current, self.errors) as source:
                 batch = self._batch(source)
                 validated = batch.validate(_counted(suite), result_format="BOOLEAN_ONLY").results
                 rows = self._rows([one for one in validated if _counts(one)])
@@ -120,7 +94,7 @@ class _Evaluation:
         seconds = (perf_counter() - started) / expected
         return tuple(result.model_copy(update={"seconds": seconds}) for result in checked)
 
-    def _batch(self, source: "PostgresDatasource") -> "Batch":
+    def _batch(self, source: "SQLDatasource") -> "Batch":
         from sqlalchemy.sql import quoted_name  # noqa: PLC0415 - with Great Expectations, which takes seconds
 
         asset = source.add_table_asset("table", quoted_name(self.named.table, quote=True))

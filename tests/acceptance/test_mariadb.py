@@ -33,7 +33,14 @@ def ask(url: str, question: str) -> list[tuple[Any, ...]]:
 
 
 def test_the_whole_way_under_writers(cli: Changeover) -> None:
-    spec = cli.spec("widen", WIDEN, strategy="shadow_table")
+    """With suites of an author's at the gates, and a probe that is measured on both sides of the swap."""
+    rules = "validations.suites.rules"
+    totals = {"suite": f"{rules}:control_totals", "arguments": {"amount": "n", "by": [], "other": "twin"}}
+    none = {"suite": f"{rules}:no_rows", "arguments": {"query": "select id from {batch} where id < 0"}}
+    spec = cli.spec(
+        "widen", WIDEN, strategy="shadow_table", gates={"before_swap": [none], "before_contract": [totals]},
+        probes=[{"name": "by id", "query": "select * from orders where id = 7"}],
+    )  # fmt: skip
     planned = cli.done("plan", spec, "--sql")
     assert "rename table" in planned
     assert ask(cli.url, "show tables like '%changeover%'") == []
@@ -85,11 +92,21 @@ def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover
     assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
 
 
+def test_a_suite_that_fails_stops_before_the_swap(cli: Changeover) -> None:
+    rule = {"suite": "validations.suites.rules:no_rows", "arguments": {"query": "select id from {batch} where id = 7"}}
+    spec = cli.spec("widen", WIDEN, strategy="shadow_table", gates={"before_swap": [rule]})
+    stopped = cli("run", spec, "--yes")
+    assert stopped.returncode == 1
+    assert "1 unexpected rows" in " ".join(stopped.stderr.split())
+    assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
+    assert cli.data("status", "widen")["state"] == "rolled back"
+    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+
+
 @pytest.mark.parametrize(
     ("more", "throttle", "hint"),
     [
         ({}, "", "strategy: shadow_table"),
-        ({"strategy": "shadow_table", "gates": {"before_contract": ["checks:all"]}}, "", "Leave `gates` out"),
         ({"strategy": "shadow_table"}, "[throttle]\nreplica_lag_bytes = 1", "watch probe_latency"),
     ],
 )

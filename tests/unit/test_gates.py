@@ -122,9 +122,8 @@ def test_what_is_no_reference_is_refused(wrong: str) -> None:
 
 def test_the_url_of_a_session_is_not_shown() -> None:
     session = Session(url="postgresql://me:secret@host/db", migration="m" * 63, search_path="public")
-    assert "secret" not in repr(session.searching("s"))
+    assert "secret" not in repr(session)
     assert session.application_name == f"changeover {'m' * 47} gate"
-    assert session.searching('a"b').search_path == '"a""b", public'
 
 
 def test_the_flows_of_postgresql_load_neither_great_expectations_nor_the_drivers_of_others() -> None:

@@ -1,13 +1,16 @@
 """Business rules, ready-made: a spec binds one to a gate by name and arguments.
 
 Sums are exact: every amount is added up as a decimal, those of floating point as they are written out. A NULL is never
-equal to a number, and a group that only one side has is a difference.
+equal to a number, and a group that only one side has is a difference. On MariaDB a sum has thirty decimals, a FLOAT
+counts as the DOUBLE that it is equal to, and what does not fit is an error; texts are grouped by their collation.
+
+`engine` is for whoever evaluates the suite, and not for a spec to give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.model.names import quote
+from validations.suites.words import WORDS, Words
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -20,6 +23,7 @@ def control_totals(
     other_amount: str = "",
     other_by: Sequence[str] = (),
     where: str = "true",
+    engine: str = "postgresql",
 ) -> "ExpectationSuite":
     """Expect that count and sum of an amount agree, group by group, between two columns or two tables.
 
@@ -28,46 +32,59 @@ def control_totals(
     """
     if not other and not other_amount:
         raise ValueError("control_totals compares with `other`, a table, or `other_amount`, a column")
-    here = _totals("{batch}", amount, by, where)
-    table = _table(other) if other else "{batch}"
-    there = _totals(table, other_amount or amount, other_by or by, where)
-    groups = range(len(by))
-    same = " and ".join(f"here.g{n} is not distinct from there.g{n}" for n in groups) or "true"
+    words = WORDS[engine]
+    here = _totals(words, "{batch}", amount, by, where)
+    table = words.table(other) if other else "{batch}"
+    there = _totals(words, table, other_amount or amount, other_by or by, where)
+    same = _all(words.same(f"here.g{n}", f"there.g{n}") for n in range(len(by)))
+    total = words.same("here.total", "there.total")
     # FULL JOIN takes no `is not distinct from`: what is missing on one side is found by counting instead.
     query = (
-        f"select here.* from {here} as here where not exists (select from {there} as there"
-        f" where {same} and here.n = there.n and here.total is not distinct from there.total)"
-        f" union all select there.* from {there} as there where not exists (select from {here} as here where {same})"
+        f"select here.* from {here} as here where not exists (select 1 from {there} as there"
+        f" where {same} and here.n = there.n and {total})"
+        f" union all select there.* from {there} as there where not exists (select 1 from {here} as here where {same})"
     )
     return _suite(f"control totals of {amount} by {', '.join(by) or 'all'}", query)
 
 
-def balanced(debit: str, credit: str, by: Sequence[str] = (), where: str = "true") -> "ExpectationSuite":
+def balanced(
+    debit: str, credit: str, by: Sequence[str] = (), where: str = "true", engine: str = "postgresql"
+) -> "ExpectationSuite":
     """Expect that debit and credit of every group add up to the same."""
-    groups, grouped = _groups(by)
+    words = WORDS[engine]
+    groups, grouped = _groups(words, by)
+    sums = words.sum(debit), words.sum(credit)
     query = (
-        f"select {groups}{_sum(debit)} as debit, {_sum(credit)} as credit from {{batch}} where ({where}\n){grouped}"
-        f" having {_sum(debit)} is distinct from {_sum(credit)}"
+        f"select {groups}{sums[0]} as debit, {sums[1]} as credit from {{batch}} where ({where}\n){grouped}"
+        f" having not ({words.same(*sums)})"
     )
     return _suite(f"{debit} balances {credit}", query)
 
 
 def reconciles(
-    opening: str, closing: str, by: Sequence[str], movements: str, amount: str, movements_by: Sequence[str] = ()
+    opening: str,
+    closing: str,
+    by: Sequence[str],
+    movements: str,
+    amount: str,
+    movements_by: Sequence[str] = (),
+    engine: str = "postgresql",
 ) -> "ExpectationSuite":
     """Expect that opening balance plus movements is the closing balance of every row, and every movement has a row.
 
     `movements` is `schema.table`, whose `amount` is added up by `movements_by` (`by` unless given).
     """
-    pairs = list(zip(by, movements_by or by, strict=True))
-    same = " and ".join(f"m.{_name(there)} is not distinct from b.{_name(here)}" for here, there in pairs) or "true"
-    of_groups = ", ".join(f"m.{_name(there)}::text" for _, there in pairs) or "'all'"
-    moved = f"(select coalesce({_sum(amount, 'm.')}, 0) from {_table(movements)} as m where {same})"
+    words = WORDS[engine]
+    pairs = [(words.name(here), words.name(there)) for here, there in zip(by, movements_by or by, strict=True)]
+    same = _all(words.same(f"m.{there}", f"b.{here}") for here, there in pairs)
+    moved = f"(select coalesce({words.sum(amount, 'm.')}, 0) from {words.table(movements)} as m where {same})"
+    closes = words.same(f"{words.number(opening, 'b.')} + {moved}", words.number(closing, "b."))
     query = (
-        f"select row(b.*)::text as unreconciled from (select * from {{batch}}) as b"
-        f" where {_number(opening, 'b.')} + {moved} is distinct from {_number(closing, 'b.')}"
-        f" union all select distinct row({of_groups})::text from {_table(movements)} as m"
-        f" where not exists (select from (select * from {{batch}}) as b where {same})"
+        f"select {words.row([f'b.{here}' for here, _ in pairs])} as unreconciled"
+        f" from (select * from {{batch}}) as b where not ({closes})"
+        f" union all select distinct {words.row([f'm.{there}' for _, there in pairs])}"
+        f" from {words.table(movements)} as m"
+        f" where not exists (select 1 from (select * from {{batch}}) as b where {same})"
     )
     return _suite(f"{opening} and {movements} reconcile with {closing}", query)
 
@@ -87,35 +104,16 @@ def _suite(name: str, query: str) -> "ExpectationSuite":
     return ExpectationSuite(name=name, expectations=[rule])
 
 
-def _totals(table: str, amount: str, by: Sequence[str], where: str) -> str:
-    groups = "".join(f"{_name(column)} as g{n}, " for n, column in enumerate(by))
-    _, grouped = _groups(by)
-    return f"(select {groups}count(*) as n, {_sum(amount)} as total from {table} where ({where}\n){grouped})"
+def _totals(words: Words, table: str, amount: str, by: Sequence[str], where: str) -> str:
+    groups = "".join(f"{words.name(column)} as g{n}, " for n, column in enumerate(by))
+    _, grouped = _groups(words, by)
+    return f"(select {groups}count(*) as n, {words.sum(amount)} as total from {table} where ({where}\n){grouped})"
 
 
-def _groups(by: Sequence[str]) -> tuple[str, str]:
-    listed = ", ".join(map(_name, by))
+def _groups(words: Words, by: Sequence[str]) -> tuple[str, str]:
+    listed = ", ".join(map(words.name, by))
     return (f"{listed}, ", f" group by {listed}") if by else ("", "")
 
 
-def _sum(column: str, of: str = "") -> str:
-    return f"sum({_number(column, of)})"
-
-
-def _number(column: str, of: str = "") -> str:
-    """Return a column as a decimal. A cast would leave six digits of a `real`, its text has them all."""
-    name = f"{of}{_name(column)}"
-    floating = "('real'::regtype, 'double precision'::regtype)"
-    return f"case when pg_typeof({name}) in {floating} then {name}::text::numeric else {name}::numeric end"
-
-
-def _table(name: str) -> str:
-    schema, _, table = name.rpartition(".")
-    return f"{_name(schema)}.{_name(table)}" if schema else _name(table)
-
-
-def _name(name: str) -> str:
-    """Quote a name. Great Expectations reads braces and colons in a query as places for values."""
-    if not isinstance(name, str) or not name or any(mark in name for mark in "{}:%\0"):
-        raise ValueError("a name of a column or table is a text without braces, colons and per cent signs")
-    return quote(name)
+def _all(conditions: Iterable[str]) -> str:
+    return " and ".join(conditions) or "true"

@@ -54,6 +54,11 @@ def options(url: str) -> dict[str, Any]:
     }
 
 
+def in_database(url: str, name: str) -> str:
+    """Return the same URL with another database."""
+    return parse(url).set(database=name).render_as_string(hide_password=False)
+
+
 def where(url: str) -> str:
     """Return `database@host:port`, for people: no user, no password."""
     read = _read(url)

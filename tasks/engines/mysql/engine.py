@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
-from profiles.model import Database, Limits
+from profiles.model import Database, Limits, Probes
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mysql import drift
 from tasks.engines.mysql.address import parse, where
@@ -21,11 +21,12 @@ from tasks.engines.mysql.measure import measure
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.planner import plan
 from tasks.engines.mysql.preflight import check, examine, preflight, require_privileges
+from tasks.engines.mysql.probe_queries import measure_probes
 from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions
 from tasks.engines.mysql.transient import PASSING, retrying
-from tasks.engines.protocol import Engine
+from tasks.engines.protocol import Engine, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
@@ -33,6 +34,7 @@ from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import PreflightError, StepError
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
+from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 from tasks.model.transfer_steps import Transfer
@@ -96,6 +98,11 @@ class MariaEngine:
         """Ask the rows what the new shape demands, before anything is done."""
         with self.connect("examine") as conn:
             return examine(conn, plan)
+
+    def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:  # noqa: ARG002
+        """Measure queries, by name."""
+        with self.connect("probe") as conn:
+            return measure_probes(conn, probes, limits)
 
     def apply(self, step: Step, journal: Journal) -> None:
         """Carry out a step and record it."""
@@ -209,3 +216,4 @@ def _copy(action: Backfill | Copy | Transfer | Reshape) -> Copy:
 if TYPE_CHECKING:
     # Every verb of the protocol is here, with its types.
     _ENGINE: type[Engine] = MariaEngine
+    _PROBING: type[Probing] = MariaEngine
