@@ -14,6 +14,7 @@ from tasks.model.names import OWN_PREFIX
 
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _NUMBERS = (*_BITS, "decimal", "float", "double")
+_MOMENTS = ("date", "datetime", "timestamp", "time")
 
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
@@ -86,13 +87,19 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
 def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> str:
     """Values that would be there twice under a unique key of the new table, by the collations that its columns have."""
     filled = {f.column.name: f for f in mapping.forward}
-    values = [_in_words_of(mapping.new, column, f"({filled[column].expression}\n)") for column in columns]
+    values = [_as_told_apart(mapping.new, filled[column]) for column in columns]
     names = [f"{OWN_PREFIX}k{number}" for number in range(len(columns))]
     # Named, because a number in GROUP BY means a column.
     made = ", ".join(f"{value} as {name}" for value, name in zip(values, names, strict=True))
     known, by = " and ".join(f"{name} is not null" for name in names), ", ".join(names)
     rows = f"(select {made} from {old} as {quote(mapping.old.name)})"
     return f"select {by} from {rows} as d where {known} group by {by} having count(*) > 1"
+
+
+def _as_told_apart(table: Table, filled: Filled) -> str:
+    if is_text(filled.column):
+        return _in_words_of(table, filled.column.name, f"({filled.expression}\n)")
+    return as_stored(filled, filled.expression)
 
 
 def collisions(mapping: Mapping) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -106,7 +113,7 @@ def collisions(mapping: Mapping) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def unfit(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
-    """Texts and numbers that would not fit, and NULLs where there may be none."""
+    """Values that would not fit, or be others once they are stored, and NULLs where there may be none."""
     keys = ", ".join(f"{quote(c)}" for c in mapping.key)
     for filled in mapping.forward:
         column = filled.column
@@ -119,7 +126,7 @@ def unfit(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
             continue
         value = f"({filled.expression}\n)"
         where = f"{old} as {quote(mapping.old.name)}"
-        if broken := " or ".join(_too_much(column, source, value)):
+        if broken := " or ".join((*_too_much(column, source, value), *_changed(mapping, filled, source))):
             yield f"every {column.name} fits into {column.type}", f"select {keys} from {where} where {broken}"
         if not column.nullable and (source is None or source.nullable):
             yield f"no {column.name} is NULL", f"select {keys} from {where} where {value} is null"
@@ -141,6 +148,22 @@ def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str
     if source is None or word(source.type) in _NUMBERS:
         # A date is compared as one, unless it is made a number.
         yield from _beyond(kind, f"({value} + 0)")
+
+
+def _changed(mapping: Mapping, filled: Filled, source: Column | None) -> Iterator[str]:
+    """Give conditions for values that the new type makes others, in silence: rounds, cuts off, spells differently."""
+    column, value = filled.column, f"({filled.expression}\n)"
+    kind = word(column.type)
+    if kind == "enum":
+        labels = re.findall(r"'(?:[^']|'')*'", column.type)
+        if source is not None and is_text(source):
+            # Carried over as it is: 'RED' would become 'red'.
+            spelt = ", ".join(f"cast(_utf8mb4 {label} as binary)" for label in labels)
+            yield f"cast(convert({value} using utf8mb4) as binary) not in ({spelt})"
+        elif source is None:
+            yield f"{_in_words_of(mapping.new, column.name, value)} not in ({', '.join(labels)})"
+    elif source is not None and any(kind in some and word(source.type) in some for some in (_NUMBERS, _MOMENTS)):
+        yield f"not ({value} <=> {_rounded(filled, mapping.old)})"
 
 
 def _charset(column: Column) -> str:
