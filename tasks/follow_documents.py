@@ -155,11 +155,9 @@ class Follower(threading.Thread):
     def _start_anew(self, engine: "MongoEngine", conn: Session) -> None:
         say(f"the server has forgotten some changes of {self.action.collection}: all documents are gone over")
         position = engine.position(self.action)
-        run = self.held
-        engine.go_over(self.action, self._prefer(conn), conn, lambda one: fence(one, run.migration, run.epoch))  # type: ignore[arg-type]
-        with conn.transaction():
-            fence(conn, run.migration, run.epoch)
-            save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+        engine.go_over(self.action, self._prefer(conn), lambda: self._fenced(conn))
+        with self._fenced(conn):
+            save_snapshot(conn, self.held.migration, STREAM, {"position": position}, replace=True)
 
     def _goes_on(self) -> bool:
         return not self._ended.is_set()
@@ -168,16 +166,19 @@ class Follower(threading.Thread):
         return "new" if summary(conn, self.held.migration).state in _NEW else "old"
 
     @contextmanager
-    def _begun(self, conn: Session) -> Iterator[tuple["Prefer", Callable[[str], None]]]:
-        run = self.held
+    def _fenced(self, conn: Session) -> Iterator[None]:
+        with conn.transaction():
+            fence(conn, self.held.migration, self.held.epoch)
+            yield
 
+    @contextmanager
+    def _begun(self, conn: Session) -> Iterator[tuple["Prefer", Callable[[str], None]]]:
         def keep(position: str) -> None:
-            save_snapshot(conn, run.migration, STREAM, {"position": position}, replace=True)
+            save_snapshot(conn, self.held.migration, STREAM, {"position": position}, replace=True)
             kept.append(position)
 
         kept = list[str]()
-        with conn.transaction():
-            fence(conn, run.migration, run.epoch)
+        with self._fenced(conn):
             yield self._prefer(conn), keep
         # The same place again is no progress: a batch that fails for ever comes after it.
         self._goes_well = self._goes_well or kept != [self._place]

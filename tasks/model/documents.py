@@ -43,7 +43,7 @@ class RenameField(Part):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a path that is the other, or leads into it."""
-        yield from _apart(self.from_, self.to)
+        yield from _apart("from", self.from_, self.to)
 
 
 class RemoveField(Part):
@@ -69,7 +69,7 @@ class ChangeType(Part):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a path that is the other, or leads into it."""
-        yield from _apart(self.field, self.to)
+        yield from _apart("field", self.field, self.to)
 
 
 class CreateCollectionIndex(Part):
@@ -86,7 +86,7 @@ class CreateCollectionIndex(Part):
 
 
 class DropCollectionIndex(Part):
-    """Drop an index: hidden from the planner at the swap, gone with the contract."""
+    """Drop an index: hidden from the planner before the swap, but for text and geo, and gone with the contract."""
 
     name: Text
 
@@ -172,12 +172,12 @@ def _related(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
-def _apart(old: str, new: str) -> Iterator[Contradiction]:
+def _apart(key: str, old: str, new: str) -> Iterator[Contradiction]:
     if _related(old, new):
         yield Contradiction(at=("to",), reason="one field would be inside of the other", hint="Choose another name.")
-    for key, path in (("from", old), ("to", new)):
+    for at, path in ((key, old), ("to", new)):
         if path.partition(".")[0] == ID:
-            yield Contradiction(at=(key,), reason="_id never changes", hint="Name another field.")
+            yield Contradiction(at=(at,), reason="_id never changes", hint="Name another field.")
 
 
 def _moves(value: Any) -> str:

@@ -11,7 +11,7 @@ from profiles.model import Database as Named
 from profiles.model import Limits
 from tasks.engines.mongodb.documents.engine import MongoEngine
 from tasks.engines.postgresql.engine import PostgresEngine
-from tasks.model.errors import SpecError
+from tasks.model.errors import DataChanged, DriftError, SpecError
 from tasks.model.plan import Phase, Plan
 from tasks.model.spec import MigrationSpec
 
@@ -27,10 +27,13 @@ def target(documents: str) -> Iterator[Database[Any]]:
 
 
 @pytest.fixture
-def planned(database: str, documents: str) -> Planned:
+def engine(database: str, documents: str) -> MongoEngine:
     given = {"limits": Limits(), "migration": "m", "run_id": "t", "database": Named(url_env="UNUSED")}
-    engine = MongoEngine(url=documents, ledger=PostgresEngine(url=database, **given), **given)  # type: ignore[arg-type]
+    return MongoEngine(url=documents, ledger=PostgresEngine(url=database, **given), **given)  # type: ignore[arg-type]
 
+
+@pytest.fixture
+def planned(engine: MongoEngine) -> Planned:
     def plan(*operations: dict[str, Any]) -> Plan:
         asked = {"migration": "m", "documents": {"collection": "users", "operations": list(operations)}}
         return engine.plan(MigrationSpec.model_validate(asked))
@@ -119,3 +122,20 @@ def test_a_unique_index_on_what_only_one_of_two_applications_writes(target: Data
         target.users.drop_index("by_town")
     target.users.create_index("address.town", name="by_town")
     assert planned(RENAME, dropped).steps
+
+
+def test_a_collection_that_is_gone_is_drift(target: Database[Any], planned: Planned, engine: MongoEngine) -> None:
+    """And no mistake in a name that the spec had right. What the steps themselves change is none."""
+    target.create_collection("users")
+    plan = planned(RENAME)
+    with engine.connect("test") as conn:
+        target.users.create_index("n")
+        engine.refuse_drift_since(conn, plan)
+        target.drop_collection("users")
+        for refuse, changed in (
+            (engine.refuse_drift, DataChanged.NO),
+            (engine.refuse_drift_since, DataChanged.PARTIALLY),
+        ):
+            with pytest.raises(DriftError, match="users: the table is gone") as refused:
+                refuse(conn, plan)
+            assert refused.value.changed is changed

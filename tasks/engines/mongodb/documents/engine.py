@@ -38,7 +38,7 @@ from tasks.engines.mongodb.documents.pipelines import (
     withdrawn,
 )
 from tasks.engines.mongodb.documents.planner import plan
-from tasks.engines.mongodb.documents.walk import condition, go_over, last_key, until_none, update, walk
+from tasks.engines.mongodb.documents.walk import FENCED, condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
@@ -48,13 +48,11 @@ from tasks.engines.retrying import OnRetry, retrying
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import CollectionCommand, Reshape
-from tasks.model.errors import DataChanged, PreflightError, StepError
+from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 from tasks.model.transfer_steps import Transfer
-
-Fenced = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,20 +184,14 @@ class MongoEngine:
         action = both_ways(swap.action)
         if action.pairs:
             with self.connect("settle") as conn:
-                carried = self.go_over(action, "new", conn, lambda _: None)
+                carried = self.go_over(action, "new", conn.transaction)
             say(f"{carried:,} documents had been written to since, and were brought into step")
 
-    def go_over(self, action: Reshape, prefer: Prefer, conn: Connection, fence: Callable[[Connection], object]) -> int:
-        """Bring all documents into step; return how many were not. Errors are those of the drivers."""
+    def go_over(self, action: Reshape, prefer: Prefer, fenced: FENCED) -> int:
+        """Bring all documents into step; return how many were not. Errors are those of the drivers.
 
-        @contextmanager
-        def fenced() -> Iterator[None]:
-            with conn.transaction():
-                # A run that took over has ended this session.
-                conn.execute("select 1")
-                fence(conn)
-                yield
-
+        `fenced` opens a transaction on a session that a run which takes over has ended.
+        """
         with self._connected() as database:
             into = database.get_collection(action.collection, codec_options=EXACT)
             return go_over(database, into, {}, in_step(action, prefer), self.limits, fenced)
@@ -289,11 +281,13 @@ class MongoEngine:
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:  # noqa: ARG002
         """Raise DriftError when the collection is not what the plan was made for."""
-        refuse_difference(plan, self.inspect(plan.tables), DataChanged.NO)
+        refuse_difference(plan, self._now(plan), DataChanged.NO)
 
     def refuse_drift_since(self, conn: Session, plan: Plan) -> None:  # noqa: ARG002
         """Raise DriftError when the collection is gone; its own steps have changed options and indexes."""
-        self.inspect(plan.tables)
+        now = self._now(plan)
+        if not now.tables:
+            refuse_difference(plan, now, DataChanged.PARTIALLY)
 
     def count(self, conn: Session, query: str) -> int:  # noqa: ARG002
         """Return how many documents break a condition of the plan."""
@@ -319,6 +313,13 @@ class MongoEngine:
     def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:
         """Tell whether some run of a migration is alive."""
         return self.ledger.run_sessions(conn, migration)
+
+    def _now(self, plan: Plan) -> Catalogue:
+        """Read the collection of a plan again; nothing where it is gone, or is one that no plan is made for."""
+        try:
+            return self.inspect(plan.tables)
+        except SpecError:
+            return plan.catalogue.model_copy(update={"tables": ()})
 
     @contextmanager
     def _connected(self) -> Iterator[Documents]:
