@@ -79,11 +79,10 @@ def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tu
         return tuple(filter(None, [action.forward])), tuple(filter(None, [action.inverse]))
     pairs = [f"-- {action.collection}: {'.'.join(pair.new)} = {pair.up}" for pair in action.pairs]
     back = [f"-- {action.collection}: {'.'.join(pair.old)} = {pair.down}" for pair in action.pairs if pair.down]
-    gone = [".".join(pair.old) for pair in action.pairs if pair.old] + [".".join(path) for path in action.removed]
     if action.does == "fill":
         return tuple(pairs), tuple(back)
     if action.does == "contract":
-        return tuple(f"-- {action.collection}: unset {path}" for path in gone), ()
+        return tuple(f"-- {action.collection}: unset {'.'.join(path)}" for path in action.gone), ()
     return (), ()
 
 

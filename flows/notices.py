@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.model.document_steps import Reshape
 from tasks.model.plan import Phase, Plan
 
 _CACHED = (
@@ -37,7 +36,7 @@ def _mysql(plan: Plan) -> Iterator[str]:
 
 
 def _mongodb(plan: Plan) -> Iterator[str]:
-    action = next(s.action for s in plan.steps if isinstance(s.action, Reshape) and s.action.does == "swap")
+    action = plan.reshape
     for pair in action.pairs:
         new, old = ".".join(pair.new), ".".join(pair.old)
         yield f"from the backfill on, documents of {action.collection} have the field {new}; it follows within a second"

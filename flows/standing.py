@@ -16,8 +16,6 @@ from tasks.model.plan import Phase, Plan, Step, only_for_rollback
 from tasks.model.status import MigrationState, Progress, StepRecord, StepState
 
 _S = MigrationState
-UNDER_WAY = (_S.RUNNING, _S.SWAPPED, _S.CONTRACTING, _S.ROLLING_BACK)
-"""States that a run leaves behind only when it ends, or dies."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from tasks.follow_documents import remember
 from tasks.model.plan import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
-from tasks.steps import run_phase
+from tasks.steps import run_step
 
 
 @verb("dual write")
@@ -14,4 +14,4 @@ def dual_write(run: Run) -> int:
     Locks: SHARE ROW EXCLUSIVE within the lock budget, which waits for writers in flight and so leaves none
     that the triggers have missed. Returns how many steps were done now.
     """
-    return run_phase(run, Phase.DUAL_WRITE, remember)
+    return sum(run_step(run, step, afterwards=remember(run, step)) for step in run.plan.phase(Phase.DUAL_WRITE))

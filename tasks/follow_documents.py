@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.boundary import Boundary
 from tasks.engines.session import Session
+from tasks.engines.translate import in_our_words
 from tasks.ledger.fencing import fence
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.state import summary
@@ -114,8 +115,6 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """Follow until the end, on new sessions after what passes by itself."""
-        from tasks.engines.translate import in_our_words  # noqa: PLC0415 - as the engines do
-
         try:
             with in_our_words(self.action.table):
                 self._keep_following()

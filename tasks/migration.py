@@ -18,7 +18,7 @@ from tasks.model.errors import ChangeoverError, ConcurrentRunError, DataChanged,
 from tasks.model.plan import Plan
 from tasks.model.source import file_of, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
-from tasks.model.status import MigrationState
+from tasks.model.status import UNDER_WAY, MigrationState
 from tasks.report import plan_artifact, report, write_report
 from tasks.rollback import rollback
 from tasks.run import Run, actor, new_run_id, say
@@ -26,7 +26,6 @@ from tasks.swap import cut_off, swap
 
 _S = MigrationState
 FRESH = (_S.PLANNED, _S.ROLLED_BACK)
-_UNFINISHED = (_S.RUNNING, _S.SWAPPED, _S.ROLLING_BACK, _S.CONTRACTING)
 """Found when a run begins, they tell of one that was killed."""
 FORWARD = (_S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL, _S.FAILED)
 
@@ -157,7 +156,7 @@ def _refuse_other_database(run: Run, plan: Plan) -> None:
 def _outlast(run: Run, found: MigrationState) -> None:
     """Wait where a run that has not ended by itself may still have something under way that nothing fences."""
     engine = run.engine
-    if found in _UNFINISHED and isinstance(engine, Leased):
+    if found in UNDER_WAY and isinstance(engine, Leased):
         engine.outlast(say)
 
 

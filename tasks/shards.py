@@ -10,21 +10,18 @@ from tasks.engines.session import Session
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
-from tasks.model.document_steps import Reshape
-from tasks.model.plan import Backfill, Copy, Step
+from tasks.model.plan import InRanges, Step
 from tasks.model.status import StepState
-from tasks.model.transfer_steps import Transfer
 from tasks.progress import Progress
 from tasks.run import Run, say
 from tasks.runner import run_everywhere
 from tasks.steps import record_of
 from tasks.throttle import between_batches
 
-Action = Backfill | Copy | Transfer | Reshape
 Between = Callable[[int], int | None]
 
 
-def all_shards(run: Run, step: Step, action: Action, task: Task[..., None]) -> int:
+def all_shards(run: Run, step: Step, action: InRanges, task: Task[..., None]) -> int:
     """Run a task for each shard of a step that is left; return the rows of all. The task gets run, key and shard."""
     if record_of(run, step).state is not StepState.DONE:
         left = [cursor.shard for cursor in _begin(run, step, action) if cursor.state is not CursorState.DONE]
@@ -38,7 +35,7 @@ def all_shards(run: Run, step: Step, action: Action, task: Task[..., None]) -> i
 
 
 def one_shard(
-    run: Run, step: Step, action: Action, shard: int, fill: Callable[[Shard, Checkpoint, Between], object]
+    run: Run, step: Step, action: InRanges, shard: int, fill: Callable[[Shard, Checkpoint, Between], object]
 ) -> None:
     """Go on with a shard from its cursor, and say in the ledger when it is done."""
     with run.ledger() as conn:
@@ -54,7 +51,7 @@ def one_shard(
             finish_cursor(boundary.conn, run.migration, step.key, shard)
 
 
-def _begin(run: Run, step: Step, action: Action) -> tuple[Cursor, ...]:
+def _begin(run: Run, step: Step, action: InRanges) -> tuple[Cursor, ...]:
     with run.ledger() as conn:
         present = cursors(conn, run.migration, step.key)
         ranges = [] if present else run.engine.shards(action, run.settings.runner.shards)

@@ -13,17 +13,9 @@ from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
 
 
-def run_phase(
-    run: Run, phase: Phase, remember: Callable[[Run, Step], Callable[[Session], None] | None] = lambda *_: None
-) -> int:
-    """Carry out what is left of a phase; return how many steps were done now.
-
-    `remember` is called before each step, and what it returns at the end of the transaction that records the step.
-    """
-    done = 0
-    for step in run.plan.phase(phase):
-        done += run_step(run, step, afterwards=remember(run, step))
-    return done
+def run_phase(run: Run, phase: Phase) -> int:
+    """Carry out what is left of a phase; return how many steps were done now."""
+    return sum(run_step(run, step) for step in run.plan.phase(phase))
 
 
 def run_step(

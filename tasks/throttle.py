@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable
 
 from tasks.boundary import Boundary
-from tasks.model.document_steps import Reshape
 from tasks.model.errors import DataChanged, Paused
-from tasks.model.plan import Backfill, Copy
-from tasks.model.transfer_steps import Transfer
+from tasks.model.plan import InRanges
 from tasks.run import say
 
 LOOK_EVERY = 1.0
@@ -15,7 +13,7 @@ LOOK_EVERY = 1.0
 
 
 def between_batches(
-    boundary: Boundary, action: Backfill | Copy | Transfer | Reshape, waiting: Callable[[str], None]
+    boundary: Boundary, action: InRanges, waiting: Callable[[str], None]
 ) -> Callable[[int], int | None]:
     """Return what a backfill calls before each batch: it may wait, stop the run, or change the size."""
     state = {"read": 0.0, "finished": 0.0}
@@ -35,9 +33,7 @@ def between_batches(
     return between
 
 
-def _hold_back(
-    boundary: Boundary, action: Backfill | Copy | Transfer | Reshape, waiting: Callable[[str], None]
-) -> None:
+def _hold_back(boundary: Boundary, action: InRanges, waiting: Callable[[str], None]) -> None:
     started = time.monotonic()
     told = ""
     while reason := stress(boundary, action):
@@ -58,7 +54,7 @@ def _hold_back(
         waiting("")
 
 
-def stress(boundary: Boundary, action: Backfill | Copy | Transfer | Reshape) -> str:
+def stress(boundary: Boundary, action: InRanges) -> str:
     """Return why the backfill has to hold back; empty when it need not."""
     throttle, engine = boundary.profile.throttle, boundary.run.engine
     if throttle.replica_lag_bytes is not None:

@@ -7,6 +7,7 @@ from tasks.engines.mongodb.address import SCHEMES
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import CheckResult
 from validations.checks import Gate, QueryCheck
+from validations.evaluation import not_evaluated
 
 
 def is_mongodb(url: str) -> bool:
@@ -28,9 +29,7 @@ def _evaluated(gate: Gate, url: str, values_in_reports: bool) -> Iterator[CheckR
         except Exception as error:  # noqa: BLE001 - whatever it is, a check that cannot be evaluated has failed
             # The kind alone: what the driver says quotes documents.
             why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
-            result = CheckResult(
-                name=check.name, passed=False, evaluated=False, message=f"could not be evaluated: {why}"
-            )
+            result = not_evaluated(check, why)
         yield result.model_copy(update={"seconds": time.monotonic() - started})
 
 

@@ -7,12 +7,13 @@ from rich.table import Table
 from flows.commands.outcome import reported
 from flows.commands.subject import engine_for
 from flows.explain import span
-from flows.standing import UNDER_WAY, Standing, age, read
+from flows.standing import Standing, age, read
 from flows.terminal import facts, out, print_json
 from flows.watch import line
 from profiles.loader import load as load_profile
 from tasks.ledger.gates import GateRecord
 from tasks.ledger.state import MigrationSummary, listing
+from tasks.model.status import UNDER_WAY
 
 
 def status(name: str | None, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:

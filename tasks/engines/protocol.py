@@ -18,11 +18,10 @@ from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
 from tasks.model.document_steps import Reshape
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, Step
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
-from tasks.model.transfer_steps import Transfer
 
 
 @runtime_checkable
@@ -98,7 +97,7 @@ class Engine(Protocol):
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what the triggers since the swap have put aside, so that it is known what a rollback loses."""
 
-    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
+    def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now into ranges that cover each once."""
 
     def fill(
@@ -137,7 +136,7 @@ class Engine(Protocol):
     def lag_bytes(self, conn: Session) -> int | None:
         """Return how far the slowest replica is behind; None: unknown."""
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
+    def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
 
     def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:

@@ -49,7 +49,17 @@ class Reshape(Record):
     dead_letters: str = ""
     """The collection that keeps old values which could not become new ones; empty: there are none."""
     does: Literal["follow", "fill", "swap", "contract"]
-    key: tuple[str, ...] = ("_id",)
+
+    @property
+    def gone(self) -> tuple[tuple[str, ...], ...]:
+        """The paths that no document has after the contract."""
+        return (*(pair.old for pair in self.pairs if pair.old), *self.removed)
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """Every path of the old and of the new shape."""
+        both = (path for pair in self.pairs for path in (pair.old, pair.new) if path)
+        return (*both, *self.removed)
 
     @property
     def follow_key(self) -> str:

@@ -248,6 +248,9 @@ Action = Annotated[
     Field(discriminator="kind"),
 ]
 
+InRanges = Backfill | Copy | Transfer | Reshape
+"""What is done in ranges of keys, from cursors."""
+
 
 class Step(Record):
     """One entry of the plan, and of the ledger."""
@@ -417,6 +420,11 @@ class Plan(Record):
         """The queries of the spec that must not become slow."""
         named = self.spec.get("probes")
         return tuple(Probe.model_validate(one) for one in named) if isinstance(named, list | tuple) else ()
+
+    @property
+    def reshape(self) -> Reshape:
+        """What the plan does to the documents of a collection, where it does that."""
+        return next(s.action for s in self.steps if isinstance(s.action, Reshape) and s.action.does == "swap")
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from pydantic import (
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from tasks.model.collection_documents import DocumentsSpec
 from tasks.model.digest import digest
-from tasks.model.documents import DocumentsSpec
 from tasks.model.json_schema import SpecJsonSchema
 from tasks.model.names import Identifier, TableName
 from tasks.model.operations import CreateTable, RebuildTable

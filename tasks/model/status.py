@@ -44,6 +44,8 @@ EDGES: dict[MigrationState, frozenset[MigrationState]] = {
     # The same spec may start again.
     _S.ROLLED_BACK: frozenset({_S.RUNNING}),
 }
+UNDER_WAY = (_S.RUNNING, _S.SWAPPED, _S.CONTRACTING, _S.ROLLING_BACK)
+"""States that a run leaves behind only when it ends, or dies."""
 
 
 class StepState(StrEnum):

@@ -24,8 +24,8 @@ from tasks.engines.mongodb.documents.pipelines import (
     withdrawn,
 )
 from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of, until_none
+from tasks.model.collection_documents import DocumentsSpec
 from tasks.model.document_steps import Reshape
-from tasks.model.documents import DocumentsSpec
 from tasks.model.errors import StepError
 
 NOTHING = object()

@@ -33,11 +33,10 @@ from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, SelfCommitting, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, SelfCommitting, Step
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
-from tasks.model.transfer_steps import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,7 @@ class MariaEngine:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Do nothing: triggers here put nothing aside, and what they cannot carry is among the rejections."""
 
-    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
+    def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             return shard(conn, _copy(action), count)
@@ -195,9 +194,9 @@ class MariaEngine:
             hint="Leave it out of the profile, and watch probe_latency.",
         )
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
+    def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
-        order = ", ".join(map(quote, action.key))
+        order = ", ".join(map(quote, _copy(action).key))
         started = time.monotonic()
         _own(conn).execute(f"select 1 from {action.table} order by {order} limit 1").fetchone()
         return (time.monotonic() - started) * 1000
@@ -208,7 +207,7 @@ def _own(conn: Session) -> MariaSession:
     return conn
 
 
-def _copy(action: Backfill | Copy | Transfer | Reshape) -> Copy:
+def _copy(action: InRanges) -> Copy:
     assert isinstance(action, Copy), "MariaDB has no backfill in place"
     return action
 

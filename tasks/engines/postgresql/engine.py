@@ -12,7 +12,6 @@ import tenacity
 
 from profiles.model import Database, Limits, Probes
 from tasks.engines.journal import Journal, until_recorded
-from tasks.engines.other_words import refuse_documents
 from tasks.engines.postgresql import concurrent_index
 from tasks.engines.postgresql.address import parameters, where
 from tasks.engines.postgresql.backfill import fill
@@ -45,6 +44,7 @@ from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_t
 from tasks.engines.postgresql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
+from tasks.engines.refuse_documents import refuse_documents
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
@@ -57,6 +57,7 @@ from tasks.model.plan import (
     Copy,
     DumpTarget,
     Finding,
+    InRanges,
     Plan,
     Reconcile,
     SelfCommitting,
@@ -241,7 +242,7 @@ class PostgresEngine:
             with self.connect("rollback") as conn:
                 drain(conn, swap.action.inverse_before, self.limits, waiting=say)
 
-    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:
+    def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
             assert not isinstance(action, Reshape), "documents are of MongoDB"
@@ -316,8 +317,9 @@ class PostgresEngine:
         """Return the lag of the slowest standby; None: unknown."""
         return replica_lag_bytes(_own(conn), self.database.replicas)
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:
+    def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
+        assert not isinstance(action, Reshape), "documents are of MongoDB"
         return probe_latency_ms(_own(conn), action.table, action.key)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, Expression, Path, from_text, read, to_text
+from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, read, to_text
 from tasks.engines.mongodb.documents.pipelines import has_no_old, out_of_step
 from tasks.model.base import Record
-from tasks.model.document_steps import FieldPair, Reshape
+from tasks.model.document_steps import Reshape
 from tasks.model.plan import Requirement
 
 MOST: Final = 1000
@@ -110,14 +110,3 @@ def _seen(into: Any, asked: dict[str, Any], identities: list[str] | None) -> dic
     shown = {f"v{number}": value for number, value in enumerate(asked["values"])}
     found = into.aggregate([{"$match": wanted}, {"$limit": MOST}, {"$project": shown}])
     return {to_text({"_id": one.pop("_id")}): to_text(one) for one in found}
-
-
-def paths_of(action: Reshape) -> tuple[Path, ...]:
-    """Return every path of the old and of the new shape."""
-    both = [path for pair in action.pairs for path in (pair.old, pair.new) if path]
-    return (*both, *action.removed)
-
-
-def fails(pair: FieldPair) -> Expression:
-    """Tell whether the old value cannot become a new one; false where every value can."""
-    return from_text(pair.unfit) if pair.unfit else False

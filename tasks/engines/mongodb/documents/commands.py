@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from profiles.model import Limits
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import from_text
-from tasks.engines.mongodb.documents.walk import FENCED
+from tasks.engines.mongodb.documents.walk import Fenced
 from tasks.model.document_steps import CollectionCommand
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError
 
@@ -30,7 +30,7 @@ def give(
     action: CollectionCommand,
     text: str,
     limits: Limits,
-    fenced: FENCED,
+    fenced: Fenced,
     waiting: Callable[[str], None],
 ) -> None:
     """Give a command within the lock budget, again and again for as long as the patience for locks lasts.
@@ -64,7 +64,7 @@ def _await_lock(
     database: Documents,
     action: CollectionCommand,
     limits: Limits,
-    fenced: FENCED,
+    fenced: Fenced,
     waiting: Callable[[str], None],
 ) -> None:
     """Wait until the collection can be locked: by a command that does nothing else."""
@@ -81,7 +81,7 @@ def _within_budget(
     action: CollectionCommand,
     command: dict[str, Any],
     limits: Limits,
-    fenced: FENCED,
+    fenced: Fenced,
     waiting: Callable[[str], None],
 ) -> None:
     began = told = time.monotonic()

@@ -1,7 +1,5 @@
 """Old values that could not become new ones: kept in a collection of their own before they go."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import pymongo
@@ -11,6 +9,7 @@ from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, is_missing, read, same
 from tasks.engines.mongodb.documents.lease import Lease, leased
 from tasks.engines.mongodb.documents.pipelines import contracted, known
+from tasks.engines.mongodb.documents.walk import Fenced
 from tasks.model.document_steps import FieldPair, Reshape
 from tasks.model.errors import DataChanged, StepError
 
@@ -23,14 +22,14 @@ def left_over(action: Reshape) -> Expression:
     return {"$or": [_left(pair) for pair in _lettered(action)] or [False]}
 
 
-def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractContextManager[Any]]) -> int:
-    """Write such values into the collection of dead letters, then take them out of their documents; return how many.
+def keep(database: Documents, action: Reshape, fenced: Fenced) -> None:
+    """Write such values into the collection of dead letters, then take them out of their documents.
 
     A value that is written in between is not the one that was kept: its document stays for the next round. Raises
     StepError when that goes on for ever.
     """
     into = database.get_collection(action.collection, codec_options=EXACT)
-    pairs, done, idle = _lettered(action), 0, 0
+    pairs, idle = _lettered(action), 0
     shown = {pair.name: {"left": _left(pair), "value": read(pair.old)} for pair in pairs}
     sure = {"$and": [left_over(action), known(action)]}
     while pairs:
@@ -48,7 +47,7 @@ def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractCont
             updates = [_update(action, pairs, document, lease) for document in found]
             gone = into.bulk_write(updates, bypass_document_validation=True).modified_count
             lease.require()
-        done, idle = done + gone, 0 if gone else idle + 1
+        idle = 0 if gone else idle + 1
         if idle == _PATIENCE:
             raise StepError(
                 "the old application still writes: values that were kept are others again",
@@ -56,7 +55,6 @@ def keep(database: Documents, action: Reshape, fenced: Callable[[], AbstractCont
                 hint="Stop it, then run the command again: it goes on.",
                 changed=DataChanged.PARTIALLY,
             )
-    return done
 
 
 def _update(action: Reshape, pairs: list[FieldPair], document: dict[str, Any], lease: Lease) -> UpdateOne:

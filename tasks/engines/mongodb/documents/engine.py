@@ -38,7 +38,7 @@ from tasks.engines.mongodb.documents.pipelines import (
     withdrawn,
 )
 from tasks.engines.mongodb.documents.planner import plan
-from tasks.engines.mongodb.documents.walk import FENCED, condition, go_over, last_key, until_none, update, walk
+from tasks.engines.mongodb.documents.walk import Fenced, condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
@@ -49,10 +49,9 @@ from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, Plan, Step
+from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
-from tasks.model.transfer_steps import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +186,7 @@ class MongoEngine:
                 carried = self.go_over(action, "new", conn.transaction)
             say(f"{carried:,} documents had been written to since, and were brought into step")
 
-    def go_over(self, action: Reshape, prefer: Prefer, fenced: FENCED) -> int:
+    def go_over(self, action: Reshape, prefer: Prefer, fenced: Fenced) -> int:
         """Bring all documents into step; return how many were not. Errors are those of the drivers.
 
         `fenced` opens a transaction on a session that a run which takes over has ended.
@@ -223,7 +222,7 @@ class MongoEngine:
         """Wait until nothing of a run that may still live is carried out any more."""
         lease.outlast(say)
 
-    def shards(self, action: Backfill | Copy | Transfer | Reshape, count: int) -> list[Range]:  # noqa: ARG002
+    def shards(self, action: InRanges, count: int) -> list[Range]:  # noqa: ARG002
         """Return the identities that exist now, as one range."""
         assert isinstance(action, Reshape)
         with self._connected() as database:
@@ -302,7 +301,7 @@ class MongoEngine:
             hint="Leave it out: every write waits for a majority of the members anyway.",
         )
 
-    def probe_ms(self, conn: Session, action: Backfill | Copy | Transfer | Reshape) -> float:  # noqa: ARG002
+    def probe_ms(self, conn: Session, action: InRanges) -> float:  # noqa: ARG002
         """Return the latency of a read by key."""
         assert isinstance(action, Reshape)
         with self._connected() as database:

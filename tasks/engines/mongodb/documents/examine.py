@@ -7,7 +7,6 @@ from typing import Any, Final
 from pymongo.errors import PyMongoError
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.checks import fails, paths_of
 from tasks.engines.mongodb.documents.expressions import Expression, from_text, is_missing, read, stands_in_the_way
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.base import Record
@@ -35,7 +34,7 @@ class Asked(Record):
 
 def examine(database: Documents, plan: Plan) -> GateResult:
     """Return a result for each condition; counts, never values. Reads every document once."""
-    action = reshape_of(plan)
+    action = plan.reshape
     started = time.monotonic()
     asked = list(_asked(action))
     checks: list[CheckResult] = []
@@ -52,15 +51,10 @@ def examine(database: Documents, plan: Plan) -> GateResult:
     return GateResult(gate=GATE, checks=tuple(one.model_copy(update={"seconds": took}) for one in checks))
 
 
-def reshape_of(plan: Plan) -> Reshape:
-    """Return what a plan does to the documents."""
-    return next(step.action for step in plan.steps if isinstance(step.action, Reshape) and step.action.does == "swap")
-
-
 def _asked(action: Reshape) -> Iterator[Asked]:
     for pair in action.pairs:
         yield from _of_pair(pair)
-    for path in paths_of(action):
+    for path in action.paths:
         if len(path) > 1:
             arrays: list[Expression] = [{"$isArray": [read(path[:end])]} for end in range(1, len(path))]
             name = f"no array stands on the way to {'.'.join(path)}"
@@ -88,7 +82,7 @@ def _of_pair(pair: FieldPair) -> Iterator[Asked]:
         yield Asked(name=f"{new} has room", expression=blocked, message=message)
     if pair.unfit:
         yield Asked(
-            name=f"values of {old} become {new}", expression=fails(pair), message=_SAID[pair.policy],
+            name=f"values of {old} become {new}", expression=from_text(pair.unfit), message=_SAID[pair.policy],
             error=pair.policy == "fail",
         )  # fmt: skip
 

@@ -13,8 +13,8 @@ from tasks.engines.mongodb.documents.expressions import (
     stands_in_the_way,
     to_text,
 )
+from tasks.model.collection_documents import AddField, ChangeType, DocumentsSpec, RemoveField, RenameField
 from tasks.model.document_steps import FieldPair
-from tasks.model.documents import AddField, ChangeType, DocumentsSpec, RemoveField, RenameField
 
 
 def path_of(text: str) -> Path:
@@ -53,7 +53,7 @@ def _has_no_place(new: Path, old: Path) -> Expression:
 
 
 def _added(name: str, one: AddField) -> FieldPair:
-    value: Expression = _plain(one.value) if one.value is not None else {"$literal": one.default}
+    value: Expression = plain(one.value) if one.value is not None else {"$literal": one.default}
     text = to_text(value)
     return FieldPair(name=name, new=path_of(one.field), watched=text, up=text)
 
@@ -74,7 +74,8 @@ def _converted(name: str, one: ChangeType) -> FieldPair:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what a spec holds, which never changes, as the driver takes it."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value

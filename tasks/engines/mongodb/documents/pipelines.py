@@ -70,9 +70,7 @@ def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
 
 def concerned(action: Reshape, does: Literal["withdraw", "contract"]) -> dict[str, Any]:
     """Return a filter for the documents that have something to lose by it."""
-    paths = [pair.new for pair in action.pairs] if does == "withdraw" else []
-    if does == "contract":
-        paths = [pair.old for pair in action.pairs if pair.old] + list(action.removed)
+    paths = action.gone if does == "contract" else [pair.new for pair in action.pairs]
     there = [{"$expr": _is_there(path)} for path in paths]
     return {"$or": [*there, *([{action.marker: {"$exists": True}}] if action.pairs else [])]}
 

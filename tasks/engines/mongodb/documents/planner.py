@@ -7,15 +7,15 @@ from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents import validators
-from tasks.engines.mongodb.documents.checks import paths_of, requirements
+from tasks.engines.mongodb.documents.checks import requirements
 from tasks.engines.mongodb.documents.expressions import Path, from_text, names, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
-from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
+from tasks.engines.mongodb.documents.mapping import pairs_of, plain, removed_by
 from tasks.engines.mongodb.documents.pipelines import in_step
 from tasks.engines.mongodb.errors import code_of
 from tasks.model.catalogue import Table
+from tasks.model.collection_documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
 from tasks.model.document_steps import CollectionCommand, Reshape
-from tasks.model.documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Finding, Phase, Plan, Risk, Step
@@ -33,7 +33,6 @@ def plan(database: Documents, spec: MigrationSpec) -> Plan:
         )
     catalogue = inspect(database, [asked.collection])
     table = catalogue.tables[0]
-    _refuse_indexes(table, asked)
     pairs = pairs_of(asked)
     dead = any(pair.policy == "dead_letter" for pair in pairs)
     action = Reshape(
@@ -45,10 +44,11 @@ def plan(database: Documents, spec: MigrationSpec) -> Plan:
         dead_letters=f"{OWN_PREFIX}{spec.migration}_dead_letters" if dead else "",
         does="swap",
     )
+    _refuse_indexes(table, asked, action)
     _refuse_expressions(database, action)
     validator = next((one.asked for one in asked.operations if isinstance(one.asked, Validator)), None)
-    rule = None if validator is None else {"$jsonSchema": _plain(validator.schema_)}
-    destroys = [".".join(pair.old) for pair in pairs if pair.old] + [".".join(path) for path in action.removed]
+    rule = None if validator is None else {"$jsonSchema": plain(validator.schema_)}
+    destroys = [".".join(path) for path in action.gone]
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -93,7 +93,7 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
         key="swap/all", phase=Phase.SWAP, title=f"From here on the new shape of {name} is the truth",
         undo="the old shape is the truth again", action=action,
     )  # fmt: skip
-    gone = ", ".join(map(".".join, [*(pair.old for pair in action.pairs if pair.old), *action.removed]))
+    gone = ", ".join(map(".".join, action.gone))
     if action.pairs or action.removed:
         yield Step(
             key=f"contract/{full}/remove", phase=Phase.CONTRACT,
@@ -116,7 +116,7 @@ def _definition(one: CreateCollectionIndex) -> dict[str, Any]:
     definition: dict[str, Any] = {"name": one.name, "key": dict(one.keys)}
     definition |= {"unique": True} if one.unique else {}
     definition |= {"sparse": True} if one.sparse else {}
-    return definition | ({"partialFilterExpression": _plain(one.partial)} if one.partial is not None else {})
+    return definition | ({"partialFilterExpression": plain(one.partial)} if one.partial is not None else {})
 
 
 def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
@@ -153,10 +153,11 @@ def _hidden(full: str, name: str, index: str) -> Step:
     )  # fmt: skip
 
 
-def _refuse_indexes(table: Table, asked: DocumentsSpec) -> None:
+def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None:
     """Refuse to remove a field that an index has: a unique one would fail, and any other would be of no use."""
     dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
     known = {index.name for index in table.indexes}
+    made = [pair.new for pair in action.pairs]
     for number, operation in enumerate(asked.operations):
         one = operation.asked
         if isinstance(one, DropCollectionIndex) and (one.name not in known or one.name == "_id_"):
@@ -172,18 +173,17 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec) -> None:
                 hint="Choose another name.",
             )
         if isinstance(one, CreateCollectionIndex):
-            _refuse_unique(_definition(one), [pair.new for pair in pairs_of(asked)])
-    gone = [*(pair.old for pair in pairs_of(asked) if pair.old), *removed_by(asked)]
+            _refuse_unique(_definition(one), made)
     for index in table.indexes:
         definition: Mapping[str, Any] = from_text(index.definition)
-        for path in gone:
+        for path in action.gone:
             if index.name not in dropped and _uses(definition, path):
                 raise SpecError(
                     f"the index {index.name} is of {'.'.join(path)}, which goes",
                     where="documents.operations",
                     hint=f"Add drop_index with the name {index.name}, and create_index for the new field.",
                 )
-        _refuse_unique(definition, [*gone, *(pair.new for pair in pairs_of(asked))])
+        _refuse_unique(definition, [*action.gone, *made])
 
 
 def _refuse_unique(definition: Mapping[str, Any], paths: Sequence[Path]) -> None:
@@ -228,15 +228,9 @@ def _findings(table: Table, action: Reshape, rule: dict[str, Any] | None) -> Ite
             message=f"until contract every document has a field {action.marker}, with the values of both shapes",
             where=table.full_name,
         )  # fmt: skip
-    for path in paths_of(action):
+    for path in action.paths:
         if any(name.startswith(OWN_PREFIX) for name in path):
             yield Finding(
                 rule="names", severity="error", message=f"{'.'.join(path)} is a name of ours",
                 where=table.full_name, hint="Choose another name.",
             )  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

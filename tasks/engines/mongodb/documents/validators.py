@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.engines.mongodb.documents.checks import paths_of
 from tasks.engines.mongodb.documents.expressions import from_text, names, to_text
 from tasks.model.catalogue import Table
 from tasks.model.document_steps import CollectionCommand, Reshape
@@ -58,11 +57,11 @@ def findings(table: Table, action: Reshape, rule: dict[str, Any] | None) -> Iter
                 hint="Set its validationAction to warn first, and give the spec the validator of the new shape.",
             )
             # The documents on the way to it come and go with it: what names the outermost one may be about them.
-            for path in paths_of(action) if names(before["validator"], path[:1])
+            for path in action.paths if names(before["validator"], path[:1])
         )  # fmt: skip
     if rule is None:
         return
-    for path in [*(pair.old for pair in action.pairs if pair.old), *action.removed]:
+    for path in action.gone:
         if names(rule, path):
             yield Finding(
                 rule="validator-names", severity="error",

@@ -17,7 +17,7 @@ from tasks.engines.mongodb.documents.lease import Lease, leased
 from tasks.engines.records import FIRST_ROWS, Key, Shard
 from tasks.model.errors import DataChanged, StepError
 
-FENCED = Callable[[], AbstractContextManager[Any]]
+Fenced = Callable[[], AbstractContextManager[Any]]
 """Opens the transaction of a batch, which fences."""
 SWEEPS: Final = 5
 """How often it is looked whether something is left, while applications write."""
@@ -67,7 +67,7 @@ def go_over(
     wanted: dict[str, Any],
     pipeline: list[dict[str, Any]],
     limits: Limits,
-    fenced: FENCED,
+    fenced: Fenced,
 ) -> int:
     """Update every document that is wanted, batch by batch, from the first `_id` to the last; return how many."""
     position, done, size = None, 0, FIRST_ROWS
@@ -96,7 +96,7 @@ def until_none(
     known: Expression,
     pipeline: list[dict[str, Any]],
     limits: Limits,
-    fenced: FENCED,
+    fenced: Fenced,
     who: str,
 ) -> int:
     """Go over the documents until none is wanted any more; those that are not `known` stay as they are.

@@ -18,7 +18,7 @@ from tasks.engines.mysql.planning.refuse import refuse, refuse_mentioned
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
-from tasks.engines.other_words import refuse_documents
+from tasks.engines.refuse_documents import refuse_documents
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
