@@ -154,7 +154,7 @@ class Follower(threading.Thread):
     def _start_anew(self, engine: "MongoEngine", conn: Session) -> None:
         say(f"the server has forgotten some changes of {self.action.collection}: all documents are gone over")
         position = engine.position(self.action)
-        engine.go_over(self.action, self._prefer(conn), lambda: self._fenced(conn))
+        engine.go_over(self.action, self._prefer(conn), lambda: self._fenced(conn), say)
         with self._fenced(conn):
             save_snapshot(conn, self.held.migration, STREAM, {"position": position}, replace=True)
 

@@ -62,6 +62,11 @@ class Reshape(Record):
         return (*both, *self.removed)
 
     @property
+    def refused(self) -> str:
+        """The collection that names documents which the server refuses to change on the way back."""
+        return f"{self.marker}_refused"
+
+    @property
     def follow_key(self) -> str:
         """The key of the step from which on both shapes are kept in step, in both directions."""
         return f"dual_write/{self.table}/follow"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 import tenacity
 from bson import Timestamp
+from pymongo.errors import WriteError
 
 from profiles.model import Database, Limits
 from tasks.engines.drift import refuse_difference
@@ -33,13 +34,15 @@ from tasks.engines.mongodb.documents.pipelines import (
     both_ways,
     concerned,
     contracted,
+    followed,
     in_step,
     known,
     withdrawn,
 )
 from tasks.engines.mongodb.documents.planner import plan
+from tasks.engines.mongodb.documents.refused import carry_back, forget
 from tasks.engines.mongodb.documents.walk import Fenced, condition, go_over, last_key, until_none, update, walk
-from tasks.engines.mongodb.errors import PASSING
+from tasks.engines.mongodb.errors import PASSING, code_of
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
@@ -167,6 +170,7 @@ class MongoEngine:
         wanted = concerned(action, "contract")
         fit = {"$and": [wanted, {"$expr": {"$not": [left_over(action)]}}]}
         until_none(database, into, fit, known(action), contracted(action), self.limits, fenced, "the old application")
+        forget(database, action)
         keep(database, action, fenced)
         # Also of those whose value has come since: a run again keeps it.
         until_none(
@@ -182,18 +186,28 @@ class MongoEngine:
         assert isinstance(swap.action, Reshape)
         action = both_ways(swap.action)
         if action.pairs:
-            with self.connect("settle") as conn:
-                carried = self.go_over(action, "new", conn.transaction)
+            with self.connect("settle") as conn, self._connected() as database:
+                carried = carry_back(database, action, self.limits, conn.transaction)
             say(f"{carried:,} documents had been written to since, and were brought into step")
 
-    def go_over(self, action: Reshape, prefer: Prefer, fenced: Fenced) -> int:
-        """Bring all documents into step; return how many were not. Errors are those of the drivers.
+    def go_over(self, action: Reshape, prefer: Prefer, fenced: Fenced, say: Callable[[str], None]) -> None:
+        """Bring all documents into step; say why where the server refuses. Errors are those of the drivers.
 
         `fenced` opens a transaction on a session that a run which takes over has ended.
         """
+        said = set[int | None]()
+
+        def refused(error: WriteError, _: list[Any]) -> None:
+            said.add(code_of(error))
+
         with self._connected() as database:
             into = database.get_collection(action.collection, codec_options=EXACT)
-            return go_over(database, into, {}, in_step(action, prefer), self.limits, fenced)
+            for pipeline in followed(action, prefer):
+                go_over(database, into, {}, pipeline, self.limits, fenced, refused)
+                if not said:
+                    return
+        codes = ", ".join(map(str, sorted(said, key=str)))
+        say(f"documents of {action.collection} cannot be brought into step: MongoDB said {codes}")
 
     def position(self, action: Reshape) -> str:
         """Return where the change stream is now."""

@@ -36,6 +36,12 @@ def both_ways(action: Reshape) -> Reshape:
     return action.model_copy(update={"pairs": tuple(pair for pair in action.pairs if pair.down)})
 
 
+def followed(action: Reshape, prefer: Prefer) -> list[list[Stage]]:
+    """Return what brings into step, and what still does where the server refuses to change a document by the first."""
+    whole, rest = in_step(action, prefer), in_step(both_ways(action), prefer)
+    return [whole, rest] if rest and rest != whole else [whole]
+
+
 def withdrawn(action: Reshape) -> list[Stage]:
     """Leave the old shape alone, with what has been written to the new one; nothing of ours stays.
 
@@ -115,6 +121,21 @@ def has_no_old(pair: FieldPair, marker: str) -> Expression:
     overwritten = {"$and": [is_document(read(held)), old_changed, {"$not": [new_changed]}]}
     kept = {"$or": [same(read(pair.new), from_text(pair.up)), overwritten]}
     return {"$and": [from_text(pair.unfit_down), {"$not": [kept]}]}
+
+
+def not_carried(action: Reshape) -> Expression:
+    """Tell whether something was written to a new field that the old one does not have, and should."""
+    written: list[Expression] = [
+        {
+            "$and": [
+                {"$eq": [_winner((action.marker, pair.name), pair, "new"), "new"]},
+                {"$not": [same(read(pair.old), from_text(pair.down))]},
+            ]
+        }
+        for pair in action.pairs
+        if pair.down
+    ]
+    return {"$or": written or [False]}
 
 
 def _is_carried_back(pair: FieldPair) -> Expression:

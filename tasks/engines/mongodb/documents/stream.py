@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure, WriteError
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
-from tasks.engines.mongodb.documents.pipelines import Prefer, both_ways, in_step
+from tasks.engines.mongodb.documents.pipelines import Prefer, followed
 from tasks.engines.mongodb.documents.walk import update
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.document_steps import Reshape
@@ -84,7 +84,7 @@ def follow(
     `reached` is told up to which moment all that was written has been dealt with. Raises ForgottenError, and StepError
     when the collection is dropped or renamed.
     """
-    pipelines = {side: [in_step(one, side) for one in (action, both_ways(action))] for side in ("old", "new")}
+    pipelines = {"old": followed(action, "old"), "new": followed(action, "new")}
     told = False
     into = database.get_collection(action.collection, codec_options=EXACT)
     with _opened(database, action, start) as stream:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import pymongo
 from pymongo.collection import Collection
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WriteError
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import Expression, from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
+from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.engines.records import FIRST_ROWS, Key, Shard
 from tasks.model.errors import DataChanged, StepError
 
@@ -68,25 +69,28 @@ def go_over(
     pipeline: list[dict[str, Any]],
     limits: Limits,
     fenced: Fenced,
+    refused: Callable[[WriteError, list[Any]], object],
 ) -> int:
-    """Update every document that is wanted, batch by batch, from the first `_id` to the last; return how many."""
-    position, done, size = None, 0, FIRST_ROWS
-    while True:
-        end, rows = end_of_batch(into, position, None, size)
-        if end is None:
-            return done
-        started = time.monotonic()
+    """Update every document that is wanted, and there when it begins, batch by batch; return how many.
+
+    `refused` is told of those that the server does not change, by their identities: no other one waits for them.
+    """
+    done = 0
+
+    def work(_number: int, low: Key | None, end: Key, _rows: int, size: int) -> None:
+        nonlocal done
+        here = {"$and": [condition(low, end), wanted]}
         try:
             with leased(database) as lease, fenced():
-                done += update(into, {"$and": [condition(position, end), wanted]}, pipeline, lease)
-        except PyMongoError as error:
-            if not error.timeout or size == 1:
+                done += update(into, here, pipeline, lease)
+        except WriteError as error:
+            if size > 1 or is_transient(error):
                 raise
-            size = max(1, size // 8)
-            continue
-        position = end
-        if rows == size:
-            size = next_size(size, (time.monotonic() - started) * 1000, limits)
+            refused(error, [one["_id"] for one in into.find(here, {"_id": 1})])
+
+    if (last := last_key(into)) is not None:
+        walk(into, Shard(position=None, high=last, batch_rows=FIRST_ROWS), limits, lambda _: None, work)
+    return done
 
 
 def until_none(
@@ -101,18 +105,24 @@ def until_none(
 ) -> int:
     """Go over the documents until none is wanted any more; those that are not `known` stay as they are.
 
-    Raises StepError when somebody goes on making them, and for such documents.
+    Raises StepError when somebody goes on making them, and for such documents, or those that the server refuses.
     """
-    done = 0
+    done, said = 0, set[int | None]()
+
+    def refused(error: WriteError, _: list[Any]) -> None:
+        said.add(code_of(error))
+
     for sweep in range(SWEEPS + 1):
         with pymongo.timeout(0):
             left = into.find_one(wanted, {"_id": 1})
         if left is None:
             return done
         if sweep < SWEEPS:
-            done += go_over(database, into, {"$and": [wanted, {"$expr": known}]}, pipeline, limits, fenced)
+            said.clear()
+            done += go_over(database, into, {"$and": [wanted, {"$expr": known}]}, pipeline, limits, fenced, refused)
+    why = f"; MongoDB refuses to change some: {', '.join(map(str, sorted(said, key=str)))}" if said else ""
     raise StepError(
-        f"documents are left whose values have no place in the other shape, or {who} still writes",
+        f"documents are left whose values have no place in the other shape, or {who} still writes{why}",
         where=into.name,
         hint="Stop it, look at the documents that have both fields, then run the command again: it goes on.",
         changed=DataChanged.PARTIALLY,
@@ -128,8 +138,8 @@ def walk(
 ) -> int:
     """Work through a shard, and return how many documents it had.
 
-    `work` gets the number of the batch, its ends, its documents and its size. One that takes too long is tried again
-    as several smaller ones.
+    `work` gets the number of the batch, its ends, its documents and its size. One that takes too long, or has a
+    document that the server refuses to change, is tried again as several smaller ones.
     """
     low, size, done, number = shard.position, shard.batch_rows, 0, 0
     while low != shard.high:
@@ -141,7 +151,8 @@ def walk(
         try:
             work(number, low, end, rows, size)
         except PyMongoError as error:
-            if not error.timeout or size == 1:
+            refused = isinstance(error, WriteError) and not is_transient(error)
+            if size == 1 or not (refused or error.timeout):
                 raise
             size = max(1, size // 8)
             continue
