@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from tasks.engines.protocol import Engine, Typing
+from tasks.engines.protocol import Engine, Listing, Typing
 from tasks.engines.session import Session
 from tasks.ledger.snapshots import Payload, remembered
 from tasks.model.base import Record
@@ -87,16 +87,9 @@ def drift(engine: Engine, known: Iterable[Reference], under_way: Iterable[str]) 
 
 
 def _tables(engine: Engine, schemas: Iterable[str]) -> Catalogue:
-    found: list[str] = []
-    with engine.connect("drift") as conn:
-        for schema in sorted(schemas):
-            rows = conn.execute(
-                "select table_name from information_schema.tables where table_schema = %s"
-                " and table_type = 'BASE TABLE' and table_name not like %s order by table_name",
-                (schema, "%.%"),
-            ).fetchall()
-            # On MariaDB the ledger stands among the tables of the user.
-            found += [f"{schema}.{row[0]}" for row in rows if not row[0].startswith("changeover_")]
+    found = (
+        [name for schema in sorted(schemas) for name in engine.tables(schema)] if isinstance(engine, Listing) else []
+    )
     return engine.inspect(found)
 
 

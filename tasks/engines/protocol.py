@@ -41,6 +41,14 @@ class Typing(Protocol):
 
 
 @runtime_checkable
+class Listing(Protocol):
+    """What an engine can do that tells which tables there are."""
+
+    def tables(self, schema: str) -> tuple[str, ...]:
+        """Name the tables of a schema, sorted, as `inspect` takes them; ours, and names with a dot, are left out."""
+
+
+@runtime_checkable
 class Leased(Protocol):
     """What an engine has to do whose writes no transaction of the ledger holds back."""
 

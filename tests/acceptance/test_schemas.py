@@ -1,5 +1,6 @@
 """`changeover compare-schemas`: exit codes and words, and where it is not there."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.acceptance.commands import Changeover
 from tests.acceptance.forked import Forked
+from tests.servers.mariadb import MariaServer, connected, fresh_database
 
 NEXT = """
 [databases.next]
@@ -40,7 +42,24 @@ def test_breaking_or_not(cli: Changeover) -> None:
     assert "the schema nobody has no table" in " ".join(empty.stderr.split())
 
 
-def test_mariadb_is_refused(cli: Changeover) -> None:
-    refused = cli("compare-schemas", "main", "next", url="mysql://nobody@127.0.0.1:1/shop")
-    assert refused.returncode == 2
-    assert "on PostgreSQL only" in " ".join(refused.stderr.split())
+def test_databases_of_mariadb(cli: Changeover, mariadb: MariaServer) -> None:
+    """Two databases with two names are one schema, of which the ledger is no part."""
+    with fresh_database(mariadb) as old, fresh_database(mariadb) as new:
+        for url, columns in (
+            (old, "id int primary key, a varchar(9), n int"),
+            (new, "id bigint primary key, n tinyint"),
+        ):
+            with connected(url) as conn, conn.cursor() as cursor:
+                cursor.execute(f"create table t ({columns})")
+                cursor.execute("create table changeover_audit (id int)")
+        maria = Changeover(folder=cli.folder, url=old, forked=cli.forked, more={"NEXT_URL": new})
+        broken = maria("compare-schemas", "main", "next", "--json")
+        assert broken.returncode == 1
+        found = [(one["kind"], one["where"].partition(".")[2]) for one in json.loads(broken.stdout)["changes"]]
+        assert found == [("breaking", "t.a"), ("needs transformation", "t.n"), ("warning", "t.id")]
+        assert maria.data("compare-schemas", "main", "main") == {"changes": [], "breaking": 0}
+        mixed = Changeover(folder=cli.folder, url=old, forked=cli.forked, more=cli.more)(
+            "compare-schemas", "main", "next"
+        )
+    assert mixed.returncode == 2
+    assert "two engines" in " ".join(mixed.stderr.split())

@@ -15,7 +15,7 @@ from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mysql import drift
 from tasks.engines.mysql.address import parse, where
 from tasks.engines.mysql.copy import fill
-from tasks.engines.mysql.inspect import inspect
+from tasks.engines.mysql.inspect import inspect, tables
 from tasks.engines.mysql.key_ranges import shard
 from tasks.engines.mysql.measure import measure
 from tasks.engines.mysql.names import quote
@@ -26,7 +26,7 @@ from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions
 from tasks.engines.mysql.transient import PASSING, retrying
-from tasks.engines.protocol import Engine, Probing
+from tasks.engines.protocol import Engine, Listing, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
@@ -82,6 +82,11 @@ class MariaEngine:
         """Read the catalogue of tables."""
         with self.connect("inspect") as conn:
             return inspect(conn, names)
+
+    def tables(self, schema: str) -> tuple[str, ...]:
+        """Name the tables of a database."""
+        with self.connect("inspect") as conn:
+            return tables(conn, schema)
 
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; what it tries the new shape on is gone afterwards."""
@@ -216,3 +221,4 @@ if TYPE_CHECKING:
     # Every verb of the protocol is here, with its types.
     _ENGINE: type[Engine] = MariaEngine
     _PROBING: type[Probing] = MariaEngine
+    _LISTING: type[Listing] = MariaEngine

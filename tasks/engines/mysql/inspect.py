@@ -8,6 +8,7 @@ from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Catalogue, Column, Constraint, InboundForeignKey, Index, Table, Trigger
 from tasks.model.errors import SpecError
+from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import TableEstimate
 
 _COLUMNS = """
@@ -47,6 +48,16 @@ def inspect(conn: MariaSession, names: Sequence[str]) -> Catalogue:
     """
     tables = sorted((_table(conn, _found(conn, name)) for name in dict.fromkeys(names)), key=lambda t: t.full_name)
     return Catalogue(engine="mysql", version=".".join(map(str, conn.dialect.version)), tables=tuple(tables))
+
+
+def tables(conn: MariaSession, schema: str) -> tuple[str, ...]:
+    """Name the tables of a database, sorted; left out are those of the ledger, ours, and names with a dot."""
+    rows = conn.execute(
+        "select table_name from information_schema.tables where table_schema = %s and table_type = 'BASE TABLE'"
+        " and locate('.', table_name) = 0 order by table_name",
+        (schema,),
+    ).fetchall()
+    return tuple(f"{schema}.{name}" for (name,) in rows if not name.startswith((OWN_PREFIX, "changeover_")))
 
 
 def estimate(conn: MariaSession, table: Table) -> TableEstimate:

@@ -21,7 +21,7 @@ from tasks.engines.postgresql.connect import connect, require_direct, require_pr
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.drift import refuse_drift, refuse_drift_since
 from tasks.engines.postgresql.dump import dump
-from tasks.engines.postgresql.inspect import inspect, types
+from tasks.engines.postgresql.inspect import inspect, tables, types
 from tasks.engines.postgresql.key_ranges import shard
 from tasks.engines.postgresql.measure import measure
 from tasks.engines.postgresql.planning.planner import plan
@@ -42,7 +42,7 @@ from tasks.engines.postgresql.sessions import (
 from tasks.engines.postgresql.short_transaction import run_short, run_validation
 from tasks.engines.postgresql.swapped import refuse_other_result, refuse_other_tables
 from tasks.engines.postgresql.transient import PASSING, retrying
-from tasks.engines.protocol import Engine, Probing
+from tasks.engines.protocol import Engine, Listing, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.refuse_documents import refuse_documents
 from tasks.engines.retrying import OnRetry
@@ -115,6 +115,11 @@ class PostgresEngine:
         """Read the catalogue of tables."""
         with self.connect("inspect") as conn:
             return inspect(conn, names, self.database.search_path)
+
+    def tables(self, schema: str) -> tuple[str, ...]:
+        """Name the tables of a schema."""
+        with self.connect("inspect") as conn:
+            return tables(conn, schema)
 
     def types(self, schemas: Sequence[str]) -> tuple[TypeDefinition, ...]:
         """Read the types that stand in schemas."""
@@ -343,3 +348,4 @@ if TYPE_CHECKING:
     # Every verb of the protocol is here, with its types.
     _ENGINE: type[Engine] = PostgresEngine
     _PROBING: type[Probing] = PostgresEngine
+    _LISTING: type[Listing] = PostgresEngine

@@ -26,6 +26,7 @@ from tasks.model.catalogue import (
     TypeDefinition,
 )
 from tasks.model.errors import TransientError
+from tasks.model.names import OWN_PREFIX
 
 __all__ = ["estimates", "inspect", "types"]
 
@@ -69,6 +70,24 @@ def inspect(conn: psycopg.Connection[Any], names: Sequence[str], search_path: st
             raise _moved(conn) from error
     version = conn.info.server_version
     return Catalogue(engine="postgresql", version=f"{version // 10000}.{version % 10000}", tables=tables)
+
+
+def tables(conn: psycopg.Connection[Any], schema: str) -> tuple[str, ...]:
+    """Name the tables of a schema, sorted, partitioned ones and partitions included.
+
+    Left out are ours, and names with a dot, which `inspect` would take for a schema's.
+    """
+    rows = conn.execute(
+        """
+        select n.nspname || '.' || c.relname
+        from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = %s and c.relkind in ('r', 'p') and not starts_with(c.relname, %s)
+          and strpos(c.relname, '.') = 0
+        order by 1
+        """,
+        (schema, OWN_PREFIX),
+    ).fetchall()
+    return tuple(row[0] for row in rows)
 
 
 def types(
