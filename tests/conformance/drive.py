@@ -93,6 +93,11 @@ class Migration:
         self.epoch = take_over(conn, self.name, "t", executor="test")
         self._move(MigrationState.RUNNING)
 
+    def go_on(self) -> None:
+        """Take over what another has begun, by the plan that it had."""
+        self.epoch = take_over(self.ledger, self.name, "t", executor="test")
+        self.plan = state.load(self.ledger, self.name).plan
+
     def run(self, *phases: Phase) -> None:
         """Carry out phases."""
         for phase in phases:

@@ -77,7 +77,7 @@ def test_a_long_reader_delays_the_swap_and_nobody_else(maria_database: str) -> N
 def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> None:
     """Readers that follow each other leave no moment for a swap that does not wait."""
     prepare(maria_database, 50)
-    over, turn, begun = threading.Event(), threading.Condition(), 0
+    over, queues, turn, begun = threading.Event(), threading.Event(), threading.Condition(), 0
 
     def read() -> None:
         nonlocal begun
@@ -89,7 +89,8 @@ def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> Non
                     mine = begun
                     turn.notify_all()
                     # Nobody ends before the next one has begun, unless that one stands behind DDL which queues.
-                    turn.wait_for(lambda: begun > mine or over.is_set(), timeout=0.5)  # noqa: B023
+                    patience = 0.5 if queues.is_set() else 30
+                    turn.wait_for(lambda: begun > mine or over.is_set(), timeout=patience)  # noqa: B023
                 over.wait(0.02)
                 conn.commit()
 
@@ -100,12 +101,13 @@ def test_ddl_queues_only_where_the_profile_allows_it(maria_database: str) -> Non
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    with turn:
-        turn.wait_for(lambda: begun > 2, timeout=30)
     try:
+        with turn:
+            assert turn.wait_for(lambda: begun > 2, timeout=30)
         with pytest.raises(LockTimeoutError) as blocked:
             shadow.forward(Phase.SWAP)
         assert "ddl_queues = true" in blocked.value.hint
+        queues.set()
         shadow.engine = replace(
             shadow.engine, limits=impatient.model_copy(update={"ddl_queues": True, "lock_patience": 6.0})
         )

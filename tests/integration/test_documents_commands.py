@@ -15,6 +15,7 @@ from tasks.engines.mongodb.documents.commands import give
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.model.document_steps import CollectionCommand
 from tasks.model.errors import LockTimeoutError
+from tests.servers.remains import soon
 
 HELD = 4.0
 BUDGET = Limits(lock_budget=200)
@@ -106,13 +107,13 @@ def test_an_index_that_is_being_built_is_waited_for(target: Database[Any], docum
         first = threading.Thread(target=client.get_default_database().command, args=(BUILD,))
         first.start()
         going = [{"$currentOp": {}}, {"$match": {"command.createIndexes": "c"}}]
-        deadline = time.monotonic() + 30
-        while not list(target.client.admin.aggregate(going)) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert soon(lambda: bool(list(target.client.admin.aggregate(going))), seconds=30)
         off = {"mode": "off"}
         release = threading.Timer(1, target.client.admin.command, ("configureFailPoint", hangs), off)
+        began = time.monotonic()
         release.start()
         give(target, ACTION, to_text(BUILD), BUDGET, nullcontext, [].append)
+        assert time.monotonic() - began >= 1
         release.join()
         first.join(30)
     assert "by_a" in target.c.index_information()

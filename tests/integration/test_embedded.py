@@ -176,14 +176,12 @@ def test_the_tools_are_there() -> None:
         assert f" {version}." in said.stdout
 
 
-def test_a_port_that_was_taken_meanwhile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_was_taken_meanwhile_is_replaced() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        # Which port the system gives is not to be chosen otherwise.
         ports = iter([taken.getsockname()[1], free_port()])
-        monkeypatch.setattr("tasks.engines.postgresql.embedded.free_port", lambda: next(ports))
-        with start() as server:
+        with start(find_port=lambda: next(ports)) as server:
             assert server.port != taken.getsockname()[1]
             assert one(server.url, "select 1") == 1
 

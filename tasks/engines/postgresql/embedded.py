@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -69,23 +69,33 @@ def bin_folder(version: int = 18) -> Path:
     return Path(found.submodule_search_locations[0], _FOLDERS[version], "bin")
 
 
+def free_port() -> int:
+    """Find a port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def start(
     data_dir: Path | None = None,
     *,
     version: int = 18,
     settings: Mapping[str, str] | None = None,
     durable: bool = False,
+    find_port: Callable[[], int] = free_port,
 ) -> "EmbeddedPostgres":
     """Start a server on a free port of 127.0.0.1; use it as a context manager, or call `stop`.
 
     Without `data_dir` the data live in memory where there is room, and go with the server; `durable` puts
     them on disk with fsync on, for crashes and benchmarks. A `data_dir` that holds a cluster is used again.
+    A port that another takes before the server does is replaced by the next one of `find_port`.
     Whatever happens to this process, the server ends with it. Raises PreflightError.
     """
     server = _prepare(data_dir, version=version, settings=settings or {}, durable=durable)
     with _stopped_on_error(server):
         server._initialise()
-        server._run()
+        server._run(find_port)
     return server
 
 
@@ -203,12 +213,12 @@ class EmbeddedPostgres:
                 hint=f"Start version {found}, or choose an empty folder.",
             )
 
-    def _run(self) -> None:
+    def _run(self, find_port: Callable[[], int] = free_port) -> None:
         fixed = self.port
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         for _ in range(5):
             mark = os.fstat(self._log.fileno()).st_size
-            self.port = fixed or free_port()
+            self.port = fixed or find_port()
             self._process = self._spawn(
                 signal.SIGQUIT, "postgres", "-D", self.data_dir, f"--port={self.port}", *options
             )
@@ -333,14 +343,6 @@ def _stopped_on_error(server: EmbeddedPostgres) -> Iterator[None]:
     except BaseException:
         server.stop()
         raise
-
-
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _children(pid: int) -> list[int]:
