@@ -11,7 +11,7 @@ from tests.acceptance.commands import Changeover
 from tests.acceptance.forked import Forked
 from tests.conformance.maria import Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import run
 
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
 
@@ -25,13 +25,6 @@ def cli(maria_database: str, forked: Forked, tmp_path: Path) -> Changeover:
     return cli
 
 
-def ask(url: str, question: str) -> list[tuple[Any, ...]]:
-    """Ask the database."""
-    with connected(url) as conn, conn.cursor() as cursor:
-        cursor.execute(question)
-        return list(cursor.fetchall())
-
-
 def test_the_whole_way_under_writers(cli: Changeover) -> None:
     """With suites of an author's at the gates, and a probe that is measured on both sides of the swap."""
     rules = "validations.suites.rules"
@@ -43,44 +36,44 @@ def test_the_whole_way_under_writers(cli: Changeover) -> None:
     )  # fmt: skip
     planned = cli.done("plan", spec, "--sql")
     assert "rename table" in planned
-    assert ask(cli.url, "show tables like '%changeover%'") == []
+    assert run(cli.url, "show tables like '%changeover%'") == []
     with Writers(cli.url, threads=2, pause=0.02) as writers:
         assert cli.data("run", spec, "--yes")["state"] == "complete"
-        assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "bigint(20)"
+        assert run(cli.url, "show columns from orders like 'id'")[0][1] == "bigint(20)"
         status = cli.data("status", "widen")
         assert (status["state"], status["rejections"], status["alive"]) == ("complete", 0, False)
         assert cli.data("rollback", "widen", "--yes")["state"] == "rolled back"
-        assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
+        assert run(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
         assert cli.data("run", spec, "--yes")["state"] == "complete"
         assert cli.data("contract", "widen", "--yes")["state"] == "contracted"
     assert writers.failures == []
     assert difference(cli.url) == 0
-    assert [t for (t,) in ask(cli.url, "show tables") if "changeover" not in t] == ["orders", "twin"]
-    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert [t for (t,) in run(cli.url, "show tables") if "changeover" not in t] == ["orders", "twin"]
+    assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
     assert cli.data("audit", "verify")["ok"] is True
     assert "MariaDB 10.11" in cli("doctor").stdout
 
 
 def test_what_the_server_does_at_once_is_done_in_place(cli: Changeover) -> None:
     """Nothing is copied, and no trigger made; the way back is as short, and what is dropped waits for the contract."""
-    ask(cli.url, "alter table orders add note text")
+    run(cli.url, "alter table orders add note text")
     column = {"name": "total", "type": "bigint", "default": "7", "nullable": False}
     total = {"add_column": {"table": "orders", "column": column}}
     spec = cli.spec("total", total, {"drop_column": {"table": "orders", "column": "note"}})
     assert "alter table `orders` add column" in cli.done("plan", spec, "--sql")
     with Writers(cli.url, threads=2, pause=0.02) as writers:
         assert cli.data("run", spec, "--yes")["state"] == "complete"
-        assert ask(cli.url, "select distinct total from orders") == [(7,)]
+        assert run(cli.url, "select distinct total from orders") == [(7,)]
         assert cli.data("rollback", "total", "--yes")["state"] == "rolled back"
-        assert ask(cli.url, "show columns from orders like 'total'") == []
+        assert run(cli.url, "show columns from orders like 'total'") == []
         assert cli.data("run", spec, "--yes")["state"] == "complete"
     assert writers.failures == []
     assert difference(cli.url) == 0
-    assert ask(cli.url, "show columns from orders like 'note'") != []
+    assert run(cli.url, "show columns from orders like 'note'") != []
     assert cli.data("contract", "total", "--yes")["state"] == "contracted"
-    assert ask(cli.url, "show columns from orders like 'note'") == []
-    assert ask(cli.url, "show triggers like 'orders'") == []
-    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert run(cli.url, "show columns from orders like 'note'") == []
+    assert run(cli.url, "show triggers like 'orders'") == []
+    assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
 
 
 def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover) -> None:
@@ -89,7 +82,7 @@ def test_what_would_lose_rows_is_refused_before_anything_is_done(cli: Changeover
     result = cli("run", cli.spec("unique", unique, strategy="shadow_table"), "--yes")
     assert result.returncode == 2
     assert "no duplicates under the new unique key one_n" in " ".join(result.stderr.split())
-    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
 
 
 def test_a_suite_that_fails_stops_before_the_swap(cli: Changeover) -> None:
@@ -116,7 +109,7 @@ def test_what_would_not_be_honoured_is_refused(cli: Changeover, more: dict[str, 
     refused = cli("run", cli.spec("other", WIDEN, **more), "--yes")
     assert refused.returncode == 2
     assert hint in " ".join(refused.stderr.split())
-    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
 
 
 def test_a_watch_waits_for_a_ledger_that_is_not_there_yet(

@@ -10,6 +10,7 @@ from typing import Self
 import psycopg
 
 from tests.conformance.drive import Connection
+from tests.servers.remains import soon
 
 
 class Member(threading.Thread, ABC):
@@ -89,3 +90,8 @@ class Crowd:
     def committed(self) -> int:
         """How many transactions were committed so far."""
         return sum(writer.committed for writer in self.writers)
+
+    def work(self, transactions: int) -> None:
+        """Wait until so many more transactions were committed."""
+        wanted = self.committed + transactions
+        assert soon(lambda: self.committed >= wanted or any(one.failure for one in self.writers), seconds=60)

@@ -12,7 +12,6 @@ from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.cycle import Case, Cycle, State, each, state
 from tests.conformance.drive import Connection, Migration
-from tests.servers.remains import soon
 
 
 def constraint(**body: Any) -> dict[str, Any]:
@@ -167,8 +166,7 @@ def test_under_writers(conn: Connection, url: str) -> None:
         migration.begin()
         migration.before_swap()
         migration.swap()
-        wanted = writers.committed + 100
-        assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
+        writers.work(100)
         migration.pass_gate("after_swap")
     assert conn.execute("select count(*) from c join c_orphans o using (id)").fetchone() == (0,)
     assert conn.execute(
@@ -278,7 +276,7 @@ def test_duplicates_under_writers(conn: Connection, url: str) -> None:
         for step in migration.plan.phase(Phase.CONSTRAIN):
             assert any(carried_out(migration, step) for _ in range(20))
         migration.swap()
-        assert soon(lambda: writers.committed > 50 or any(w.failure for w in writers.writers), seconds=60)
+        writers.work(50)
     assert conn.execute("select count(*), count(distinct mail) from u where mail is not null").fetchone() in [
         (n, n) for n in range(20)
     ]

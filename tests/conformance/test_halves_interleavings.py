@@ -8,7 +8,8 @@ import pytest
 from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
-from tests.conformance.test_linked_interleavings import applications, waiting
+from tests.conformance.outbox import outboxes, waiting
+from tests.conformance.test_linked_interleavings import applications
 
 SCHEMA = """
 create table u (id int primary key, bio text not null default 'none', photo text, n int default 0);
@@ -122,9 +123,7 @@ def test_writers_of_different_columns_have_both(swapped: Migration, conn: Connec
 def test_a_half_that_is_deleted_while_another_commit_makes_it(swapped: Migration, conn: Connection, url: str) -> None:
     """What was seen before says that it is wanted; the note that came since says that it is not."""
     conn.execute("begin isolation level repeatable read; insert into u (id, bio) values (101, 'x'); commit")
-    (outbox,) = (
-        conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone() or ()
-    )
+    (outbox,) = outboxes(conn)
     make = outbox.replace("outbox_", "dual_make_")
     conn.execute("begin isolation level repeatable read; insert into d (u_id, bio) values (101, 'y'); commit")
     seen = conn.execute(f'select array_agg(id) from changeover."{outbox}"'.encode()).fetchone()

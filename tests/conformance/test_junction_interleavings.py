@@ -10,7 +10,8 @@ import pytest
 from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
-from tests.conformance.test_linked_interleavings import applications, waiting
+from tests.conformance.outbox import waiting
+from tests.conformance.test_linked_interleavings import applications
 
 SCHEMA = """
 create table o (id int primary key);

@@ -13,6 +13,7 @@ from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase, ShortTransaction
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
+from tests.conformance.outbox import waiting
 
 SCHEMA = """
 create table s (id int primary key, v text, n int default 0);
@@ -50,15 +51,6 @@ def values(conn: Connection, key: int) -> list[str | None]:
         "select v from s where id = %(k)s union all (select v from t where s_id = %(k)s order by id)", {"k": key}
     )
     return [row[0] for row in rows.fetchall()]
-
-
-def waiting(conn: Connection) -> int:
-    """Count the notes that are still to be carried."""
-    row = conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone()
-    assert row is not None
-    found = conn.execute(f'select count(*) from changeover."{row[0]}"'.encode()).fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 def test_a_commit_shows_both(filled: Migration, conn: Connection, url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.maria import Shadow
-from tests.conformance.test_maria_shadow import run
+from tests.servers.mariadb import run
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tasks.model.errors import SpecError
 from tasks.model.plan import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import run
 
 ORDERS = """
     create table orders (
@@ -41,14 +41,6 @@ SAID = {
     "up": {"euros": "cents / 100"},
     "down": {"cents": "euros * 100"},
 }
-
-
-def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements as an application would; return the rows of the last one."""
-    with connected(url) as conn, conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 @pytest.fixture

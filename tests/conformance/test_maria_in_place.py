@@ -14,7 +14,7 @@ from profiles.model import Limits
 from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, PreflightError, SpecError
 from tasks.model.plan import Phase
 from tests.conformance.maria import Shadow
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 
 ORDERS = """
     create table orders (
@@ -34,14 +34,6 @@ DEFAULT = {"alter_column": {"table": "orders", "column": "status", "default": "'
 NOTE = {"drop_column": {"table": "orders", "column": "note"}}
 BY_AT = {"drop_index": {"name": "by_at"}}
 CASE = {"rename_column": {"table": "orders", "from": "status", "to": "Status"}}
-
-
-def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements as an application would; return the rows of the last one."""
-    with connected(url) as conn, conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from tasks.model.plan import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
-from tests.conformance.test_maria_shadow import WIDEN, run
+from tests.conformance.test_maria_shadow import WIDEN
+from tests.servers.mariadb import run
 
 FINER = {
     "at": ("datetime", "datetime(6)", "'2026-01-01 10:00:00.6'"),

@@ -12,8 +12,8 @@ from profiles.model import Limits
 from tasks.model.errors import LockTimeoutError
 from tasks.model.plan import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
-from tests.conformance.test_maria_shadow import WIDEN, run
-from tests.servers.mariadb import connected
+from tests.conformance.test_maria_shadow import WIDEN
+from tests.servers.mariadb import connected, run
 
 COUNT = "select count(*) from orders"
 

@@ -13,7 +13,7 @@ from tasks.model.errors import PreflightError, SpecError, StepError
 from tasks.model.plan import LockMode, Phase
 from tasks.model.step_costs import locks_of, rows_of
 from tests.conformance.maria import BEFORE_SWAP, Shadow
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import run
 
 ORDERS = """
     create table orders (
@@ -28,14 +28,6 @@ ORDERS = """
     ) engine=InnoDB character set utf8mb4 comment='what people''s orders are'
 """
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
-
-
-def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements as an application would; return the rows of the last one."""
-    with connected(url) as conn, conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 def write(url: str, table: str = "orders") -> None:

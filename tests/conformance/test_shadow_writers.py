@@ -11,7 +11,7 @@ from tasks.engines.records import Shard
 from tasks.model.plan import Copy, Phase
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
-from tests.conformance.test_writers_twin import OLD, TABLE, assert_same, work
+from tests.conformance.test_writers_twin import OLD, TABLE, assert_same
 from tests.conformance.writers import Writers
 from tests.servers.remains import soon
 
@@ -32,25 +32,25 @@ def test_writers_through_swap_rollback_and_contract(conn: Connection, url: str) 
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
-            work(writers, 8)
+            writers.work(8)
         migration.pass_gate("before_swap")
         migration.swap()
-        work(writers, 25)
+        writers.work(25)
         migration.pass_gate("after_swap")
     assert_same(conn, OLD, OLD)
     with Writers(url, "old") as writers:
         migration.roll_back()
-        work(writers, 12)
+        writers.work(12)
     assert_same(conn, OLD, OLD)
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
     with Writers(url, "old") as writers:
         migration.begin()
         migration.before_swap()
-        work(writers, 12)
+        writers.work(12)
         migration.swap()
         migration.contract()
-        work(writers, 12)
+        writers.work(12)
     assert_same(conn, OLD, OLD)
     assert tables.leftovers(conn) == []
 

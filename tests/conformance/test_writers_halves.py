@@ -7,7 +7,7 @@ import pytest
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.halves_writers import TWIN, HalvesWriters
-from tests.conformance.test_writers_linked import carried, work
+from tests.conformance.outbox import carry
 from tests.legs import EVERY_LEG
 
 ONE = """
@@ -60,18 +60,18 @@ def test_there_and_back_under_writers(way: tuple[str, Any, str, str, str], conn:
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
-            work(writers, 60)
+            writers.work(60)
         migration.pass_gate("before_swap")
         migration.swap()
-        work(writers, 60)
+        writers.work(60)
     with HalvesWriters(url, old, new, old, new) as writers:
-        work(writers, 400)
+        writers.work(400)
         migration.pass_gate("after_swap")
-    carried(conn)
+    carry(conn)
     assert different(conn, OF_ONE) == different(conn, OF_TWO) == partless(conn) == []
     with HalvesWriters(url, old, old) as writers:
         migration.roll_back()
-        work(writers, 60)
+        writers.work(60)
     assert different(conn, OF_ONE if old == "one table" else OF_TWO) == []
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
@@ -87,10 +87,10 @@ def test_to_the_end_under_writers(way: tuple[str, Any, str, str, str], conn: Con
         migration.begin()
         migration.before_swap()
         migration.swap()
-        work(writers, 60)
+        writers.work(60)
     with HalvesWriters(url, new, new) as writers:
-        work(writers, 60)
+        writers.work(60)
         migration.contract()
-        work(writers, 60)
+        writers.work(60)
     assert different(conn, rows) == []
     assert tables.leftovers(conn) == []

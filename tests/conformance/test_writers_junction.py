@@ -7,7 +7,7 @@ import pytest
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.junction_writers import OTHER, TWIN, JunctionWriters
-from tests.conformance.test_writers_linked import carried, work
+from tests.conformance.outbox import carry
 from tests.legs import EVERY_LEG
 
 ONE = f"""{OTHER}
@@ -60,14 +60,14 @@ def test_there_and_back_under_writers(way: tuple[str, str, str], conn: Connectio
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
-            work(writers, 60)
+            writers.work(60)
         migration.pass_gate("before_swap")
         migration.swap()
-        work(writers, 60)
+        writers.work(60)
     with JunctionWriters(url, shape, "junction", shape, "junction") as writers:
-        work(writers, 300)
+        writers.work(300)
         migration.pass_gate("after_swap")
-    carried(conn)
+    carry(conn)
     assert different(conn) == unsaid(conn, column) == []
     if shape == "column":
         # What one column cannot hold is refused first, and nobody loses a reference.
@@ -76,7 +76,7 @@ def test_there_and_back_under_writers(way: tuple[str, str, str], conn: Connectio
         conn.execute("update twin set refs = array_remove(array[o_id], null) from u where u.id = twin.id")
     with JunctionWriters(url, shape, shape) as writers:
         migration.roll_back()
-        work(writers, 60)
+        writers.work(60)
     assert unsaid(conn, column) == []
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
@@ -92,10 +92,10 @@ def test_to_the_end_under_writers(way: tuple[str, str, str], conn: Connection, u
         migration.begin()
         migration.before_swap()
         migration.swap()
-        work(writers, 60)
+        writers.work(60)
     with JunctionWriters(url, "junction", "junction") as writers:
-        work(writers, 60)
+        writers.work(60)
         migration.contract()
-        work(writers, 60)
+        writers.work(60)
     assert different(conn) == []
     assert tables.leftovers(conn) == []

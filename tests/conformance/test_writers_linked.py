@@ -11,6 +11,7 @@ from tasks.model.plan import Plan
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.linked_writers import TABLES, LinkedWriters
+from tests.conformance.outbox import carry
 from tests.servers.remains import soon
 
 MOVE: list[dict[str, Any]] = [{"move_column": {"table": "u", "column": "mail", "to": "p", "on": {"id": "u_id"}}}]
@@ -24,23 +25,6 @@ def different(conn: Connection, table: str, key: str) -> list[tuple[object, ...]
     ).fetchall()
 
 
-def carried(conn: Connection) -> int:
-    """Carry what waits, now that nobody writes; return how many notes there were."""
-    found = conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone()
-    assert found is not None
-    outbox = f'changeover."{found[0]}"'
-    waiting = conn.execute(f"select count(*) from {outbox}".encode()).fetchone()
-    conn.execute(f"select {outbox.replace('outbox_', 'dual_carry_all_')}(null, false)".encode())
-    assert conn.execute(f"select count(*) from {outbox}".encode()).fetchone() == (0,)
-    return int(waiting[0]) if waiting else 0
-
-
-def work(writers: LinkedWriters, transactions: int) -> None:
-    """Wait until so many more transactions were committed."""
-    wanted = writers.committed + transactions
-    assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
-
-
 @pytest.mark.every_leg
 def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) -> None:
     """They never notice: not the swap, not the way back."""
@@ -51,17 +35,17 @@ def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) 
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
-            work(writers, 60)
+            writers.work(60)
         migration.pass_gate("before_swap")
         migration.swap()
-        work(writers, 100)
+        writers.work(100)
         migration.pass_gate("after_swap")
-    carried(conn)
+    carry(conn)
     assert different(conn, "u", "id") == []
     assert different(conn, "p", "u_id") == []
     with LinkedWriters(url, "old", "old", "old") as writers:
         migration.roll_back()
-        work(writers, 60)
+        writers.work(60)
     assert different(conn, "u", "id") == []
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
@@ -74,17 +58,17 @@ def test_both_applications_side_by_side(conn: Connection, url: str) -> None:
     with LinkedWriters(url, "old", "old") as writers:
         migration.begin()
         migration.before_swap()
-        work(writers, 60)
+        writers.work(60)
         migration.swap()
     with LinkedWriters(url, "old", "new", "old", "new") as writers:
-        work(writers, 400)
+        writers.work(400)
         migration.pass_gate("after_swap")
-    carried(conn)
+    carry(conn)
     assert different(conn, "u", "id") == []
     assert different(conn, "p", "u_id") == []
     with LinkedWriters(url, "new", "new") as writers:
         migration.contract()
-        work(writers, 60)
+        writers.work(60)
     assert different(conn, "p", "u_id") == []
     assert tables.leftovers(conn) == []
 
@@ -97,7 +81,7 @@ def test_a_rollback_brings_back_what_new_applications_wrote(conn: Connection, ur
     migration.before_swap()
     migration.swap()
     with LinkedWriters(url, "new", "new", "new") as writers:
-        work(writers, 200)
+        writers.work(200)
     migration.roll_back()
     assert different(conn, "u", "id") == []
     assert tables.leftovers(conn) == []
@@ -141,7 +125,7 @@ def test_killed_in_the_backfill(conn: Connection, url: str) -> None:
         migration.epoch = take_over(migration.ledger, migration.name, "t", executor="test")
         migration.before_swap()
         migration.swap()
-        work(writers, 60)
-    carried(conn)
+        writers.work(60)
+    carry(conn)
     assert different(conn, "u", "id") == []
     assert different(conn, "p", "u_id") == []

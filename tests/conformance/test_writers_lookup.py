@@ -7,7 +7,7 @@ import psycopg
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
-from tests.servers.remains import soon
+from tests.conformance.outbox import carry
 
 TABLES = """
 create table t (id int primary key, status text, n int default 0);
@@ -69,11 +69,6 @@ class LookupWriters(Crowd):
     def __init__(self, url: str, shapes: Sequence[str]) -> None:
         super().__init__([LookupWriter(url, number, shape) for number, shape in enumerate(shapes)])
 
-    def work(self, transactions: int) -> None:
-        """Wait until so many more transactions were committed."""
-        wanted = self.committed + transactions
-        assert soon(lambda: self.committed >= wanted or any(w.failure for w in self.writers), seconds=60)
-
 
 def wrong(conn: Connection, shown: str) -> list[tuple[object, ...]]:
     """Return rows that are not what the twin says, read in one of the two ways."""
@@ -85,14 +80,6 @@ def wrong(conn: Connection, shown: str) -> list[tuple[object, ...]]:
 
 TEXT = "select id, status from t"
 REFERENCE = "select t.id, s.status from t left join statuses s on s.id = t.status_id"
-
-
-def carry(conn: Connection) -> None:
-    """Carry what waits, now that nobody writes."""
-    row = conn.execute("select relname from pg_class where relname like 'outbox%' and relkind = 'r'").fetchone()
-    assert row is not None
-    conn.execute(f"""select changeover."{row[0].replace("outbox", "dual_carry_all")}"(null, false)""".encode())
-    assert conn.execute(f'select count(*) from changeover."{row[0]}"'.encode()).fetchone() == (0,)
 
 
 def test_there_and_back_under_writers(conn: Connection, url: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.writers import Writers
-from tests.servers.remains import soon
 
 TABLE = """
 create table {t} (id int primary key, full_name text, a text, n int, note text);
@@ -43,12 +42,6 @@ def assert_same(conn: Connection, shown: str, of_twin: str) -> None:
     assert not found, "\n".join(map(str, found))
 
 
-def work(writers: Writers, transactions: int) -> None:
-    """Wait until so many more transactions were committed."""
-    wanted = writers.committed + transactions
-    assert soon(lambda: writers.committed >= wanted or any(w.failure for w in writers.writers), seconds=60)
-
-
 def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) -> None:
     """They never notice: not the swap, not the way back, not the second run to the end."""
     for name in ("t", "twin"):
@@ -59,16 +52,16 @@ def test_old_applications_through_swap_and_rollback(conn: Connection, url: str) 
         migration.begin()
         for phase in BEFORE_SWAP:
             migration.run(phase)
-            work(writers, 20)
+            writers.work(20)
         migration.pass_gate("before_swap")
         migration.swap()
-        work(writers, 60)
+        writers.work(60)
         migration.pass_gate("after_swap")
     assert_same(conn, OLD, OLD)
     assert_same(conn, NEW, NEW_OF_TWIN)
     with Writers(url, "old") as writers:
         migration.roll_back()
-        work(writers, 30)
+        writers.work(30)
     assert_same(conn, OLD, OLD)
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
@@ -84,7 +77,7 @@ def test_new_applications_after_the_swap(conn: Connection, url: str) -> None:
         migration.before_swap()
         migration.swap()
     with Writers(url, "new") as writers:
-        work(writers, 250)
+        writers.work(250)
         migration.pass_gate("after_swap")
     assert_same(conn, OLD, OLD)
     assert_same(conn, NEW, NEW_OF_TWIN)
@@ -93,11 +86,11 @@ def test_new_applications_after_the_swap(conn: Connection, url: str) -> None:
     with Writers(url, "old") as writers:
         migration.begin()
         migration.before_swap()
-        work(writers, 30)
+        writers.work(30)
         migration.swap()
     with Writers(url, "new") as writers:
         time.sleep(0.3)
         migration.contract()
-        work(writers, 60)
+        writers.work(60)
     assert_same(conn, NEW, NEW_OF_TWIN)
     assert tables.leftovers(conn) == []

@@ -1,6 +1,5 @@
 """A copy into MongoDB under `kill -9`: between a write and its cursor, and between the swap and its entry."""
 
-import os
 import random
 import threading
 import time
@@ -15,12 +14,10 @@ import pytest
 from pymongo import MongoClient
 
 from tests.faults.runs import Run, Runs
-from tests.legs import EVERY_LEG
+from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.remains import soon
 
-KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8" if EVERY_LEG else "1"))
 SEEDS = 6 if EVERY_LEG else 1
-SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 
 SPEC = """
 migration: people
@@ -231,7 +228,7 @@ def test_killed_at_random_while_applications_write(
         for one in writers:
             one.start()
         try:
-            for _ in range(KILLS):
+            for _ in range(kills(8 if EVERY_LEG else 1)):
                 run = begin()
                 time.sleep(dice.uniform(0.5, 7.0))
                 run.kill()

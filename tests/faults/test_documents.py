@@ -1,6 +1,5 @@
 """`kill -9` of a change of documents, again and again, and on again: what was written is there, on both ways."""
 
-import os
 import random
 import signal
 import threading
@@ -19,12 +18,10 @@ from pymongo.errors import PyMongoError
 from tasks.ledger.verify import verify
 from tests.acceptance.documents import as_new, everything, fill, writing
 from tests.faults.runs import Run, Runs
-from tests.legs import EVERY_LEG
+from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.mongodb import replica_set
 from tests.servers.remains import soon
 
-KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "20"))
-SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 SPEC = """
 migration: moved
 documents:
@@ -134,7 +131,7 @@ def test_killed_at_random(migration: Migration, target: Database[Any]) -> None:
     dice = random.Random(SEED)
     fill(target, "users", "twin")
     with writing(migration.documents) as writers:
-        for _ in range(KILLS):
+        for _ in range(kills(20)):
             run = migration.start("run")
             time.sleep(dice.uniform(0.5, 8.0))
             run.kill()

@@ -1,6 +1,5 @@
 """`kill -9` at any moment, then run again: complete, nothing lost, doubled or stale; and the way back the same."""
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -10,11 +9,9 @@ import pytest
 from examples.demo.application import Application
 from tests.faults.runs import Runs
 from tests.faults.shop import Shop, assert_untroubled
-from tests.legs import EVERY_LEG
+from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.postgres import PostgresServer
 
-RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "100" if EVERY_LEG else "6"))
-SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
 ENDINGS = ("rollback", "contract", "rollback half way")
 
 pytestmark = pytest.mark.timeout(600)
@@ -41,7 +38,7 @@ def durations(
     return found
 
 
-@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("number", range(kills(100 if EVERY_LEG else 6)))
 def test_killed_at_random(number: int, shops: Callable[[], Shop], durations: Durations) -> None:
     dice = random.Random(SEED * 100_003 + number)
     shop = shops()

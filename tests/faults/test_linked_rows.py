@@ -4,9 +4,6 @@ One migration with the three operations at once, each in a schema of its own, an
 writers do they do to a twin as well.
 """
 
-import os
-import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +17,19 @@ from tests.conformance import test_writers_junction as junction
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.halves_writers import TWIN, HalvesWriter
 from tests.conformance.junction_writers import JunctionWriter
+from tests.conformance.outbox import carry
 from tests.conformance.tables import leftovers
 from tests.faults.runs import Runs
-from tests.faults.shop import Shop, write_profile, write_spec
-from tests.legs import EVERY_LEG
-from tests.servers.postgres import PostgresServer, fresh_database
+from tests.faults.walk import Walked
+from tests.legs import EVERY_LEG, kills
+from tests.servers.postgres import PostgresServer
 
-RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "30"))
-SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
-OTHERS: tuple[str | int, ...] = ("expand", "dual_write", "swap", *range(RUNS)) if EVERY_LEG else ()
+OTHERS: tuple[str | int, ...] = ("expand", "dual_write", "swap", *range(kills(30))) if EVERY_LEG else ()
 KILLS: tuple[str | int, ...] = ("backfill", *OTHERS)
 """In a phase; or a number for the dice that say when, and how it ends."""
 WRITERS = 2 if EVERY_LEG else 1
 """In each schema."""
 SECONDS = {"run": 5.0, "rollback": 2.5, "contract": 2.0}
-"""About as long as a flow takes; on a busy machine the kills are in its first part."""
 TABLES = ["split.u", "merge.u", "merge.d", "many.o", "many.u"]
 SCHEMAS = {"split": halves.ONE + TWIN, "merge": halves.TWO + TWIN, "many": junction.ARRAY}
 OPERATIONS: list[dict[str, object]] = [
@@ -51,7 +46,7 @@ OPERATIONS: list[dict[str, object]] = [
 pytestmark = pytest.mark.timeout(600)
 
 
-class Linked(Shop):
+class Linked(Walked):
     """The tables of the three schemas, and what must hold of them."""
 
     def within(self, schema: str) -> str:
@@ -81,19 +76,11 @@ class Linked(Shop):
             assert not old or junction.unsaid(conn, "o_ids") == []
             assert not new or junction.different(conn) == []
 
-    def carry(self) -> None:
-        """Carry what waits, now that nobody writes."""
-        with self.connect() as conn:
-            found = "select relname from pg_class where relname like 'outbox%' and relkind = 'r'"
-            for (name,) in conn.execute(found.encode()).fetchall():
-                outbox = f'changeover."{name}"'
-                conn.execute(f"select {outbox.replace('outbox_', 'dual_carry_all_')}(null, false)".encode())
-                assert conn.execute(f"select count(*) from {outbox}".encode()).fetchone() == (0,)
-
     def assert_complete(self) -> None:
         """Both shapes say what the twins say."""
         assert self.state() == "complete"
-        self.carry()
+        with self.connect() as conn:
+            carry(conn)
         self.in_shape(old=True, new=True)
 
     def assert_rolled_back(self) -> None:
@@ -112,67 +99,20 @@ class Linked(Shop):
         with self.connect() as conn:
             assert leftovers(conn) == []
 
-    def killed(self, command: str, after: float) -> None:
-        """Start a flow, kill it at a moment."""
-        run = self.start(command)
-        time.sleep(after)
-        run.kill()
-
 
 @pytest.fixture
 def linked(postgres: PostgresServer, runs: Runs, tmp_path: Path) -> Iterator[Linked]:
     """A database with the three schemas."""
-    with fresh_database(postgres) as url:
-        with psycopg.connect(url, autocommit=True) as conn:
-            for schema, made in SCHEMAS.items():
-                conn.execute(f"create schema {schema}; set search_path = {schema}; {made}; analyze".encode())
-            before = inspect(conn, TABLES, "public")
-        yield Linked(
-            url=url,
-            runs=runs,
-            folder=tmp_path,
-            spec=write_spec(tmp_path / "spec.json", OPERATIONS),
-            profile=write_profile(tmp_path / "faults.toml", limits={"batch_rows": 40, "lock_patience": 60.0}),
-            before=before,
-        )
+    made = "".join(
+        f"create schema {name}; set search_path = {name}; {tables}; analyze;" for name, tables in SCHEMAS.items()
+    )
+    limits = {"batch_rows": 40, "lock_patience": 60.0}
+    with Linked.opened(
+        made, OPERATIONS, TABLES, postgres=postgres, runs=runs, folder=tmp_path, seconds=SECONDS, limits=limits
+    ) as one:
+        yield one
 
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_and_run_again(kill: str | int, linked: Linked) -> None:
-    _in_a_phase(kill, linked) if isinstance(kill, str) else _at_random(kill, linked)
-
-
-def _in_a_phase(phase: str, linked: Linked) -> None:
-    with linked.writers():
-        run = linked.start()
-        linked.await_phase(run, phase)
-        assert run.kill()
-        linked.complete()
-    linked.assert_complete()
-    with linked.writers():
-        run = linked.start("rollback")
-        while not run.ended and "undone" not in linked.steps().values():
-            time.sleep(0.02)
-        run.kill()
-        if linked.state() != "rolled back":
-            linked.complete("rollback")
-    linked.assert_rolled_back()
-
-
-def _at_random(number: int, linked: Linked) -> None:
-    dice = random.Random(SEED * 100_003 + number)
-    ending = ("contract", "rollback", "rollback half way")[number % 3]
-    with linked.writers():
-        linked.killed("run", dice.uniform(0.2, 1.0) * SECONDS["run"])
-        if ending != "rollback half way" and linked.state() != "complete":
-            linked.complete()
-    if not linked.state():
-        return
-    if ending != "rollback half way":
-        linked.assert_complete()
-    with linked.writers(new=ending == "contract"):
-        command = ending.split()[0]
-        linked.killed(command, dice.uniform(0.1, 1.0) * SECONDS[command])
-        if linked.state() not in ("rolled back", "contracted"):
-            linked.complete(command)
-    linked.assert_contracted() if ending == "contract" else linked.assert_rolled_back()
+    linked.walk(kill)

@@ -3,7 +3,6 @@
 The command line is not part of it, so that many kills fit into a minute; what it adds is tested on PostgreSQL.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -18,9 +17,9 @@ from tasks.ledger.gates import count_rejections
 from tasks.ledger.verify import verify
 from tests.conformance.maria import Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
+from tests.legs import kills
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "4"))
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
 
 
@@ -38,7 +37,7 @@ def test_killed_again_and_again(maria_database: str) -> None:
     dice = random.Random(7)
     shadow, codes = Shadow(maria_database, [WIDEN], run_id="last"), list[int]()
     with Writers(maria_database, threads=2, pause=0.01) as writers:
-        for number in range(KILLS):
+        for number in range(kills(4)):
             process = start(maria_database, f"run{number}")
             time.sleep(dice.uniform(0.5, 6.0))
             process.kill()

@@ -5,7 +5,6 @@ they do to a twin as well: a row of it that is in neither place, or in both, is 
 """
 
 import os
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +19,16 @@ from tests.conformance.crowd import Crowd, Member
 from tests.conformance.tables import leftovers
 from tests.conformance.test_writers_lookup import REFERENCE, TEXT, LookupWriter, wrong
 from tests.faults.runs import Runs
-from tests.faults.shop import Connection, Shop, write_profile, write_spec
-from tests.legs import EVERY_LEG
-from tests.servers.postgres import PostgresServer, fresh_database
+from tests.faults.shop import Connection
+from tests.faults.walk import Walked
+from tests.legs import EVERY_LEG, kills
+from tests.servers.postgres import PostgresServer
 
 ROWS = int(os.environ.get("CHANGEOVER_FAULT_ROWS", "20000" if EVERY_LEG else "4000"))
-RUNS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "30"))
-SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "20"))
-OTHERS: tuple[str | int, ...] = ("expand", "dual_write", "backfill", "swap", *range(RUNS)) if EVERY_LEG else ()
+OTHERS: tuple[str | int, ...] = ("expand", "dual_write", "backfill", "swap", *range(kills(30))) if EVERY_LEG else ()
 KILLS: tuple[str | int, ...] = ("constrain", *OTHERS)
 """In a phase; or a number for the dice that say when, and how it ends."""
 SECONDS = {"run": 6.0, "rollback": 3.0, "contract": 2.0}
-"""About as long as a flow takes; on a busy machine the kills are in its first part."""
 TABLES = [f"public.{name}" for name in ("t", "p", "c", "u", "users")]
 
 pytestmark = pytest.mark.timeout(600)
@@ -114,13 +111,13 @@ class RowWriter(Member):
             conn.execute(f"{change.format(f'{table}_twin')} where id = %(key)s".encode(), given)
 
 
-class Moving(Shop):
+class Moving(Walked):
     """The four tables, and what must hold of them."""
 
     @contextmanager
-    def writers(self, shape: str = "old") -> Iterator[Crowd]:
+    def writers(self, *, new: bool = False) -> Iterator[Crowd]:
         """Write for as long as the context lasts."""
-        known = [LookupWriter(self.url, number, shape) for number in range(2)]
+        known = [LookupWriter(self.url, number, "new" if new else "old") for number in range(2)]
         with Crowd([*known, RowWriter(self.url, 0), RowWriter(self.url, 1)]) as crowd:
             yield crowd
 
@@ -187,12 +184,6 @@ class Moving(Shop):
             assert wrong(conn, REFERENCE) == []
         self.nothing_left()
 
-    def killed(self, command: str, after: float) -> bool:
-        """Start a flow, kill it at a moment; tell whether it was still there."""
-        run = self.start(command)
-        time.sleep(after)
-        return run.kill()
-
     def again(self, command: str = "run") -> None:
         """Run again, as people do who are told so: duplicates may be written faster than an index is built."""
         for _ in range(10):
@@ -206,56 +197,12 @@ class Moving(Shop):
 @pytest.fixture
 def moving(postgres: PostgresServer, runs: Runs, tmp_path: Path) -> Iterator[Moving]:
     """A database with the four tables."""
-    with fresh_database(postgres) as url:
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(SCHEMA.encode())
-            before = inspect(conn, TABLES, "public")
-        yield Moving(
-            url=url,
-            runs=runs,
-            folder=tmp_path,
-            spec=write_spec(tmp_path / "spec.json", OPERATIONS),
-            profile=write_profile(tmp_path / "faults.toml"),
-            before=before,
-        )
+    with Moving.opened(
+        SCHEMA, OPERATIONS, TABLES, postgres=postgres, runs=runs, folder=tmp_path, seconds=SECONDS
+    ) as one:
+        yield one
 
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_and_run_again(kill: str | int, moving: Moving) -> None:
-    _in_a_phase(kill, moving) if isinstance(kill, str) else _at_random(kill, moving)
-
-
-def _in_a_phase(phase: str, moving: Moving) -> None:
-    with moving.writers():
-        run = moving.start()
-        moving.await_phase(run, phase)
-        assert run.kill()
-        moving.again()
-    moving.assert_complete()
-    with moving.writers():
-        run = moving.start("rollback")
-        while not run.ended and "undone" not in moving.steps().values():
-            time.sleep(0.02)
-        run.kill()
-        if moving.state() != "rolled back":
-            moving.again("rollback")
-    moving.assert_rolled_back()
-
-
-def _at_random(number: int, moving: Moving) -> None:
-    dice = random.Random(SEED * 100_003 + number)
-    ending = ("contract", "rollback", "rollback half way")[number % 3]
-    with moving.writers():
-        moving.killed("run", dice.uniform(0.2, 1.0) * SECONDS["run"])
-        if ending != "rollback half way" and moving.state() != "complete":
-            moving.again()
-    if not moving.state():
-        return
-    if ending != "rollback half way":
-        moving.assert_complete()
-    with moving.writers("new" if ending == "contract" else "old"):
-        command = ending.split()[0]
-        moving.killed(command, dice.uniform(0.1, 1.0) * SECONDS[command])
-        if moving.state() not in ("rolled back", "contracted"):
-            moving.again(command)
-    moving.assert_contracted() if ending == "contract" else moving.assert_rolled_back()
+    moving.walk(kill)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 from validations.parity.compare import Options, Table, compare
 from validations.parity.report import Comparison, Kind, Verdict
 
@@ -81,13 +81,6 @@ EQUAL = [
     ("integer zerofill", "7", "'007'"),
 ]
 ROWS, HOT = 3000, 777
-
-
-def run(url: str, *statements: str) -> None:
-    """Carry out statements."""
-    with connected(url) as conn, conn.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
 
 
 def diff(url: str, **options: object) -> Comparison:

@@ -119,6 +119,14 @@ def connected(url: str, **options: Any) -> Iterator["pymysql.Connection[Any]"]:
             conn.close()
 
 
+def run(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements as an application would; return the rows of the last one."""
+    with connected(url) as conn, conn.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
 def _install(data: Path, account: Account) -> None:
     subprocess.run(
         [INSTALL, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db",
