@@ -91,9 +91,9 @@ def test_a_suite_that_fails_stops_before_the_swap(cli: Changeover) -> None:
     stopped = cli("run", spec, "--yes")
     assert stopped.returncode == 1
     assert "1 unexpected rows" in " ".join(stopped.stderr.split())
-    assert ask(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
+    assert run(cli.url, "show columns from orders like 'id'")[0][1] == "int(11)"
     assert cli.data("status", "widen")["state"] == "rolled back"
-    assert ask(cli.url, "show tables like '%\\_changeover\\_%'") == []
+    assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
 
 
 @pytest.mark.parametrize(
