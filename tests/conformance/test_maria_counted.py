@@ -41,7 +41,10 @@ from tests.servers.mariadb import run
 def test_what_a_new_type_cannot_hold_is_counted_before_the_run(
     maria_database: str, column: str, change: Mapping[str, Any], name: str, fine: list[str], bad: list[str]
 ) -> None:
-    """Numbers beyond it, characters that its set does not have, texts that its collation takes for equal."""
+    """Numbers beyond it, characters that its set does not have, texts that its collation takes for equal.
+
+    Each with the keys of the rows, where that is allowed, and a statement that mends them.
+    """
     run(maria_database, f"create table t (id int primary key auto_increment, {column}) character set utf8mb4",
         *(f"insert into t (n) values ({value})" for value in fine))  # fmt: skip
     shadow = Shadow(maria_database, [{"alter_column": {"table": "t", "column": "n", **change}}])
@@ -49,7 +52,15 @@ def test_what_a_new_type_cannot_hold_is_counted_before_the_run(
     assert shadow.plan is not None
     run(maria_database, *(f"insert into t (n) values ({value})" for value in bad))
     found = shadow.engine.examine(shadow.plan, values_in_reports=False)
-    assert [(one.name, one.unexpected) for one in found.checks if not one.passed] == [(name, len(bad))]
+    (one,) = (one for one in found.checks if not one.passed)
+    assert (one.name, one.unexpected, one.examples) == (name, len(bad), ())
+    assert one.message.startswith(f"{len(bad)} ")
+    (shown,) = (c for c in shadow.engine.examine(shadow.plan, values_in_reports=True).checks if not c.passed)
+    assert {str(key) for key in range(len(fine) + 1, len(fine) + len(bad) + 1)} <= set(shown.examples)
+    run(maria_database, one.fix.replace("<value>", "null"))
+    assert shadow.engine.examine(shadow.plan, values_in_reports=False).passed == one.fix.startswith(
+        ("update", "delete")
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from profiles.model import Database, Limits, Probes
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mysql import drift
 from tasks.engines.mysql.address import parse, where
+from tasks.engines.mysql.before_run import examine
 from tasks.engines.mysql.copy import fill
 from tasks.engines.mysql.inspect import inspect, tables
 from tasks.engines.mysql.key_ranges import shard
 from tasks.engines.mysql.measure import measure
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.planner import plan
-from tasks.engines.mysql.preflight import check, examine, preflight, require_privileges
+from tasks.engines.mysql.preflight import check, preflight, require_privileges
 from tasks.engines.mysql.probe_queries import measure_probes
 from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
@@ -98,10 +99,10 @@ class MariaEngine:
         with self.connect("preflight") as conn:
             return preflight(conn, plan)
 
-    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:  # noqa: ARG002 - it shows no values
+    def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
         """Ask the rows what the new shape demands, before anything is done."""
         with self.connect("examine") as conn:
-            return examine(conn, plan)
+            return examine(conn, plan, values_in_reports=values_in_reports)
 
     def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:  # noqa: ARG002
         """Measure queries, by name."""

@@ -1,17 +1,13 @@
 """What can be known before a run on MariaDB, and what the rows of today say to the new shape."""
 
-import time
 from collections.abc import Iterator, Sequence
 
 from tasks.engines.mysql.blockers import sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
-from tasks.engines.mysql.transient import code_of, is_transient
-from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Finding, Plan, Requirement, SelfCommitting
-from tasks.model.status import CheckResult, GateResult
+from tasks.model.errors import PreflightError
+from tasks.model.plan import Finding, Plan, SelfCommitting
 
-GATE = "before_run"
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
 SIGHT = ("SHOW VIEW", "EXECUTE", "EVENT", "TRIGGER")
 """Without them the server does not list what may name a column, or not what it says."""
@@ -97,42 +93,3 @@ def _findings(conn: MariaSession, plan: Plan) -> Iterator[Finding]:
             " one at REPEATABLE READ that reads the table for the first time after the swap may see too few rows",
             hint="Grant it: grant process on *.* to the user of the URL. Or see that no transaction stays open.",
         )
-
-
-def examine(conn: MariaSession, plan: Plan) -> GateResult:
-    """Ask the rows of today what the new shape demands, before anything is done."""
-    return GateResult(gate=GATE, checks=tuple(_asked(conn, one) for one in plan.requirements if one.gate == GATE))
-
-
-def _asked(conn: MariaSession, one: Requirement) -> CheckResult:
-    started = time.monotonic()
-    try:
-        found = _counted(conn, f"select count(*) from ({one.violations}) as violations")
-    except StepError as error:
-        return CheckResult(name=one.name, passed=False, evaluated=False, message=error.what)
-    except Exception as error:
-        code = code_of(error)
-        if code is None or is_transient(error):
-            raise
-        return CheckResult(name=one.name, passed=False, evaluated=False, message=f"the server said {code}")
-    return CheckResult(
-        name=one.name,
-        passed=not found,
-        evaluated=True,
-        unexpected=found,
-        message=f"{found:,} violations" if found else "no violations",
-        seconds=time.monotonic() - started,
-    )
-
-
-def _counted(conn: MariaSession, query: str) -> int:
-    """Return the one number of a query; what the server warns of is good where it is what is counted."""
-    try:
-        return int(conn.execute(query).fetchone()[0])
-    except StepError:
-        with conn.raw.cursor() as cursor:
-            cursor.execute(conn.dialect.spoken(query))
-            row = cursor.fetchone()
-        if row is None or not row[0]:
-            raise
-        return int(row[0])

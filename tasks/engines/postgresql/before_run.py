@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import psycopg
 
+from tasks.engines.asked import GATE, MOST_EXAMPLES, broken, named
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.texts import warnings
 from tasks.engines.postgresql.transient import is_transient
@@ -19,9 +20,6 @@ from tasks.model.names import quote
 from tasks.model.plan import Plan, Requirement
 from tasks.model.status import CheckResult, GateResult
 
-GATE = "before_run"
-MOST_EXAMPLES = 10
-_LONGEST_KEY = 100
 # Types that an explicit cast cuts to size, where an assignment refuses.
 _CUT = re.compile(r"\b(char|character|varchar|bit|varying)\b.*\(", re.IGNORECASE)
 
@@ -69,7 +67,7 @@ def _asking(conn: Connection, plan: Plan, *prepare: str) -> Iterator[None]:
 
 def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports: bool, unfit: set[str]) -> CheckResult:
     started = time.monotonic()
-    named: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     try:
         with _asking(conn, plan):
@@ -79,7 +77,7 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
                 # Names of the catalogue, and no keys of rows.
                 objects = _keys(conn, one.violations)
             elif count and values_in_reports:
-                named = _keys(conn, one.rows or one.violations)
+                examples = _keys(conn, one.rows or one.violations)
     except psycopg.Error as error:
         if is_transient(error):
             raise
@@ -90,20 +88,12 @@ def _required(conn: Connection, plan: Plan, one: Requirement, values_in_reports:
         passed=count == 0,
         evaluated=True,
         unexpected=count,
-        message="; ".join(objects) or _broken(count, "group" if one.kind == "unique" else "row"),
-        examples=named,
+        message="; ".join(objects) or broken(count, one.kind),
+        examples=examples,
         seconds=time.monotonic() - started,
         severity=one.severity,
         fix=one.fix if count else "",
     )
-
-
-def _broken(count: int, what: str) -> str:
-    if not count:
-        return "no violations"
-    few = count == 1
-    of = " of equal rows" if what == "group" else ""
-    return f"{count:,} {what}{'' if few else 's'}{of} break{'s' if few else ''} it"
 
 
 def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports: bool) -> CheckResult:
@@ -123,10 +113,10 @@ def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports:
                 " as tried where why is not null group by why order by 2 desc, 1"
             ).fetchall()
             total = sum(int(row[1]) for row in counts)
-            named: tuple[str, ...] = ()
+            examples: tuple[str, ...] = ()
             if total and values_in_reports and one.key:
                 keys = ", ".join(f"{quote(column)}" for column in one.key)
-                named = _keys(
+                examples = _keys(
                     conn, f"select {keys} from {one.relation} as {quote(one.alias)} where {_call(one)} is not null"
                 )
     except psycopg.Error as error:
@@ -140,7 +130,7 @@ def _converted(conn: Connection, plan: Plan, one: Conversion, values_in_reports:
         evaluated=True,
         unexpected=total,
         message=f"{total:,} row{'s' if total != 1 else ''}: {reasons}" if total else "every value fits",
-        examples=named,
+        examples=examples,
         seconds=time.monotonic() - started,
         fix=_mend(one) if total else "",
     )
@@ -219,7 +209,7 @@ def _keys(conn: Connection, query: str) -> tuple[str, ...]:
     rows: Sequence[Sequence[object]] = conn.execute(
         f"select * from (\n{query}\n) as violation limit {MOST_EXAMPLES}"
     ).fetchall()
-    return tuple(", ".join("null" if v is None else str(v)[:_LONGEST_KEY] for v in row) for row in rows)
+    return named(rows)
 
 
 def _not_evaluated(name: str, why: str, started: float) -> CheckResult:

@@ -6,6 +6,7 @@ differs in truth, however many write meanwhile.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text, row_key, word
@@ -15,6 +16,29 @@ from tasks.model.names import OWN_PREFIX
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _NUMBERS = (*_BITS, "decimal", "float", "double")
 _MOMENTS = ("date", "datetime", "timestamp", "time")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """Queries about rows that a unique key would take for equal."""
+
+    groups: str
+    """Their values, a row for a group."""
+    rows: str
+    """Their keys."""
+    fix: str
+    """Deletes all but the first of each group."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfit:
+    """A question about values that the new table would not hold as they are."""
+
+    name: str
+    rows: str
+    """The keys of the rows that are in the way."""
+    fix: str
+    """Mends them, or shows them where nothing of them is a column's alone."""
 
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
@@ -84,16 +108,27 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
     return f"convert({expression} using {column.collation.split('_')[0]}) collate {column.collation}"
 
 
-def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> str:
+def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> Duplicates:
     """Values that would be there twice under a unique key of the new table, by the collations that its columns have."""
     filled = {f.column.name: f for f in mapping.forward}
     values = [_as_told_apart(mapping.new, filled[column]) for column in columns]
-    names = [f"{OWN_PREFIX}k{number}" for number in range(len(columns))]
+    names = [f"{OWN_PREFIX}v{number}" for number in range(len(columns))]
     # Named, because a number in GROUP BY means a column.
     made = ", ".join(f"{value} as {name}" for value, name in zip(values, names, strict=True))
     known, by = " and ".join(f"{name} is not null" for name in names), ", ".join(names)
-    rows = f"(select {made} from {old} as {quote(mapping.old.name)})"
-    return f"select {by} from {rows} as d where {known} group by {by} having count(*) > 1"
+    keys = ", ".join(map(quote, mapping.key))
+    table = f"{old} as {quote(mapping.old.name)}"
+    groups = f"select {by} from (select {made} from {table}) as d where {known} group by {by} having count(*) > 1"
+    numbered = (
+        f"select {keys}, row_number() over (partition by {by} order by {keys}) as {OWN_PREFIX}n"
+        f" from (select {keys}, {made} from {table}) as v where {known}"
+    )
+    return Duplicates(
+        groups=groups,
+        rows=f"select {keys} from (select {keys}, {made} from {table}) as v where ({by}) in ({groups})",
+        # Read from a table that is made for it: the server deletes from none that it reads.
+        fix=f"delete from {old} where ({keys}) in (select {keys} from ({numbered}) as d where {OWN_PREFIX}n > 1)",
+    )
 
 
 def _as_told_apart(table: Table, filled: Filled) -> str:
@@ -112,7 +147,7 @@ def collisions(mapping: Mapping) -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield index.name, index.columns
 
 
-def unfit(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
+def unfit(mapping: Mapping, old: str) -> Iterator[Unfit]:
     """Values that would not fit, or be others once they are stored, and NULLs where there may be none."""
     keys = ", ".join(f"{quote(c)}" for c in mapping.key)
     for filled in mapping.forward:
@@ -127,9 +162,21 @@ def unfit(mapping: Mapping, old: str) -> Iterator[tuple[str, str]]:
         value = f"({filled.expression}\n)"
         where = f"{old} as {quote(mapping.old.name)}"
         if broken := " or ".join((*_too_much(column, source, value), *_changed(mapping, filled, source))):
-            yield f"every {column.name} fits into {column.type}", f"select {keys} from {where} where {broken}"
+            # An UPDATE that meets such characters in its condition fails.
+            shown = not filled.same or bool(_other_characters(column, source))
+            yield _unfit(f"every {column.name} fits into {column.type}", filled, keys, where, broken, shown=shown)
         if not column.nullable and (source is None or source.nullable):
-            yield f"no {column.name} is NULL", f"select {keys} from {where} where {value} is null"
+            null = f"{value} is null"
+            yield _unfit(f"no {column.name} is NULL", filled, keys, where, null, shown=not filled.same)
+
+
+def _unfit(name: str, filled: Filled, keys: str, where: str, broken: str, *, shown: bool) -> Unfit:
+    mend = f"update {where} set {quote(filled.same)} = <value> where {broken}"
+    return Unfit(
+        name=name,
+        rows=f"select {keys} from {where} where {broken}",
+        fix=f"select * from {where} where {broken}" if shown else mend,
+    )
 
 
 def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str]:
@@ -140,8 +187,7 @@ def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str
         yield f"char_length({value}) > {room[1]}"
     if word(kind) == "char" and source is not None and is_text(source):
         yield f"{value} like '% '"
-    charset = _charset(column)
-    if charset not in ("", "utf8mb4") and (source is None or _charset(source) not in ("", charset)):
+    if charset := _other_characters(column, source):
         there, back = f"convert({value} using {charset})", "convert({} using utf8mb4)"
         yield f"not (cast({back.format(there)} as binary) <=> cast({back.format(value)} as binary))"
     # Others are no numbers before they are converted, and what cannot be is for the copy to say.
@@ -164,6 +210,12 @@ def _changed(mapping: Mapping, filled: Filled, source: Column | None) -> Iterato
             yield f"{_in_words_of(mapping.new, column.name, value)} not in ({', '.join(labels)})"
     elif source is not None and any(kind in some and word(source.type) in some for some in (_NUMBERS, _MOMENTS)):
         yield f"not ({value} <=> {_rounded(filled, mapping.old)})"
+
+
+def _other_characters(column: Column, source: Column | None) -> str:
+    """Return the character set of a column that may lack what is there; empty: it lacks nothing."""
+    charset = _charset(column)
+    return "" if charset in ("", "utf8mb4") or (source and _charset(source) in ("", charset)) else charset
 
 
 def _charset(column: Column) -> str:

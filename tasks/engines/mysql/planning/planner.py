@@ -133,15 +133,20 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         if all(any(f.same == column for f in mapping.forward) and column not in change.up for column in columns)
     }
     for name, columns in {**dict(parity.collisions(mapping)), **keys}.items():
+        equal = parity.duplicates(mapping, old, columns)
         yield Requirement(
             name=f"no duplicates under the {'new unique key' if name in fresh else 'unique key'} {name}",
             table=full,
             kind="unique",
-            violations=parity.duplicates(mapping, old, columns),
+            violations=equal.groups,
+            rows=equal.rows,
+            fix=equal.fix,
             gate="before_run",
         )
-    for what, violations in parity.unfit(mapping, old):
-        yield Requirement(name=what, table=full, kind="check", violations=violations, gate="before_run")
+    for one in parity.unfit(mapping, old):
+        yield Requirement(
+            name=one.name, table=full, kind="check", violations=one.rows, rows=one.rows, fix=one.fix, gate="before_run"
+        )
     yield Requirement(
         name=f"every row of {full} is in the new table, and no other",
         table=full,
