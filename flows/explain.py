@@ -24,7 +24,7 @@ from tasks.model.plan import (
     only_for_rollback,
 )
 from tasks.model.status import StepRecord, StepState
-from tasks.model.step_costs import locks_of, rows_of
+from tasks.model.step_costs import held_of, locks_of, rows_of, told_locks
 from tasks.model.transfer_steps import Collection, Transfer
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
@@ -94,7 +94,7 @@ def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
         return "short"
     short = isinstance(step.action, CollectionCommand) and not step.action.long
     if short or isinstance(step.action, ShortTransaction | SelfCommitting):
-        return f"short, waits for locks < {limits.lock_budget} ms"
+        return f"{held_of(step) if step.authored else 'short'}, waits for locks < {limits.lock_budget} ms"
     rows = rows_of(step, plan)
     return "" if rows is None else f"about {rows:,} rows, about {span(max(rows / ROWS_PER_SECOND, 1))}"
 
@@ -154,7 +154,7 @@ def _add(branch: Tree, step: Step, plan: Plan, records: Mapping[str, StepRecord]
         branch.add(Text("SKIP ", style="green").append(f"{step.title} (done)", style="dim"))
         return
     node = branch.add(Text(step.title))
-    about = "; ".join(part for part in (_locks(step), duration_of(step, plan, limits)) if part)
+    about = "; ".join(part for part in (told_locks(step), duration_of(step, plan, limits)) if part)
     if about:
         node.add(Text(about, style="cyan"))
     if step.phase is not Phase.CONTRACT:
@@ -182,10 +182,6 @@ def _shape(node: Tree, action: Transfer) -> None:
             of = " ".join(field.expression.split())
             line.append(f"{field.holds} of {of} ({field.source_type}){null}{unfit}", style="not bold")
         shape.add(line)
-
-
-def _locks(step: Step) -> str:
-    return ", ".join(f"{lock.mode} on {lock.table.replace(chr(34), '')}" for lock in locks_of(step))
 
 
 def _sql(node: Tree, statements: Sequence[str], prefix: str) -> None:
@@ -265,6 +261,7 @@ def _step_data(step: Step, plan: Plan, records: Mapping[str, StepRecord]) -> dic
         "state": record.state.value if record is not None else StepState.PENDING.value,
         "rollback_only": only_for_rollback(step),
         "locks": [lock.model_dump(mode="json") for lock in locks_of(step)],
+        "held": held_of(step).name.lower(),
         "rows": rows,
         "seconds": None if rows is None else round(rows / ROWS_PER_SECOND, 1),
         "forward": list(forward),

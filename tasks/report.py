@@ -8,7 +8,7 @@ from tasks.ledger.state import summary
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Plan, Step
 from tasks.model.status import GateResult, Report
-from tasks.model.step_costs import locks_of, rows_of
+from tasks.model.step_costs import held_of, rows_of, told_locks
 from tasks.reporting.account import account
 from tasks.reporting.page import write
 from tasks.run import Run, say
@@ -59,12 +59,11 @@ def plan_artifact(run: Run, plan: Plan) -> None:
 
 
 def _planned(step: Step, plan: Plan) -> str:
-    locks = "; ".join(f"{lock.mode} on {lock.table}" for lock in locks_of(step))
     rows = rows_of(step, plan)
     cells = (
         step.phase,
         step.title,
-        locks or "none",
+        told_locks(step) or (held_of(step) if step.authored else "none"),
         "" if rows is None else f"{rows:,}",
         step.undo or "nothing needed",
     )

@@ -8,7 +8,7 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Requirement, Step, only_for_rollback
+from tasks.model.plan import Requirement, only_for_rollback
 from tasks.model.status import MigrationState, StepRecord, StepState
 from tasks.model.transfer_steps import Transfer
 from tasks.prefect_task import verb
@@ -118,7 +118,7 @@ def _refuse_what_cannot_be_held(run: Run, accepted: int, swapped: bool, records:
 
 def _check(run: Run) -> None:
     """Refuse to call it rolled back while anything is left; the author's own SQL is the author's affair."""
-    if not run.plan.tables or any(_is_sql(step) for step in run.plan.steps):
+    if not run.plan.tables or any(step.authored for step in run.plan.steps):
         return
     differences = compare(run.plan.catalogue, run.engine.inspect(run.plan.tables))
     if differences:
@@ -128,7 +128,3 @@ def _check(run: Run) -> None:
             hint="Somebody changed it during the migration: undo that, then roll back again.",
             changed=DataChanged.PARTIALLY,
         )
-
-
-def _is_sql(step: Step) -> bool:
-    return step.key.split("/")[1] == "sql"

@@ -264,6 +264,11 @@ class Step(Record):
     """What rollback does about it, for people; empty: nothing is needed."""
     action: Action
 
+    @property
+    def authored(self) -> bool:
+        """True for SQL of the author's own, of which nothing is known."""
+        return self.key.split("/")[1:2] == ["sql"]
+
 
 def only_for_rollback(step: Step) -> bool:
     """Tell whether a step does nothing going forward: it prepares or finishes a rollback."""

@@ -1,4 +1,6 @@
-"""What a step costs others, as far as the plan knows: the locks that it takes, and the rows that it goes through."""
+"""What a step costs others, as far as the plan knows: its locks, for how long, and the rows that it goes through."""
+
+from enum import StrEnum
 
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.plan import (
@@ -16,6 +18,38 @@ from tasks.model.plan import (
     only_for_rollback,
 )
 from tasks.model.transfer_steps import Collection, Transfer
+
+
+class Held(StrEnum):
+    """For how long a step holds its locks."""
+
+    MOMENT = "for a moment"
+    """Its statements read no row of a table that was there, however large it is, but what waits to be carried."""
+    BATCH = "for a batch at a time"
+    """Row locks included; what takes longer than the lock budget of the profile is cancelled, and becomes smaller."""
+    SCAN = "until it is done"
+    """It goes through the table; none of its locks keeps anybody from reading or writing."""
+    AUTHOR = "as long as your SQL takes"
+    """Whatever that locks."""
+
+
+def held_of(step: Step) -> Held:
+    """Return how long a step holds its locks on the way forward, and back."""
+    if step.authored:
+        return Held.AUTHOR
+    match step.action:
+        case Backfill() | Copy() | Reconcile() | Transfer() | Reshape():
+            return Held.BATCH
+        case Validation() | ConcurrentIndex():
+            return Held.SCAN
+        case ShortTransaction() | SelfCommitting() | CollectionCommand() | Collection():
+            return Held.MOMENT
+
+
+def told_locks(step: Step) -> str:
+    """Write the locks of a step for people; empty where it takes none that is known."""
+    locks = ", ".join(f"{lock.mode} on {lock.table.replace(chr(34), '')}" for lock in locks_of(step))
+    return f"{locks}, held {held_of(step)}" if locks else ""
 
 
 def locks_of(step: Step) -> tuple[Lock, ...]:

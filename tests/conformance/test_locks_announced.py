@@ -1,8 +1,9 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
-"""What a plan announces is what the server locks: no table is locked, or locked harder, than `plan` says.
+"""What a plan announces is what the server locks: no table is locked, or locked harder, or longer, than `plan` says.
 
 Each step's statements run once by themselves, without the locks that a run takes first, in a transaction that is
-rolled back; `pg_locks` then tells what they took.
+rolled back; `pg_locks` then tells what they took, and the server's counters whether they went through a table, so that
+what is said to take a moment takes one on a table of any size.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step, Validation
+from tasks.model.step_costs import Held, held_of
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_versions import baseline
 
@@ -49,8 +51,14 @@ SPECS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def taken(conn: Connection, statements: Sequence[str]) -> dict[str, set[LockMode]]:
-    """Run statements, and return the locks on what existed before, by relation; roll back.
+_READ = """
+select one, pg_stat_get_xact_tuples_returned(one) from unnest(%s::oid[]) as one
+"""
+"""How many rows this session has read of each table as a whole; those of the transaction before may be among them."""
+
+
+def taken(conn: Connection, statements: Sequence[str]) -> tuple[dict[str, set[LockMode]], dict[str, int]]:
+    """Run statements; return the locks on what existed before, and the rows read of it, by relation; roll back.
 
     Views of a version that are dropped do not count: the step says so, and takes them all within one lock budget.
     """
@@ -64,34 +72,40 @@ def taken(conn: Connection, statements: Sequence[str]) -> dict[str, set[LockMode
     )
     found: dict[str, set[LockMode]] = {}
     with conn.transaction(force_rollback=True):
+        before = dict(conn.execute(_READ, (list(existing),)).fetchall())
         for statement in statements:
             conn.execute(statement.encode())
+        after = dict(conn.execute(_READ, (list(existing),)).fetchall())
         rows = conn.execute("select relation, mode from pg_locks where pid = pg_backend_pid()").fetchall()
         left = {row[0] for row in conn.execute("select oid from pg_class")}
     views = {row[0] for row in conn.execute("select oid from pg_class where relkind = 'v'")}
     for oid, mode in rows:
         if oid in existing and (oid in left or oid not in views):
-            found.setdefault(existing[oid].replace('"', ""), set()).add(_mode(mode))
-    return found
+            found.setdefault(existing[oid].replace('"', ""), set()).add(lock_mode(mode))
+    return found, {existing[oid]: after[oid] - seen for oid, seen in before.items() if after[oid] > seen}
 
 
-def _mode(name: str) -> LockMode:
-    """`ShareRowExclusiveLock` is SHARE ROW EXCLUSIVE."""
+def lock_mode(name: str) -> LockMode:
+    """Return the mode by its name in `pg_locks`: `ShareRowExclusiveLock` is SHARE ROW EXCLUSIVE."""
     by_name = {mode.value.replace(" ", "").lower() + "lock": mode for mode in LockMode}
     return by_name[name.lower()]
 
 
 def unannounced(step: Step, locks: Sequence[Lock], statements: Sequence[str], conn: Connection) -> list[str]:
-    """Name what is locked harder than the step says."""
+    """Name what is locked harder than the step says, or for as long as reading a table takes."""
     strength = list(LockMode)
     said = {lock.table.replace('"', ""): strength.index(lock.mode) for lock in locks}
-    return [
+    locked, read = taken(conn, statements)
+    found = [
         f"{step.key}: {table} {mode}"
-        for table, modes in taken(conn, statements).items()
+        for table, modes in locked.items()
         if table not in UNLOCKED
         for mode in modes
         if mode not in HARMLESS and strength.index(mode) > said.get(table, -1)
     ]
+    if held_of(step) is Held.MOMENT:
+        found += [f"{step.key}: reads {rows} rows of {table}" for table, rows in read.items()]
+    return found
 
 
 def announced(action: object, *, forward: bool) -> tuple[Sequence[Lock], Sequence[str]] | None:
@@ -134,3 +148,22 @@ def test_no_lock_is_a_surprise(name: str, way: str, versions: bool, conn: Connec
     migration = Migration(url, SPECS[name], version_schema="v2" if versions else None)
     migration.begin()
     assert surprises(migration, way, url) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table t alter column n type bigint",
+        "alter table t alter column note set not null",
+        "alter table t add check (n < 100)",
+        "alter table t add foreign key (n) references p",
+        "create index on t (name, n)",
+        "alter table t rename to u; alter table u add column at timestamptz default clock_timestamp()",
+    ],
+)
+def test_what_goes_through_a_table_is_seen(statement: str, conn: Connection) -> None:
+    """Where a step that takes a moment sent it, the test above would fail."""
+    conn.execute(SCHEMA.encode())
+    conn.execute("insert into p select i, i from generate_series(2, 9) i")
+    _, read = taken(conn, statement.split(";"))
+    assert read["public.t"] > 0

@@ -135,10 +135,19 @@ def test_every_step_is_shown_in_the_order_of_the_run() -> None:
 def test_locks_rows_durations_and_undo_are_told() -> None:
     text = shown(plan())
 
-    assert "ACCESS EXCLUSIVE on public.orders; short, waits for locks < 300 ms" in text
-    assert "ROW EXCLUSIVE on public.orders; about 3,000,000 rows, about 10 s" in text
-    assert text.count("SHARE UPDATE EXCLUSIVE on public.orders") == 2
+    assert "ACCESS EXCLUSIVE on public.orders, held for a moment; short, waits for locks < 300 ms" in text
+    assert "ROW EXCLUSIVE on public.orders, held for a batch at a time; about 3,000,000 rows, about 10 s" in text
+    assert text.count("SHARE UPDATE EXCLUSIVE on public.orders, held until it is done; about 3,000,000 rows") == 2
     assert "rollback: drop them" in text
+
+
+def test_of_the_authors_sql_nothing_is_promised() -> None:
+    own = Step(
+        key="expand/sql/operations[0]", phase=Phase.EXPAND, title="run it", action=ShortTransaction(forward=("x",))
+    )
+
+    assert "as long as your SQL takes, waits for locks < 300 ms" in shown(plan(steps=(own,)))
+    assert as_data(plan(steps=(own,)), {}, Limits())["steps"][0]["held"] == "author"
 
 
 def test_a_step_that_is_done_is_skipped() -> None:
@@ -164,6 +173,7 @@ def test_data_has_every_step_with_its_statements() -> None:
     assert [step["key"] for step in data["steps"]] == [step.key for step in STEPS]
     assert data["steps"][0]["state"] == "done"
     assert data["steps"][0]["locks"] == [{"table": TABLE, "mode": "ACCESS EXCLUSIVE"}]
+    assert data["steps"][0]["held"] == "moment"
     assert data["steps"][1]["rows"] == 3_000_000
     (back,) = [step for step in data["steps"] if step["rollback_only"]]
     assert (back["locks"], back["rows"]) == ([], None), "it does nothing going forward"

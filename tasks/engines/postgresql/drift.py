@@ -22,7 +22,7 @@ def refuse_drift_since(conn: Connection, plan: Plan) -> None:
     An index or a constraint that somebody added meanwhile would stay behind on a column that is replaced. The
     author's own SQL may change anything, so a plan with some is not looked at.
     """
-    if plan.tables and not any(step.key.split("/")[1] == "sql" for step in plan.steps):
+    if plan.tables and not any(step.authored for step in plan.steps):
         now = inspect(conn, list(plan.tables), plan.search_path)
         stripped = now.model_copy(update={"tables": tuple(_without_ours(table, plan) for table in now.tables)})
         refuse_difference(plan, stripped, DataChanged.PARTIALLY)

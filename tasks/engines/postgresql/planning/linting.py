@@ -67,15 +67,11 @@ def linted(steps: Sequence[Step], version: str) -> Iterator[Finding]:
 def _justification(step: Step, rule: str) -> str:
     if rule in _ANYWHERE:
         return _ANYWHERE[rule]
-    if _is_sql(step) or rule in _NEVER_OURS:
+    if step.authored or rule in _NEVER_OURS:
         return ""
     if rule.startswith(("ban-", "renaming-")):
         return _PHASES.get(step.phase, "of an object of our own, or of a new one")
     return _OURS.get(rule, "")
-
-
-def _is_sql(step: Step) -> bool:
-    return step.key.split("/")[1] == "sql"
 
 
 def _short(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:

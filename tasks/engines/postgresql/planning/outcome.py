@@ -29,7 +29,7 @@ _MADE = re.compile(
 
 def outcome(drafts: Sequence[TableDraft], steps: Sequence[Step]) -> Outcome | None:
     """Return what is known of the tables after the swap; None where SQL of the author may do anything to them."""
-    if any(step.key.split("/")[1] == "sql" for step in steps):
+    if any(step.authored for step in steps):
         return None
     texts = list(_statements(steps))
     places = {name for draft in drafts for name in (draft.table.schema_name, draft.table.name, draft.renamed_to)}
