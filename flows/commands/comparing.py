@@ -13,6 +13,7 @@ from flows.terminal import err, facts, out, print_json
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
+from tasks.engines.mysql.address import SCHEMES, parse
 from tasks.engines.postgresql.address import parameters
 from tasks.engines.session import Session
 from tasks.ledger import audit
@@ -77,7 +78,7 @@ def _ask(found: Comparison, table: Table, *, yes: bool, as_json: bool) -> None:
     """Have the name of B's database typed before anything is written to it."""
     if yes:
         return
-    name = str(parameters(table.url).get("dbname", ""))
+    name = parse(table.url).database if table.url.startswith(SCHEMES) else parameters(table.url).get("dbname", "")
     if as_json or not sys.stdin.isatty():
         raise UnconfirmedError(
             "nobody is there to say that B shall be changed", where=found.b, hint="Run it in a terminal, or add --yes."

@@ -13,7 +13,7 @@ _POSTGRESQL: Final = {
     "date": "date", "timestamp": "instant", "timestamptz": "instant", "time": "time", "json": "json", "jsonb": "json",
     "uuid": "uuid",
 }  # fmt: skip
-_MARIADB: Final = {
+MARIADB: Final = {
     "tinyint": "integer", "smallint": "integer", "mediumint": "integer", "int": "integer", "bigint": "integer",
     "year": "integer", "bit": "integer", "decimal": "decimal", "float": "double", "double": "double",
     "varchar": "text", "tinytext": "text", "text": "text", "mediumtext": "text", "longtext": "text", "enum": "text",
@@ -37,7 +37,7 @@ def family_of(pair: Pair, engines: tuple[str, str]) -> str:
     """Return the family in which a column is compared; raises PreflightError when the types have none in common."""
     found = []
     for column, engine in ((pair.a, engines[0]), (pair.b, engines[1])):
-        known = _POSTGRESQL if engine == "postgresql" else _MARIADB
+        known = _POSTGRESQL if engine == "postgresql" else MARIADB
         # Enumerations and other types of PostgreSQL are compared as the text that they have.
         found.append(known.get(column.kind, "text" if engine == "postgresql" else ""))
     both = found[0] if found[0] == found[1] else _MIXED.get(frozenset(found))

@@ -1,7 +1,7 @@
 """A table of MariaDB as one side of a comparison."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -22,7 +22,7 @@ from validations.parity.side import Buckets, Key, Row
 from validations.parity.terms import BUCKETS, Part, Terms
 
 _EXACT: Final = "utf8mb4_bin"
-_SETTINGS: Final = (
+SETTINGS: Final = (
     "set session time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES', lock_wait_timeout = 60,"
     f" collation_connection = '{_EXACT}', net_write_timeout = 3600"
 )
@@ -66,6 +66,16 @@ class MariaSide:
         """Return the GTID of the last transaction that is in the binary log."""
         row = self._ask("select @@gtid_current_pos")[0]
         return Position(log=str(row[0] or "no binary log"), sees="read committed")
+
+    def children(self) -> list[str]:
+        """Name the tables whose rows change when a row of this one is deleted."""
+        rows = self._ask(
+            "select distinct concat(constraint_schema, '.', table_name)"
+            " from information_schema.referential_constraints"
+            f" where (unique_constraint_schema, referenced_table_name) = ({self._spelled})"
+            " and delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') order by 1"
+        )
+        return [str(row[0]) for row in rows]
 
     def extent(self, column: str) -> tuple[int, int] | None:
         """Return least and greatest value of a column of whole numbers; None when there is no row."""
@@ -146,25 +156,11 @@ class MariaSide:
 
     def look(self, terms: Terms, keys: Sequence[Key]) -> dict[Key, Row]:
         """Return the rows of these keys that are there now."""
-        wanted, width = set(keys), len(terms.key)
-        lists = ", ".join(
-            "(" + ", ".join(self._literal(value, family) for value, family in zip(key, terms.casts, strict=True)) + ")"
-            for key in keys
-        )
-        question = (
-            f"select {', '.join([*terms.key, *terms.values])} from {self.relation.source} as t"
-            f" where ({', '.join(terms.columns)}) in ({lists})"
-        )
-        found: dict[Key, Row] = {}
-        for row in self._ask(question):
-            key = tuple(map(str, row[:width]))
-            if key in wanted:
-                found[key] = Row(version="", values=read(row[width:], terms.families))
-        return found
+        return look(self._ask, self.relation, terms, keys)
 
     def count(self, terms: Terms, digests: Sequence[Key]) -> dict[Key, Row]:
         """Return, as a row of one value, how many rows there are now of each of these digests."""
-        wanted = ", ".join(self._literal(digest, "text") for (digest,) in digests)
+        wanted = ", ".join(literal(digest, "text") for (digest,) in digests)
         rows = self._ask(
             f"select {_hex(terms)} as digest, count(*) from {self.relation.source} as t"
             f" where {_hex(terms)} in ({wanted}) group by digest"
@@ -180,17 +176,10 @@ class MariaSide:
         ranges = [f"({key} >= {low} and {key} < {high})" for low, high in part.ranges(terms.shift)]
         return f"({' or '.join(ranges)})"
 
-    def _literal(self, value: str, family: str) -> str:
-        if family == "bytes":
-            return f"x'{value.removeprefix(chr(92) + 'x')}'"
-        if family in ("integer", "decimal", "boolean"):
-            return value
-        return text_literal(value)
-
     def _relation(self, table: str, database: str) -> Relation:
         schema, _, name = table.rpartition(".")
         names = (schema or str(self._ask("select database()")[0][0]), name)
-        spelled = ", ".join(self._literal(one, "text") for one in names)
+        self._spelled = spelled = ", ".join(literal(one, "text") for one in names)
         columns = self._ask(
             "select column_name, data_type, column_type, numeric_scale, generation_expression is not null,"
             " character_set_name"
@@ -265,6 +254,35 @@ def _column(name: str, kind: str, whole: str, scale: int | None, generated: int,
     )
 
 
+def look(
+    ask: Callable[[str], list[tuple[Any, ...]]], relation: Relation, terms: Terms, keys: Sequence[Key], lock: str = ""
+) -> dict[Key, Row]:
+    """Return the rows of these keys that are there now; `lock` ends the statement."""
+    wanted, width = set(keys), len(terms.key)
+    lists = ", ".join(
+        "(" + ", ".join(literal(value, family) for value, family in zip(key, terms.casts, strict=True)) + ")"
+        for key in keys
+    )
+    met = f"({', '.join(terms.columns)}) in ({lists})" if keys else "false"
+    question = f"select {', '.join([*terms.key, *terms.values])} from {relation.source} as t where {met} {lock}"
+    found: dict[Key, Row] = {}
+    for row in ask(question):
+        key = tuple(map(str, row[:width]))
+        if key in wanted:
+            texts = tuple(row[width:])
+            found[key] = Row(version="", values=read(texts, terms.families), texts=texts)
+    return found
+
+
+def literal(value: str, family: str) -> str:
+    """Write the text of a value as SQL."""
+    if family == "bytes":
+        return f"x'{value.removeprefix(chr(92) + 'x')}'"
+    if family in ("integer", "decimal", "boolean"):
+        return value
+    return text_literal(value)
+
+
 def _hex(terms: Terms) -> str:
     return f"lpad(lower(hex({terms.digest})), 16, '0')"
 
@@ -276,7 +294,7 @@ def _quote(name: str) -> str:
 def _session(url: str) -> "pymysql.Connection[Any]":
     try:
         conn = pymysql.connect(
-            **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=_SETTINGS,
+            **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=SETTINGS,
             program_name="changeover diff",
         )  # fmt: skip
         with conn.cursor() as cursor:

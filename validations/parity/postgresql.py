@@ -204,8 +204,11 @@ def look(conn: Connection, relation: Relation, terms: Terms, keys: Sequence[Key]
     )
     wanted, width = set(keys), len(names)
     rows = conn.execute(question.encode()).fetchall()
-    found = (row for row in rows if row[:width] in wanted)
-    return {row[:width]: Row(version=row[width], values=read(row[width + 1 :], terms.families)) for row in found}
+    found = {row[:width]: (row[width], row[width + 1 :]) for row in rows if row[:width] in wanted}
+    return {
+        key: Row(version=version, values=read(texts, terms.families), texts=texts)
+        for key, (version, texts) in found.items()
+    }
 
 
 _IDENTITY: Final = """

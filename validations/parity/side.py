@@ -27,6 +27,9 @@ class Row:
     version: str
     """Another one after every write, as far as the engine can tell; empty where it cannot."""
     values: tuple[str | None, ...]
+    """As they are compared."""
+    texts: tuple[str | None, ...] = ()
+    """The same as they are written."""
 
 
 class Side(Protocol):
@@ -36,6 +39,9 @@ class Side(Protocol):
 
     def expression(self, name: str, sql: str) -> Column:
         """Return an expression over the table as a column of this name; raises PreflightError if it is none."""
+
+    def children(self) -> list[str]:
+        """Name the tables whose rows change when a row of this one is deleted."""
 
     def position(self) -> Position:
         """Return the place in the log, and what is visible."""
