@@ -172,7 +172,7 @@ class MariaEngine:
         return retrying(self.limits, on_retry)
 
     def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
-        """Refuse a user who cannot make what a shadow table needs."""
+        """Refuse a user who cannot make the ledger, and what a migration needs."""
         require_privileges(_own(conn), tables)
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:

@@ -6,7 +6,7 @@ from tasks.engines.mysql.blockers import sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.model.errors import PreflightError
-from tasks.model.plan import Finding, Plan, SelfCommitting
+from tasks.model.plan import Finding, Phase, Plan, SelfCommitting
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
 SIGHT = ("SHOW VIEW", "EXECUTE", "EVENT", "TRIGGER")
@@ -27,9 +27,8 @@ def check(conn: MariaSession) -> None:
 
 
 def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
-    """Refuse a user who cannot make and drop what a shadow table needs; raises PreflightError."""
-    granted = _granted(conn)
-    _refuse_missing(conn, [name for name in PRIVILEGES if name not in granted], ", ".join(tables))
+    """Refuse a user who cannot make the ledger and what a migration needs, triggers too; raises PreflightError."""
+    granted = _require_grants(conn, tables)
     row = conn.execute("select @@log_bin and not @@log_bin_trust_function_creators").fetchone()
     if row[0] and not granted & {"SUPER", "BINLOG ADMIN"}:
         raise PreflightError(
@@ -37,6 +36,12 @@ def require_privileges(conn: MariaSession, tables: tuple[str, ...]) -> None:
             where=", ".join(tables),
             hint="Ask the administrator for `set global log_bin_trust_function_creators = 1`, or for that privilege.",
         )
+
+
+def _require_grants(conn: MariaSession, tables: tuple[str, ...]) -> set[str]:
+    granted = _granted(conn)
+    _refuse_missing(conn, [name for name in PRIVILEGES if name not in granted], ", ".join(tables))
+    return granted
 
 
 def require_sight(conn: MariaSession, table: str) -> None:
@@ -70,7 +75,9 @@ def _refuse_missing(conn: MariaSession, missing: Sequence[str], where: str) -> N
 
 def preflight(conn: MariaSession, plan: Plan) -> tuple[Finding, ...]:
     """Return what stands in the way now; changes nothing."""
-    require_privileges(conn, plan.tables)
+    # The ledger, which has triggers, is there by now.
+    asked = require_privileges if plan.phase(Phase.DUAL_WRITE) else _require_grants
+    asked(conn, plan.tables)
     return tuple(_findings(conn, plan))
 
 

@@ -1,6 +1,6 @@
 """What becomes of every column: said by the spec, and never guessed."""
 
-from tasks.engines.mysql.planning.change import Change
+from tasks.engines.mysql.planning.change import AFTERWARDS, NO_FOREIGN_KEYS, Change
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 
@@ -37,7 +37,7 @@ def account_for(change: Change, new: Table) -> None:
     _new_columns(change, new, where)
     _new_unique_keys(change, new)
     if any(constraint.kind == "foreign key" for constraint in new.constraints):
-        raise SpecError("a shadow table on MariaDB carries no foreign keys", where=where, hint="Add it afterwards.")
+        raise SpecError(NO_FOREIGN_KEYS, where=where, hint=AFTERWARDS)
     if "type=BASE TABLE" not in new.options:
         raise SpecError(
             "the new table is no plain table", where=where, hint="Do that by ALTER TABLE after the migration."

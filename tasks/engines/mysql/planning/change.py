@@ -1,4 +1,4 @@
-"""What a spec asks of one table: the ALTER of its shadow, and what fills each column from the other side."""
+"""What a spec asks of one table: the ALTER of it, or of its shadow, and what fills each column from the other side."""
 
 import re
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from tasks.model.operations import (
 
 _QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
 """Names and texts, in sessions where a backslash escapes."""
+NO_FOREIGN_KEYS, AFTERWARDS = "a migration on MariaDB adds no foreign keys", "Add it afterwards."
 _TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set")
 
 
@@ -41,6 +42,7 @@ class Change:
     """Old column to the author's expression over the new row."""
     added: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
+    dropped_indexes: list[str] = field(default_factory=list)
     unique: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """New unique keys: name, and columns of the old table."""
 
@@ -62,7 +64,7 @@ class Change:
 
 
 def change_of(operations: Sequence[AnyOperation], table: Table, dialect: Dialect) -> Change:
-    """Return what the operations ask for. Raises SpecError for what a shadow table on MariaDB cannot do."""
+    """Return what the operations ask for. Raises SpecError for what is not done on MariaDB."""
     change = Change(table=table)
     for number, operation in enumerate(operations):
         try:
@@ -88,6 +90,7 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
         case CreateIndex():
             _create_index(change, operation)
         case DropIndex():
+            change.dropped_indexes.append(operation.name)
             change.clauses.append(f"drop index {quote(operation.name)}")
         case RebuildTable(order_by=(_, *_)):
             raise SpecError(
@@ -104,7 +107,7 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
             change.say(operation)
         case _:
             raise SpecError(
-                f"a shadow table on MariaDB cannot {operation.kind.replace('_', ' ')} yet",
+                f"{operation.kind.replace('_', ' ')} is not there on MariaDB",
                 hint="Use add_, alter_, drop_ or rename_column, create_index, drop_index, or rebuild_table.",
             )
 
@@ -142,7 +145,7 @@ def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
     if "generated" in asked.model_fields_set:
         raise SpecError("an identity or an expression of a column is not changed on MariaDB", hint="Remove generated.")
     if asked.references is not None:
-        raise SpecError("a shadow table on MariaDB carries no foreign keys", hint="Add it afterwards.")
+        raise SpecError(NO_FOREIGN_KEYS, hint=AFTERWARDS)
     name = change.renamed.get(asked.column, asked.column)
     if asked.type or asked.nullable is not None or asked.sets_default or asked.drops_default or asked.sets_comment:
         change.clauses.append(f"modify column {quote(name)} {_definition(column, asked, dialect)}")
@@ -180,7 +183,7 @@ def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
 def _add_column(change: Change, asked: AddColumn) -> None:
     column = asked.column
     if column.references is not None:
-        raise SpecError("a shadow table on MariaDB carries no foreign keys", hint="Add it afterwards.")
+        raise SpecError(NO_FOREIGN_KEYS, hint=AFTERWARDS)
     words = [quote(column.name), column.type, "null" if column.nullable else "not null"]
     if column.default is not None:
         words.append(f"default {column.default}")
@@ -198,9 +201,8 @@ def _add_column(change: Change, asked: AddColumn) -> None:
 
 def _drop_column(change: Change, asked: DropColumn) -> None:
     _existing(change, asked.column)
-    gone = {clause for clause in change.clauses if clause.startswith("drop index ")}
     for index in change.table.indexes:
-        if asked.column in index.columns and f"drop index {quote(index.name)}" not in gone:
+        if asked.column in index.columns and index.name not in change.dropped_indexes:
             raise SpecError(
                 f"{asked.column!r} is part of the index {index.name!r}, which MariaDB would change in silence",
                 hint="Drop that index first, in the same spec.",

@@ -6,15 +6,15 @@ drops something waits for the contract.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Set
 
 import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
-from tasks.engines.mysql.names import own, quote, text_literal
+from tasks.engines.mysql.names import quote, text_literal
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
+from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.planning.refuse import refuse_kind, refuse_mentioned
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
@@ -26,7 +26,6 @@ from tasks.model.plan import Finding, Lock, LockMode, Phase, Plan, Requirement, 
 from tasks.model.spec import MigrationSpec
 
 _ELSEWHERE = "Write `strategy: shadow_table`."
-_DROPS = ("drop column ", "drop index ")
 
 
 def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue) -> Plan:
@@ -35,12 +34,13 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
     refuse_kind(table)
     change = change_of(spec.operations, table, conn.dialect)
     _refuse_what_is_computed(change)
-    drops = [clause for clause in change.clauses if clause.startswith(_DROPS)]
+    drops = [f"drop index {quote(name)}" for name in change.dropped_indexes]
+    drops += [f"drop column {quote(name)}" for name in sorted(change.dropped)]
     clauses = [clause for clause in change.clauses if clause not in drops]
     gone = [*change.dropped, *change.renamed]
-    _refuse_foreign_keys(table, gone)
     refuse_mentioned(conn, table, gone)
-    with _clone(conn, table, own(tag(spec.migration), 0, "probe")) as name:
+    with probe(conn, tag(spec.migration)) as name:
+        conn.execute(f"create table {quote(name)} like {quote(table.name)}")
         forward = _alter(conn, clauses, name)
         new = _renamed(inspect(conn, [name]).tables[0], table)
         back = _way_back(conn, change, table, new)
@@ -50,7 +50,7 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
         last = _alter(conn, drops, name, dropping=True)
         end = inspect(conn, [name]).tables[0]
         account_for(change, end)
-    _refuse_foreign_keys(table, [c.name for c in table.columns if new.column(c.name) != c], end)
+    _refuse_foreign_keys(table, {*gone, *(c.name for c in table.columns if new.column(c.name) != c)}, end)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -85,18 +85,18 @@ def _refuse_what_is_computed(change: Change) -> None:
             )
 
 
-def _refuse_foreign_keys(table: Table, names: Sequence[str], end: Table | None = None) -> None:
+def _refuse_foreign_keys(table: Table, names: Set[str], end: Table) -> None:
     """A table that is made like another has none of its foreign keys, so the server was not asked about them."""
     ends = [(c.name, c.columns) for c in table.constraints if c.kind == "foreign key"]
     ends += [(key.name, key.referenced_columns) for key in table.inbound]
     for name, columns in ends:
-        if found := sorted({*columns} & {*names}):
+        if found := sorted({*columns} & names):
             raise SpecError(
                 f"{found[0]!r} belongs to the foreign key {name}",
                 where=table.full_name,
                 hint="Drop the foreign key for the migration, and add it again afterwards.",
             )
-        if end is not None and end.indexes != table.indexes and not _indexed(end, columns):
+        if end.indexes != table.indexes and not _indexed(end, columns):
             raise SpecError(
                 f"no index is left for the foreign key {name}: the server would refuse to drop the last one",
                 where=table.full_name,
@@ -107,17 +107,6 @@ def _refuse_foreign_keys(table: Table, names: Sequence[str], end: Table | None =
 def _indexed(table: Table, columns: Sequence[str]) -> bool:
     # Not one of the first letters only, nor of words.
     return any(f"{i.definition[:-1]}, ".startswith(f"BTREE ({', '.join(columns)}, ") for i in table.indexes)
-
-
-@contextmanager
-def _clone(conn: MariaSession, table: Table, name: str) -> Iterator[str]:
-    conn.execute(f"drop table if exists {quote(name)}")
-    try:
-        conn.execute(f"create table {quote(name)} like {quote(table.name)}")
-        yield name
-    finally:
-        if not conn.closed:
-            conn.execute(f"drop table if exists {quote(name)}")
 
 
 def _alter(conn: MariaSession, clauses: Sequence[str], name: str, *, dropping: bool = False) -> str:
@@ -199,7 +188,8 @@ def _steps(table: Table, new: Table, change: Change, forward: str, inverse: str,
     )
     if last:
         columns, indexes = (
-            ", ".join(text_literal(name) for name in names) or "null" for names in (change.dropped, _indexes(last))
+            ", ".join(text_literal(name) for name in names) or "null"
+            for names in (sorted(change.dropped), change.dropped_indexes)
         )
         where = f"table_schema = database() and table_name = {text_literal(table.name)}"
         yield Step(
@@ -216,10 +206,6 @@ def _steps(table: Table, new: Table, change: Change, forward: str, inverse: str,
                 f" union all select 1 from information_schema.statistics where {where} and index_name in ({indexes}))",
             ),
         )
-
-
-def _indexes(clauses: str) -> list[str]:
-    return [name.replace("``", "`") for name in re.findall(r"drop index `((?:[^`]|``)+)`", clauses)]
 
 
 def _changed(table: Table, new: Table) -> list[Column]:

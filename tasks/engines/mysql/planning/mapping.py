@@ -110,6 +110,11 @@ def word(column_type: str) -> str:
     return found[0] if found else ""
 
 
+def charset(column: Column) -> str:
+    """Return the character set of the values of a column; empty where they have none."""
+    return (column.collation or "").partition("_")[0]
+
+
 def is_text(column: Column) -> bool:
     """Tell whether values have a character set."""
     return word(column.type) in _TEXTS
@@ -136,7 +141,7 @@ def as_stored(filled: Filled, expression: str) -> str:
 def _as_text(filled: Filled, expression: str) -> str:
     """Return its bytes; where it is computed, what the column makes of it: what is only carried over loses nothing."""
     column = filled.column
-    kind, text = word(column.type), f"convert({expression} using {(column.collation or 'utf8mb4').split('_')[0]})"
+    kind, text = word(column.type), f"convert({expression} using {charset(column) or 'utf8mb4'})"
     if kind in _LISTED and not filled.same:
         return f"{text} collate {column.collation}" if column.collation else text
     # What a column of fixed length is padded with is not read back.

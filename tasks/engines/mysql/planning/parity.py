@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
-from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, image, is_text, row_key, word
+from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, charset, image, is_text, row_key, word
 from tasks.model.catalogue import Column, Table
 from tasks.model.names import OWN_PREFIX
 
@@ -43,13 +43,18 @@ class Unfit:
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
     """Every row of the old table, carried over, is in the new one, and nothing else is."""
-    return _difference(
-        mapping.key,
-        old,
-        mapping.old.name,
-        mapping.new_key,
-        new,
-        [(f, _computed(f, mapping.old)) for f in mapping.forward],
+    filled, pairs = mapping.forward, list(zip(mapping.key, mapping.new_key, strict=True))
+    source = _named(mapping.key, old, mapping.old.name, [_computed(f, mapping.old) for f in filled])
+    there = " and ".join(f"n.{quote(c)} = o.{OWN_PREFIX}k{i}" for i, (_, c) in enumerate(pairs))
+    equal = " and ".join(
+        f"{image(f.column, f'n.{quote(f.column.name)}')} <=> o.{OWN_PREFIX}v{i}" for i, f in enumerate(filled)
+    )
+    here = " and ".join(f"o.{quote(c)} = n.{quote(t)}" for c, t in pairs)
+    return (
+        f"select {', '.join(f'o.{OWN_PREFIX}k{i}' for i in range(len(pairs)))} from {source} as o"
+        f" left join {new} as n on {there} where n.{quote(pairs[0][1])} is null or not ({equal or 'true'})"
+        f" union all select {', '.join(f'n.{quote(t)}' for _, t in pairs)} from {new} as n"
+        f" left join {old} as o on {here} where o.{quote(pairs[0][0])} is null"
     )
 
 
@@ -105,7 +110,7 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
     column = table.column(name)
     if column is None or column.collation is None:
         return expression
-    return f"convert({expression} using {column.collation.split('_')[0]}) collate {column.collation}"
+    return f"convert({expression} using {charset(column)}) collate {column.collation}"
 
 
 def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> Duplicates:
@@ -187,8 +192,8 @@ def _too_much(column: Column, source: Column | None, value: str) -> Iterator[str
         yield f"char_length({value}) > {room[1]}"
     if word(kind) == "char" and source is not None and is_text(source):
         yield f"{value} like '% '"
-    if charset := _other_characters(column, source):
-        there, back = f"convert({value} using {charset})", "convert({} using utf8mb4)"
+    if lacking := _other_characters(column, source):
+        there, back = f"convert({value} using {lacking})", "convert({} using utf8mb4)"
         yield f"not (cast({back.format(there)} as binary) <=> cast({back.format(value)} as binary))"
     # Others are no numbers before they are converted, and what cannot be is for the copy to say.
     if source is None or word(source.type) in _NUMBERS:
@@ -214,12 +219,8 @@ def _changed(mapping: Mapping, filled: Filled, source: Column | None) -> Iterato
 
 def _other_characters(column: Column, source: Column | None) -> str:
     """Return the character set of a column that may lack what is there; empty: it lacks nothing."""
-    charset = _charset(column)
-    return "" if charset in ("", "utf8mb4") or (source and _charset(source) in ("", charset)) else charset
-
-
-def _charset(column: Column) -> str:
-    return (column.collation or "").split("_")[0]
+    kept = charset(column)
+    return "" if kept in ("", "utf8mb4") or (source and charset(source) in ("", kept)) else kept
 
 
 def _beyond(kind: str, value: str) -> Iterator[str]:
@@ -277,24 +278,3 @@ def _named(key: tuple[str, ...], table: str, alias: str, values: list[str]) -> s
         + [f"{text} as {OWN_PREFIX}v{number}" for number, text in enumerate(values)]
     )
     return f"(select {made} from {table} as {quote(alias)})"
-
-
-def _difference(
-    key: tuple[str, ...], old: str, alias: str, new_key: tuple[str, ...], new: str, compared: list[tuple[Filled, str]]
-) -> str:
-    keys = [f"{OWN_PREFIX}k{n}" for n in range(len(key))]
-    values = [f"{OWN_PREFIX}v{n}" for n in range(len(compared))]
-    source = _named(key, old, alias, [text for _, text in compared])
-    pairs = list(zip(new_key, keys, strict=True))
-    join = " and ".join(f"n.{quote(c)} = o.{k}" for c, k in pairs)
-    equal = " and ".join(
-        f"{image(f.column, f'n.{quote(f.column.name)}')} <=> o.{v}" for (f, _), v in zip(compared, values, strict=True)
-    )
-    missing = f"n.{quote(new_key[0])} is null"
-    back = " and ".join(f"o.{quote(c)} = n.{quote(t)}" for c, t in zip(key, new_key, strict=True))
-    return (
-        f"select {', '.join(f'o.{k}' for k in keys)} from {source} as o left join {new} as n on {join}"
-        f" where {missing} or not ({equal or 'true'})"
-        f" union all select {', '.join(f'n.{quote(c)}' for c in new_key)} from {new} as n"
-        f" left join {old} as o on {back} where o.{quote(key[0])} is null"
-    )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
-from tasks.engines.mysql.names import own, quote
+from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.assemble import Names, steps
 from tasks.engines.mysql.planning.carried import account_for
@@ -14,6 +14,7 @@ from tasks.engines.mysql.planning.change import Change, change_of
 from tasks.engines.mysql.planning.definition import by_definition
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
+from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.planning.refuse import refuse, refuse_mentioned
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
@@ -75,9 +76,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
 @contextmanager
 def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Table, str]]:
     """Make the new shape, empty, and look at it; say with which cheaper algorithm the server would do it in place."""
-    name = own(tag_, 0, "probe")
-    conn.execute(f"drop table if exists {quote(name)}")
-    try:
+    with probe(conn, tag_) as name:
         cheap = ""
         for statement in change.build(name):
             if statement.startswith("alter table "):
@@ -86,9 +85,6 @@ def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Tabl
                 _make(conn, statement, change, name)
         _refuse_rows(conn, change, name)
         yield inspect(conn, [name]).tables[0], cheap
-    finally:
-        if not conn.closed:
-            conn.execute(f"drop table if exists {quote(name)}")
 
 
 def _takes(conn: MariaSession, statement: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a shadow table on MariaDB would lose, and so refuses."""
+"""What a migration on MariaDB would lose, and so refuses."""
 
 import re
 from collections.abc import Collection, Iterable
