@@ -38,10 +38,9 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
 
     with run.ledger() as conn:
         refuse_loss(conn)
-        accepted = _noted(conn, run)
     swapped = records[swap.key].state is not StepState.PENDING
     _refuse_what_stands_in_the_way(run)
-    _refuse_what_cannot_be_held(run, accepted, is_swapped, records)
+    _refuse_what_cannot_be_held(run, is_swapped, records)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
     undone = 0
@@ -57,12 +56,8 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     return undone
 
 
-def _noted(conn: Session, run: Run) -> int:
-    return count_rejections(conn, run.migration, direction="down")
-
-
 def _refuse_loss(conn: Session, run: Run) -> None:
-    lost = _noted(conn, run) + _written_elsewhere(run)
+    lost = count_rejections(conn, run.migration, direction="down") + _written_elsewhere(run)
     if lost:
         raise StateError(
             f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
@@ -94,11 +89,8 @@ def _before_rollback(run: Run) -> list[Requirement]:
     return [requirement for requirement in run.plan.requirements if requirement.gate == "before_rollback"]
 
 
-def _refuse_what_cannot_be_held(run: Run, accepted: int, swapped: bool, records: Mapping[str, StepRecord]) -> None:
-    """Ask whether the old shape can hold every row, before anything is undone: half way there is no good end.
-
-    `accepted` writes may be lost; of the rows that break a requirement nobody can tell which are theirs.
-    """
+def _refuse_what_cannot_be_held(run: Run, swapped: bool, records: Mapping[str, StepRecord]) -> None:
+    """Ask whether the old shape can hold every row, before anything is undone: half way there is no good end."""
     broken = []
     with run.ledger("rollback") as conn:
         for requirement in _before_rollback(run):
@@ -106,7 +98,7 @@ def _refuse_what_cannot_be_held(run: Run, accepted: int, swapped: bool, records:
             can_break = swapped or (begun is not None and begun.state is StepState.DONE)
             if can_break and requirement.kind != "structure":
                 rows = run.engine.count(conn, requirement.violations)
-                if rows > (accepted if requirement.noted else 0):
+                if rows:
                     broken.append(f"{rows:,} rows break: {requirement.name}")
     if broken:
         raise StateError(

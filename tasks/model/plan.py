@@ -332,8 +332,6 @@ class Requirement(Record):
     """It reads columns that exist only once the migration has begun."""
     begun: str = ""
     """The step that lets rows break it `before_rollback`, where that is not the swap."""
-    noted: bool = False
-    """Rows that triggers could not carry, and noted, break it, too: so many may, once their loss is accepted."""
     severity: Literal["error", "warning"] = "error"
     """A warning is shown, and stops nothing."""
     rows: str = ""

@@ -24,6 +24,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "foreign key that comes": ("create table o (id int primary key)", {"create_constraint": {"table": "t", "name": "f", "type": "foreign_key", "columns": ["k"], "references": {"table": "o", "columns": ["id"]}}}, "a foreign key is not added", "expand_contract"),
     "constraint that converts": ("", {"create_constraint": {"table": "t", "name": "f", "type": "unique", "columns": ["k"], "up": {"k": "id"}, "down": {"k": "k"}}}, "not converted", "expand_contract"),
     "check that makes no sense": ("", {"create_constraint": {"table": "t", "name": "f", "type": "check", "check": "nothing > 1"}}, 'column "nothing" does not exist', "correct the operation"),
+    "constraint with its column": ("", alter("k", unique={"name": "u"}), "not added together", "Write create_constraint"),
     "primary key that goes": ("", {"drop_constraint": {"table": "t", "name": "t_pkey"}}, "a primary key is not dropped", "rebuild_table"),
     "constraint that can be checked at the commit": ("", {"create_constraint": {"table": "t", "name": "f", "type": "unique", "columns": ["k"], "deferrable": True}}, "checked at the commit", "expand_contract"),
     "constraint that was checked at the commit": ("alter table t add constraint u unique (k) deferrable initially deferred", {"drop_constraint": {"table": "t", "name": "u"}}, "be checked at the commit", "expand_contract"),

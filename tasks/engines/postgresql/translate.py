@@ -5,7 +5,7 @@ from typing import Final
 import psycopg
 
 from tasks.engines.postgresql.address import redact
-from tasks.engines.postgresql.planning.shadow.mirror import UNSEEN
+from tasks.engines.postgresql.planning.shadow.followed import UNSEEN
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.errors import ChangeoverError, DataChanged, StepError, TransientError
 

@@ -1,25 +1,19 @@
 """From a finished draft to the list of steps, in the order of the phases."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
 from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build
-from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
-from tasks.engines.postgresql.planning.shadow.mirror import UNSEEN, Mirror
-from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
-from tasks.engines.postgresql.planning.shadow.partitions import Partition
-from tasks.engines.postgresql.planning.shadow.places import Places
+from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
 from tasks.engines.postgresql.planning.shadow.rehearse import alone
 from tasks.model.catalogue import Index, Table
 from tasks.model.names import quote
 from tasks.model.plan import (
-    Assignment,
     ConcurrentIndex,
     Copy,
     Lock,
@@ -32,103 +26,6 @@ from tasks.model.plan import (
     Step,
     Validation,
 )
-from tasks.model.spec import MigrationSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """All that is known of a table, its shadow, and what fills them."""
-
-    conn: Connection
-    spec: MigrationSpec
-    places: Places
-    table: Table
-    new: Table
-    """As it shall be in its place."""
-    change: Change
-    row_key: RowKey
-    parts: tuple[Partition, ...]
-    """The partitions of the table."""
-    new_parts: tuple[Partition, ...]
-    options: tuple[str, ...]
-    """Storage parameters of the new partitions."""
-    search_path: str
-    forth: tuple[Assignment, ...]
-    back: tuple[Assignment, ...]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The columns by which a row is known, in the order of the table."""
-        return self.row_key.columns
-
-    @property
-    def shadow(self) -> str:
-        """The shadow before the swap, quoted and qualified."""
-        return self.places.at(self.places.new)
-
-    @property
-    def former(self) -> str:
-        """The old table after the swap, quoted and qualified."""
-        return self.places.at(self.places.old)
-
-    @property
-    def up(self) -> Mirror:
-        """What keeps the shadow the image of the table."""
-        return self._mirror("up", self.shadow, self.places.new, self.forth, self.new)
-
-    @property
-    def down(self) -> Mirror:
-        """What keeps the old table the image of the new one."""
-        return self._mirror("down", self.former, self.places.old, self.back, self.table)
-
-    def _mirror(
-        self, direction: str, target: str, schema: str, assignments: tuple[Assignment, ...], image: Table
-    ) -> Mirror:
-        twin, source = self.change.rehearsal, self.places.real if direction == "up" else self.change.twin
-        return Mirror(
-            tag=self.places.tag,
-            direction=direction,
-            migration=self.spec.migration,
-            full_name=self.table.full_name,
-            source=self.places.real,
-            target=target,
-            notes=self.places.notes(schema),
-            alias=self.table.name,
-            search_path=self.search_path,
-            key=self.key,
-            arbiter=self.row_key.new_unique if direction == "up" else self.row_key.unique,
-            parts=tuple(part.name for part in (self.parts if direction == "up" else self.new_parts)),
-            schema=self.places.schema,
-            source_types=self.types(self.table if direction == "up" else self.new),
-            target_types=self.types(image),
-            assignments=assignments,
-            guarded=self._may_refuse(image, there=direction == "up"),
-            anew=direction == "up" or self._says_all(image),
-            # With the cast that an assignment makes by itself.
-            pinned=not all(twin.is_immutable(source, f"({a.expression}\n)::{a.type}") for a in assignments),
-            computed=tuple(c for c in self.change.written if direction == "down" and c not in self.change.lossy),
-        )
-
-    def _says_all(self, target: Table) -> bool:
-        """What nothing fills on the way back is still what it was: a column that was dropped without `down`."""
-        return {c.name for c in target.columns if c.generated is None} <= {a.column for a in self.back}
-
-    def types(self, table: Table) -> tuple[str, ...]:
-        """Types of the key columns in one of the two tables."""
-        types = {column.name: column.type for column in table.columns}
-        return tuple(types[column] for column in self.key)
-
-    def _may_refuse(self, target: Table, *, there: bool) -> bool:
-        """A key beside that of the walk may meet a row that is only noted; a conversion, or a new rule, may refuse.
-
-        So may an index, and what is computed: an expression fails, or its value is too large.
-        """
-        keys = [i for i in target.indexes if i.unique] + [c for c in target.constraints if c.kind == "exclusion"]
-        change = self.change
-        evaluated = change.indexes or change.computed if there else change.written
-        if len(keys) > 1 or change.restricted or change.dropped or change.added or evaluated:
-            return True
-        return any(not there or not change.widens(name, self.new) for name in change.altered)
 
 
 def steps(draft: Draft) -> tuple[Step, ...]:
@@ -425,8 +322,7 @@ def _unseen(draft: Draft) -> str:
         f" union all select distinct case r.sqlstate when '{UNSEEN}'"
         " then 'a partition that the plan does not know was written to: roll back, and run again'"
         " else 'a partition was emptied by who did not see all of its copy: roll back, and run again' end"
-        " from changeover.rejections r join changeover.migrations m on m.id = r.migration"
-        f" where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'up'"
+        + rejected_since(draft.spec.migration, "up")
     )
 
 

@@ -104,11 +104,7 @@ class Change:
     def _alter(self, op: AlterColumn, where: str) -> None:
         column = column_of(self.table, op.column, where)
         if op.check is not None or op.unique is not None or op.references is not None:
-            raise SpecError(
-                "a constraint that is added does not need a shadow table",
-                where=where,
-                hint="Add it by a spec of its own with `strategy: expand_contract`.",
-            )
+            raise _constraint(where, foreign=op.references is not None)
         if op.generated is not None or op.drops_identity:
             self._generate(op, column, f"{where}.generated")
         name = quote(op.column)
@@ -197,11 +193,7 @@ class Change:
     def _add(self, op: AddColumn, where: str) -> None:
         column = op.column
         if column.unique or column.check is not None or column.references is not None:
-            raise SpecError(
-                "a constraint of a new column does not need a shadow table",
-                where=where,
-                hint="Add it by a spec of its own with `strategy: expand_contract`.",
-            )
+            raise _constraint(where, foreign=column.references is not None)
         if op.up is None and not column.nullable and column.default is None:
             raise SpecError(
                 f"{column.name} is not nullable and nothing fills it", where=where, hint="Add up, or a default."
@@ -331,6 +323,10 @@ class Change:
             )
         return tuple(named[name] for name in self.order)
 
+    def converted(self, new: Table) -> set[str]:
+        """Return the columns whose old values are not all new ones as they are."""
+        return {column for column in self.altered if not self.widens(column, new)}
+
     def widens(self, column: str, new: Table) -> bool:
         """Tell whether every old value of a column is a new one as it is."""
         before, after = self.table.column(column), new.column(column)
@@ -338,3 +334,13 @@ class Change:
         assert after is not None
         plain = column not in self.ups and column not in self.downs
         return plain and after.type in (before.type, *_WIDER.get(before.type, ()))
+
+
+def _constraint(where: str, *, foreign: bool) -> SpecError:
+    return SpecError(
+        "a constraint is not added together with its column here",
+        where=where,
+        hint="Add the foreign key by a spec of its own with `strategy: expand_contract`."
+        if foreign
+        else "Write create_constraint beside it.",
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.engines.postgresql.planning.shadow.assemble import Draft
+from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Requirement, differing
 

@@ -11,8 +11,8 @@ No join of whole tables, which would spill them onto the disk of the server: eac
 from collections.abc import Iterator
 
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.shadow.assemble import Draft
-from tasks.engines.postgresql.planning.shadow.mirror import UNSEEN
+from tasks.engines.postgresql.planning.shadow.draft import Draft
+from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
 from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Assignment, Requirement, differing
@@ -39,8 +39,8 @@ def comes_back(draft: Draft) -> Iterator[Requirement]:
     Of a column that is `lossy` the value may differ, but after the swap each has to be made: none may fail.
     """
     change, alias, types = draft.change, quote(draft.table.name), draft.types(draft.table)
-    plain = {name for name in change.altered if change.widens(name, draft.new)}
-    asked = [one for one in draft.back if one.column in {*change.downs, *change.altered} - plain]
+    others = {*change.downs, *change.converted(draft.new)}
+    asked = [one for one in draft.back if one.column in others]
     same = " and ".join(
         f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
     )
@@ -130,8 +130,7 @@ def _unseen(draft: Draft) -> str:
     known = ", ".join(literal(part.name) for part in draft.new_parts)
     return f"""
     and not exists (
-      select from changeover.rejections r join changeover.migrations m on m.id = r.migration
-      where m.id = {literal(draft.spec.migration)} and r.id > m.attempt_rejection and r.direction = 'down'
+      select{rejected_since(draft.spec.migration, "down")}
         and r.table_name = {literal(draft.table.full_name)} and r.sqlstate in ('40001', '{UNSEEN}'))
     and not exists ({draft.down.unseen})
     and {len(draft.new_parts)} = (

@@ -13,41 +13,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.dual_write import PINNED, literal
-from tasks.model.names import OWN_TRIGGERS, quote
+from tasks.engines.postgresql.planning.shadow.followed import Followed
+from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
-UNSEEN = "UP001"
-"""What was written to a partition is not known: a code that no server gives.
-
-Classes from I to Z are left to implementations, and PostgreSQL uses but P0 and XX of them.
-"""
-_UNSEEN = "a partition was attached, or made, since dual write began: what was written to it is not known"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirror:
+class Mirror(Followed):
     """One direction: every row of `source` stands in `target`, under the same key."""
 
-    tag: str
-    direction: str
-    """`up`: before the swap, from the old table to the new one. `down`: after it."""
-    migration: str
-    full_name: str
-    source: str
-    """Quoted and qualified, like `target` and `notes`."""
     target: str
+    """Quoted and qualified, like `notes`."""
     notes: str
     alias: str
     search_path: str
     key: tuple[str, ...]
     arbiter: tuple[str, ...]
     """Those columns of the key that the target keeps unique: all of them, unless one table is told by fewer."""
-    schema: str
-    """Where the source is, and its partitions."""
-    parts: tuple[str, ...]
-    """Names of the partitions of the source."""
     source_types: tuple[str, ...]
     """Of the columns of the key, like `target_types`."""
     target_types: tuple[str, ...]
@@ -71,65 +56,6 @@ class Mirror:
         return f'changeover."shadow_{self.direction}_drain_{self.tag}"'
 
     @property
-    def triggers(self) -> tuple[str, str]:
-        """Names of the row trigger and of the one for TRUNCATE."""
-        return (f"{OWN_TRIGGERS}{self.tag}_row", f"{OWN_TRIGGERS}{self.tag}_truncate")
-
-    @property
-    def _relations(self) -> tuple[str, ...]:
-        """What can be emptied: the source, and each of its partitions by itself."""
-        return (self.source, *(f"{quote(self.schema)}.{quote(part)}" for part in self.parts))
-
-    @property
-    def unseen(self) -> str:
-        """The query for partitions of which not every write since dual write began has been seen.
-
-        One command has switched the row triggers of all of them on, so one transaction wrote them all down. That of a
-        partition which was attached, or made, since is of another, and what was written before fired nothing.
-        """
-        row, truncate = (literal(name) for name in self.triggers)
-        return f"""\
-select part.inhrelid from pg_catalog.pg_inherits part
-where part.inhparent = to_regclass({literal(self.source)}) and not exists (
-  select from pg_catalog.pg_trigger whole
-  join pg_catalog.pg_trigger own on own.tgparentid = whole.oid and own.tgrelid = part.inhrelid
-  join pg_catalog.pg_trigger emptied on emptied.tgrelid = part.inhrelid and emptied.tgname = {truncate}
-  where whole.tgrelid = part.inhparent and whole.tgname = {row} and own.xmin = whole.xmin
-    and own.tgenabled = 'A' and emptied.tgenabled = 'A')"""
-
-    @property
-    def gaps(self) -> str:
-        """The same as a list of problems."""
-        return f"select 'dual write of the partition ' || inhrelid::regclass as problem from ({self.unseen}) as unseen"
-
-    @property
-    def whole(self) -> str:
-        """The statement that fails when there is such a partition; empty where the source has none.
-
-        Whoever has read rows asks it afterwards, in the same transaction: a partition whose rows were read cannot leave
-        before that ends, so it is still there to be seen.
-        """
-        return f"select {self._whole_function}()" if self.parts else ""
-
-    @property
-    def _whole_function(self) -> str:
-        return f'changeover."shadow_{self.direction}_whole_{self.tag}"'
-
-    def _create_whole_function(self) -> tuple[str, ...]:
-        if not self.parts:
-            return ()
-        return (
-            f"""\
-create or replace function {self._whole_function}() returns void language plpgsql as $co_{self.tag}$
-begin
-  if exists ({self.gaps}) then
-    raise exception {literal(_UNSEEN)} using errcode = '{UNSEEN}';
-  end if;
-end
-$co_{self.tag}$""",
-        )
-
-    @property
     def drain(self) -> str:
         """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
         return f"select {self.drain_function}({{most}})"
@@ -144,7 +70,7 @@ $co_{self.tag}$""",
 
     def create_functions(self) -> tuple[str, ...]:
         """Return the statements that make the functions."""
-        return (*self._create_whole_function(), self._trigger_function(), self._drain_function())
+        return (*self.create_whole_function(), self._trigger_function(), self._drain_function())
 
     def create_triggers(self) -> tuple[str, ...]:
         """Return the statements that install the triggers, for every session, also of replication."""
@@ -155,7 +81,7 @@ $co_{self.tag}$""",
             f"alter table {self.source} enable always trigger {quote(row)}",
             *(
                 statement
-                for one in self._relations
+                for one in self.relations
                 for statement in (
                     f"create trigger {quote(truncate)} after truncate on {one}"
                     f" for each statement execute function {self.function}()",
@@ -169,7 +95,7 @@ $co_{self.tag}$""",
         row, truncate = self.triggers
         return (
             f"drop trigger if exists {quote(row)} on {self.source}",
-            *(f"drop trigger if exists {quote(truncate)} on {one}" for one in self._relations),
+            *(f"drop trigger if exists {quote(truncate)} on {one}" for one in self.relations),
         )
 
     def drop_functions(self) -> tuple[str, ...]:
@@ -177,7 +103,7 @@ $co_{self.tag}$""",
         names = (
             f"{self.function}()",
             f"{self.drain_function}(bigint)",
-            *([f"{self._whole_function}()"] * bool(self.parts)),
+            *([f"{self.whole_function}()"] * bool(self.parts)),
         )
         return tuple(f"drop function if exists {name} cascade" for name in names)
 
@@ -341,26 +267,6 @@ if tg_relid = {literal(self.source)}::regclass then
       end if;
     end if;"""
 
-    def _stranger(self) -> str:
-        """Note that a partition is written to that the plan does not know: it may leave, and no trigger says so.
-
-        Once is enough.
-        """
-        if not self.parts:
-            return ""
-        known = ", ".join(literal(part) for part in self.parts)
-        migration, name = literal(self.migration), literal(self.full_name)
-        return f"""\
-  if tg_op <> 'TRUNCATE' and (tg_table_schema <> {literal(self.schema)} or tg_table_name not in ({known})) then
-    insert into changeover.rejections (migration, table_name, direction, sqlstate)
-    select {migration}, {name}, {literal(self.direction)}, '{UNSEEN}'
-    where not exists (
-      select from changeover.rejections r join changeover.migrations m on m.id = r.migration
-      where r.migration = {migration} and r.id > m.attempt_rejection
-        and r.direction = {literal(self.direction)} and r.sqlstate = '{UNSEEN}' and r.table_name = {name});
-  end if;
-"""
-
     def _trigger_function(self) -> str:
         body = self._carry()
         if self.guarded:
@@ -377,7 +283,7 @@ create or replace function {self.function}() returns trigger
 language plpgsql security definer {self._settings()} as $co_{self.tag}$
 #variable_conflict use_column
 begin
-{self._stranger()}  if tg_op = 'TRUNCATE' then
+{self.note_stranger()}  if tg_op = 'TRUNCATE' then
     {self._truncate()}
   elsif current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
 {self._both(told=False)}
@@ -467,6 +373,6 @@ begin
     end;
     done := done + 1;
   end loop;
-  {self._together()}{f"perform {self._whole_function}();{chr(10)}  " if self.parts else ""}return done;
+  {self._together()}{f"perform {self.whole_function}();{chr(10)}  " if self.parts else ""}return done;
 end
 $co_{self.tag}$"""

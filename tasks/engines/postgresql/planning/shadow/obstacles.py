@@ -126,7 +126,7 @@ def of_change(change: Change, new: Table) -> None:
     """Refuse what stands on a column whose type or existence changes. Raises PreflightError."""
     table = change.table
     named = {*change.dropped, *change.renamed}
-    gone = {*named, *change.computed, *(c for c in change.altered if not change.widens(c, new))}
+    gone = {*named, *change.computed, *change.converted(new)}
     other_type = {*named, *(c for c in change.altered if table.column(c) != new.column(c))}
     for one in table.dependents:
         hard = {"view": other_type, "function": other_type, "rule": other_type, "statistics": {*named}}

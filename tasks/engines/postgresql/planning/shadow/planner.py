@@ -12,9 +12,10 @@ from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions, rules
-from tasks.engines.postgresql.planning.shadow.assemble import Draft, requirements, steps
+from tasks.engines.postgresql.planning.shadow.assemble import requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.division import divide, found_as, undivided
+from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
@@ -45,7 +46,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
         checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
-        checks += (*rules.requirements(draft), *kept_step.comes_back(draft), kept_step.requirement(draft))
+        checks += (*kept_step.comes_back(draft), kept_step.requirement(draft))
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
@@ -165,9 +166,7 @@ def _apply(change: Change, op: AnyOperation, where: str) -> None:
 def _dumps(draft: Draft) -> Iterator[DumpTarget]:
     """What cannot be told from the new table: columns that are dropped, or have other values."""
     change = draft.change
-    lost: Sequence[str] = sorted(
-        {*change.dropped, *change.computed, *(name for name in change.altered if not change.widens(name, draft.new))}
-    )
+    lost: Sequence[str] = sorted({*change.dropped, *change.computed, *change.converted(draft.new)})
     if lost:
         yield DumpTarget(
             table=draft.table.full_name,

@@ -1,13 +1,9 @@
 """Constraints and indexes that come, or go, together with a new table: made on its empty twin, like everything else."""
 
-from collections.abc import Iterator
-
-from tasks.engines.postgresql.planning.shadow.assemble import Draft
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateConstraint, DropConstraint, DropIndex
-from tasks.model.plan import Requirement
 
 _IN_PLACE = "Put it into a spec of its own with `strategy: expand_contract`."
 _AT_THE_COMMIT = "it can be checked at the commit, where no trigger can note what only one of the two tables refuses"
@@ -74,37 +70,3 @@ def drop_index(change: Change, op: DropIndex, where: str) -> None:
     with change.rehearsal.blaming(where, "Drop what needs the index before the migration."):
         change.rehearsal.conn.execute(f"drop index {own}.{quote(name)}".encode())
     change.restricted |= found.unique
-
-
-def values_of(draft: Draft) -> dict[str, str]:
-    """Return what each column of the new table will have, in the names of the old one: without `up` its default.
-
-    What the server computes, or counts, is left out: nobody can ask for it without the new table.
-    """
-    values = {
-        column.name: f"({column.default or 'null'}\n)::{column.type}"
-        for column in draft.new.columns
-        if column.generated is None and not column.identity and "nextval(" not in (column.default or "")
-    }
-    return values | {a.column: f"({a.expression}\n)::{a.type}" for a in draft.forth}
-
-
-def requirements(draft: Draft) -> Iterator[Requirement]:
-    """No row may break a check that is new: asked of the values that the new table will have."""
-    known = {constraint.name for constraint in draft.table.constraints}
-    values = values_of(draft)
-    for one in draft.new.constraints:
-        if one.kind != "check" or one.name in known or not {*one.columns} <= values.keys():
-            continue
-        table, keys = quote(draft.table.name), [quote(f"_changeover_k{i}") for i in range(len(draft.key))]
-        shown = [f"{table}.{quote(c)} as {k}" for c, k in zip(draft.key, keys, strict=True)]
-        shown += [f"{values[column]} as {quote(column)}" for column in one.columns]
-        condition = one.definition.removeprefix("CHECK ").removesuffix(" NO INHERIT")
-        yield Requirement(
-            name=f"every row of {draft.table.full_name} meets {one.name}",
-            table=draft.table.full_name,
-            kind="check",
-            gate="before_run",
-            violations=f"select {', '.join(keys)} from (select {', '.join(shown)} from {draft.places.real} as {table})"
-            f" as {table} where not {condition}",
-        )
