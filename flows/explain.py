@@ -260,7 +260,7 @@ def _step_data(step: Step, plan: Plan, records: Mapping[str, StepRecord]) -> dic
         "kind": step.action.kind,
         "state": record.state.value if record is not None else StepState.PENDING.value,
         "rollback_only": only_for_rollback(step),
-        "locks": [lock.model_dump(mode="json") for lock in locks_of(step)],
+        "locks": [lock.model_dump(mode="json", exclude={"by"}) for lock in locks_of(step)],
         "held": held_of(step).name.lower(),
         "rows": rows,
         "seconds": None if rows is None else round(rows / ROWS_PER_SECOND, 1),

@@ -50,6 +50,8 @@ class Lock(Record):
 
     table: str
     mode: LockMode
+    by: str = ""
+    """The statement that takes it, of a view: LOCK TABLE would lock whatever that reads, too."""
 
 
 class Risk(StrEnum):

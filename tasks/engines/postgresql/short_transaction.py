@@ -120,7 +120,7 @@ def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:
     for lock in locks:
         left = max(budget_ms - int((time.monotonic() - started) * 1000), 1)
         conn.execute(f"set local lock_timeout = {left}")
-        conn.execute(f"lock table {lock.table} in {lock.mode} mode")
+        conn.execute(lock.by or f"lock table {lock.table} in {lock.mode} mode")
     # What the statements lock beyond that (sequences, indexes) has to fit into the budget, too.
     conn.execute(f"set local lock_timeout = {budget_ms}")
 
