@@ -59,6 +59,29 @@ TOGETHER = {
 }  # fmt: skip
 """What a table may well have at once."""
 
+DEFINITION = """
+CREATE TABLE public."t" (
+    "new" int NOT NULL DEFAULT 3, -- first; and 'no end'
+    id bigint PRIMARY KEY,
+    far int REFERENCES t (id),
+    n int DEFAULT 8,
+    "Ä" text,
+    k text CONSTRAINT d CHECK (k <> 'never'),
+    b text,
+    CONSTRAINT u UNIQUE ("Ä", id), UNIQUE (b, id)
+);
+"""
+WRITTEN_DOWN = Case(
+    name="as it is written down",
+    schema=table(more="alter table t add constraint c check (k < 1000), add constraint u unique (a, id), add gone int default 5, add far int references t (id); create index low on t (n, lower(a)); grant select (n) on t to public; update t set far = id"),
+    operations=[{"rebuild_table": {"table": "t", "definition": DEFINITION, "renamed": {"a": "Ä"}, "dropped": ["gone"],
+        "up": {"k": "k::text", "b": "a || '!'"}, "down": {"k": "k::int"}}}],
+    strategy="shadow_table",
+    plain=["alter table t drop constraint c, drop column gone, alter id type bigint, alter k type text, alter n set default 8",
+        "alter table t rename a to \"Ä\"", "alter table t add constraint d check (k <> 'never'), add \"new\" int not null default 3, add b text",
+        "update t set b = \"Ä\" || '!'", "alter table t add unique (b, id)"],
+)  # fmt: skip
+
 
 def attached() -> dict[str, str]:
     """Everything that can be attached: one by one where every leg is asked for, otherwise together."""
@@ -87,7 +110,7 @@ def cases() -> list[Case]:
         )
         for name, (schema, operations) in CHANGED.items()
     ]
-    return found
+    return [*found, WRITTEN_DOWN]
 
 
 @each(cases())

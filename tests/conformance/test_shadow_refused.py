@@ -14,6 +14,13 @@ from tests.conformance.test_cycle_attached import alter, drop, rename, table
 
 FILLED = "update t set n = id; alter table t alter k set not null, alter n set not null; create unique index on t (k);"
 REKEY = {"rebuild_table": {"table": "t", "primary_key": ["k"]}}
+
+
+def defined(definition: str, **rest: object) -> dict[str, Any]:
+    """A table as it is written down."""
+    return {"rebuild_table": {"table": "t", "definition": definition, **rest}}
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "publication of a dropped column": ("create publication p for table t (id, n)", drop("n"), "the publication p cannot send", "out of the publication"),
     "publication with a condition on it": ("create publication p for table t where (n > 1) with (publish = 'insert')", drop("n"), "the publication p cannot send", "out of the publication"),
@@ -45,6 +52,21 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "up by the date": ("", alter("a", up="a || current_date", down="a"), "of a can differ", "the row alone"),
     "up by the age": ("", alter("a", up="a || age(timestamp '2020-02-02')", down="a"), "of a can differ", "the row alone"),
     "up by who asks": ("", alter("a", up="a || current_user", down="a"), "of a can differ", "the row alone"),
+    "definition under another name": (FILLED, defined("create table u (id int primary key, k int, a text, n int)"), "does not begin with `create table t (`", "present name"),
+    "definition of two statements": (FILLED, defined("create table t (id int primary key, k int, a text, n int); drop table t"), "cannot insert multiple commands", "one CREATE TABLE"),
+    "definition without a column": (FILLED, defined("create table t (id int primary key, k int, a text)"), "nothing says what becomes of the column n", "dropped"),
+    "definition that keeps what is dropped": (FILLED, defined("create table t (id int primary key, k int, a text, n int)", dropped=["n"]), "n is dropped, and in the definition", "one of the two"),
+    "definition that renames what is not there": (FILLED, defined("create table t (id int primary key, k int, a text, n int)", renamed={"x": "n"}), "no column 'x'", "Correct"),
+    "definition that computes what is not there": (FILLED, defined("create table t (id int primary key, k int, a text, n int)", up={"x": "n"}), "no column 'x'", "Correct"),
+    "definition without a key": (FILLED, defined("create table t (id int, k int not null, a text, n int not null)"), "has no primary key", "Write the one"),
+    "definition with a serial": (FILLED, defined("create table t (id serial primary key, k int not null, a text, n int not null)"), "id would draw from a sequence", "nextval"),
+    "definition with other foreign keys": ("create table o (id int primary key)", defined("create table t (id int primary key, k int references o, a text, n int)"), "other foreign keys", "expand_contract"),
+    "definition with partitions": (FILLED, defined("create table t (id int primary key, k int, a text, n int) partition by hash (id)"), "partitions are not said", "partition_by"),
+    "definition with other storage": (FILLED, defined("create table t (id int primary key, k int, a text, n int) with (fillfactor = 70)"), "another options", "expand_contract"),
+    "definition with an exclusion": (FILLED, defined("create table t (id int primary key, k int not null, a text, n int not null, exclude (n with =))"), "adds the exclusion constraint", "expand_contract"),
+    "definition with another collation": (FILLED, defined('create table t (id int primary key, k int not null, a text collate "C", n int not null)'), "changes the collation of a", "expand_contract"),
+    "definition with a new identity": (FILLED, defined("create table t (id int primary key, k int not null, a text, n int not null, z int generated always as identity)"), "has an identity", "of its own"),
+    "definition that nobody reads": (FILLED, defined("create table t (id int primary key, k nonesuch)"), 'type "nonesuch" does not exist', "one CREATE TABLE"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip
 

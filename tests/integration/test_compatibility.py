@@ -11,7 +11,7 @@ from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.model.plan import Plan, Risk
 from tasks.model.spec import MigrationSpec
 from tests.conformance.maria import Shadow
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 from validations.compatibility.changes import changes
 from validations.compatibility.plan_shape import of_plan
 from validations.compatibility.types import Fit, fit
@@ -145,6 +145,24 @@ def test_types_are_those_of_the_catalogue_on_mariadb(maria_database: str) -> Non
         ("warning", "lost the unique index once"),
         ("warning", "widened from int(11) to bigint(20)"),
     ]
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql", "mariadb"])
+def test_a_table_that_is_written_down(database: str, maria_database: str, engine_name: str) -> None:
+    table = "create table t (id int primary key, a int, b int)"
+    rebuild = {"table": "t", "definition": "create table t (id bigint primary key, c int)", "renamed": {"a": "c"},
+               "dropped": ["b"]}  # fmt: skip
+    operations = [{"rebuild_table": rebuild}]
+    if engine_name == "postgresql":
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute(table)
+        spec = MigrationSpec.model_validate({"migration": "m", "strategy": "shadow_table", "operations": operations})
+        plan = engine(database).plan(spec)
+    else:
+        run(maria_database, table)
+        plan = Shadow(maria_database, operations).begin()
+    found = [(change.kind, change.where.rpartition(".")[2], change.what.split()[0]) for change in of_plan(plan)]
+    assert found == [("breaking", "a", "renamed"), ("breaking", "b", "removed"), ("warning", "id", "widened")]
 
 
 @pytest.mark.parametrize(

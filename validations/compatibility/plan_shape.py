@@ -1,6 +1,6 @@
 """The shape that a plan leads to, and what it renames, as far as the spec tells."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tasks.model.catalogue import Column, Constraint, Index, Table
@@ -33,6 +33,10 @@ def of_plan(plan: Plan) -> tuple[Change, ...]:
         elif kind == "rename_column":
             renamed[f"{name}.{operation['from']}"] = operation["to"]
             tables[name] = _with(table, operation["from"], name=operation["to"])
+        elif kind == "rebuild_table":
+            called = operation.get("renamed") or {}
+            renamed |= {f"{name}.{old}": to for old, to in called.items()}
+            tables[name] = _rebuilt(table, operation.get("dropped") or (), called, plan)
         else:
             tables[name] = _changed(table, kind, operation, plan)
     new = tuple(t.model_copy(update={"name": renamed.get(name, t.name)}) for name, t in tables.items())
@@ -64,6 +68,14 @@ def _changed(table: Table, kind: str, operation: Operation, plan: Plan) -> Table
     if kind == "create_constraint":
         return _constrained(table, operation["name"], operation["type"])
     return _restricted(table, kind, operation)
+
+
+def _rebuilt(table: Table, dropped: Collection[str], renamed: Mapping[str, str], plan: Plan) -> Table:
+    """Return a table with the columns that a definition leaves, whose types the plan tells."""
+    kept = (column for column in table.columns if column.name not in dropped)
+    called = [column.model_copy(update={"name": renamed.get(column.name, column.name)}) for column in kept]
+    typed = tuple(c.model_copy(update={"type": _type(plan, table, c.name, c.type)}) for c in called)
+    return table.model_copy(update={"columns": typed})
 
 
 def _restricted(table: Table, kind: str, operation: Operation) -> Table:

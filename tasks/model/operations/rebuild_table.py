@@ -38,7 +38,7 @@ class RebuildTable(Operation):
     options: Text | None = None
     """On MariaDB alone, what follows the name in ALTER TABLE: `convert to character set utf8mb4`."""
     definition: Text | None = None
-    """On MariaDB alone: the whole CREATE TABLE of the new table, under the name of the old one.
+    """The whole CREATE TABLE of the new table, under the name of the old one.
 
     Columns are carried over by their names. What becomes of the others is never guessed."""
     renamed: Annotated[Mapping[Identifier, Identifier], Field(min_length=1)] | None = None

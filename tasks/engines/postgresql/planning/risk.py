@@ -31,7 +31,7 @@ def risk(
 
             found = dict.fromkeys(judged(op.up, undone=op.down is not None))
             reasons += [(level, f"the author's own SQL: {why}") for level, why in found]
-    if any(isinstance(op, _DROPS_A_COLUMN) for op in spec.operations):
+    if any(isinstance(op, _DROPS_A_COLUMN) or getattr(op, "dropped", None) for op in spec.operations):
         reasons.append((Risk.MEDIUM, "contract drops a column that applications use today"))
     if any(isinstance(op, DropTable | MergeTables) for op in spec.operations):
         reasons.append((Risk.HIGH, "contract drops a table, with every row in it"))

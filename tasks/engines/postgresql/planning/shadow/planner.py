@@ -14,12 +14,13 @@ from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions, rules
 from tasks.engines.postgresql.planning.shadow.assemble import requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
+from tasks.engines.postgresql.planning.shadow.definition import written_out
 from tasks.engines.postgresql.planning.shadow.division import divide, found_as, undivided
 from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
-from tasks.model.catalogue import Catalogue
+from tasks.model.catalogue import Catalogue, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import ChangeoverError, SpecError
 from tasks.model.operations import AnyOperation, CreateConstraint, DropConstraint, DropIndex, RebuildTable
@@ -101,8 +102,8 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     build_twin(conn, whole, places.new)
     obstacles.refuse_differences(*found_as(whole, twin_of(conn, whole, places.new)))
     change = Change(table=table, twin=places.at(places.new), rehearsal=Rehearsal(conn, table, 0))
-    for number, op in enumerate(spec.operations):
-        _apply(change, op, f"operations[{number}].{op.kind}")
+    for op, where in _operations(conn, change.rehearsal, table, spec):
+        _apply(change, op, where)
     change.finish()
     changed = twin_of(conn, table, places.new)
     after = change.in_order(change.filled_by_themselves(changed.columns))
@@ -149,6 +150,25 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         forth=forth(change, new, places),
         back=back(change, places),
     )
+
+
+def _operations(
+    conn: Connection, rehearsal: Rehearsal, table: Table, spec: MigrationSpec
+) -> Iterator[tuple[AnyOperation, str]]:
+    """Give the operations, and where each stands; a definition stands for those that make it."""
+    for number, op in enumerate(spec.operations):
+        where = f"operations[{number}].{op.kind}"
+        if not isinstance(op, RebuildTable) or op.definition is None:
+            yield op, where
+            continue
+        if len(spec.operations) > 1:
+            raise SpecError(
+                "a definition says all about the new table",
+                where="operations",
+                hint="Put the other operations into the definition, or leave it out.",
+            )
+        where += ".definition"
+        yield from ((one, where) for one in written_out(conn, rehearsal, table, op, where))
 
 
 def _apply(change: Change, op: AnyOperation, where: str) -> None:
