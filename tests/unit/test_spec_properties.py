@@ -197,9 +197,10 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
                 "column": st.just(names[0]),
                 "references": st.just(other),
                 "to": st.just(f"between_{mark}"),
+                # As there.
+                "reference": st.just("r"),
             },
             key=st.just({names[3]: "the key"}),
-            reference=st.just("r"),
             delimiter=st.sampled_from([",", "; ", "|"]),
         ),
         "split_table": mapping(
