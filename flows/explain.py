@@ -77,8 +77,8 @@ def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tu
     """Return commands of MongoDB as extended JSON, and what is done to documents in words."""
     if isinstance(action, CollectionCommand):
         return tuple(filter(None, [action.forward])), tuple(filter(None, [action.inverse]))
-    pairs = [f"-- {action.collection}: {'.'.join(pair.new)} = {pair.up}" for pair in action.pairs]
-    back = [f"-- {action.collection}: {'.'.join(pair.old)} = {pair.down}" for pair in action.pairs if pair.down]
+    pairs = [f"-- {action.collection}: {pair.new} = {pair.up}" for pair in action.pairs]
+    back = [f"-- {action.collection}: {pair.old} = {pair.down}" for pair in action.pairs if pair.down]
     if action.does == "fill":
         return tuple(pairs), tuple(back)
     if action.does == "contract":

@@ -38,10 +38,9 @@ def _mysql(plan: Plan) -> Iterator[str]:
 def _mongodb(plan: Plan) -> Iterator[str]:
     action = plan.reshape
     for pair in action.pairs:
-        new, old = ".".join(pair.new), ".".join(pair.old)
-        yield f"from the backfill on, documents of {action.collection} have the field {new}; it follows within a second"
-        if old:
-            yield f"from contract on, no document has {old}: no application may read or write it by then"
+        yield f"from the backfill on, documents of {action.collection} have {pair.new}, which follows within a second"
+        if pair.old:
+            yield f"from contract on, no document has {pair.old}: no application may read or write it by then"
     if action.pairs:
         yield (
             f"until contract, documents have a field {action.marker}, too: who replaces whole documents may keep it or"

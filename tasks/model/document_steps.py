@@ -9,13 +9,14 @@ from tasks.model.base import Record
 
 
 class FieldPair(Record):
-    """A field of the old shape and one of the new, each kept in step with the other."""
+    """A field of the old shape and one of the new, or several of either, each side kept in step with the other."""
 
     name: str
     """What it is called in the marker of a document."""
-    old: tuple[str, ...] = ()
-    """The path that the old application knows; empty: there is none, and nothing is carried back."""
-    new: tuple[str, ...]
+    olds: tuple[tuple[str, ...], ...] = ()
+    """The paths that the old application knows; empty: there is none, and nothing is carried back."""
+    news: tuple[tuple[str, ...], ...]
+    """Several of a side are names without dots, and one document as its value."""
     watched: str
     """An expression that changes when the old application has written what `up` reads."""
     up: str
@@ -28,6 +29,16 @@ class FieldPair(Record):
     """The same of a new value that cannot become an old one."""
     policy: Literal["fail", "null", "dead_letter"] = "fail"
     """What becomes of a document with such a value: see `ChangeType`."""
+
+    @property
+    def old(self) -> str:
+        """The old side, for people; empty: there is none."""
+        return ", ".join(map(".".join, self.olds))
+
+    @property
+    def new(self) -> str:
+        """The new side, for people."""
+        return ", ".join(map(".".join, self.news))
 
 
 class Reshape(Record):
@@ -53,13 +64,17 @@ class Reshape(Record):
     @property
     def gone(self) -> tuple[tuple[str, ...], ...]:
         """The paths that no document has after the contract."""
-        return (*(pair.old for pair in self.pairs if pair.old), *self.removed)
+        return (*(path for pair in self.pairs for path in pair.olds), *self.removed)
 
     @property
     def paths(self) -> tuple[tuple[str, ...], ...]:
         """Every path of the old and of the new shape."""
-        both = (path for pair in self.pairs for path in (pair.old, pair.new) if path)
-        return (*both, *self.removed)
+        return (*(path for pair in self.pairs for path in (*pair.olds, *pair.news)), *self.removed)
+
+    @property
+    def news(self) -> tuple[tuple[str, ...], ...]:
+        """Every path of the new shape."""
+        return tuple(path for pair in self.pairs for path in pair.news)
 
     @property
     def refused(self) -> str:

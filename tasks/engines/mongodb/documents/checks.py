@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, read, to_text
+from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, read, read_all, to_text
 from tasks.engines.mongodb.documents.pipelines import has_no_old, out_of_step
 from tasks.model.base import Record
 from tasks.model.document_steps import Reshape
@@ -40,24 +40,24 @@ def requirements(action: Reshape, validator: dict[str, Any] | None) -> Iterator[
             violations=to_text({"collection": action.collection, "exists": True}),
         )  # fmt: skip
         for pair in action.pairs:
-            name = f"{'.'.join(pair.new)} is what {'.'.join(pair.old) or 'its value'} gives"
-            watched = [from_text(pair.watched), read(pair.new)]
+            name = f"{pair.new} is what {pair.old or 'its value'} gives"
+            watched = [from_text(pair.watched), read_all(pair.news)]
             wrong = out_of_step(pair, action.marker)
             yield _required(action, name, gate, wrong, watched)
             if pair.unfit and pair.policy == "fail":
-                name = f"{'.'.join(pair.old)} can become {'.'.join(pair.new)}"
+                name = f"{pair.old} can become {pair.new}"
                 yield _required(action, name, gate, from_text(pair.unfit), [from_text(pair.watched)])
         if validator is not None:
             query: dict[str, Any] = {"collection": action.collection, "filter": {"$nor": [validator]}}
             if action.pairs:
                 # What an old application has inserted gets its new fields in a moment.
-                query["values"] = [read(pair.new) for pair in action.pairs]
+                query["values"] = [read(path) for path in action.news]
             yield Requirement(
                 name="every document is valid", table=action.table, kind="check", gate=gate, violations=to_text(query)
             )
     for pair in action.pairs:
         if pair.unfit_down:
-            name = f"{'.'.join(pair.new)} can become {'.'.join(pair.old)} again"
+            name = f"{pair.new} can become {pair.old} again"
             found = {"collection": action.collection, "filter": {"$expr": has_no_old(pair, action.marker)}}
             yield Requirement(
                 name=name,

@@ -6,7 +6,7 @@ import pymongo
 from pymongo import ReplaceOne, UpdateOne
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, is_missing, read, same
+from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, is_missing, read_all, same
 from tasks.engines.mongodb.documents.lease import Lease, leased
 from tasks.engines.mongodb.documents.pipelines import contracted, known
 from tasks.engines.mongodb.documents.walk import Fenced
@@ -30,7 +30,7 @@ def keep(database: Documents, action: Reshape, fenced: Fenced) -> None:
     """
     into = database.get_collection(action.collection, codec_options=EXACT)
     pairs, idle = _lettered(action), 0
-    shown = {pair.name: {"left": _left(pair), "value": read(pair.old)} for pair in pairs}
+    shown = {pair.name: {"left": _left(pair), "value": read_all(pair.olds)} for pair in pairs}
     sure = {"$and": [left_over(action), known(action)]}
     while pairs:
         asked: list[dict[str, Any]] = [
@@ -68,15 +68,15 @@ def _lettered(action: Reshape) -> list[FieldPair]:
 
 
 def _left(pair: FieldPair) -> Expression:
-    return {"$and": [from_text(pair.unfit), is_missing(read(pair.new))]}
+    return {"$and": [from_text(pair.unfit), is_missing(read_all(pair.news))]}
 
 
 def _letters(pairs: list[FieldPair], document: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "_id": {"document": document["_id"], "field": ".".join(pair.old)},
+            "_id": {"document": document["_id"], "field": pair.old},
             "value": document[pair.name]["value"],
-            "reason": f"it cannot become {'.'.join(pair.new)} exactly",
+            "reason": f"it cannot become {pair.new} exactly",
         }
         for pair in pairs
         if document[pair.name]["left"]
@@ -85,4 +85,4 @@ def _letters(pairs: list[FieldPair], document: dict[str, Any]) -> list[dict[str,
 
 def _unchanged(pairs: list[FieldPair], document: dict[str, Any]) -> list[Expression]:
     kept = [pair for pair in pairs if document[pair.name]["left"]]
-    return [same(read(pair.old), {"$literal": document[pair.name]["value"]}) for pair in kept]
+    return [same(read_all(pair.olds), {"$literal": document[pair.name]["value"]}) for pair in kept]

@@ -7,7 +7,14 @@ from typing import Any, Final
 from pymongo.errors import PyMongoError
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import Expression, from_text, is_missing, read, stands_in_the_way
+from tasks.engines.mongodb.documents.expressions import (
+    Expression,
+    from_text,
+    is_missing,
+    read,
+    read_all,
+    stands_in_the_way,
+)
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.base import Record
 from tasks.model.document_steps import CollectionCommand, FieldPair, Reshape
@@ -17,7 +24,7 @@ from tasks.model.status import CheckResult, GateResult
 GATE: Final = "before_run"
 _LARGEST: Final = 16 * 1024 * 1024 - 64 * 1024
 _SAID: Final = {
-    "fail": "no swap as long as they are there: correct them, or give `unfit`",
+    "fail": "no swap as long as they are there: correct them, or say in the spec what becomes of them",
     "null": "they become null",
     "dead_letter": "they get no new field, and the contract keeps the old value apart",
 }
@@ -73,17 +80,16 @@ def _asked(action: Reshape) -> Iterator[Asked]:
 
 
 def _of_pair(pair: FieldPair) -> Iterator[Asked]:
-    old, new = ".".join(pair.old), ".".join(pair.new)
-    there = {"$not": [is_missing(read(pair.new))]}
-    yield Asked(name=f"{new} is not there yet", expression=there, message="have it already: choose another name")
-    if len(pair.new) > 1:
-        blocked = {"$and": [stands_in_the_way(pair.new), {"$not": [is_missing(from_text(pair.up))]}]}
+    there = {"$not": [is_missing(read_all(pair.news))]}
+    yield Asked(name=f"{pair.new} is not there yet", expression=there, message="have it already: choose another name")
+    if any(len(path) > 1 for path in pair.news):
+        blocked = {"$and": [stands_in_the_way(pair.news[0]), {"$not": [is_missing(from_text(pair.up))]}]}
         message = "have another value there, which would be lost"
-        yield Asked(name=f"{new} has room", expression=blocked, message=message)
+        yield Asked(name=f"{pair.new} has room", expression=blocked, message=message)
     if pair.unfit:
         yield Asked(
-            name=f"values of {old} become {new}", expression=from_text(pair.unfit), message=_SAID[pair.policy],
-            error=pair.policy == "fail",
+            name=f"values of {pair.old} become {pair.new}", expression=from_text(pair.unfit),
+            message=_SAID[pair.policy], error=pair.policy == "fail",
         )  # fmt: skip
 
 

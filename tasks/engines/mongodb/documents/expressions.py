@@ -3,7 +3,7 @@
 Missing is not null, anywhere: a path that is not there gives a missing value, and a missing value removes a field.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -40,6 +40,15 @@ def read(path: Path, root: Expression = ROOT) -> Expression:
     return root
 
 
+def read_all(paths: Sequence[Path], root: Expression = ROOT) -> Expression:
+    """Return the value at a path; of several, which have no dots, a document of those that are there, if any is."""
+    if len(paths) == 1:
+        return read(paths[0], root)
+    found = {path[0]: read(path, root) for path in paths}
+    nothing = {"$eq": ["$$found", {"$literal": {}}]}
+    return {"$let": {"vars": {"found": found}, "in": {"$cond": [nothing, REMOVE, "$$found"]}}}
+
+
 def _field(name: str, of: Expression) -> Expression:
     return {"$getField": {"field": {"$literal": name}, "input": of}}
 
@@ -68,6 +77,16 @@ def _put(root: Expression, path: Path) -> Expression:
     ]
     chosen = {"$switch": {"branches": branches, "default": "$$outer"}}
     return {"$let": {"vars": {"outer": root}, "in": {"$let": {"vars": {"inner": inner}, "in": chosen}}}}
+
+
+def put_all(paths: Sequence[Path], value: Expression) -> Expression:
+    """Return the whole document with what `read_all` gives at paths; what is missing in it is taken away."""
+    if len(paths) == 1:
+        return put(paths[0], value)
+    made: Expression = ROOT
+    for path in paths:
+        made = {"$setField": {"field": {"$literal": path[0]}, "input": made, "value": read(path, "$$values")}}
+    return {"$let": {"vars": {"values": value}, "in": made}}
 
 
 def is_missing(value: Expression) -> Expression:

@@ -45,7 +45,7 @@ def removed_by(spec: DocumentsSpec) -> tuple[Path, ...]:
 def _renamed(name: str, old: Path, new: Path) -> FieldPair:
     same, back = to_text(read(old)), to_text(read(new))
     blocked = to_text(_has_no_place(new, old)) if len(old) > 1 else ""
-    return FieldPair(name=name, old=old, new=new, watched=same, up=same, down=back, unfit_down=blocked)
+    return FieldPair(name=name, olds=(old,), news=(new,), watched=same, up=same, down=back, unfit_down=blocked)
 
 
 def _has_no_place(new: Path, old: Path) -> Expression:
@@ -55,7 +55,7 @@ def _has_no_place(new: Path, old: Path) -> Expression:
 def _added(name: str, one: AddField) -> FieldPair:
     value: Expression = plain(one.value) if one.value is not None else {"$literal": one.default}
     text = to_text(value)
-    return FieldPair(name=name, new=path_of(one.field), watched=text, up=text)
+    return FieldPair(name=name, news=(path_of(one.field),), watched=text, up=text)
 
 
 def _converted(name: str, one: ChangeType) -> FieldPair:
@@ -63,8 +63,8 @@ def _converted(name: str, one: ChangeType) -> FieldPair:
     instead = None if one.unfit == "null" else REMOVE
     return FieldPair(
         name=name,
-        old=old,
-        new=new,
+        olds=(old,),
+        news=(new,),
         watched=to_text(read(old)),
         up=to_text(convert(read(old), one.type, instead)),
         down=to_text(convert(read(new), one.back, read(old))),

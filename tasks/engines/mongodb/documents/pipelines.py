@@ -16,8 +16,11 @@ from tasks.engines.mongodb.documents.expressions import (
     is_document,
     is_missing,
     put,
+    put_all,
     read,
+    read_all,
     same,
+    to_text,
 )
 from tasks.model.document_steps import FieldPair, Reshape
 
@@ -47,14 +50,16 @@ def withdrawn(action: Reshape) -> list[Stage]:
 
     A document whose new value has no place in the old shape stays as it is, for somebody to look at.
     """
-    stages = in_step(both_ways(action), "old")
+    # Of new fields that go nothing is made any more: `up` may fail on a document of today.
+    nothing = [pair.model_copy(update={"up": to_text(REMOVE)}) for pair in action.pairs if pair.down]
+    stages = in_step(action.model_copy(update={"pairs": tuple(nothing)}), "old")
     for pair in action.pairs:
         carried = _is_carried_back(pair) if pair.down else True
-        stages.append({"$replaceWith": put(pair.new, {"$cond": [carried, REMOVE, read(pair.new)]})})
+        stages.append({"$replaceWith": put_all(pair.news, {"$cond": [carried, REMOVE, read_all(pair.news)]})})
     # The last that was put into a document is the first that is taken away.
     for pair in reversed(action.pairs):
-        stages += _unmade((action.marker, pair.name, "found"), pair.new)
-    return [*stages, *_unmarked(action, [(pair.name, pair.new) for pair in action.pairs])]
+        stages += _unmade((action.marker, pair.name, "found"), pair.news)
+    return [*stages, *_unmarked(action, [(pair.name, pair.news) for pair in action.pairs])]
 
 
 def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
@@ -66,27 +71,27 @@ def contracted(action: Reshape, kept: Sequence[str] = ()) -> list[Stage]:
     stages = in_step(action, "new")
     stages += [{"$replaceWith": put(path, REMOVE)} for path in action.removed]
     for pair in action.pairs:
-        if pair.old:
-            carried = True if pair.name in kept else {"$or": [_is_there(pair.new), is_missing(read(pair.old))]}
-            stages.append({"$replaceWith": put(pair.old, {"$cond": [carried, REMOVE, read(pair.old)]})})
-        stages += _unmade((action.marker, pair.name, "found"), pair.new)
-        stages += _unmade((action.marker, pair.name, "found_old"), pair.old)
-    return [*stages, *_unmarked(action, [(pair.name, pair.old) for pair in action.pairs if pair.old])]
+        if pair.olds:
+            carried = True if pair.name in kept else {"$or": [_are_there(pair.news), is_missing(read_all(pair.olds))]}
+            stages.append({"$replaceWith": put_all(pair.olds, {"$cond": [carried, REMOVE, read_all(pair.olds)]})})
+        stages += _unmade((action.marker, pair.name, "found"), pair.news)
+        stages += _unmade((action.marker, pair.name, "found_old"), pair.olds)
+    return [*stages, *_unmarked(action, [(pair.name, pair.olds) for pair in action.pairs if pair.olds])]
 
 
 def concerned(action: Reshape, does: Literal["withdraw", "contract"]) -> dict[str, Any]:
     """Return a filter for the documents that have something to lose by it."""
-    paths = action.gone if does == "contract" else [pair.new for pair in action.pairs]
+    paths = action.gone if does == "contract" else action.news
     there = [{"$expr": _is_there(path)} for path in paths]
     return {"$or": [*there, *([{action.marker: {"$exists": True}}] if action.pairs else [])]}
 
 
 def out_of_step(pair: FieldPair, marker: str) -> Expression:
     """Tell whether the two sides are not what the mapping gives, whatever the marker says."""
-    new = read(pair.new)
+    new = read_all(pair.news)
     up = same(new, from_text(pair.up))
     if pair.down:
-        return {"$not": [{"$or": [up, same(read(pair.old), from_text(pair.down))]}]}
+        return {"$not": [{"$or": [up, same(read_all(pair.olds), from_text(pair.down))]}]}
     # A new application may give the field any value: then it is the one of the marker.
     held = (marker, pair.name)
     known = {"$and": [is_document(read(held)), same(new, read((*held, "new")))]}
@@ -103,8 +108,8 @@ def known(action: Reshape) -> Expression:
         {
             "$and": [
                 {"$not": [is_document(read((action.marker, pair.name)))]},
-                _is_there(pair.old),
-                _is_there(pair.new),
+                _are_there(pair.olds),
+                _are_there(pair.news),
                 out_of_step(pair, action.marker),
             ]
         }
@@ -119,7 +124,7 @@ def has_no_old(pair: FieldPair, marker: str) -> Expression:
     held = (marker, pair.name)
     old_changed, new_changed = _changed(held, pair)
     overwritten = {"$and": [is_document(read(held)), old_changed, {"$not": [new_changed]}]}
-    kept = {"$or": [same(read(pair.new), from_text(pair.up)), overwritten]}
+    kept = {"$or": [same(read_all(pair.news), from_text(pair.up)), overwritten]}
     return {"$and": [from_text(pair.unfit_down), {"$not": [kept]}]}
 
 
@@ -129,7 +134,7 @@ def not_carried(action: Reshape) -> Expression:
         {
             "$and": [
                 {"$eq": [_winner((action.marker, pair.name), pair, "new"), "new"]},
-                {"$not": [same(read(pair.old), from_text(pair.down))]},
+                {"$not": [same(read_all(pair.olds), from_text(pair.down))]},
             ]
         }
         for pair in action.pairs
@@ -139,15 +144,15 @@ def not_carried(action: Reshape) -> Expression:
 
 
 def _is_carried_back(pair: FieldPair) -> Expression:
-    new = read(pair.new)
+    new = read_all(pair.news)
     unfit = from_text(pair.unfit_down) if pair.unfit_down else False
-    carried = {"$and": [{"$not": [unfit]}, same(read(pair.old), from_text(pair.down))]}
-    return {"$or": [is_missing(new), same(new, from_text(pair.up)), carried]}
+    carried = {"$and": [{"$not": [unfit]}, same(read_all(pair.olds), from_text(pair.down))]}
+    return {"$or": [is_missing(new), carried, same(new, from_text(pair.up))]}
 
 
 def _in_step(marker: str, pair: FieldPair, prefer: Prefer) -> Iterator[Stage]:
     held = (marker, pair.name)
-    new, up = read(pair.new), from_text(pair.up)
+    new, up = read_all(pair.news), from_text(pair.up)
 
     def noted(**facts: Expression) -> Stage:
         kept = {name: read((*held, name)) for name in ("found", "found_old")}
@@ -156,19 +161,19 @@ def _in_step(marker: str, pair: FieldPair, prefer: Prefer) -> Iterator[Stage]:
     yield noted(wins=_winner(held, pair, prefer))
     old_wins, new_wins = ({"$eq": [read((*held, "wins")), side]} for side in ("old", "new"))
     wins = read((*held, "wins"))
-    yield noted(wins=wins, found=_found((*held, "found"), pair.new, up, old_wins))
-    yield {"$replaceWith": put(pair.new, {"$cond": [old_wins, up, new]})}
+    yield noted(wins=wins, found=_found((*held, "found"), pair.news, up, old_wins))
+    yield {"$replaceWith": put_all(pair.news, {"$cond": [old_wins, up, new]})}
     if pair.down:
-        old, down = read(pair.old), from_text(pair.down)
-        yield noted(wins=wins, found_old=_found((*held, "found_old"), pair.old, down, new_wins))
-        yield {"$replaceWith": put(pair.old, {"$cond": [new_wins, down, old]})}
+        old, down = read_all(pair.olds), from_text(pair.down)
+        yield noted(wins=wins, found_old=_found((*held, "found_old"), pair.olds, down, new_wins))
+        yield {"$replaceWith": put_all(pair.olds, {"$cond": [new_wins, down, old]})}
     yield noted(old=from_text(pair.watched), new=new)
 
 
 def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
     """Say which side has been written since the last time: `old`, `new`, or `none`, and then both stay as they are."""
     path = tuple(held)
-    new, watched = read(pair.new), from_text(pair.watched)
+    new, watched = read_all(pair.news), from_text(pair.watched)
     old_changed, new_changed = _changed(path, pair)
     # Both are one value: written anew by the side that wins, it is exact, also where numbers in documents are compared.
     neither: Expression = prefer if pair.up == pair.watched and pair.down else "none"
@@ -190,8 +195,8 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
         }
     }
     # Nothing was in step yet. What has only the new field was written by a new application; of both nobody can tell.
-    only_new = {"$and": [_is_there(pair.new), is_missing(watched) if pair.down else True]}
-    both = {"$and": [_is_there(pair.new), {"$not": [same(new, from_text(pair.up))]}]}
+    only_new = {"$and": [_are_there(pair.news), is_missing(watched) if pair.down else True]}
+    both = {"$and": [_are_there(pair.news), {"$not": [same(new, from_text(pair.up))]}]}
     unknown = {
         "$switch": {
             "branches": [{"case": only_new, "then": "new"}, {"case": both, "then": prefer}],
@@ -203,13 +208,15 @@ def _winner(held: Sequence[str], pair: FieldPair, prefer: Prefer) -> Expression:
 
 def _changed(held: Path, pair: FieldPair) -> tuple[Expression, Expression]:
     """Tell of either side whether it was written since the marker was."""
-    sides = (from_text(pair.watched), read((*held, "old"))), (read(pair.new), read((*held, "new")))
+    sides = (from_text(pair.watched), read((*held, "old"))), (read_all(pair.news), read((*held, "new")))
     old, new = ({"$not": [same(now, before)]} for now, before in sides)
     return old, new
 
 
-def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expression:
+def _found(known: Path, paths: Sequence[Path], value: Expression, puts: Expression) -> Expression:
     """Say how many levels on the way to a field were there before we put something into it."""
+    # Several have no dots.
+    path = paths[0]
     missing = [{"case": is_missing(read(path[: end + 1])), "then": end} for end in range(len(path) - 1)]
     if not missing:
         return REMOVE
@@ -218,29 +225,32 @@ def _found(known: Path, path: Path, value: Expression, puts: Expression) -> Expr
     return {"$cond": [_is_there(known), read(known), first]}
 
 
-def _unmarked(action: Reshape, gone: Sequence[tuple[str, Path]]) -> Iterator[Stage]:
+def _unmarked(action: Reshape, gone: Sequence[tuple[str, Sequence[Path]]]) -> Iterator[Stage]:
     """Take the marker away, where everything that has to go is gone.
 
     What is said of a pair that is gone goes, also where another one stays: it would say that somebody has removed it.
     """
-    for name, path in gone:
+    for name, paths in gone:
         held = (action.marker, name)
-        yield {"$replaceWith": put(held, {"$cond": [_is_there(path), read(held), REMOVE]})}
+        yield {"$replaceWith": put(held, {"$cond": [_are_there(paths), read(held), REMOVE]})}
     if action.pairs:
-        left: Expression = {"$or": [_is_there(path) for _, path in gone] or [False]}
+        left: Expression = {"$or": [_are_there(paths) for _, paths in gone] or [False]}
         yield {"$replaceWith": put((action.marker,), {"$cond": [left, read((action.marker,)), REMOVE]})}
 
 
-def _unmade(found: Path, whole: Path) -> Iterator[Stage]:
+def _unmade(found: Path, paths: Sequence[Path]) -> Iterator[Stage]:
     """Take away the documents that were made on the way to a field, the innermost first, where nothing is in."""
-    for end in range(len(whole) - 1, 0, -1):
-        path = whole[:end]
-        ours = {"$and": [_is_there(found), {"$gt": [end, read(found)]}, _is_empty(path)]}
+    for path in (whole[:end] for whole in paths for end in range(len(whole) - 1, 0, -1)):
+        ours = {"$and": [_is_there(found), {"$gt": [len(path), read(found)]}, _is_empty(path)]}
         yield {"$replaceWith": put(path, {"$cond": [ours, REMOVE, read(path)]})}
 
 
 def _is_there(path: Sequence[str]) -> Expression:
-    return {"$not": [is_missing(read(tuple(path)))]}
+    return _are_there([tuple(path)])
+
+
+def _are_there(paths: Sequence[Path]) -> Expression:
+    return {"$not": [is_missing(read_all(paths))]}
 
 
 def _is_empty(path: Sequence[str]) -> Expression:

@@ -70,7 +70,7 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
     if rule is not None:
         yield from validators.warned(table, name, rule)
     if action.pairs:
-        shown = ", ".join(".".join(pair.new) for pair in action.pairs)
+        shown = ", ".join(pair.new for pair in action.pairs)
         yield Step(
             key=action.follow_key, phase=Phase.DUAL_WRITE,
             title=f"Follow the change stream of {name} from here on, and keep {shown} in step",
@@ -157,7 +157,6 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None
     """Refuse to remove a field that an index has: a unique one would fail, and any other would be of no use."""
     dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
     known = {index.name for index in table.indexes}
-    made = [pair.new for pair in action.pairs]
     for number, operation in enumerate(asked.operations):
         one = operation.asked
         if isinstance(one, DropCollectionIndex) and (one.name not in known or one.name == "_id_"):
@@ -173,7 +172,7 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None
                 hint="Choose another name.",
             )
         if isinstance(one, CreateCollectionIndex):
-            _refuse_unique(_definition(one), made)
+            _refuse_unique(_definition(one), action.news)
     for index in table.indexes:
         definition: Mapping[str, Any] = from_text(index.definition)
         for path in action.gone:
@@ -183,7 +182,7 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None
                     where="documents.operations",
                     hint=f"Add drop_index with the name {index.name}, and create_index for the new field.",
                 )
-        _refuse_unique(definition, [*action.gone, *made])
+        _refuse_unique(definition, [*action.gone, *action.news])
 
 
 def _refuse_unique(definition: Mapping[str, Any], paths: Sequence[Path]) -> None:
