@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tasks.model.document_stages import moves, refused_stages
 from tasks.model.operations.base import Contradiction, Part
 from tasks.model.operations.text import Text
 from tasks.model.transfer import ID, CollectionName, FieldPath
 
 Converted = Literal["double", "string", "objectId", "bool", "date", "int", "long", "decimal"]
-_MOVING = frozenset({"$rand", "$sampleRate", "$function", "$accumulator"})
-_MOVING_VARIABLES = ("$$NOW", "$$CLUSTER_TIME")
+Names = Annotated[tuple[FieldPath, ...], Field(min_length=1)]
+Stages = Annotated[tuple[Mapping[str, Any], ...], Field(min_length=1)]
 
 
 class AddField(Part):
@@ -27,7 +28,7 @@ class AddField(Part):
         """Refuse two values, and a value that would be another one each time."""
         if self.value is not None and self.default is not None:
             yield Contradiction(at=("default",), reason="there is a value, too", hint="Give one of the two.")
-        if self.value is not None and (moving := _moves(self.value)):
+        if self.value is not None and (moving := moves(self.value)):
             yield Contradiction(
                 at=("value",),
                 reason=f"{moving} gives another value each time",
@@ -72,6 +73,39 @@ class ChangeType(Part):
         yield from _apart("field", self.field, self.to)
 
 
+class Transform(Part):
+    """Make fields of others by stages of an aggregation pipeline, and the others of these by stages of their own.
+
+    Stages are `$set`, `$unset` and `$project`. They are given the fields of their own side, and no other.
+    """
+
+    from_: Names = Field(alias="from")
+    """The fields that old applications know. They go with the contract."""
+    to: Names
+    """The fields that new applications know."""
+    up: Stages
+    """What makes the new fields. Where it makes none of what is there, no run swaps."""
+    down: Stages
+    """What makes the old fields, when a new application has written."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse fields that are on both sides, or within others, and stages that give no value of their own."""
+        seen = list[str]()
+        for key, names in (("from", self.from_), ("to", self.to)):
+            for number, name in enumerate(names):
+                if "." in name or name == ID:
+                    yield Contradiction(
+                        at=(key, number),
+                        reason=f"stages cannot be about {name}",
+                        hint="Name a field of the document itself; _id never changes.",
+                    )
+                if name in seen:
+                    yield Contradiction(at=(key, number), reason=f"{name} is named twice", hint="Choose another name.")
+                seen.append(name)
+        yield from refused_stages("up", self.up)
+        yield from refused_stages("down", self.down)
+
+
 class CreateCollectionIndex(Part):
     """Build an index, while applications write."""
 
@@ -105,6 +139,7 @@ class DocumentOperation(Part):
     rename_field: RenameField | None = None
     remove_field: RemoveField | None = None
     change_type: ChangeType | None = None
+    transform: Transform | None = None
     create_index: CreateCollectionIndex | None = None
     drop_index: DropCollectionIndex | None = None
     validator: Validator | None = None
@@ -165,6 +200,8 @@ def _paths(one: Part) -> tuple[str, ...]:
             return (one.from_, one.to)
         case ChangeType():
             return (one.field, one.to)
+        case Transform():
+            return (*one.from_, *one.to)
     return ()
 
 
@@ -178,18 +215,3 @@ def _apart(key: str, old: str, new: str) -> Iterator[Contradiction]:
     for at, path in ((key, old), ("to", new)):
         if path.partition(".")[0] == ID:
             yield Contradiction(at=(at,), reason="_id never changes", hint="Name another field.")
-
-
-def _moves(value: Any) -> str:
-    """Name what makes an expression give another value each time; empty: nothing does."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key in _MOVING:
-                return str(key)
-            if found := _moves(inner):
-                return found
-    elif isinstance(value, list | tuple):
-        return next((found for one in value if (found := _moves(one))), "")
-    elif isinstance(value, str) and value.startswith(_MOVING_VARIABLES):
-        return value
-    return ""

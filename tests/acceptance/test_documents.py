@@ -114,6 +114,15 @@ documents:
     - change_type: {field: sold, to: sold_at, type: date, back: string, unfit: "null"}
     - add_field: {field: tags, default: []}
     - add_field: {field: label, value: {$concat: [$name, "/", $kind]}}
+    - transform:
+        from: [maker, town]
+        to: [origin]
+        up:
+          - $set: {where: $town}
+          - $set: {origin: {$mergeObjects: [{by: $maker, at: $where}]}}
+          - $project: {origin: 1}
+        down:
+          - $set: {maker: $origin.by, town: $origin.at}
     - remove_field: {field: detail.legacy}
     - create_index: {name: by_label, keys: {label: 1}}
     - drop_index: {name: by_price}
@@ -122,10 +131,17 @@ documents:
 PRICES = ("1.10", "2", "about 3", None, 4, 5.5, True)
 
 
+def origin_of(number: int) -> dict[str, Any]:
+    """Two fields of the old shape; of some neither, and of some one, or null."""
+    by: dict[str, Any] = {} if number % 5 == 0 else {"maker": f"m{number}" if number % 4 else None}
+    return by if number % 3 == 0 else by | {"town": "there"}
+
+
 def goods(target: Database[Any]) -> None:
     made = [
         {"_id": number, "name": f"g{number}", "kind": "k", "price": PRICES[number % 7],
          "detail": {"legacy": 1, "kept": 2}, "sold": "2026-01-02T03:04:05Z" if number % 2 else "long ago"}
+        | origin_of(number)
         for number in range(300)
     ]  # fmt: skip
     for name in ("goods", "twin"):
@@ -144,6 +160,7 @@ def old_goods(url: str) -> Iterator[list[str]]:
             database = client.get_default_database()
             for number in itertools.count():
                 one = {"name": f"o{number}", "kind": "k", "price": str(number), "detail": {"legacy": 1, "kept": 2}}
+                one |= origin_of(number)
                 try:
                     for name in ("goods", "twin"):
                         database[name].insert_one({"_id": f"o{number}", **one})
@@ -170,7 +187,6 @@ def test_every_operation_there_back_and_for_good(
     goods(target)
     spec = tmp_path / "everything.yaml"
     spec.write_text(EVERYTHING)
-    before = everything(target, "goods")
     indexes = target.goods.index_information()
 
     with old_goods(documents) as failed:
@@ -186,16 +202,20 @@ def test_every_operation_there_back_and_for_good(
     # A new application, after the swap: the old one finds what it wrote.
     target.goods.update_one({"_id": 1}, {"$set": {"amount": Decimal128("9.90")}})
     target.twin.update_one({"_id": 1}, {"$set": {"price": "9.90"}})
+    target.goods.update_one({"_id": 4}, {"$set": {"origin": {"by": "new"}}})
+    target.twin.update_one({"_id": 4}, {"$set": {"maker": "new"}, "$unset": {"town": 1}})
     # It writes what the old shape cannot hold: nobody takes that away unasked.
-    target.goods.update_one({"_id": 3}, {"$set": {"amount": {"not": "a number"}}})
-    with pytest.raises(StateError, match="cannot hold"):
+    target.goods.update_one({"_id": 3}, {"$set": {"amount": {"not": "a number"}, "origin": {"by": "m3", "since": 1}}})
+    with pytest.raises(StateError, match="cannot hold") as refused:
         rollback("everything", profile, "documents")
-    target.goods.update_one({"_id": 3}, {"$set": {"amount": None}})
+    assert "1 rows break: origin can become maker, town again" in str(refused.value)
+    target.goods.update_one({"_id": 3}, {"$set": {"amount": None}, "$unset": {"origin.since": 1}})
     assert rollback("everything", profile, "documents").state is S.ROLLED_BACK
     assert everything(target, "goods") == everything(target, "twin")
     assert target.goods.index_information() == indexes
     assert not target.goods.options().get("validator")
 
+    before = everything(target, "goods")
     assert expand_contract(str(spec), profile).state is S.COMPLETE
     assert contract("everything", profile, "documents").state is S.CONTRACTED
     with pytest.raises(PyMongoError, match="failed validation"):
@@ -204,8 +224,10 @@ def test_every_operation_there_back_and_for_good(
     for old in before:
         found = target.goods.find_one({"_id": old["_id"]})
         assert found is not None
-        assert found.keys() <= {"_id", "name", "kind", "detail", "amount", "sold_at", "tags", "label"}
+        assert found.keys() <= {"_id", "name", "kind", "detail", "amount", "sold_at", "tags", "label", "origin"}
         assert found["detail"] == {"kept": 2}
+        names = {"maker": "by", "town": "at"}
+        assert found.get("origin", {}) == {new: old[name] for name, new in names.items() if name in old}
     letters = {one["_id"]["document"]: one["value"] for one in target["_changeover_everything_dead_letters"].find()}
     assert letters == {old["_id"]: old["price"] for old in before if old["price"] == "about 3"}
 

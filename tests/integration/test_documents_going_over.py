@@ -92,6 +92,30 @@ def go_back(target: Database[Any], action: Reshape) -> None:
     until_none(target, target.c, wanted, known(action), withdrawn(action), Limits(), nullcontext, "the new application")
 
 
+def test_what_stages_fail_on_is_listed(target: Database[Any], engine: MongoEngine) -> None:
+    """Where `down` fails, or nobody can tell which side is the truth; not where `up` fails on the old one alone."""
+    stages = {"up": [{"$set": {"b": {"$split": ["$a", " "]}}}], "down": [{"$set": {"a": {"$arrayElemAt": ["$b", 0]}}}]}
+    action = reshape({"transform": {"from": ["a"], "to": ["b"], **stages}}, RENAME)
+    swap = Step(key="swap/all", phase=Phase.SWAP, title="t", action=action)
+    target.c.insert_many([{"_id": number, "a": "x", "place": point(number)} for number in range(20)])
+    target.c.update_many({}, in_step(action, "old"))
+    target.c.update_one({"_id": 3}, {"$set": {"b": "text"}})
+    target.c.update_one({"_id": 4}, {"$set": {"a": 5}, "$unset": {action.marker: 1}})
+    target.c.update_one({"_id": 5}, {"$set": {"a": 5}})
+    target.c.update_one({"_id": 6}, {"$set": {"a": 5, "spot": point(2)}})
+    target.c.update_one({"_id": 7}, {"$set": {"spot": point(2)}})
+    with pytest.raises(StateError, match="of 3 documents MongoDB refuses"):
+        engine.settle(swap, lambda _: None)
+    assert [one["_id"]["document"] for one in target["_changeover_m_refused"].find().sort("_id", 1)] == [3, 4, 6]
+    assert target.c.find_one({"_id": 7})["place"] == point(2)  # type: ignore[index]
+    target.c.update_many({"_id": {"$in": [3, 4, 6]}}, {"$set": {"a": "y", "b": ["y"]}})
+    engine.settle(swap, lambda _: None)
+    go_back(target, action)
+    found = {one["_id"]: one for one in target.c.find()}
+    assert {number: found[number]["a"] for number in (2, 3, 4, 5, 6)} == {2: "x", 3: "y", 4: "y", 5: 5, 6: "y"}
+    assert found[6] == {"_id": 6, "a": "y", "place": point(2)}
+
+
 def test_what_comes_when_it_has_begun_stays_and_is_said(target: Database[Any]) -> None:
     """All other documents are taken back; corrected, that one is, too."""
     action = reshape(RENAME)

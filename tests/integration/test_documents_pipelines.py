@@ -9,6 +9,7 @@ from bson import Decimal128, Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import WriteError
 
 from profiles.model import Limits
 from tasks.engines.mongodb.documents.dead_letters import left_over
@@ -23,6 +24,7 @@ from tasks.engines.mongodb.documents.pipelines import (
     out_of_step,
     withdrawn,
 )
+from tasks.engines.mongodb.documents.stages import made_by
 from tasks.engines.mongodb.documents.walk import condition, end_of_batch, key_of, until_none
 from tasks.model.collection_documents import DocumentsSpec
 from tasks.model.document_steps import Reshape
@@ -286,6 +288,112 @@ def test_a_new_value_that_cannot_be_converted_stays(target: Database[Any]) -> No
         {"_id": 3, "a": None, "q": Decimal128("3")}, {"_id": 4, "a": {"p": "5"}},
     ]  # fmt: skip
     assert {one["_id"] for one in target.c.find(concerned(action, "withdraw"))} == {1, 3}
+
+
+SPLIT: list[dict[str, Any]] = [
+    {"$set": {"parts": {"$split": ["$full", " "]}}},
+    {"$set": {"first": {"$arrayElemAt": ["$parts", 0]}, "last": {"$arrayElemAt": ["$parts", 1]}}},
+    {"$unset": "parts"},
+]
+JOIN: list[dict[str, Any]] = [
+    {"$set": {"first": {"$ifNull": ["$first", ""]}}},
+    {"$project": {"full": {"$cond": ["$last", {"$concat": ["$first", " ", "$last"]}, "$$REMOVE"]}}},
+]
+STAGES: list[list[dict[str, Any]]] = [
+    [{"$set": {"a": "$b", "b": "$a"}}, {"$addFields": {"c": ["$a", {"$literal": "$a"}], "d": 1}}],
+    [{"$unset": ["a", "c"]}, {"$set": {"d": {"$type": "$a"}, "b": "$$CURRENT"}}],
+    [{"$project": {"a": 1, "d": {"$eq": ["$a", "$b"]}, "c": "$b", "text": "t"}}, {"$project": {"a": False}}],
+    [
+        {
+            "$set": {
+                "a": {"$mergeObjects": [{"$cond": [{"$isArray": "$a"}, {}, "$a"]}, {"x": "$b"}]},
+                "b": "$a.x",
+                "c": "$$REMOVE",
+            }
+        }
+    ],
+]
+
+
+@pytest.mark.parametrize("stages", STAGES, ids=str)
+def test_stages_as_an_expression_give_what_the_server_gives(
+    target: Database[Any], stages: list[dict[str, Any]]
+) -> None:
+    """For fields that are missing, null, documents or arrays; whatever else a document has is not seen."""
+    kinds: list[Any] = [NOTHING, None, {"x": 1, "y": None}, [{"x": 2}]]
+    made = [{"a": a, "b": b, "c": 5, "other": 1} for a in kinds for b in kinds]
+    put(target, [{name: value for name, value in one.items() if value is not NOTHING} for one in made])
+    seen = {"$replaceWith": {name: f"${name}" for name in ("a", "b", "c")}}
+    given, wanted = ([(name,) for name in names] for names in ("abc", ("a", "b", "c", "d", "text", "x")))
+    native = [one or None for one in target.c.aggregate([{"$sort": {"_id": 1}}, seen, *stages])]
+    ours = target.c.aggregate([{"$sort": {"_id": 1}}, {"$project": {"v": made_by(stages, given, wanted)}}])
+    assert [one.get("v") for one in ours] == native
+    assert target.c.find_one({}, {"v": made_by(stages, [("z",)], wanted), "_id": 0}) == {}
+
+
+def test_several_fields_on_either_side(target: Database[Any]) -> None:
+    """Each side is written as a whole; what gives nothing, or fails, loses nothing, and a rollback does not need it."""
+    action = reshape({"transform": {"from": ["first", "last"], "to": ["full"], "up": JOIN, "down": SPLIT}})
+    pair = action.pairs[0]
+    made: list[dict[str, Any]] = [
+        {"last": "L", "n": 1, "first": "A"}, {"first": "A"}, {"last": "L"}, {"n": 1}, {"first": None, "last": "L"}
+    ]  # fmt: skip
+    before = put(target, made)
+    target.c.update_many({}, in_step(action, "old"))
+    assert [_at(one, "full") for one in target.c.find().sort("_id", 1)] == ["A L", NOTHING, " L", NOTHING, " L"]
+    assert [one["_id"] for one in target.c.find({"$expr": from_text(pair.unfit)})] == [1]
+    assert target.c.count_documents({"$expr": out_of_step(pair, action.marker)}) == 0
+    for side in ("old", "new"):
+        assert target.c.update_many({}, in_step(action, side)).modified_count == 0  # type: ignore[arg-type]
+    target.c.update_one({"_id": 0}, {"$set": {"full": "B M"}})
+    target.c.update_one({"_id": 2}, {"$unset": {"full": 1}})
+    target.c.update_one({"_id": 4}, {"$set": {"last": "N"}})
+    target.c.update_many({}, in_step(action, "new"))
+    found = list(target.c.find({}, {action.marker: 0}).sort("_id", 1))
+    assert found == [
+        {"_id": 0, "last": "M", "n": 1, "first": "B", "full": "B M"}, {"_id": 1, "first": "A"}, {"_id": 2},
+        {"_id": 3, "n": 1}, {"_id": 4, "first": None, "last": "N", "full": " N"},
+    ]  # fmt: skip
+    lost = {"$expr": has_no_old(pair, action.marker)}
+    assert target.c.count_documents(lost) == 0
+    # Its old fields would hold less.
+    target.c.update_one({"_id": 3}, {"$set": {"full": "C van N"}})
+    assert [one["_id"] for one in target.c.find(lost)] == [3]
+    target.c.update_one({"_id": 3}, {"$unset": {"full": 1}})
+    # On these `up` fails: the old application's own values stay, also when it is undone.
+    target.c.update_one({"_id": 4}, {"$set": {"last": 5}})
+    with pytest.raises(WriteError):
+        target.c.update_many({}, in_step(action, "old"))
+    target.c.insert_one({"_id": 5, "first": 5, "last": 5})
+    assert target.c.count_documents(lost) == 0
+    target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    now = read(target)
+    assert (now[1], now[3]) == (before[1], before[3])
+    assert list(target.c.find().sort("_id", 1)) == [
+        {"_id": 0, "last": "M", "n": 1, "first": "B"}, {"_id": 1, "first": "A"}, {"_id": 2}, {"_id": 3, "n": 1},
+        {"_id": 4, "first": None, "last": 5}, {"_id": 5, "first": 5, "last": 5},
+    ]  # fmt: skip
+
+
+def test_several_fields_contracted(target: Database[Any]) -> None:
+    """What has no place on the new side stays, and so does a new value of which no old one can be made."""
+    action = reshape({"transform": {"from": ["full"], "to": ["first", "last"], "up": SPLIT, "down": JOIN}})
+    before = put(target, [{"full": "A L", "n": 1}, {"n": 1}, {"full": "A"}])
+    target.c.update_many({}, in_step(action, "old"))
+    assert target.c.find_one({"_id": 2}, {action.marker: 0}) == {"_id": 2, "full": "A", "first": "A"}
+    target.c.update_one({"_id": 2}, {"$set": {"first": "B"}})
+    assert [one["_id"] for one in target.c.find({"$expr": has_no_old(action.pairs[0], action.marker)})] == [2]
+    target.c.update_many({}, in_step(action, "new"))
+    assert target.c.find_one({"_id": 2}, {action.marker: 0}) == {"_id": 2, "full": "A", "first": "B"}
+    for _ in range(2):
+        target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    assert read(target)[:2] == before[:2]
+    assert [one["_id"] for one in target.c.find(concerned(action, "withdraw"))] == [2]
+    target.c.update_many({}, in_step(action, "new"))
+    target.c.update_many(concerned(action, "contract"), contracted(action))
+    assert list(target.c.find().sort("_id", 1)) == [
+        {"_id": 0, "n": 1, "first": "A", "last": "L"}, {"_id": 1, "n": 1}, {"_id": 2, "first": "B"}
+    ]  # fmt: skip
 
 
 def test_an_added_field_follows_its_value_until_somebody_writes_it(target: Database[Any]) -> None:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tasks.model.spec import MigrationSpec
 from tests.unit.refusals import at_the_mark
 
+BEFORE = "migration: m\ndocuments:\n  collection: c\n  operations:\n    - "
 CONVERT = "type: int, back: string"
 ONE = {
     "{add_field: {field: a, value: {$add: [1]}, default: ▸1}}": "there is a value, too",
@@ -18,19 +19,58 @@ ONE = {
     f"{{change_type: {{field: ▸_id, to: a, {CONVERT}}}}}": "_id never changes",
     f"{{change_type: {{field: a.b, to: ▸a, {CONVERT}}}}}": "one field would be inside of the other",
 }
+STAGES = {
+    "[▸{$match: {a: 1}}]": "a stage has one key, its kind",
+    "[▸{$set: {a: 1}, $unset: b}]": "a stage has one key, its kind",
+    "[{$set: {b: 1}}, ▸{$set: [b]}]": "$set names no field",
+    "[▸{$unset: []}]": "$unset names no field",
+    "[▸{$unset: [a, b.c]}]": "a stage cannot be about 'b.c'",
+    "[▸{$set: {_id: 1}}]": "a stage cannot be about '_id'",
+    "[▸{$set: {b: {c: $a}}}]": "b is given a document",
+    "[▸{$set: {b: {1: $a}}}]": "b is given a document",
+    "[▸{$project: {a: 1, b: 0}}]": "$project takes some fields and leaves others out",
+    "[▸{$set: {b: [{$rand: {}}]}}]": "$rand gives another value each time",
+    "[▸{$set: {b: {$add: [$$NOW, 1]}}}]": "$$NOW gives another value each time",
+    "[▸{$set: {b: $$ROOT.c}}]": "a stage is not given $$ROOT",
+}
+SIDES = {
+    "from: [▸a.b], to: [c]": "stages cannot be about a.b",
+    "from: [a], to: [▸_id]": "stages cannot be about _id",
+    "from: [a, b], to: [c, ▸b]": "b is named twice",
+}
+GOOD = "[{$set: {b: $a}}, {$addFields: {c: {$literal: {d: 1}}, e: [$$CURRENT.a]}}, {$unset: e}, {$project: {a: 0}}]"
 SEVERAL: list[tuple[str, list[dict[str, Any]]]] = [
     ("already concerns the field a", [{"remove_field": {"field": "a"}}, {"add_field": {"field": "a.b"}}]),
     ("already says this", [{"validator": {"schema": {}}}, {"validator": {"schema": {}}}]),
     ("already says this", [{"drop_index": {"name": "i"}}, {"create_index": {"name": "i", "keys": {"a": 1}}}]),
     ("has one key", [{"remove_field": {"field": "a"}, "drop_index": {"name": "i"}}]),
     ("has one key", [{}]),
+    (
+        "already concerns the field b",
+        [
+            {"transform": {"from": ["a"], "to": ["b"], "up": [{"$set": {"b": 1}}], "down": [{"$unset": "a"}]}},
+            {"remove_field": {"field": "b.c"}},
+        ],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("operation", "reason"), ONE.items())
 def test_what_one_operation_refuses(operation: str, reason: str) -> None:
-    text = f"migration: m\ndocuments:\n  collection: c\n  operations:\n    - {operation}\n"
-    assert at_the_mark(text)[1] == reason
+    assert at_the_mark(BEFORE + operation)[1] == reason
+
+
+@pytest.mark.parametrize(("stages", "reason"), STAGES.items())
+def test_what_stages_refuse(stages: str, reason: str) -> None:
+    for up, down in ((stages, GOOD), (GOOD, stages)):
+        body = f"{{transform: {{from: [a], to: [b], up: {up}, down: {down}}}}}"
+        assert at_the_mark(BEFORE + body)[1] == reason
+
+
+@pytest.mark.parametrize(("sides", "reason"), SIDES.items())
+def test_what_fields_stages_refuse(sides: str, reason: str) -> None:
+    body = f"{{transform: {{{sides}, up: {GOOD}, down: {GOOD}}}}}"
+    assert at_the_mark(BEFORE + body)[1] == reason
 
 
 @pytest.mark.parametrize(("reason", "operations"), SEVERAL)

@@ -186,7 +186,7 @@ class MongoEngine:
         assert isinstance(swap.action, Reshape)
         action = both_ways(swap.action)
         if action.pairs:
-            with self.connect("settle") as conn, self._connected() as database:
+            with in_our_words(self.url), self.connect("settle") as conn, self._connected() as database:
                 carried = carry_back(database, action, self.limits, conn.transaction)
             say(f"{carried:,} documents had been written to since, and were brought into step")
 
@@ -304,7 +304,7 @@ class MongoEngine:
 
     def count(self, conn: Session, query: str) -> int:  # noqa: ARG002
         """Return how many documents break a condition of the plan."""
-        with self._connected() as database, pymongo.timeout(0):
+        with in_our_words(self.url), self._connected() as database, pymongo.timeout(0):
             return broken(database, query).documents
 
     def lag_bytes(self, conn: Session) -> int | None:  # noqa: ARG002

@@ -133,3 +133,10 @@ def _words(condition: Any, *, schema: bool) -> Iterator[str]:
     elif isinstance(condition, list | tuple):
         for one in condition:
             yield from _words(one, schema=schema)
+
+
+def plain(value: Any) -> Any:
+    """Return what a spec holds, which never changes, as the driver takes it."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value

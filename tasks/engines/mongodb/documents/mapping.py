@@ -1,19 +1,20 @@
 """From the operations of a spec to pairs of fields: how each side is made of the other."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from tasks.engines.mongodb.documents.conversions import convert, fails
 from tasks.engines.mongodb.documents.expressions import (
     REMOVE,
     Expression,
     Path,
     is_missing,
+    plain,
     read,
+    read_all,
+    same,
     stands_in_the_way,
     to_text,
 )
-from tasks.model.collection_documents import AddField, ChangeType, DocumentsSpec, RemoveField, RenameField
+from tasks.engines.mongodb.documents.stages import made_by
+from tasks.model.collection_documents import AddField, ChangeType, DocumentsSpec, RemoveField, RenameField, Transform
 from tasks.model.document_steps import FieldPair
 
 
@@ -32,6 +33,8 @@ def pairs_of(spec: DocumentsSpec) -> tuple[FieldPair, ...]:
                 found.append(_renamed(name, path_of(one.from_), path_of(one.to)))
             case ChangeType() as one:
                 found.append(_converted(name, one))
+            case Transform() as one:
+                found.append(_transformed(name, one))
             case AddField() as one:
                 found.append(_added(name, one))
     return tuple(found)
@@ -43,9 +46,9 @@ def removed_by(spec: DocumentsSpec) -> tuple[Path, ...]:
 
 
 def _renamed(name: str, old: Path, new: Path) -> FieldPair:
-    same, back = to_text(read(old)), to_text(read(new))
+    forth, back = to_text(read(old)), to_text(read(new))
     blocked = to_text(_has_no_place(new, old)) if len(old) > 1 else ""
-    return FieldPair(name=name, olds=(old,), news=(new,), watched=same, up=same, down=back, unfit_down=blocked)
+    return FieldPair(name=name, olds=(old,), news=(new,), watched=forth, up=forth, down=back, unfit_down=blocked)
 
 
 def _has_no_place(new: Path, old: Path) -> Expression:
@@ -74,8 +77,23 @@ def _converted(name: str, one: ChangeType) -> FieldPair:
     )
 
 
-def plain(value: Any) -> Any:
-    """Return what a spec holds, which never changes, as the driver takes it."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+def _transformed(name: str, one: Transform) -> FieldPair:
+    olds, news = ([path_of(field) for field in fields] for fields in (one.from_, one.to))
+    old, new = read_all(olds), read_all(news)
+    up, down = made_by(one.up, olds, news), made_by(one.down, news, olds)
+    # What does not come out of it again has no place on the old side: a rollback refuses it.
+    again = made_by(one.up, olds, news, "$$back" if len(olds) > 1 else {olds[0][0]: "$$back"})
+    lost = {"$let": {"vars": {"back": down}, "in": {"$not": [same(new, again)]}}}
+    # Of what gives nothing the other side stays what it is.
+    kept = {"$cond": [is_missing("$$back"), old, "$$back"]}
+    back = {"$cond": [is_missing(new), REMOVE, {"$let": {"vars": {"back": down}, "in": kept}}]}
+    return FieldPair(
+        name=name,
+        olds=tuple(olds),
+        news=tuple(news),
+        watched=to_text(old),
+        up=to_text(up),
+        down=to_text(back),
+        unfit=to_text({"$and": [{"$not": [is_missing(old)]}, is_missing(up)]}),
+        unfit_down=to_text({"$and": [{"$not": [is_missing(new)]}, lost]}),
+    )

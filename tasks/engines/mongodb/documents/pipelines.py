@@ -124,8 +124,9 @@ def has_no_old(pair: FieldPair, marker: str) -> Expression:
     held = (marker, pair.name)
     old_changed, new_changed = _changed(held, pair)
     overwritten = {"$and": [is_document(read(held)), old_changed, {"$not": [new_changed]}]}
-    kept = {"$or": [same(read_all(pair.news), from_text(pair.up)), overwritten]}
-    return {"$and": [from_text(pair.unfit_down), {"$not": [kept]}]}
+    # In this order: where there is none, or it is overwritten, `up` may fail on what is there now.
+    kept = {"$or": [overwritten, same(read_all(pair.news), from_text(pair.up))]}
+    return {"$and": [_are_there(pair.news), {"$not": [kept]}, from_text(pair.unfit_down)]}
 
 
 def not_carried(action: Reshape) -> Expression:
@@ -147,7 +148,7 @@ def _is_carried_back(pair: FieldPair) -> Expression:
     new = read_all(pair.news)
     unfit = from_text(pair.unfit_down) if pair.unfit_down else False
     carried = {"$and": [{"$not": [unfit]}, same(read_all(pair.olds), from_text(pair.down))]}
-    return {"$or": [is_missing(new), carried, same(new, from_text(pair.up))]}
+    return {"$or": [is_missing(new), same(new, from_text(pair.up)), carried]}
 
 
 def _in_step(marker: str, pair: FieldPair, prefer: Prefer) -> Iterator[Stage]:

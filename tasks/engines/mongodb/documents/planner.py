@@ -8,9 +8,9 @@ from pymongo.errors import OperationFailure
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents import validators
 from tasks.engines.mongodb.documents.checks import requirements
-from tasks.engines.mongodb.documents.expressions import Path, from_text, names, to_text
+from tasks.engines.mongodb.documents.expressions import Path, from_text, names, plain, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
-from tasks.engines.mongodb.documents.mapping import pairs_of, plain, removed_by
+from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
 from tasks.engines.mongodb.documents.pipelines import in_step
 from tasks.engines.mongodb.errors import code_of
 from tasks.model.catalogue import Table

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from pymongo.errors import WriteError
+from pymongo.errors import OperationFailure, WriteError
 
 from profiles.model import Limits
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.pipelines import in_step, not_carried
 from tasks.engines.mongodb.documents.walk import Fenced, go_over
-from tasks.engines.mongodb.errors import code_of
+from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import StateError
 
@@ -26,8 +26,14 @@ def carry_back(database: Documents, action: Reshape, limits: Limits, fenced: Fen
     def refused(error: WriteError, identities: list[Any]) -> None:
         # Of one that has nothing to carry the old field is the truth anyway.
         lost = {"_id": {"$in": identities}, "$expr": not_carried(action)}
-        for one in into.find(lost, {"_id": 1}):
-            known = {"_id": {"document": one["_id"]}}
+        try:
+            identities = [one["_id"] for one in into.find(lost, {"_id": 1})]
+        except OperationFailure as failure:
+            # An expression fails on it: nobody knows what there is to carry.
+            if is_transient(failure):
+                raise
+        for one in identities:
+            known = {"_id": {"document": one}}
             listed.replace_one(known, known | {"reason": f"MongoDB said {code_of(error)}"}, upsert=True)
 
     done = go_over(database, into, {}, in_step(action, "new"), limits, fenced, refused)
