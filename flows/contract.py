@@ -9,6 +9,7 @@ from tasks.report import report
 from tasks.strategy import strategy
 from tasks.validate import validate
 from validations import gates
+from validations.transfer import before_contract
 
 
 @strategy("contract", "contract {migration} on {profile}")
@@ -25,7 +26,7 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
         if not m.begun:
             with following(m) as changes:
                 changes.catch_up()
-                validate(m, gates.before_contract(m.plan))
+                validate(m, before_contract(m.plan, m.profile))
             for gate in gates.bound("before_contract", m.plan):
                 validate(m, gate)
             dump(m)

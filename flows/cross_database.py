@@ -1,4 +1,4 @@
-"""Cross-database: the rows of a table as documents of another database, copied, proven, and given their name."""
+"""Cross-database: the rows of a table in another database, as documents or rows, copied, proven, and put in place."""
 
 from tasks.approve import approve
 from tasks.dual_write import dual_write
@@ -17,7 +17,7 @@ from validations.transfer import transferred
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows of PostgreSQL into a collection of MongoDB; with `capture`, while others write to them.
+    """Copy rows of PostgreSQL into MongoDB, with `capture` while others write; or of MariaDB into PostgreSQL.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.

@@ -25,7 +25,7 @@ from tasks.model.plan import (
 )
 from tasks.model.status import StepRecord, StepState
 from tasks.model.step_costs import held_of, locks_of, rows_of, told_locks
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
 from validations.outcome import THE_CATALOGUE
@@ -53,24 +53,40 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 f"insert into {action.target} ({columns}) select {values} from {action.table}"
                 f"  -- in ranges of {', '.join(action.key)}; rows that are there stay",
             ), ()
-        case Collection() | Transfer() | Reshape() | CollectionCommand() as action:
+        case Collection() | DocumentTransfer() | Relation() | RowTransfer() | Reshape() | CollectionCommand() as action:
             return _elsewhere(action)
         case Reconcile() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 
 def _elsewhere(
-    action: Collection | Transfer | Reshape | CollectionCommand,
+    action: Collection | DocumentTransfer | Relation | RowTransfer | Reshape | CollectionCommand,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(action, Relation | RowTransfer):
+        return _in_a_table(action)
     if isinstance(action, Reshape | CollectionCommand):
         return _documents(action)
-    if isinstance(action, Transfer):
+    if isinstance(action, DocumentTransfer):
         kept = f" where {action.where}" if action.where else ""
         values = ", ".join(field.expression for field in action.fields if field.expression)
         return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
     if action.does == "make":
         return (f"-- {action.database}: createCollection, under a name of ours",), ("-- drop it",)
     return (f"-- {action.database}: renameCollection to {action.name}",), ("-- rename it back",)
+
+
+def _in_a_table(action: Relation | RowTransfer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is done to a table of another database."""
+    if isinstance(action, RowTransfer):
+        kept = f" where {action.where}" if action.where else ""
+        values = ", ".join(one.expression for one in action.columns)
+        return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
+    if action.does == "make":
+        return (action.create,), (f"drop table {action.staged}",)
+    if action.does == "clear":
+        return (f"drop schema {action.helpers}  -- with its tables",), ()
+    back = f"alter table {action.target} set schema {action.helpers}"
+    return (f"alter table {action.staged} set schema {action.schema_name}",), (back,)
 
 
 def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -88,7 +104,7 @@ def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tu
 
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
-    if isinstance(step.action, Collection):
+    if isinstance(step.action, Collection | Relation):
         return "short"
     if isinstance(step.action, Reshape) and rows_of(step, plan) is None:
         return "short"
@@ -161,15 +177,17 @@ def _add(branch: Tree, step: Step, plan: Plan, records: Mapping[str, StepRecord]
         node.add(Text(f"rollback: {step.undo or 'nothing needed'}", style="dim"))
     elif step.undo:
         node.add(Text(step.undo, style="red"))
-    if isinstance(step.action, Transfer):
+    if isinstance(step.action, DocumentTransfer):
         _shape(node, step.action)
+    if isinstance(step.action, RowTransfer):
+        _columns(node, step.action)
     if sql:
         forward, back = statements_of(step)
         _sql(node, forward, "")
         _sql(node, back, "rollback: ")
 
 
-def _shape(node: Tree, action: Transfer) -> None:
+def _shape(node: Tree, action: DocumentTransfer) -> None:
     """Show what a document will look like."""
     shape = node.add(Text(f"each document of {action.into.name}:"))
     for field in action.fields:
@@ -182,6 +200,19 @@ def _shape(node: Tree, action: Transfer) -> None:
             of = " ".join(field.expression.split())
             line.append(f"{field.holds} of {of} ({field.source_type}){null}{unfit}", style="not bold")
         shape.add(line)
+
+
+def _columns(node: Tree, action: RowTransfer) -> None:
+    """Show the table that is made: what a spec can change in `columns`."""
+    shape = node.add(Text(f"the table {action.into.full_name}, which `columns` of the spec can change:"))
+    for one in action.columns:
+        line = Text(f"{one.name}: ", style="bold")
+        null = "" if one.nullable else ", not null"
+        unfit = "" if one.unfit == "fail" else f", {one.unfit} what does not fit"
+        of = " ".join(one.expression.split())
+        line.append(f"{one.type} of {of} ({one.source_type}){null}{unfit}", style="not bold")
+        shape.add(line)
+    shape.add(Text(f"primary key: {', '.join(action.target_key)}"))
 
 
 def _sql(node: Tree, statements: Sequence[str], prefix: str) -> None:

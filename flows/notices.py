@@ -12,6 +12,9 @@ _CACHED = (
 
 def notices(plan: Plan) -> tuple[str, ...]:
     """Return what applications may notice, in the order in which it happens."""
+    if plan.strategy == "cross_database" and plan.catalogue.engine == "mysql":
+        # What it asks of people, its findings say.
+        return ()
     if plan.catalogue.engine == "mysql":
         return tuple(_mysql(plan))
     if plan.catalogue.engine == "mongodb":

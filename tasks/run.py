@@ -20,18 +20,22 @@ from tasks.engines.mongodb.address import SCHEMES as MONGODB
 from tasks.engines.mysql.address import SCHEMES as MYSQL
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
-from tasks.engines.protocol import Engine
+from tasks.engines.postgresql.transient import PASSING
+from tasks.engines.protocol import Engine, Target
+from tasks.engines.retrying import either
 from tasks.engines.session import Session
 from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
 from tasks.model.plan import Plan, Step
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, Transfer
 
 if TYPE_CHECKING:
-    from tasks.engines.mongodb.target import Target
     from tasks.engines.mysql.engine import MariaEngine
+
+
+POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 class Run(Record):
@@ -58,37 +62,57 @@ class Run(Record):
         """The database of the run."""
         return engine_of(self.profile, self.database, self.migration, self.run_id)
 
-    def target(self, database: str) -> "Target":
-        """The database of the profile that rows are copied into. Raises ProfileError unless it is of MongoDB."""
-        from tasks.engines.mongodb.target import Target  # noqa: PLC0415 - loads the driver
-
+    def target(self, database: str) -> Target:
+        """The database of the profile that rows are copied into. Raises ProfileError unless it is of the right kind."""
         settings = self.settings
         url = resolve_url(settings, database).get_secret_value()
-        if not url.startswith(MONGODB):
+        copy = next(step.action for step in self.plan.steps if isinstance(step.action, Transfer))
+        schemes, kind = (MONGODB, "MongoDB") if isinstance(copy, DocumentTransfer) else (POSTGRESQL, "PostgreSQL")
+        if not url.startswith(schemes):
             raise ProfileError(
-                "rows are copied into MongoDB only",
+                f"rows of this source are copied into {kind} only",
                 where=f"profile {settings.name}, databases.{database}",
-                hint="Use a URL that starts with mongodb:// or mongodb+srv://.",
+                hint=f"Use a URL that starts with {schemes[0]}.",
             )
+        return self._of_documents(url, copy) if isinstance(copy, DocumentTransfer) else self._of_rows(url, copy)
+
+    def _of_documents(self, url: str, copy: DocumentTransfer) -> Target:
+        from tasks.engines.mongodb import target  # noqa: PLC0415 - loads the driver
 
         def source(purpose: str) -> Connection:
             conn = self.engine.connect(purpose)
             assert isinstance(conn, psycopg.Connection), "rows are copied out of PostgreSQL only"
             return conn
 
-        copies = [step.action for step in self.plan.steps if isinstance(step.action, Transfer)]
-        return Target(
+        return target.Target(
             url=url,
-            limits=settings.limits,
+            limits=self.settings.limits,
             name=f"changeover {self.migration}",
             source=source,
-            follows=next((one for one in copies if one.notes), None),
+            follows=copy if copy.notes else None,
             search_path=self.plan.search_path,
         )
 
-    def engine_of(self, step: Step) -> "Engine | Target":
+    def _of_rows(self, url: str, copy: RowTransfer) -> Target:
+        import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mysql import transient  # noqa: PLC0415
+        from tasks.engines.postgresql.receiving.target import RowTarget  # noqa: PLC0415
+
+        source = self.engine
+        assert isinstance(source, maria.MariaEngine), "rows are copied out of MariaDB only"
+        return RowTarget(
+            url=url,
+            limits=self.settings.limits,
+            name=f"changeover {self.migration}",
+            epoch=self.epoch,
+            source=source.rows(),
+            passing=either(transient.PASSING, PASSING),
+            copy=copy,
+        )
+
+    def engine_of(self, step: Step) -> Engine | Target:
         """The database that a step changes."""
-        return self.target(step.action.database) if isinstance(step.action, Collection) else self.engine
+        return self.target(step.action.database) if isinstance(step.action, Collection | Relation) else self.engine
 
     @property
     def evidence(self) -> Path:
@@ -117,9 +141,6 @@ def _plan(run: Run) -> Plan:
     # Safe to keep: while this epoch lasts, nobody may replace the plan.
     with run.ledger("plan") as conn:
         return load(conn, run.migration).plan
-
-
-POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 def engine_of(profile_name: str, database: str, migration: str, run_id: str) -> Engine:

@@ -6,7 +6,7 @@ from tasks.ledger.fencing import fence
 from tasks.ledger.state import summary
 from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState, StepState
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, Relation, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 from tasks.shards import Between, all_shards, one_shard
@@ -22,7 +22,10 @@ def require_room(run: Run) -> None:
     """
     for step in run.plan.phase(Phase.EXPAND):
         action = step.action
-        if isinstance(action, Collection) and record_of(run, step).state in (StepState.PENDING, StepState.UNDONE):
+        if isinstance(action, Collection | Relation) and record_of(run, step).state in (
+            StepState.PENDING,
+            StepState.UNDONE,
+        ):
             run.target(action.database).require_room(action)
 
 

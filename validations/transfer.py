@@ -12,7 +12,10 @@ from tasks.engines.postgresql.connect import connect
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Plan, Requirement
 from tasks.model.status import CheckResult, GateResult
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
+from validations import gates
+from validations.checks import Gate
+from validations.transfer_rows import RowsGate
 
 if TYPE_CHECKING:
     from tasks.engines.mongodb.compare import Differences
@@ -25,7 +28,7 @@ class TransferGate:
     name: str
     migration: str
     profile: str
-    action: Transfer
+    action: DocumentTransfer
     requirements: tuple[Requirement, ...]
 
     def evaluate(self, url: str, *, values_in_reports: bool, search_path: str, **_: object) -> GateResult:
@@ -68,14 +71,38 @@ class TransferGate:
                 yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
 
 
-def transferred(name: str, plan: Plan, profile: str) -> TransferGate:
+def transferred(name: str, plan: Plan, profile: str) -> TransferGate | RowsGate:
     """Return the gate of a copy: `before_swap` or `after_swap`."""
+    rows = of_rows(name, plan, profile)
+    if rows is not None:
+        return rows
     return TransferGate(
         name=name,
         migration=plan.migration,
         profile=profile,
-        action=next(step.action for step in plan.steps if isinstance(step.action, Transfer)),
+        action=next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer)),
         requirements=tuple(one for one in plan.requirements if one.gate == name),
+    )
+
+
+def before_contract(plan: Plan, profile: str) -> RowsGate | Gate:
+    """Return the gate before the old shape, or what has served a copy, goes."""
+    gate = of_rows("after_swap", plan, profile)
+    return gate if gate is not None else gates.before_contract(plan)
+
+
+def of_rows(name: str, plan: Plan, profile: str) -> RowsGate | None:
+    """Return the gate of a copy into a table; None where the plan is about something else."""
+    action = next((step.action for step in plan.steps if isinstance(step.action, RowTransfer)), None)
+    if action is None:
+        return None
+    return RowsGate(
+        name=name,
+        migration=plan.migration,
+        profile=profile,
+        database=plan.database,
+        columns=tuple(column.name for column in plan.catalogue.tables[0].columns),
+        action=action,
     )
 
 

@@ -35,7 +35,7 @@ def validate(target: str, profile: str, database: str, *, gate: GateName | None,
         subject = subject_of(target, profile, database)
         chosen = gate or _next(subject)
         _refuse_moment(subject, chosen)
-        result = _evaluated(subject, chosen)
+        result = _evaluated(subject, chosen, profile)
         passed = result.passed or (chosen == "before_run" and not result.checks)
         if as_json and passed:
             print_json(result.model_dump(mode="json") | {"passed": True})
@@ -61,7 +61,7 @@ def _started(subject: Subject) -> bool:
     return any(record.state in (StepState.RUNNING, StepState.DONE) for record in subject.records.values())
 
 
-def _evaluated(subject: Subject, gate: GateName) -> GateResult:
+def _evaluated(subject: Subject, gate: GateName, profile: str) -> GateResult:
     values = subject.profile.values_in_reports
     checks: tuple[CheckResult, ...] = ()
     if gate == "before_run":
@@ -70,8 +70,13 @@ def _evaluated(subject: Subject, gate: GateName) -> GateResult:
             return result
         checks = result.checks
     from validations import gates  # noqa: PLC0415 - brings SQLAlchemy's and its own seconds of import
+    from validations.transfer import of_rows  # noqa: PLC0415
 
     plan = subject.plan
+    copied = of_rows("before_swap" if gate == "before_swap" else "after_swap", plan, profile)
+    if copied is not None:
+        result = copied.evaluate(subject.engine.url, values_in_reports=values)
+        return result.model_copy(update={"gate": gate})
     built = {
         "before_run": gates.bound(gate, plan),
         "before_swap": (gates.before_swap(plan),),

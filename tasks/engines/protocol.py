@@ -56,6 +56,45 @@ class Leased(Protocol):
         """Wait until nothing of a run that was killed, or is taken for dead, is carried out any more."""
 
 
+class Target(Protocol):
+    """Another database that rows are copied into, and the source whose ledger says what is done to it.
+
+    Actions are of the kind that its plans have.
+    """
+
+    def require_room(self, action: Any) -> None:
+        """Refuse a server that cannot be used, and a place that is taken; change nothing."""
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it; tolerate that it was never, or only half, done."""
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the target is asked, for the ledger hears of it afterwards."""
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Carry back what has been put aside since the swap, so that it is known what a rollback loses."""
+
+    def written_since(self, action: Any) -> int:
+        """Return how much is not what the rows give: somebody has written since the swap, to either side."""
+
+    def claim(self, action: Any, epoch: int, fence: Callable[[Any], object]) -> None:
+        """Keep older runs from writing. Errors are those of the drivers."""
+
+    def load(
+        self, action: Any, shard: Shard, number: int, checkpoint: Checkpoint, between: Callable[[int], int | None]
+    ) -> int:
+        """Copy one shard, batch by batch; return the rows read. Errors are those of the drivers."""
+
+    def follow(self, action: Any, fence: Callable[[Any], object], between: Callable[[int], int | None]) -> int:
+        """Carry what was written since the copy began; return how many notes were dealt with."""
+
+    def retrying(self) -> tenacity.Retrying:
+        """Try again what can pass by itself, of either database."""
+
+
 class Engine(Protocol):
     """A database and the limits under which it is changed, seen from the tasks."""
 

@@ -56,3 +56,21 @@ class DumpRecord(Record):
     digest: str
     file: str
     sha256: str
+
+
+class Touched(Record):
+    """A value that could not be held as it is."""
+
+    field: str
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A row, as the target takes it."""
+
+    line: bytes
+    key: Key
+    touched: tuple[Touched, ...] = ()
+    """What does not fit, where a policy does not make it fit."""

@@ -31,6 +31,16 @@ class Passing:
     """One line without secrets and values of rows."""
 
 
+def either(one: Passing, other: Passing) -> Passing:
+    """Return what is known of the errors of two engines, where a step works on both."""
+    return Passing(
+        passes=lambda error: one.passes(error) or other.passes(error),
+        lost=lambda error: one.lost(error) or other.lost(error),
+        lock=lambda error: one.lock(error) or other.lock(error),
+        summary=lambda error: (one if one.passes(error) else other).summary(error),
+    )
+
+
 def retrying(limits: Limits, kind: Passing, on_retry: OnRetry | None = None) -> tenacity.Retrying:
     """Try up to `limits.attempts` times, with exponential backoff and jitter in between.
 

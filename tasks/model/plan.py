@@ -16,7 +16,7 @@ from tasks.model.digest import digest as digest_of
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.outcome import Outcome
 from tasks.model.probe import Probe
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, Transfer
 
 
 class Phase(StrEnum):
@@ -244,7 +244,9 @@ Action = Annotated[
     | Copy
     | Reconcile
     | Collection
-    | Transfer
+    | DocumentTransfer
+    | Relation
+    | RowTransfer
     | Reshape
     | CollectionCommand,
     Field(discriminator="kind"),
@@ -277,7 +279,7 @@ def only_for_rollback(step: Step) -> bool:
     action = step.action
     if isinstance(action, ConcurrentIndex):
         return action.build_on == "inverse"
-    if isinstance(action, Backfill | Copy | Reconcile | Collection | Transfer | Reshape):
+    if isinstance(action, Backfill | Copy | Reconcile | Collection | Relation | Transfer | Reshape):
         return False
     return not action.forward and step.key != "swap/all"
 

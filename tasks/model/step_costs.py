@@ -17,7 +17,7 @@ from tasks.model.plan import (
     Validation,
     only_for_rollback,
 )
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
 
 
 class Held(StrEnum):
@@ -38,11 +38,11 @@ def held_of(step: Step) -> Held:
     if step.authored:
         return Held.AUTHOR
     match step.action:
-        case Backfill() | Copy() | Reconcile() | Transfer() | Reshape():
+        case Backfill() | Copy() | Reconcile() | DocumentTransfer() | RowTransfer() | Reshape():
             return Held.BATCH
         case Validation() | ConcurrentIndex():
             return Held.SCAN
-        case ShortTransaction() | SelfCommitting() | CollectionCommand() | Collection():
+        case ShortTransaction() | SelfCommitting() | CollectionCommand() | Collection() | Relation():
             return Held.MOMENT
 
 
@@ -72,12 +72,12 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = _both(action.copy_of)
         case SelfCommitting() as action:
             locks = action.locks
-        case Transfer() as action:
+        case DocumentTransfer() | RowTransfer() as action:
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
         case CollectionCommand() as action:
             # While an index is built it lets everybody write; it begins and ends with the lock.
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_EXCLUSIVE),)
-        case Collection() | Reshape():
+        case Collection() | Relation() | Reshape():
             locks = ()
     return locks
 
@@ -91,12 +91,14 @@ def _both(action: Copy) -> tuple[Lock, ...]:
 
 def rows_of(step: Step, plan: Plan) -> int | None:
     """Return how many rows a step reads, by the statistics; None for a step that reads none."""
-    if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting | Collection):
+    if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting | Collection | Relation):
         return None
     if isinstance(step.action, Reshape) and step.action.does in ("follow", "swap"):
         return None
     if isinstance(step.action, CollectionCommand) and not step.action.long:
         return None
     # The key names a table in full; the action, on MariaDB, without its database.
-    table = step.key.split("/")[1] if isinstance(step.action, Copy) else step.action.table.replace('"', "")
+    table = (
+        step.key.split("/")[1] if isinstance(step.action, Copy | RowTransfer) else step.action.table.replace('"', "")
+    )
     return next((size.rows for size in plan.estimates if size.table == table), None)

@@ -6,17 +6,15 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
-    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from tasks.model.names import OWN_PREFIX, Identifier, TableName
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import DatabaseName, Expression
+from tasks.model.transfer_columns import ColumnRule, OrItsColumn
 
 ID = "_id"
 Misfit = Literal["fail", "reject", "string", "tag"]
@@ -93,27 +91,32 @@ class FieldRule(Part):
             yield Contradiction(at=("constant",), reason="the number has more than 64 bits", hint="Write it as a text.")
 
 
-class _OrItsColumn:
-    """Let the JSON Schema allow the name of the column alone."""
-
-    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
-
-
-Rule = Annotated[FieldRule, _OrItsColumn()]
+Rule = Annotated[FieldRule, OrItsColumn()]
+ColumnRuleOrName = Annotated[ColumnRule, OrItsColumn()]
 
 
 class Destination(Part):
     """Where rows go."""
 
     database: DatabaseName
-    """A database of the profile, of MongoDB."""
-    collection: CollectionName
-    """A collection that does not exist yet."""
+    """Another database of the profile."""
+    collection: CollectionName | None = None
+    """A collection that does not exist yet, where the database is one of MongoDB."""
+    table: TableName | None = None
+    """A table that does not exist yet, where the database is one of PostgreSQL; in the schema public unless given."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse two places, or none."""
+        if (self.collection is None) is (self.table is None):
+            yield Contradiction(
+                at=() if self.table is None else ("table",),
+                reason="rows go into a collection or into a table",
+                hint="Give one of the two.",
+            )
 
 
 class TransferSpec(Part):
-    """Copy the rows of a table into a collection of MongoDB, a document a row."""
+    """Copy the rows of a table into a collection of MongoDB, a document a row; or into a table of PostgreSQL."""
 
     table: TableName
     to: Destination
@@ -123,13 +126,18 @@ class TransferSpec(Part):
     """What becomes of writes while it runs.
 
     `none`: nobody may write. `triggers`: the keys of rows that are written are noted, and the rows carried over."""
-    fields: Annotated[Mapping[FieldPath, Rule], Field(min_length=1)]
-    """The fields of a document, in their order; dots lead into nested documents.
+    columns: Mapping[Identifier, ColumnRuleOrName] = Field(default_factory=dict)
+    """Columns of the new table that are not to be what the plan would choose. All others are copied as they are."""
+    omit: tuple[Identifier, ...] = ()
+    """Columns of the source that the new table does not get."""
+    fields: Mapping[FieldPath, Rule] = Field(default_factory=dict)
+    """The fields of a document, in their order; dots lead into nested documents. Needed with a collection.
 
     `_id` is the key of the table unless it is given: the column itself, or a document of all columns of the key."""
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse fields that would stand in each other, and an `_id` that need not be there, or be the same for all."""
+        yield from self._places()
         paths = [tuple(path.split(".")) for path in self.fields]
         for path in paths:
             if path[0] == ID and len(path) > 1:
@@ -151,3 +159,26 @@ class TransferSpec(Part):
                 reason="_id tells the documents apart, and has no policies",
                 hint="Give a column, or an expression, that is unique and never null.",
             )
+
+    def _places(self) -> Iterator[Contradiction]:
+        """Refuse fields of documents where there are none, and columns of a table that there is not."""
+        if self.to.collection is not None and not self.fields:
+            yield Contradiction(
+                at=("fields",), reason="nothing says what a document holds", hint="Give at least one field."
+            )
+        wrong = ("fields",) if self.to.table is not None else ("columns", "omit")
+        for name in wrong:
+            if getattr(self, name):
+                yield Contradiction(
+                    at=(name,),
+                    reason="documents have fields, and tables have columns",
+                    hint=f"Remove {name}: rows go into a {'table' if name == 'fields' else 'collection'}.",
+                )
+        if set(self.omit) & _read_by_name(self.columns):
+            yield Contradiction(
+                at=("omit",), reason="a column is left out, and copied", hint="Remove it here, or in columns."
+            )
+
+
+def _read_by_name(columns: Mapping[str, ColumnRule]) -> set[str]:
+    return {rule.column or name for name, rule in columns.items() if rule.up is None}

@@ -1,8 +1,9 @@
-"""Steps that copy rows of a table into a collection of another database."""
+"""Steps that copy rows of a table into another database: into a collection, or into a table."""
 
 from typing import Literal
 
 from tasks.model.base import Record
+from tasks.model.names import OWN_PREFIX, quote
 
 
 class Collection(Record):
@@ -38,14 +39,9 @@ class TransferField(Record):
     nulls: Literal["keep", "missing"] = "keep"
 
 
-class Transfer(Record):
-    """Copy rows of a table into a collection of another database, in key ranges.
+class _Walk(Record):
+    """What is read of a table, along a unique key, and who keeps the account of it."""
 
-    A batch is written, majority-acknowledged, before its cursor commits. A batch that is repeated replaces its
-    documents by `_id`, so a kill in between only repeats it.
-    """
-
-    kind: Literal["transfer"] = "transfer"
     table: str
     """Quoted and qualified."""
     key: tuple[str, ...]
@@ -53,14 +49,125 @@ class Transfer(Record):
     alias: str
     """The bare name of the table, with which expressions may qualify columns."""
     where: str = ""
+    rejected: str
+    """The table of rows that a policy left out, with the reason; quoted and qualified, where the account is."""
+    account: str
+    """The table of rows read, written and rejected, by shard; quoted and qualified."""
+    notes: str = ""
+    """The table of keys of rows that were written since the copy began; quoted and qualified. Empty: there is none."""
+
+
+class DocumentTransfer(_Walk):
+    """Copy rows of a table into a collection of another database, in key ranges.
+
+    A batch is written, majority-acknowledged, before its cursor commits. A batch that is repeated replaces its
+    documents by `_id`, so a kill in between only repeats it.
+    """
+
+    kind: Literal["transfer"] = "transfer"
     fields: tuple[TransferField, ...]
     """`_id` first."""
     given_id: bool = False
     """The author has chosen `_id`: that it is unique is asked of the rows."""
     into: Collection
-    rejected: str
-    """The table of rows that a policy left out, with the reason; quoted and qualified."""
-    account: str
-    """The table of rows read, written and rejected, by shard; quoted and qualified."""
-    notes: str = ""
-    """The table of keys of rows that were written since the copy began; quoted and qualified. Empty: there is none."""
+
+
+class Relation(Record):
+    """A table of another database: made in a schema of ours, put where it belongs at the swap, and rid of the rest.
+
+    Which one is ours is known by its oid, which the table `place` of that schema holds. So nothing that somebody else
+    has made is ever written to, moved or dropped.
+    """
+
+    kind: Literal["relation"] = "relation"
+    database: str
+    """The name in the profile."""
+    schema_name: str
+    """Where it is from the swap on."""
+    name: str
+    helpers: str
+    """The schema of ours, where it is until then."""
+    create: str
+    """The statement that makes it, there."""
+    numbered: str = ""
+    """The column that numbers rows by itself."""
+    next_number: str = ""
+    """A query of the source for the number that comes next there."""
+    does: Literal["make", "put", "clear"]
+
+    @property
+    def place(self) -> str:
+        """The table that says which one is ours, and whose: quoted and qualified, as the others."""
+        return self._at(f"{OWN_PREFIX}place")
+
+    @property
+    def rejected(self) -> str:
+        """The table of rows that a policy left out, with the reason."""
+        return self._at(f"{OWN_PREFIX}rejected")
+
+    @property
+    def account(self) -> str:
+        """The table of rows read, written and rejected, by shard."""
+        return self._at(f"{OWN_PREFIX}account")
+
+    @property
+    def staged(self) -> str:
+        """The table until the swap."""
+        return self._at(self.name)
+
+    def _at(self, name: str) -> str:
+        return f"{quote(self.helpers)}.{quote(name)}"
+
+    @property
+    def full_name(self) -> str:
+        """What people call it from the swap on."""
+        return f"{self.schema_name}.{self.name}"
+
+    @property
+    def target(self) -> str:
+        """The same, quoted and qualified."""
+        return f"{quote(self.schema_name)}.{quote(self.name)}"
+
+
+class Misfit(Record):
+    """A reason for which a value cannot be held."""
+
+    reason: str
+    when: str
+    """SQL of the source, true for such a value."""
+
+
+class TransferColumn(Record):
+    """A column of a table, and what the source makes its values of."""
+
+    name: str
+    type: str
+    nullable: bool
+    expression: str
+    """In the names of the table."""
+    source_type: str
+    """As the source calls it."""
+    text: str
+    """SQL of the source over what the expression gives: what is sent for it, or NULL."""
+    form: Literal["plain", "text", "bytes"] = "plain"
+    """What is sent: what has nothing to escape, a text, or bytes. Who takes it escapes: servers may take very long."""
+    misfits: tuple[Misfit, ...] = ()
+    unfit: Literal["fail", "reject", "null"] = "fail"
+
+
+class RowTransfer(_Walk):
+    """Copy rows of a table into a table of another database, in key ranges.
+
+    A range is written in one transaction with its account and its position there, so that it is written once; then the
+    cursor commits. Killed in between, the position tells that the range is done.
+    """
+
+    kind: Literal["row_transfer"] = "row_transfer"
+    columns: tuple[TransferColumn, ...]
+    target_key: tuple[str, ...]
+    """What the columns of the key are called in the new table."""
+    into: Relation
+
+
+Transfer = DocumentTransfer | RowTransfer
+"""Either of the two."""

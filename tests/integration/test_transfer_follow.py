@@ -19,7 +19,7 @@ from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StepError
 from tasks.model.plan import Phase, ShortTransaction
 from tasks.model.spec import MigrationSpec
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 TABLE = """
 create table t (a numeric, b text, amount numeric, note text, active boolean not null default true, primary key (a, b));
@@ -53,7 +53,7 @@ class Copy:
     def __init__(self, conn: psycopg.Connection[Any], target: Database[Any], spec: MigrationSpec) -> None:
         self.conn, self.target = conn, target
         plan = plan_transfer(conn, spec, "public")
-        self.action = next(step.action for step in plan.steps if isinstance(step.action, Transfer))
+        self.action = next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
         for step in (*plan.phase(Phase.EXPAND), *plan.phase(Phase.DUAL_WRITE)):
             if isinstance(step.action, ShortTransaction):
                 for statement in step.action.forward:

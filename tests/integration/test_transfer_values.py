@@ -19,7 +19,7 @@ from tasks.engines.postgresql.transfer_rows import rows
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 EXACT = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
 VALUES: list[tuple[str, str | None, str, Any]] = [
@@ -77,8 +77,8 @@ def drawn(conn: psycopg.Connection[Any], fields: dict[str, Any], **more: Any) ->
     return plan_transfer(conn, spec, "public")
 
 
-def action_of(plan: Plan) -> Transfer:
-    return next(step.action for step in plan.steps if isinstance(step.action, Transfer))
+def action_of(plan: Plan) -> DocumentTransfer:
+    return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
 
 
 @pytest.fixture

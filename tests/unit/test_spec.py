@@ -369,6 +369,7 @@ def test_the_order_of_operations_is_part_of_the_digest() -> None:
 
 
 TO = {"database": "documents", "collection": "c"}
+ROWS = {"database": "documents", "table": "u"}
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ TO = {"database": "documents", "collection": "c"}
         ({"version_schema": "v"}, "leaves the tables of this one"),
         ({"gates": {"before_swap": ["a.b:c"]}}, "gates look at one database"),
         ({"database": "documents"}, "this is the database that is copied from"),
-        ({"transfer": {"table": "t", "to": TO, "fields": {}}}, "at least 1 item"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {}}}, "nothing says what a document holds"),
         ({"transfer": {"table": "t", "to": {**TO, "collection": "system.x"}, "fields": {"a": "a"}}}, "no name of a"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": "a", "a.b": "b"}}}, "fields of its own"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a..b": "a"}}}, "no path of a field"),
@@ -391,6 +392,15 @@ TO = {"database": "documents", "collection": "c"}
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": {}}}}, "Give one of the three"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 1, "unfit": "tag"}}}}, "as it is written"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 2**63}}}}, "more than 64 bits"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": "a"}, "omit": ["b"]}}, "tables have columns"),
+        (
+            {"transfer": {"table": "t", "to": {**TO, "table": "u"}, "fields": {"a": "a"}}},
+            "into a collection or",
+        ),
+        ({"transfer": {"table": "t", "to": {"database": "documents"}}}, "into a collection or"),
+        ({"transfer": {"table": "t", "to": ROWS, "fields": {"a": "a"}}}, "documents have fields"),
+        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": "b"}, "omit": ["b"]}}, "is left out, and copied"),
+        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"column": "b", "up": "c"}}}}, "one of the two"),
     ],
 )
 def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], reason: str) -> None:

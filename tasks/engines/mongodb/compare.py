@@ -15,13 +15,13 @@ from bson.raw_bson import RawBSONDocument
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import stored
-from tasks.engines.mongodb.load import key_text
 from tasks.engines.mongodb.scan import ROWS, ranges, unidentified
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import ALL, among, as_noted, identities, noted, prepare, rows, rows_of
 from tasks.engines.records import Key
 from tasks.model.base import Record
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 EXAMPLES = 10
 
@@ -61,7 +61,9 @@ class Differences(Record):
         return not (wrong or self.emptied)
 
 
-def compare(conn: Connection, database: Documents, name: str, action: Transfer, search_path: str) -> Differences:
+def compare(
+    conn: Connection, database: Documents, name: str, action: DocumentTransfer, search_path: str
+) -> Differences:
     """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: ACCESS SHARE.
 
     Where writes are noted, nobody carries notes meanwhile: so the collection stands still, and has every write but
@@ -117,7 +119,7 @@ class _Later:
     """Notes of rejections."""
 
 
-def _rows(conn: Connection, raw: Any, action: Transfer) -> _Found:
+def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
     found = _Found()
     for low, high in ranges(conn, action, ROWS):
         made = list(documents(action, rows(conn, action, low, high)))
@@ -140,7 +142,7 @@ def _rows(conn: Connection, raw: Any, action: Transfer) -> _Found:
     return found
 
 
-def _pending(conn: Connection, action: Transfer, asked: list[Made]) -> set[Key]:
+def _pending(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> set[Key]:
     """Return the keys of those that have a note, and so are carried later."""
     if not (asked and action.notes):
         return set()
@@ -149,7 +151,7 @@ def _pending(conn: Connection, action: Transfer, asked: list[Made]) -> set[Key]:
     return {tuple(row[:width]) for row in noted(conn, action, among(action, [one.key for one in asked]))}
 
 
-def _noted_only(conn: Connection, raw: Any, action: Transfer) -> _Later:
+def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:
     later = _Later()
     with conn.cursor("changeover_notes") as cursor:
         cursor.execute(identities(action, "true"))
@@ -167,7 +169,7 @@ def _identities(made: list[Made]) -> list[Any]:
     return [RawBSONDocument(one.document)["_id"] for one in made]
 
 
-def _rejections(conn: Connection, action: Transfer, asked: list[Made]) -> set[str]:
+def _rejections(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> set[str]:
     """Return which of these keys have a note of a rejection, as text."""
     if not asked:
         return set()

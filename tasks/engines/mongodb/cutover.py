@@ -22,7 +22,7 @@ from tasks.engines.postgresql.blockers import Connection, holders, named
 from tasks.engines.postgresql.short_transaction import idle_limit
 from tasks.model.errors import DataChanged, LockTimeoutError
 from tasks.model.plan import Lock, LockMode
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 FEW: Final = 200
 """As many notes may be left for the lock; more are carried before it."""
@@ -36,7 +36,7 @@ def cut_over(
     conn: Connection,
     database: Documents,
     called: Callable[[], str],
-    action: Transfer,
+    action: DocumentTransfer,
     limits: Limits,
     journal: Journal,
     put: Callable[[str], None],
@@ -82,7 +82,7 @@ def cut_over(
 def _tried(
     conn: Connection,
     into: Collection[Any],
-    action: Transfer,
+    action: DocumentTransfer,
     lock: Lock,
     limits: Limits,
     journal: Journal,

@@ -6,19 +6,11 @@ from typing import Any, Final
 import bson
 
 from tasks.engines.mongodb.values import UnfitError, bson_of
-from tasks.engines.records import Key
+from tasks.engines.records import Key, Touched
 from tasks.model.base import Record
-from tasks.model.transfer_steps import Transfer, TransferField
+from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 LARGEST: Final = 16 * 1024 * 1024
-
-
-class Touched(Record):
-    """A value that could not be held as it is."""
-
-    field: str
-    policy: str
-    reason: str
 
 
 class Made(Record):
@@ -39,7 +31,7 @@ class Made(Record):
         return tuple(one for one in self.touched if one.policy == "fail")
 
 
-def documents(action: Transfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
+def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
     """Make the document of each row, in their order."""
     width = len(action.key)
     for row in rows:

@@ -16,13 +16,14 @@ from pymongo.collection import Collection as Documents
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.document import documents
-from tasks.engines.mongodb.load import fitting, key_text, note, refuse_undecided
+from tasks.engines.mongodb.load import fitting, note, refuse_undecided
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import ALL, NOTE, as_noted, noted, prepare, rows_of
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 MOST: Final = 5000
 """Notes at a time."""
@@ -46,7 +47,7 @@ class Carried(Record):
 def follow(
     conn: Connection,
     into: Documents[Any],
-    action: Transfer,
+    action: DocumentTransfer,
     limits: Limits,
     fence: Callable[[Connection], object],
     between: Callable[[int], int | None],
@@ -74,7 +75,7 @@ def follow(
     return total
 
 
-def carry(conn: Connection, into: Documents[Any], action: Transfer, most: int) -> Carried:
+def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most: int) -> Carried:
     """Deal with up to `most` notes, the oldest first, within a transaction that fences.
 
     Rows are read by a statement that begins after the notes were seen, so it sees at least what they tell of.
@@ -120,7 +121,7 @@ def carry(conn: Connection, into: Documents[Any], action: Transfer, most: int) -
     )
 
 
-def _empty(conn: Connection, into: Documents[Any], action: Transfer, emptied: int) -> Carried:
+def _empty(conn: Connection, into: Documents[Any], action: DocumentTransfer, emptied: int) -> Carried:
     """Begin anew: every row that there is now came after the TRUNCATE, and has a note of its own, with a higher number.
 
     Whoever truncates waits for all writers before, and all after wait for it. Documents go in bites of their own.

@@ -16,12 +16,12 @@ from pymongo.errors import BulkWriteError
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.document import Made, documents
+from tasks.engines.postgresql import rejections
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import end_of_batch
 from tasks.engines.postgresql.transfer_rows import prepare, rows
 from tasks.engines.records import Checkpoint, Key, Shard
-from tasks.model.errors import DataChanged, StepError
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
 BATCH_BYTES = 8 * 1024 * 1024
 """About the most that a batch has: what is held in memory, twice."""
@@ -32,7 +32,7 @@ _DUPLICATE = 11000
 def load(
     conn: Connection,
     into: Documents[Any],
-    action: Transfer,
+    action: DocumentTransfer,
     shard: Shard,
     number: int,
     limits: Limits,
@@ -66,7 +66,7 @@ def load(
 def _batch(
     conn: Connection,
     into: Documents[Any],
-    action: Transfer,
+    action: DocumentTransfer,
     low: Key | None,
     high: Key,
     number: int,
@@ -108,49 +108,20 @@ def fitting(batch_rows: int, read: int, written_bytes: int) -> int:
     return max(1, min(batch_rows, BATCH_BYTES * read // written_bytes)) if read and written_bytes else batch_rows
 
 
-def refuse_undecided(action: Transfer, made: list[Made]) -> None:
+def refuse_undecided(action: DocumentTransfer, made: list[Made]) -> None:
     """Raise StepError where a value does not fit, and nothing says what becomes of it."""
     for one in made:
-        if one.failed:
-            raise _undecided(action, one)
+        rejections.refuse_undecided(action.table, one.touched)
 
 
-def note(conn: Connection, action: Transfer, number: int, made: list[Made], written: int) -> None:
+def note(conn: Connection, action: DocumentTransfer, number: int, made: list[Made], written: int) -> None:
     """Write down which rows were left out, and why, and count; raise StepError where a row has got lost."""
-    notes = [(key_text(one.key), touched.field, touched.reason) for one in made for touched in one.rejected]
-    if notes:
-        with conn.cursor() as cursor:
-            cursor.executemany(
-                f"insert into {action.rejected} (key, field, reason) values (%s, %s, %s)"
-                " on conflict (key, field) do update set reason = excluded.reason",
-                notes,
-            )
+    rejections.note_rejected(conn, action.rejected, [(one.key, one.touched) for one in made])
     rejected = sum(bool(one.rejected) for one in made)
-    if len(made) != written + rejected:
-        raise StepError(
-            f"of {len(made):,} rows {written:,} were written and {rejected:,} rejected: the rest is lost",
-            where=action.table,
-            hint="Somebody else writes to the collection of the copy. Roll back, then run again.",
-            changed=DataChanged.PARTIALLY,
-        )
+    rejections.refuse_lost(action.table, len(made), written, rejected)
     conn.execute(
         f"insert into {action.account} as a values (%s, %s, %s, %s) on conflict (shard) do update set"
         " read = a.read + excluded.read, written = a.written + excluded.written,"
         " rejected = a.rejected + excluded.rejected",
         (number, len(made), written, rejected),
-    )
-
-
-def key_text(key: Key) -> str:
-    """Return a key as the table of rejected rows holds it: its columns, as PostgreSQL's text of a row shows them."""
-    return key[0] if len(key) == 1 else "(" + ",".join('"' + one.replace('"', '""') + '"' for one in key) + ")"
-
-
-def _undecided(action: Transfer, one: Made) -> StepError:
-    reasons = "; ".join(f"{touched.field}: {touched.reason}" for touched in one.failed)
-    return StepError(
-        f"a row came that does not fit, and nothing says what becomes of it: {reasons}",
-        where=action.table,
-        hint="Correct the row and run again; or roll back, and give `unfit` for that field.",
-        changed=DataChanged.PARTIALLY,
     )

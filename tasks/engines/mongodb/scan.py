@@ -16,7 +16,7 @@ from tasks.engines.records import Key
 from tasks.model.names import quote
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
-from tasks.model.transfer_steps import Transfer, TransferField
+from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 GATE = "before_run"
 ROWS = 2000
@@ -59,12 +59,12 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
     return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
 
 
-def transfer_of(plan: Plan) -> Transfer:
+def transfer_of(plan: Plan) -> DocumentTransfer:
     """Return the copy of a plan."""
-    return next(step.action for step in plan.steps if isinstance(step.action, Transfer))
+    return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
 
 
-def ranges(conn: Connection, action: Transfer, size: int) -> Iterator[tuple[Key | None, Key]]:
+def ranges(conn: Connection, action: DocumentTransfer, size: int) -> Iterator[tuple[Key | None, Key]]:
     """Yield ranges of about `size` rows that cover every key up to the present greatest."""
     high = last_key(conn, action)
     position: Key | None = None
@@ -75,7 +75,7 @@ def ranges(conn: Connection, action: Transfer, size: int) -> Iterator[tuple[Key 
 
 
 def _values(
-    conn: Connection, action: Transfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
+    conn: Connection, action: DocumentTransfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
 ) -> Iterator[CheckResult]:
     started = time.monotonic()
     narrow = action.model_copy(update={"fields": doubtful})
@@ -106,7 +106,7 @@ def _values(
         )
 
 
-def _identity(conn: Connection, action: Transfer) -> Iterator[CheckResult]:
+def _identity(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult]:
     if not action.given_id:
         return
     started = time.monotonic()
@@ -121,7 +121,7 @@ def _identity(conn: Connection, action: Transfer) -> Iterator[CheckResult]:
     )
 
 
-def unidentified(conn: Connection, action: Transfer) -> tuple[int, int]:
+def unidentified(conn: Connection, action: DocumentTransfer) -> tuple[int, int]:
     """Count rows whose `_id` is null, and those that have the `_id` of another."""
     made = action.fields[0].expression
     kept = f"where ({action.where}\n)" if action.where else ""

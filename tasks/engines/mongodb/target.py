@@ -31,7 +31,7 @@ from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import retrying
 from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
 from tasks.model.plan import Step
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Target:
     """What sessions are called."""
     source: Callable[[str], Connection]
     """Opens a session with the source."""
-    follows: Transfer | None = None
+    follows: DocumentTransfer | None = None
     """The copy whose rows are written meanwhile, where the keys of those are noted."""
     search_path: str = ""
 
@@ -115,7 +115,7 @@ class Target:
         called = partial(_present, database, action, place)
         cut_over(conn, database, called, self.follows, self.limits, journal, put)
 
-    def claim(self, action: Transfer, epoch: int, fence: Callable[[Connection], object]) -> None:
+    def claim(self, action: DocumentTransfer, epoch: int, fence: Callable[[Connection], object]) -> None:
         """Give the collection a name that no older run knows, unless it has its own already.
 
         The transaction that fences such a run may have been ended while it wrote. What it still writes does not reach
@@ -129,14 +129,14 @@ class Target:
                 rename(database, place, called, place.staged_by(epoch))
 
     def follow(
-        self, action: Transfer, fence: Callable[[Connection], object], between: Callable[[int], int | None]
+        self, action: DocumentTransfer, fence: Callable[[Connection], object], between: Callable[[int], int | None]
     ) -> int:
         """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
         with self.source("follow") as conn, connected(self.url, name=self.name) as database:
             name = self._staged(conn, database, action)
             return follow(conn, database[name], action, self.limits, fence, between)
 
-    def _staged(self, conn: Connection, database: Documents, action: Transfer) -> str:
+    def _staged(self, conn: Connection, database: Documents, action: DocumentTransfer) -> str:
         """Return the name of ours that the collection has until the swap, and prepare the session for the mapping."""
         name = _present(database, action.into, place_of(conn, action.into))
         if name == action.into.name:
@@ -214,7 +214,7 @@ class Target:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
-    def written_since(self, action: Transfer) -> int:
+    def written_since(self, action: DocumentTransfer) -> int:
         """Return how many documents are not what the rows give: somebody has written since, to either side."""
         called = self._called(action.into)
         if called is None or (called != action.into.name and not called.endswith(WITHDRAWN)):
@@ -227,7 +227,7 @@ class Target:
 
     def load(
         self,
-        action: Transfer,
+        action: DocumentTransfer,
         shard: Shard,
         number: int,
         checkpoint: Checkpoint,

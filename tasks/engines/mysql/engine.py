@@ -23,9 +23,11 @@ from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.planner import plan
 from tasks.engines.mysql.preflight import check, preflight, require_privileges
 from tasks.engines.mysql.probe_queries import measure_probes
+from tasks.engines.mysql.scan import examine_values
 from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions
+from tasks.engines.mysql.transfer_rows import MariaRows
 from tasks.engines.mysql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine, Listing, Probing
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
@@ -38,6 +40,7 @@ from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.transfer_steps import RowTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,8 @@ class MariaEngine:
     def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
         """Ask the rows what the new shape demands, before anything is done."""
         with self.connect("examine") as conn:
+            if plan.strategy == "cross_database":
+                return examine_values(conn, plan)
             return examine(conn, plan, values_in_reports=values_in_reports)
 
     def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:  # noqa: ARG002
@@ -137,7 +142,7 @@ class MariaEngine:
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
-            return shard(conn, _copy(action), count)
+            return shard(conn, action if isinstance(action, RowTransfer) else _copy(action), count)
 
     def fill(
         self,
@@ -149,6 +154,10 @@ class MariaEngine:
         """Copy one shard, batch by batch."""
         with self.connect("backfill") as conn:
             return fill(conn, _copy(action), shard, self.limits, checkpoint, between)
+
+    def rows(self) -> MariaRows:
+        """Give rows to another database."""
+        return MariaRows(connect=self.connect)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count and digest whole tables."""

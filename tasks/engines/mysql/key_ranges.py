@@ -11,6 +11,9 @@ from tasks.engines.mysql.names import quote, text_literal
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.records import Key, Range
 from tasks.model.plan import Copy
+from tasks.model.transfer_steps import RowTransfer
+
+Walk = Copy | RowTransfer
 
 NUMBER, BINARY, TEXT = "number", "binary", "text"
 """What the type of a key column is, as far as its text is concerned."""
@@ -40,7 +43,12 @@ def value(text: str, kind: str) -> str:
     return text_literal(text)
 
 
-def condition(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
+def key_text(column: str, kind: str) -> str:
+    """Return SQL for the text of a key column."""
+    return f"hex({quote(column)})" if kind == BINARY else f"cast({quote(column)} as char)"
+
+
+def condition(action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
     """`low < key <= high`, either end open when None."""
     parts = []
     if low is not None:
@@ -50,7 +58,7 @@ def condition(action: Copy, low: Sequence[str] | None, high: Sequence[str] | Non
     return " and ".join(parts) or "true"
 
 
-def _beyond(action: Copy, key: Sequence[str], sign: str, *, last: str) -> str:
+def _beyond(action: Walk, key: Sequence[str], sign: str, *, last: str) -> str:
     columns = [quote(column) for column in action.key]
     values = [value(text, kind) for text, kind in zip(key, action.key_types, strict=True)]
     cases = []
@@ -63,20 +71,20 @@ def _beyond(action: Copy, key: Sequence[str], sign: str, *, last: str) -> str:
 
 
 def end_of_batch(
-    conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
+    conn: MariaSession, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
 ) -> Key | None:
     """Return the key of the row `rows` further on; None when fewer are left before `high`."""
     order = ", ".join(quote(column) for column in action.key)
     return _key(conn, action, f"where {condition(action, low, high)} order by {order} limit 1 offset {rows - 1}")
 
 
-def count(conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
+def count(conn: MariaSession, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None) -> int:
     """Return how many rows a range has."""
     row = conn.execute(f"select count(*) from {action.table} where {condition(action, low, high)}").fetchone()
     return int(row[0])
 
 
-def shard(conn: MariaSession, action: Copy, shards: int) -> list[Range]:
+def shard(conn: MariaSession, action: Walk, shards: int) -> list[Range]:
     """Return ranges that cover every key up to the present greatest, each once.
 
     The end is taken once, after dual write is committed: whatever comes after it has met the triggers.
@@ -95,10 +103,7 @@ def shard(conn: MariaSession, action: Copy, shards: int) -> list[Range]:
     return list(pairwise(ends))
 
 
-def _key(conn: MariaSession, action: Copy, tail: str) -> Key | None:
-    listed = ", ".join(
-        f"hex({quote(column)})" if kind == BINARY else f"cast({quote(column)} as char)"
-        for column, kind in zip(action.key, action.key_types, strict=True)
-    )
+def _key(conn: MariaSession, action: Walk, tail: str) -> Key | None:
+    listed = ", ".join(key_text(column, kind) for column, kind in zip(action.key, action.key_types, strict=True))
     row = conn.execute(f"select {listed} from {action.table} force index (primary) {tail}").fetchone()
     return tuple(str(part) for part in row) if row else None

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -74,6 +74,15 @@ class MariaSession:
         if cursor.warning_count:
             self._refuse_warnings()
         return cursor
+
+    def stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a query as they come, holding none; raises StepError, at the end, when the server warned."""
+        from pymysql.cursors import SSCursor  # noqa: PLC0415 - see driver
+
+        with closing(self._raw.cursor(SSCursor)) as cursor:
+            cursor.execute(self.dialect.spoken(query))
+            yield from cursor
+        self._refuse_warnings()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

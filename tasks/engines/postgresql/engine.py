@@ -68,7 +68,7 @@ from tasks.model.plan import (
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +192,9 @@ class PostgresEngine:
                     reconcile(conn, action, self.limits, journal)
             case SelfCommitting():
                 raise AssertionError("PostgreSQL has none")
-            case Backfill() | Copy() | Transfer():
+            case Backfill() | Copy() | DocumentTransfer() | RowTransfer():
                 raise AssertionError("a backfill runs shard by shard")
-            case Collection():
+            case Collection() | Relation():
                 raise AssertionError("another database does it")
 
     def _inverse(self, step: Step, journal: Journal) -> None:
@@ -227,9 +227,9 @@ class PostgresEngine:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
             case SelfCommitting():
                 raise AssertionError("PostgreSQL has none")
-            case Collection():
+            case Collection() | Relation():
                 raise AssertionError("another database does it")
-            case Backfill() | Copy() | Reconcile() | Transfer():
+            case Backfill() | Copy() | Reconcile() | DocumentTransfer() | RowTransfer():
                 # What it filled is dropped by the steps before it.
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
@@ -250,7 +250,7 @@ class PostgresEngine:
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
-            assert not isinstance(action, Reshape), "documents are of MongoDB"
+            assert not isinstance(action, Reshape | RowTransfer), "rows are copied out of another engine"
             return shard(conn, action, count)
 
     def fill(

@@ -11,9 +11,9 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.records import Key, Range
 from tasks.model.names import quote
 from tasks.model.plan import Backfill, Copy
-from tasks.model.transfer_steps import Transfer
+from tasks.model.transfer_steps import DocumentTransfer
 
-Walk = Backfill | Copy | Transfer
+Walk = Backfill | Copy | DocumentTransfer
 """What walks along a key of a table."""
 
 SAMPLE_PAGES = 1000

@@ -7,7 +7,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, key_literal, tuple_of
 from tasks.engines.records import Key
 from tasks.model.names import quote
-from tasks.model.transfer_steps import Transfer, TransferField
+from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 _KEY, _VALUE = "_changeover_k", "_changeover_v"
 NOTE: Final = "_changeover_note"
@@ -21,7 +21,7 @@ def prepare(conn: Connection) -> None:
     conn.execute("set row_security = off; set jit = off; set statement_timeout = 0")
 
 
-def selection(action: Transfer, which: str) -> str:
+def selection(action: DocumentTransfer, which: str) -> str:
     """Return the query of rows: the key as text, then the value of each field that is read, and its text or NULL."""
     read = [field for field in action.fields if field.expression]
     # Told apart by their bytes, whatever a collation calls equal.
@@ -40,33 +40,33 @@ def selection(action: Transfer, which: str) -> str:
 
 
 def rows(
-    conn: Connection, action: Transfer, low: Sequence[str] | None, high: Sequence[str] | None
+    conn: Connection, action: DocumentTransfer, low: Sequence[str] | None, high: Sequence[str] | None
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a range that are to be copied, of one snapshot."""
     return conn.execute(selection(action, condition(action, low, high))).fetchall()
 
 
-def rows_of(conn: Connection, action: Transfer, keys: Sequence[Key]) -> list[tuple[Any, ...]]:
+def rows_of(conn: Connection, action: DocumentTransfer, keys: Sequence[Key]) -> list[tuple[Any, ...]]:
     """Return the rows with these keys that are to be copied, of one snapshot."""
     return conn.execute(selection(action, among(action, keys))).fetchall() if keys else []
 
 
-def among(action: Transfer, keys: Sequence[Key]) -> str:
+def among(action: DocumentTransfer, keys: Sequence[Key]) -> str:
     """Return the condition that a row, or a note, has one of these keys."""
     return f"{tuple_of(action)} in (values {', '.join(key_literal(action, key) for key in keys)})"
 
 
-def noted(conn: Connection, action: Transfer, which: str) -> list[tuple[Any, ...]]:
+def noted(conn: Connection, action: DocumentTransfer, which: str) -> list[tuple[Any, ...]]:
     """Return key and `_id` of the rows that some notes tell of."""
     return conn.execute(identities(action, which)).fetchall()
 
 
-def identities(action: Transfer, which: str) -> str:
+def identities(action: DocumentTransfer, which: str) -> str:
     """Return the query of key and `_id` of the rows that notes tell of, each once, as if the rows were still there."""
     return f"select distinct * from ({selection(as_noted(action), f'not {ALL} and {which}')}) as n"
 
 
-def as_noted(action: Transfer) -> Transfer:
+def as_noted(action: DocumentTransfer) -> DocumentTransfer:
     """Return what reads notes as if they were rows: they have the columns of the key, and so all that `_id` needs."""
     fields = tuple(field for field in action.fields if field.path[0] == action.fields[0].path[0])
     return action.model_copy(update={"table": action.notes, "where": "", "fields": fields})

@@ -16,6 +16,7 @@ from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.planning.refuse import refuse, refuse_mentioned
+from tasks.engines.mysql.planning.transfer import plan_transfer
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
@@ -35,6 +36,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     Raises SpecError for whatever would lose something.
     """
     refuse_documents(spec)
+    if spec.strategy == "cross_database":
+        return plan_transfer(conn, spec)
     if spec.strategy not in ("shadow_table", "expand_contract"):
         raise SpecError(
             f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."

@@ -19,7 +19,7 @@ from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, LockMode, Phase, Plan, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import ID, FieldRule, TransferSpec
-from tasks.model.transfer_steps import Collection, Transfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer
 from tasks.model.transfer_steps import TransferField as Field
 
 _HOLDS = {
@@ -63,6 +63,12 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     """
     wanted = spec.transfer
     assert wanted is not None
+    if wanted.to.collection is None:
+        raise SpecError(
+            "rows of PostgreSQL go into a collection of MongoDB",
+            where="transfer.to",
+            hint="Write `collection`, not `table`; within PostgreSQL, use its own logical replication.",
+        )
     catalogue = inspect(conn, (wanted.table,), search_path)
     table = catalogue.tables[0]
     if table.kind not in ("table", "partitioned table"):
@@ -82,7 +88,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     digest = hashlib.sha256(f"{spec.migration}\0{table.full_name}".encode()).hexdigest()[:12]
     helpers = _Helpers(schema=f"{OWN_PREFIX}transfer_{digest}")
     columns = {column.name: column.type for column in table.columns}
-    action = Transfer(
+    action = DocumentTransfer(
         table=f"{quote(table.schema_name)}.{quote(table.name)}",
         key=key,
         key_types=tuple(columns[name] for name in key),
@@ -229,7 +235,7 @@ def _field(types: _Types, path: tuple[str, ...], rule: FieldRule, at: str) -> Fi
     )
 
 
-def _capture(conn: Connection, table: Table, action: Transfer, helpers: _Helpers) -> Capture:
+def _capture(conn: Connection, table: Table, action: DocumentTransfer, helpers: _Helpers) -> Capture:
     return Capture(
         full_name=table.full_name,
         table=action.table,
@@ -242,7 +248,7 @@ def _capture(conn: Connection, table: Table, action: Transfer, helpers: _Helpers
     )
 
 
-def _steps(table: Table, action: Transfer, helpers: _Helpers, capture: Capture | None) -> Iterator[Step]:
+def _steps(table: Table, action: DocumentTransfer, helpers: _Helpers, capture: Capture | None) -> Iterator[Step]:
     full, into = table.full_name, action.into
     there = f"{into.name} in {into.database}"
     drop = tuple(f"drop table if exists {helpers.at(name)}" for name in ("place", "rejected", "account"))
@@ -306,7 +312,7 @@ def _steps(table: Table, action: Transfer, helpers: _Helpers, capture: Capture |
     )
 
 
-def _requirements(table: Table, action: Transfer, capture: Capture | None) -> Iterator[Requirement]:
+def _requirements(table: Table, action: DocumentTransfer, capture: Capture | None) -> Iterator[Requirement]:
     if capture:
         yield from capture.requirements()
     for gate in ("before_swap", "after_swap"):
@@ -321,7 +327,7 @@ def _requirements(table: Table, action: Transfer, capture: Capture | None) -> It
         )
 
 
-def _findings(table: Table, action: Transfer) -> Iterator[Finding]:
+def _findings(table: Table, action: DocumentTransfer) -> Iterator[Finding]:
     if action.notes:
         yield Finding(
             rule="XDB-03",

@@ -1,0 +1,349 @@
+"""Draw up the plan of a copy into a table of PostgreSQL. Nothing is changed there, nor asked."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+import pymysql
+
+from tasks.engines.mysql.inspect import estimate, inspect
+from tasks.engines.mysql.key_ranges import kind_of
+from tasks.engines.mysql.names import own, quote, quoted
+from tasks.engines.mysql.planning.refuse import refuse_kind
+from tasks.engines.mysql.planning.target_types import sent
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.sessions import tag
+from tasks.engines.mysql.transfer_rows import value_name
+from tasks.engines.mysql.transient import code_of
+from tasks.model.catalogue import Column, Table
+from tasks.model.errors import SpecError
+from tasks.model.names import OWN_PREFIX
+from tasks.model.names import quote as pg_quote
+from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import TransferSpec
+from tasks.model.transfer_columns import ColumnRule
+from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
+
+_NUMBERED = ("smallint", "integer", "bigint")
+
+
+def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
+    """Return the complete plan of a spec on the catalogue as it is now.
+
+    Expressions are tried on an empty table of ours, which is dropped again. Raises SpecError with the place.
+    """
+    wanted = spec.transfer
+    assert wanted is not None
+    _refuse(spec, wanted)
+    catalogue = inspect(conn, (wanted.table,))
+    table = catalogue.tables[0]
+    refuse_kind(table)
+    key = _key(table)
+    columns = tuple(_columns(conn, table, wanted, tag(spec.migration)))
+    named = _named(key, columns, table)
+    kinds = tuple(_kind(table, name) for name in key)
+    into = _relation(spec, wanted, table, columns, named)
+    action = RowTransfer(
+        table=quote(table.name),
+        key=key,
+        key_types=kinds,
+        alias=table.name,
+        where=wanted.where or "",
+        columns=columns,
+        target_key=named,
+        into=into,
+        rejected=into.rejected,
+        account=into.account,
+    )
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        strategy="cross_database",
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path=conn.database,
+        steps=tuple(_steps(table, action)),
+        estimates=(estimate(conn, table),),
+        risk=Risk.MEDIUM,
+        risk_reasons=(f"the rows of {table.full_name} are copied into another database",),
+        findings=tuple(_findings(table, action)),
+    )
+
+
+def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
+    if wanted.to.table is None:
+        raise SpecError(
+            "rows of MariaDB go into a table of PostgreSQL",
+            where="transfer.to",
+            hint="Write `table`, not `collection`.",
+        )
+    if wanted.capture != "none":
+        raise SpecError(
+            "writes to a table of MariaDB are not carried over yet",
+            where="transfer.capture",
+            hint="Leave it out, and stop the writers until the swap.",
+        )
+    if spec.backfill.key:
+        raise SpecError(
+            "a table of MariaDB is walked along its primary key", where="backfill.key", hint="Leave it out."
+        )
+
+
+def _key(table: Table) -> tuple[str, ...]:
+    key = next((index.columns for index in table.indexes if index.primary), ())
+    if not key:
+        raise SpecError(f"{table.full_name} has no primary key", where="transfer.table", hint="Give it one.")
+    return key
+
+
+def _kind(table: Table, name: str) -> str:
+    column = table.column(name)
+    assert column is not None
+    try:
+        return kind_of(column.type)
+    except KeyError:
+        raise SpecError(
+            f"rows cannot be walked along {name!r}, a {column.type}",
+            where=table.full_name,
+            hint="Use a primary key of integers, decimals, dates, texts or binaries.",
+        ) from None
+
+
+def _columns(conn: MariaSession, table: Table, wanted: TransferSpec, tag_: str) -> Iterator[TransferColumn]:
+    """Yield the columns of the new table: those of the source in their order, then what else the spec asks for."""
+    _refuse_unknown(table, wanted)
+    if wanted.where is not None:
+        _try(conn, f"select 1 {_nothing_of(table)} and ({wanted.where}\n)", "transfer.where")
+    named = {rule.column or name: name for name, rule in wanted.columns.items() if rule.up is None}
+    rules = dict(wanted.columns)
+    places: list[tuple[str, ColumnRule, Column | None]] = []
+    for column in table.columns:
+        name = named.get(column.name, column.name)
+        rule = rules.get(name, ColumnRule(column=column.name))
+        if column.name in wanted.omit or rule.up is not None or (rule.column or name) != column.name:
+            continue
+        places.append((name, rule, column))
+    done = {name for name, _, _ in places}
+    places += [(name, rule, table.column(rule.column or name)) for name, rule in rules.items() if name not in done]
+    for number, (name, rule, found) in enumerate(places):
+        at = f"transfer.columns.{name}"
+        given = rule.up if rule.up is not None else quote(found.name if found else name)
+        of = found if rule.up is None else _made(conn, table, given, own(tag_, 0, "probe"), at)
+        yield _column(name, rule, given, of, value_name(number), at)
+
+
+def _refuse_unknown(table: Table, wanted: TransferSpec) -> None:
+    for name, rule in wanted.columns.items():
+        if rule.up is None and table.column(rule.column or name) is None:
+            raise SpecError(
+                f"{table.full_name} has no column {rule.column or name!r}",
+                where=f"transfer.columns.{name}",
+                hint="Correct the name of the column, or give `up`.",
+            )
+    for number, name in enumerate(wanted.omit):
+        if table.column(name) is None:
+            raise SpecError(
+                f"{table.full_name} has no column {name!r}",
+                where=f"transfer.omit[{number}]",
+                hint="Correct the name, or remove it.",
+            )
+
+
+def _nothing_of(table: Table) -> str:
+    return f"from {quote(table.name)} as {quote(table.name)} where false"
+
+
+def _made(conn: MariaSession, table: Table, expression: str, probe: str, at: str) -> Column:
+    """Return the column that an expression makes."""
+    # It also stands in a condition, so that whatever gives more, or less, than one value a row is refused.
+    only = f"{_nothing_of(table)} and ({expression}\n) is null"
+    made = f"create table {quote(probe)} engine=InnoDB as select ({expression}\n) as v {only}"
+    conn.execute(f"drop table if exists {quote(probe)}")
+    try:
+        _try(conn, made, at)
+        return inspect(conn, [probe]).tables[0].columns[0]
+    finally:
+        if not conn.closed:
+            conn.execute(f"drop table if exists {quote(probe)}")
+
+
+def _try(conn: MariaSession, query: str, at: str) -> None:
+    try:
+        conn.execute(query)
+    except pymysql.err.MySQLError as error:
+        if conn.closed:
+            raise
+        raise SpecError(
+            f"MariaDB refuses it: error {code_of(error)}",
+            where=at,
+            hint="Write SQL over the columns of the table that gives one value for each row.",
+        ) from None
+
+
+def _column(name: str, rule: ColumnRule, expression: str, source: Column | None, value: str, at: str) -> TransferColumn:
+    assert source is not None
+    made = sent(source.type, value, rule.type)
+    if made is None:
+        kind = f"{rule.type} does not hold" if rule.type else "PostgreSQL has no type that holds"
+        raise SpecError(
+            f"{kind} every value of a {source.type} of MariaDB as it is",
+            where=at,
+            hint="Give another `type`, or an expression `up`; or leave the column out with `omit`.",
+        )
+    return TransferColumn(
+        name=name,
+        type=made.type,
+        # What an expression gives need not be what it gave for no row.
+        nullable=source.nullable or rule.up is not None or rule.unfit == "null",
+        expression=expression,
+        source_type=source.type,
+        text=made.text,
+        form=made.form,
+        misfits=made.misfits,
+        unfit=rule.unfit,
+    )
+
+
+def _named(key: tuple[str, ...], columns: tuple[TransferColumn, ...], table: Table) -> tuple[str, ...]:
+    """Return what the columns of the key are called in the new table."""
+    names = []
+    for column in key:
+        found = next((one for one in columns if one.expression == quote(column)), None)
+        if found is None or found.unfit == "null":
+            raise SpecError(
+                f"{column!r} is part of the primary key of {table.full_name}, by which rows are told apart",
+                where="transfer.columns",
+                hint="Copy it as it is; under another name, if you like.",
+            )
+        names.append(found.name)
+    return tuple(names)
+
+
+def _relation(
+    spec: MigrationSpec, wanted: TransferSpec, table: Table, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
+) -> Relation:
+    schema, _, name = (wanted.to.table or "").rpartition(".")
+    digest = hashlib.sha256(f"{spec.migration}\0{spec.database}\0{table.full_name}".encode()).hexdigest()[:12]
+    helpers = f"{OWN_PREFIX}transfer_{digest}"
+    numbered = next((c.name for c in table.columns if c.identity), None)
+    counted = next((o for o in columns if numbered and o.expression == quote(numbered) and o.type in _NUMBERED), None)
+    lines = [_line(one, table, numbered=one is counted) for one in columns]
+    lines.append(f"primary key ({', '.join(map(pg_quote, key))})")
+    body = ",\n  ".join(lines)
+    return Relation(
+        database=wanted.to.database,
+        schema_name=schema or "public",
+        name=name,
+        helpers=helpers,
+        create=f"create table {pg_quote(helpers)}.{pg_quote(name)} (\n  {body}\n)",
+        numbered=counted.name if counted else "",
+        next_number="select auto_increment from information_schema.tables where table_schema = database()"
+        f" and table_name = {quoted(table.name)}"
+        if counted
+        else "",
+        does="make",
+    )
+
+
+def _line(one: TransferColumn, table: Table, *, numbered: bool) -> str:
+    null = "" if one.nullable else " not null"
+    source = next((c for c in table.columns if quote(c.name) == one.expression), None)
+    default = "" if source is None else _default(source, one)
+    more = " generated by default as identity" if numbered else f" default {default}" if default else ""
+    return f"{pg_quote(one.name)} {one.type}{null}{more}"
+
+
+def _default(source: Column, one: TransferColumn) -> str:
+    """Return a default that means the same in PostgreSQL; empty where there is none, or nobody can tell."""
+    text = source.default or ""
+    if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) and one.type.startswith((*_NUMBERED, "numeric")):
+        return text
+    if re.fullmatch(r"current_timestamp\([0-6]?\)", text, re.IGNORECASE) and one.type.startswith("timestamptz"):
+        return "current_timestamp"
+    plain = re.fullmatch(r"'[^'\\]*'", text) and one.type.startswith(("text", "varchar")) and "[" not in one.type
+    return text if plain else ""
+
+
+def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
+    full, into = table.full_name, action.into
+    there = f"{into.full_name} in {into.database}"
+    yield Step(
+        key=f"expand/{full}/table",
+        phase=Phase.EXPAND,
+        title=f"make the table that becomes {there}",
+        undo="drop it",
+        action=into,
+    )
+    yield Step(
+        key=f"backfill/{full}/copy",
+        phase=Phase.BACKFILL,
+        title=f"copy the rows of {full}",
+        undo="nothing: the copy goes with its table",
+        action=action,
+    )
+    yield Step(
+        key="swap/all",
+        phase=Phase.SWAP,
+        title=f"put the table in its place: {there}",
+        undo="take it away again",
+        action=into.model_copy(update={"does": "put"}),
+    )
+    yield Step(
+        key=f"contract/{full}/tables",
+        phase=Phase.CONTRACT,
+        title=f"drop {into.helpers} in {into.database}, with the notes of rejected rows",
+        action=into.model_copy(update={"does": "clear"}),
+    )
+
+
+def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
+    full, name = table.full_name, action.into.full_name
+    yield Finding(
+        rule="XDB-01",
+        severity="warning",
+        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
+        where=full,
+        hint="Stop its writers first. Where somebody writes all the same, the gate before the swap finds the difference"
+        " and refuses.",
+    )
+    for one in action.columns:
+        if one.unfit != "fail":
+            done = "its row is left out, and noted with the reason" if one.unfit == "reject" else "becomes NULL"
+            yield Finding(
+                rule="XDB-02", severity="note", message=f"{one.name}: a value that does not fit: {done}", where=full
+            )
+    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
+    left += [f"the {one.kind} constraint {one.name}" for one in table.constraints]
+    left += [f"the trigger {one.name}" for one in table.triggers]
+    left += [f"the default of {column}" for column in _without_default(table, action)]
+    if left:
+        yield Finding(
+            rule="XDB-05",
+            severity="warning",
+            message=f"{name} does not get {', '.join(left)}",
+            where=full,
+            hint="Make on the new table, after the swap, what the application needs there.",
+        )
+    for column in table.columns:
+        found = next((one for one in action.columns if one.expression == quote(column.name)), None)
+        if column.identity and found is not None and found.name != action.into.numbered:
+            yield Finding(
+                rule="XDB-06",
+                severity="warning",
+                message=f"{name} does not number rows by itself: {found.name} is {found.type}",
+                where=full,
+                hint=f"Write `{found.name}: {{type: bigint}}` in columns, if its numbers fit.",
+            )
+
+
+def _without_default(table: Table, action: RowTransfer) -> Iterator[str]:
+    for one in action.columns:
+        source = next((c for c in table.columns if quote(c.name) == one.expression), None)
+        if source is None or source.identity:
+            continue
+        given = source.default is not None and source.default.upper() != "NULL"
+        updated = any("on update" in option for option in source.options)
+        if (given and not _default(source, one)) or updated or source.generated:
+            yield one.name

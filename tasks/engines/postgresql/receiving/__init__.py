@@ -1,0 +1,1 @@
+"""Rows that PostgreSQL takes from elsewhere: made room for, written once, compared, put in their place, and back."""

@@ -1,0 +1,184 @@
+"""Where a table of ours is: known by its oid, whatever it is called, and in whichever schema it is.
+
+Everything about it stands in a schema of ours beside it, and changes with it in one transaction. Which run may write
+says the epoch there: whoever writes holds it still, and an older one finds that it is no longer its own.
+"""
+
+from typing import Any
+
+import psycopg
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.model.base import Record
+from tasks.model.errors import DataChanged, FencedError, PreflightError, StepError
+from tasks.model.names import quote
+from tasks.model.transfer_steps import Relation
+
+_TAKEN = ("42P07", "42710")
+
+
+class Place(Record):
+    """Where our table is now."""
+
+    schema_name: str
+    name: str
+    withdrawn: bool = False
+    """A rollback has taken it away, and not yet looked for what would be lost."""
+
+    def is_put(self, action: Relation) -> bool:
+        """Tell whether it is where it belongs."""
+        return (self.schema_name, self.name) == (action.schema_name, action.name)
+
+    @property
+    def table(self) -> str:
+        """Its name, quoted and qualified."""
+        return f"{quote(self.schema_name)}.{quote(self.name)}"
+
+
+def require_free(conn: Connection, action: Relation) -> None:
+    """Refuse a table that exists, and a schema that does not, or may not be used; raises PreflightError."""
+    row = conn.execute(
+        "select pg_catalog.to_regnamespace(%(s)s) is not null,"
+        " pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(%(s)s)::oid, 'create'),"
+        " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),"
+        " pg_catalog.to_regclass(%(t)s) is null, pg_catalog.to_regnamespace(%(h)s) is null",
+        {"s": quote(action.schema_name), "t": action.target, "h": quote(action.helpers)},
+    ).fetchone()
+    assert row is not None
+    schema, may_make, may_schema, free, clean = row
+    found = (
+        (not schema, f"there is no schema {action.schema_name}", "Create it, or name another."),
+        (schema and not may_make, f"the role may not create tables in {action.schema_name}", "Grant it CREATE."),
+        (not may_schema, "the role may not create a schema", "Grant it CREATE on the database."),
+        (
+            not free,
+            f"{action.full_name} exists already",
+            "Name another table, or rename that one: nothing is ever written into it.",
+        ),
+        (
+            not clean,
+            f"the schema {action.helpers} exists already: another copy of the same name has left it",
+            "Roll that migration back, or give this one another name.",
+        ),
+    )
+    for wrong, what, hint in found:
+        if wrong:
+            raise PreflightError(what, where=action.database, hint=hint)
+
+
+def make(conn: Connection, action: Relation, epoch: int) -> None:
+    """Make schema, table and account, within a transaction; nothing where they are there."""
+    if _has_schema(conn, action):
+        return
+    conn.execute(f"create schema {quote(action.helpers)}")
+    conn.execute(action.create.encode())
+    # With keys: a publication for all tables refuses updates of what has none.
+    conn.execute(
+        f"create table {action.place}"
+        " (one boolean primary key default true check (one), epoch bigint not null, relation oid not null,"
+        " withdrawn boolean not null default false)"
+    )
+    conn.execute(
+        f"insert into {action.place} (epoch, relation) values (%s, %s::regclass::oid)",
+        (epoch, action.staged),
+    )
+    conn.execute(
+        f"create table {action.rejected} (key text not null, field text not null, reason text not null,"
+        " at timestamptz not null default pg_catalog.clock_timestamp(), primary key (key, field))"
+    )
+    conn.execute(
+        f"create table {action.account} (shard integer primary key, position text[], previous text[],"
+        " last bigint not null default 0, read bigint not null default 0, written bigint not null default 0,"
+        " rejected bigint not null default 0)"
+    )
+
+
+def clear(conn: Connection, action: Relation) -> None:
+    """Drop account and schema, and with them the table where it has not been put in its place."""
+    if not _has_schema(conn, action):
+        return
+    place = find(conn, action)
+    tables = [action.place, action.rejected, action.account]
+    if place is not None and place.schema_name == action.helpers:
+        tables.append(place.table)
+    conn.execute(f"drop table if exists {', '.join(tables)}")
+    conn.execute(f"drop schema {quote(action.helpers)}")
+
+
+def find(conn: Connection, action: Relation) -> Place | None:
+    """Return where our table is; None where it is gone, or was never made."""
+    if not _has_schema(conn, action):
+        return None
+    row = conn.execute(
+        f"select n.nspname, c.relname, p.withdrawn from {action.place} p"
+        " join pg_catalog.pg_class c on c.oid = p.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+    ).fetchone()
+    return Place(schema_name=row[0], name=row[1], withdrawn=row[2]) if row is not None else None
+
+
+def present(conn: Connection, action: Relation) -> Place:
+    """Return where our table is. Raises StepError when it is gone."""
+    place = find(conn, action)
+    if place is None:
+        raise StepError(
+            "the table that rows were copied into is gone",
+            where=f"{action.database}: {action.full_name}",
+            hint="Roll back, then run again: it copies everything anew.",
+            changed=DataChanged.PARTIALLY,
+        )
+    return place
+
+
+def claim(conn: Connection, action: Relation, epoch: int) -> None:
+    """Keep older runs from writing, within a transaction. Waits for a batch that one of them still writes."""
+    present(conn, action)
+    # Nobody but us has this table: whoever waits for it harms nobody.
+    conn.execute("set local lock_timeout = '60s'")
+    conn.execute(f"update {action.place} set epoch = %s where epoch < %s", (epoch, epoch))
+    hold(conn, action, epoch)
+
+
+def hold(conn: Connection, action: Relation, epoch: int) -> None:
+    """Keep newer runs from taking over until the transaction ends. Raises FencedError when one has."""
+    row = conn.execute(f"select epoch from {action.place} for share").fetchone()
+    if row is None or row[0] != epoch:
+        raise FencedError(
+            "a newer run writes to this table",
+            where=f"{action.database}: {action.full_name}",
+            hint="Let the newer run finish; what this one was about to write is rolled back.",
+            changed=DataChanged.ROLLED_BACK,
+        )
+
+
+def move(conn: Connection, place: Place, schema: str, action: Relation) -> None:
+    """Move the table, with its keys and numbers, to another schema. Locks: ACCESS EXCLUSIVE on it."""
+    try:
+        conn.execute(f"alter table {place.table} set schema {quote(schema)}")
+    except psycopg.Error as error:
+        if error.sqlstate not in _TAKEN:
+            raise
+        raise StepError(
+            f"{schema} has something of the name of the table, or of its key or sequence, by now",
+            where=f"{action.database}: {action.full_name}",
+            hint="Rename that, then run again; or roll back.",
+            changed=DataChanged.PARTIALLY,
+        ) from None
+
+
+def mark(conn: Connection, action: Relation, *, withdrawn: bool) -> None:
+    """Note whether a rollback has taken the table away, and not yet looked."""
+    conn.execute(f"update {action.place} set withdrawn = %s", (withdrawn,))
+
+
+def number_from(conn: Connection, place: Place, column: str, least: int) -> None:
+    """Let the numbers of new rows begin after those that are there, and not before `least`."""
+    conn.execute(
+        f"select pg_catalog.setval(pg_catalog.pg_get_serial_sequence(%s, %s),"
+        f" greatest(%s, (select coalesce(max({quote(column)}), 0) + 1 from {place.table}), 1), false)",
+        (place.table, column, least),
+    )
+
+
+def _has_schema(conn: Connection, action: Relation) -> bool:
+    row: Any = conn.execute("select pg_catalog.to_regclass(%s) is not null", (action.place,)).fetchone()
+    return bool(row[0])

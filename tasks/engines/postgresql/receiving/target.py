@@ -1,0 +1,225 @@
+"""The table that rows are copied into, as steps: made, put in its place, and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import tenacity
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal, until_recorded
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.connect import connect, require_direct, require_version, require_writable
+from tasks.engines.postgresql.receiving.compare import compare
+from tasks.engines.postgresql.receiving.load import load
+from tasks.engines.postgresql.receiving.place import (
+    claim,
+    clear,
+    find,
+    make,
+    mark,
+    move,
+    number_from,
+    present,
+    require_free,
+)
+from tasks.engines.postgresql.receiving.source import Rows
+from tasks.engines.records import Checkpoint, Shard
+from tasks.engines.retrying import Passing, retrying
+from tasks.engines.session import Session
+from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
+from tasks.model.plan import Step
+from tasks.model.transfer_steps import Relation, RowTransfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTarget:
+    """A database of PostgreSQL that takes rows, and their source, whose ledger says what is done to it.
+
+    What is done here commits before the ledger hears of it, while the transaction that fences there is open. So a step
+    that was cut off is asked of the catalogue, and finished, or taken back.
+    """
+
+    url: str
+    limits: Limits
+    name: str
+    """What sessions are called."""
+    epoch: int
+    source: Rows
+    passing: Passing
+    """What passes by itself, in either database."""
+    copy: RowTransfer
+
+    def __repr__(self) -> str:
+        return f"RowTarget(name={self.name!r})"
+
+    def open(self, purpose: str) -> Connection:
+        """Open a session with the target."""
+        return connect(
+            self.url, application_name=f"{self.name[:50]} {purpose}"[:63], lock_timeout_ms=self.limits.lock_budget
+        )
+
+    def require_room(self, action: Relation) -> None:
+        """Refuse a server that cannot be used, and a table that exists; change nothing."""
+        with self.open("preflight") as conn:
+            require_version(conn)
+            require_direct(conn)
+            require_writable(conn)
+            row = conn.execute("select pg_catalog.current_setting('server_encoding')").fetchone()
+            if row is None or row[0] != "UTF8":
+                raise PreflightError(
+                    f"the database has the encoding {row and row[0]}",
+                    where=action.database,
+                    hint="Use one in UTF8, which holds every character.",
+                )
+            require_free(conn, action)
+
+    def apply(self, step: Step, journal: Journal) -> None:
+        """Carry out a step and record it."""
+        until_recorded(self.limits, self.passing, partial(self._forward, _own(step), journal), journal)
+
+    def revert(self, step: Step, journal: Journal) -> None:
+        """Take a step back and record it; tolerate that it was never, or only half, done."""
+        until_recorded(self.limits, self.passing, partial(self._inverse, _own(step), journal), journal)
+
+    def _forward(self, action: Relation, journal: Journal) -> None:
+        with self.source.connect("swap") as ledger, self.open("swap") as conn:
+            with ledger.transaction():
+                # Committed before anything happens, so that a rollback knows that something may have.
+                journal.begin(ledger)
+            with ledger.transaction():
+                # It fences: until this commits nobody takes over, and does the opposite meanwhile.
+                journal.fence(ledger)
+                if action.does == "put":
+                    journal.guard(ledger)
+                with conn.transaction():
+                    self._do(conn, action)
+                journal.finish(ledger)
+
+    def _do(self, conn: Connection, action: Relation) -> None:
+        if action.does == "make":
+            make(conn, action, self.epoch)
+        elif action.does == "clear":
+            clear(conn, action)
+        else:
+            claim(conn, action, self.epoch)
+            place = present(conn, action)
+            if not place.is_put(action):
+                if action.numbered:
+                    with self.source.reading("swap") as reading:
+                        number_from(conn, place, action.numbered, reading.next_number(self.copy))
+                move(conn, place, action.schema_name, action)
+
+    def _inverse(self, action: Relation, journal: Journal) -> None:
+        with self.source.connect("rollback") as ledger, self.open("rollback") as conn:
+            if action.does == "put":
+                self._withdraw(ledger, conn, action, journal)
+            with ledger.transaction():
+                journal.begin(ledger)
+                with conn.transaction():
+                    if action.does == "make":
+                        clear(conn, action)
+                    elif find(conn, action) is not None:
+                        # Only now: it has been looked at.
+                        mark(conn, action, withdrawn=False)
+                journal.finish(ledger)
+
+    def _withdraw(self, ledger: Session, conn: Connection, action: Relation, journal: Journal) -> None:
+        """Take the table away, then look for what would be lost: what is written later fails.
+
+        Refused, the table comes back. Killed in between, it is looked at again.
+        """
+        with ledger.transaction():
+            journal.begin(ledger)
+            with conn.transaction():
+                place = find(conn, action)
+                if place is not None and place.is_put(action):
+                    move(conn, place, action.helpers, action)
+                    mark(conn, action, withdrawn=True)
+                    place = find(conn, action)
+        if place is None or not place.withdrawn:
+            return
+        try:
+            # It may read everything: no transaction waits for that.
+            journal.guard(ledger)
+        except Refused as refusal:
+            with ledger.transaction():
+                journal.fence(ledger)
+                with conn.transaction():
+                    self._give_back(conn, action, refusal)
+            raise
+
+    def _give_back(self, conn: Connection, action: Relation, refusal: Refused) -> None:
+        try:
+            move(conn, present(conn, action), action.schema_name, action)
+            mark(conn, action, withdrawn=False)
+        except StepError as taken:
+            raise StepError(
+                f"{refusal.what}; {taken.what}",
+                where=f"{action.database}: {action.staged}",
+                hint="What was written before is in this table: take what you need, then roll back with --accept-loss.",
+                changed=DataChanged.PARTIALLY,
+            ) from None
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
+        action = _own(step)
+        if action.does != "put":
+            return recorded
+        with self.open("ask") as conn:
+            place = find(conn, action)
+            return place is not None and place.is_put(action)
+
+    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
+        """Carry nothing back: there is no way for that."""
+
+    def written_since(self, action: RowTransfer) -> int:
+        """Return how many rows are not what the source gives: somebody has written since, to either side."""
+        with self.open("compare") as conn, self.source.reading("compare") as reading:
+            place = find(conn, action.into)
+            if place is None or not (place.is_put(action.into) or place.withdrawn):
+                # Nobody else has known it where it was, or it was looked at when nobody did any more.
+                return 0
+            found = compare(conn, reading, action, place.table)
+            return found.differing + abs(found.superfluous)
+
+    def claim(self, action: RowTransfer, epoch: int, fence: Callable[[Session], object]) -> None:
+        """Keep older runs from writing. Errors are those of the drivers."""
+        with self.source.connect("follow") as ledger, self.open("claim") as conn, ledger.transaction():
+            fence(ledger)
+            with conn.transaction():
+                claim(conn, action.into, epoch)
+
+    def load(
+        self,
+        action: RowTransfer,
+        shard: Shard,
+        number: int,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
+    ) -> int:
+        """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
+        with (
+            self.source.connect("backfill") as ledger,
+            self.source.reading("backfill") as reading,
+            self.open("backfill") as conn,
+        ):
+            return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, between)
+
+    def follow(
+        self,
+        action: RowTransfer,
+        fence: Callable[[Session], object],  # noqa: ARG002
+        between: Callable[[int], int | None],  # noqa: ARG002
+    ) -> int:
+        """Refuse: no plan notes writes."""
+        raise StepError("writes are not carried over", where=action.table, hint="Stop the writers.")
+
+    def retrying(self) -> tenacity.Retrying:
+        """Try again what can pass by itself, of either database."""
+        return retrying(self.limits, self.passing)
+
+
+def _own(step: Step) -> Relation:
+    assert isinstance(step.action, Relation)
+    return step.action

@@ -1,0 +1,171 @@
+"""The gates of a copy into a table of PostgreSQL: every row is there, to the byte, and both databases say the same."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from profiles.loader import load, resolve_url
+from tasks.engines.mysql.names import quote
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.receiving.place import Place, find
+from tasks.model.errors import ChangeoverError
+from tasks.model.status import CheckResult, GateResult
+from tasks.model.transfer_steps import RowTransfer, TransferColumn
+
+if TYPE_CHECKING:
+    from tasks.engines.postgresql.receiving.compare import Differences
+
+_WHOLE: Final = ("smallint", "integer", "bigint", "numeric", "boolean")
+_TEXTS: Final = ("text", "varchar")
+_TOLD: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), _WHOLE),
+    "decimal": _WHOLE[:-1],
+    "float": ("real", "double precision"),
+    "double": ("double precision",),
+    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), ("bytea",)),
+    "date": ("date",),
+    **dict.fromkeys(("datetime", "timestamp"), ("timestamp", "timestamptz")),
+    "time": ("time",),
+    "uuid": ("uuid",),
+    **dict.fromkeys(("bit", "inet4", "inet6"), ()),
+}
+"""Types of the target whose values both engines can tell, by the type of the source; of others, texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsGate:
+    """What must hold of a copy, before and after it is put in its place. Holds no URL: it may be shown."""
+
+    name: str
+    migration: str
+    profile: str
+    database: str
+    """The source, by its name in the profile."""
+    columns: tuple[str, ...]
+    """Of the source."""
+    action: RowTransfer
+
+    def evaluate(self, url: str, *, values_in_reports: bool, **_: object) -> GateResult:
+        """Evaluate everything; raise nothing: what cannot be evaluated has failed. There are no probes."""
+        checks: list[CheckResult] = []
+        name = "every row is there" if self.name == "before_swap" else "the table is in its place"
+        started = time.monotonic()
+        try:
+            checks += self._checks(url, name, values_in_reports)
+        except Exception as error:  # noqa: BLE001 - two drivers, two servers, a profile: all of it is a failed check
+            # The kind alone: what drivers say quotes rows.
+            why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
+            took = time.monotonic() - started
+            checks.append(CheckResult(name=name, passed=False, evaluated=False, message=why, seconds=took))
+        return GateResult(gate=self.name, checks=tuple(checks))
+
+    def _checks(self, url: str, name: str, values_in_reports: bool) -> Iterator[CheckResult]:
+        there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
+        called = f"changeover {self.migration[:47]} gate"
+        with connect(there, application_name=called) as conn:
+            place = find(conn, self.action.into)
+            if place is None:
+                yield CheckResult(name=name, passed=False, evaluated=True, message="the table is gone")
+                return
+            yield _account(conn, self.action)
+            if self.name == "after_swap":
+                # No more is asked: applications may write to it by now.
+                put = place.is_put(self.action.into)
+                yield CheckResult(
+                    name=name, passed=put, evaluated=True, message="" if put else "it is not where it belongs"
+                )
+                return
+            started = time.monotonic()
+            result = self._compare(conn, url, place)
+            yield _compared(name, result, values_in_reports, time.monotonic() - started)
+            yield from self._independent(url, there, place, result)
+
+    def _compare(self, conn: Connection, url: str, place: Place) -> "Differences":
+        from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mysql.transfer_rows import Reading, prepare  # noqa: PLC0415
+        from tasks.engines.postgresql.receiving.compare import compare  # noqa: PLC0415
+
+        source = of_mysql(url, read_only=True)
+        prepare(source)
+        with Reading(source) as reading:
+            return compare(conn, reading, self.action, place.table)
+
+    def _independent(self, url: str, there: str, place: Place, result: "Differences") -> Iterator[CheckResult]:
+        """Compare once more, by what each engine says of its own table, and not through what made the copy.
+
+        Where every row was to be copied, and of those columns that are the same on both sides.
+        """
+        from validations.parity.compare import Options, Table, compare  # noqa: PLC0415 - loads the driver
+        from validations.parity.report import Verdict  # noqa: PLC0415
+
+        action = self.action
+        same = {one.name for one in action.columns if _same(one)}
+        if action.where or result.rejected or "." in place.name or not set(action.target_key) <= same:
+            return
+        if not set(action.target_key) <= set(self.columns):
+            # Rows are paired by the names of their key.
+            return
+        there_only = {one.name for one in action.columns} - same
+        here_only = set(self.columns) - same
+        asked = compare(
+            Table(url=url, database=self.database, name=action.alias),
+            Table(url=there, database=action.into.database, name=f"{place.schema_name}.{place.name}"),
+            Options(ignored=sorted(there_only | here_only), lag=0.0, patience=5.0, limit=100),
+        )
+        wrong = len(asked.differences) + len(asked.unsettled)
+        said = f"{asked.rows_a:,} and {asked.rows_b:,} rows, by {len(asked.columns)} of {len(action.columns)} columns"
+        yield CheckResult(
+            name="both databases say the same of their rows",
+            passed=asked.verdict is Verdict.EQUAL,
+            evaluated=True,
+            unexpected=wrong,
+            message=f"{said}: {wrong:,}{'' if asked.complete else ' or more'} × not so" if wrong else said,
+            seconds=asked.seconds,
+        )
+
+
+def _same(one: TransferColumn) -> bool:
+    """Tell whether the comparison of engines knows the values of a column on both sides, under one name."""
+    kind = re.match(r"[a-z0-9]+", one.source_type.lower())
+    base = re.sub(r"\([^)]*\)", "", one.type)
+    plain = one.expression == quote(one.name) and not (one.unfit == "null" and one.misfits)
+    return plain and kind is not None and base in _TOLD.get(kind[0], _TEXTS)
+
+
+def _account(conn: Connection, action: RowTransfer) -> CheckResult:
+    row = conn.execute(
+        f"select count(*) filter (where read <> written + rejected), coalesce(sum(read), 0), coalesce(sum(written), 0),"
+        f" coalesce(sum(rejected), 0) from {action.account}"
+    ).fetchone()
+    assert row is not None
+    return CheckResult(
+        name="rows read = rows written + rows rejected",
+        passed=not row[0] and row[1] == row[2] + row[3],
+        evaluated=True,
+        unexpected=row[0],
+        message=f"{row[1]:,} = {row[2]:,} + {row[3]:,}",
+    )
+
+
+def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float) -> CheckResult:
+    said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there"
+    wrong = [
+        (result.differing, "rows are not there, or are others"),
+        (max(result.superfluous, 0), "rows too many"),
+        (max(-result.superfluous, 0), "rows too few"),
+        (result.not_noted, "rejected rows and notes of them do not belong together"),
+    ]
+    reasons = ", ".join(f"{count:,} {what}" for count, what in wrong if count)
+    hint = "; was the source written since the copy began? Roll back, and run again while nobody writes"
+    return CheckResult(
+        name=name,
+        passed=result.equal,
+        evaluated=True,
+        unexpected=sum(count for count, _ in wrong),
+        message=f"{said}: {reasons}{hint}" if reasons else said,
+        examples=result.examples if values_in_reports else (),
+        seconds=seconds,
+    )
