@@ -124,6 +124,21 @@ def test_a_unique_index_on_what_only_one_of_two_applications_writes(target: Data
     assert planned(RENAME, dropped).steps
 
 
+def test_expressions_that_the_server_cannot_take(target: Database[Any], planned: Planned) -> None:
+    """On the way back, too: found when that is planned, and not when it is needed."""
+    target.users.insert_one({"a": 1})
+    good = [{"$set": {"a": "$b"}}]
+    stage = {"$set": {"b": {"$add": ["$b", 1]}}}
+    for up, down in (
+        ([{"$set": {"b": {"$nothing": "$a"}}}], good),
+        ([{"$set": {"b": "$a"}}], [{"$set": {"a": {"$nothing": "$b"}}}]),
+        ([{"$set": {"b": "$a"}}, *[stage] * 100], good),
+    ):
+        with pytest.raises(SpecError, match="MongoDB cannot read the expression"):
+            planned({"transform": {"from": ["a"], "to": ["b"], "up": up, "down": down}})
+    assert errors(planned({"transform": {"from": ["a"], "to": ["b"], "up": [stage] * 20, "down": good}})) == []
+
+
 def test_a_collection_that_is_gone_is_drift(target: Database[Any], planned: Planned, engine: MongoEngine) -> None:
     """And no mistake in a name that the spec had right. What the steps themselves change is none."""
     target.create_collection("users")

@@ -11,7 +11,7 @@ from tasks.engines.mongodb.documents.checks import requirements
 from tasks.engines.mongodb.documents.expressions import Path, from_text, names, plain, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
-from tasks.engines.mongodb.documents.pipelines import in_step
+from tasks.engines.mongodb.documents.pipelines import contracted, in_step, known, not_carried, withdrawn
 from tasks.engines.mongodb.errors import code_of
 from tasks.model.catalogue import Table
 from tasks.model.collection_documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
@@ -208,9 +208,16 @@ def _uses(definition: Mapping[str, Any], path: Path) -> bool:
 
 
 def _refuse_expressions(database: Documents, action: Reshape) -> None:
-    """Have the server read every expression, on no document at all."""
+    """Have the server read every expression, on no document at all: also those of the ways on from here."""
+    asked = [from_text(one.violations).get("filter", {}) for one in requirements(action, None)]
+    asked += [{"$expr": known(action)}, {"$expr": not_carried(action)}]
+    found = [{"$match": {"$and": [{"$and": [one]}]}} for one in asked]
+    updates = [in_step(action, "old"), in_step(action, "new"), withdrawn(action), contracted(action)]
+    nobody = {"$match": {"$expr": False}}
+    # Each as deep within others as in our commands, or deeper: the server bounds that.
+    whole = [{"$unionWith": {"coll": action.collection, "pipeline": [nobody, *stages]}} for stages in (found, *updates)]
     try:
-        list(database[action.collection].aggregate([{"$match": {"$expr": False}}, *in_step(action, "old")]))
+        list(database[action.collection].aggregate([nobody, *whole]))
     except OperationFailure as error:
         raise SpecError(
             f"MongoDB cannot read the expression: {code_of(error)} {(error.details or {}).get('codeName', '')}",
