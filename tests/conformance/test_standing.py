@@ -1,8 +1,11 @@
 """Sequences and statistics as the gate after the swap sees them, of a table whose serial key was changed."""
 
+from profiles.model import Probes
 from tasks.ledger.gates import record_gate
 from tasks.model.plan import Phase
+from tasks.model.spec import BoundSuite
 from tests.conformance.drive import BEFORE_SWAP, Migration
+from validations.checks import Gate
 
 OPERATIONS = [{"alter_column": {"table": "people", "column": "id", "type": "bigint", "up": "id", "down": "id"}}]
 AHEAD = "the sequences of public.people are ahead of its rows"
@@ -39,6 +42,30 @@ def test_a_sequence_that_was_behind_before_is_not_held_against_the_swap(url: str
     migration.ledger.execute("select setval('people_id_seq', 51)")
     migration.ledger.execute("insert into people default values")
     assert migration.ledger.execute("select max(id) from people").fetchone() == (52,)
+
+
+def test_a_suite_that_is_bound_to_the_gate_hides_no_sequence_that_was_behind(url: str) -> None:
+    """It is asked, and recorded, after what the preflight asks."""
+    migration = begun(url, "insert into people (id) values (51)")
+    rule = BoundSuite(
+        suite="validations.suites.rules:no_rows@public.people",
+        arguments={"name": "nobody is called nobody", "query": "select id from {batch} where name = 'nobody'"},
+    )
+    bound = Gate(name="before_run", migration="m", suites=(rule,)).evaluate(
+        url, values_in_reports=False, search_path="public", before={}, probes=Probes()
+    )
+    assert bound.passed
+    record_gate(migration.ledger, "m", migration.epoch, bound, 0)
+    migration.run(Phase.SWAP)
+    assert migration.failures("after_swap", sequences=True) == []
+    # The newest answer of the preflight counts, whatever was recorded after it.
+    migration.ledger.execute("select setval('people_id_seq', 51)")
+    assert migration.plan is not None
+    again = migration.engine.examine(migration.plan, values_in_reports=False)
+    for result in (again, bound):
+        record_gate(migration.ledger, "m", migration.epoch, result, 0)
+    migration.ledger.execute("insert into people (id) values (52)")
+    assert migration.failures("after_swap", sequences=True) == [f"{AHEAD}: 1"]
 
 
 def test_columns_that_were_filled_are_analysed(url: str) -> None:

@@ -132,15 +132,22 @@ def _not_null_column(draft: TableDraft, one: Requirement) -> str:
 
 def _duplicates(draft: TableDraft, query: str) -> tuple[str, str]:
     """Return queries for the keys of rows that share their values, and for all but the first of each."""
-    keys = draft.key_list()
     start = query.rindex("select ", 0, query.index(" group by "))
     prefix, plain = query[:start], query[start:]
     listed, _, rest = plain.removeprefix("select ").partition(" from ")
     source = rest[: rest.rindex(f" group by {listed} having ")]
+    return sharing(draft.real, draft.key_list(), listed, source, prefix)
+
+
+def sharing(real: str, keys: str, listed: str, source: str, prefix: str = "") -> tuple[str, str]:
+    """Return a query for the keys of the rows that share what is listed, and a statement that keeps the first of each.
+
+    `source`: a FROM item that has the columns of the key and what is listed, with its condition.
+    """
     counted = f"select {keys}, count(*) over same as n, row_number() over (same order by {keys}) as place"
     rows = f"{prefix}select {keys} from (\n{counted} from {source} window same as (partition by {listed})\n) as d"
     doomed = f"{rows} where n > 1 and place > 1"
-    return f"{rows} where n > 1", f"delete from {draft.real} where ({keys}) in (\n{doomed}\n)"
+    return f"{rows} where n > 1", f"delete from {real} where ({keys}) in (\n{doomed}\n)"
 
 
 def _still_unique(draft: TableDraft, index: Index, shape: str) -> Requirement | None:

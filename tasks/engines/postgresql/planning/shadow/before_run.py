@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from tasks.engines.postgresql.planning.checks.before_run import sharing
 from tasks.engines.postgresql.planning.keys import key_columns
+from tasks.engines.postgresql.planning.shadow import kept_step
 from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
 from tasks.model.conversion import Conversion
-from tasks.model.names import quote
+from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Requirement
 
 
@@ -30,24 +32,68 @@ def conversions(draft: Draft) -> Iterator[Conversion]:
 
 def requirements(draft: Draft) -> Iterator[Requirement]:
     """No NULL where none may be, nothing twice under a key whose values are new, and no row that breaks a new check."""
-    before = {column.name: column for column in draft.table.columns}
     values = _values(draft)
-    source = f"{draft.places.real} as {quote(draft.table.name)}"
-    keys = ", ".join(f"{quote(draft.table.name)}.{quote(column)}" for column in draft.key)
+    yield from _not_null(draft, values)
+    yield from _without_a_partition(draft)
+    yield from _unique(draft, values)
+    yield from _rules(draft, values)
+
+
+def _keys(draft: Draft) -> str:
+    return ", ".join(f"{quote(draft.table.name)}.{quote(column)}" for column in draft.key)
+
+
+def _source(draft: Draft) -> str:
+    return f"{draft.places.real} as {quote(draft.table.name)}"
+
+
+def _mend(draft: Draft, broken: str, column: str = "<column>") -> str:
+    listed = ", ".join(map(quote, draft.key))
+    return f"update {draft.places.real} set {column} = <value> where ({listed}) in (\n{broken}\n)"
+
+
+def _not_null(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
+    before = {column.name: column for column in draft.table.columns}
     changed = {*draft.change.ups, *draft.change.altered}
     for column in draft.new.columns:
         old = before.get(column.name)
         if column.nullable or column.name not in values:
             continue
         if column.name in changed or (old is not None and old.nullable):
+            broken = f"select {_keys(draft)} from {_source(draft)} where {values[column.name]} is null"
             yield Requirement(
                 name=f"{draft.table.full_name}.{column.name} is not null",
                 table=draft.table.full_name,
                 kind="not null",
                 gate="before_run",
-                violations=f"select {keys} from {source} where {values[column.name]} is null",
+                violations=broken,
+                fix=_mend(draft, broken, _null_today(draft, column.name)),
             )
-    yield from _without_a_partition(draft, source, keys)
+
+
+def _null_today(draft: Draft, name: str) -> str:
+    """Return the column of today that is NULL: itself, or the first that the expression for it reads."""
+    expression = next((one.expression for one in draft.forth if one.column == name), "null")
+    read = draft.change.rehearsal.reads(draft.places.real, expression, draft.table.full_name).columns
+    return quote(name if name in read else read[0]) if read else "<column>"
+
+
+def _without_a_partition(draft: Draft) -> Iterator[Requirement]:
+    taken = conditions(draft.conn, draft.new_parts, draft.places.old)
+    if taken:
+        broken = f"select {_keys(draft)} from {_source(draft)} where not ({' or '.join(taken)})"
+        yield Requirement(
+            name=f"every row of {draft.table.full_name} has a partition",
+            table=draft.table.full_name,
+            kind="check",
+            gate="before_run",
+            violations=broken,
+            fix=_mend(draft, broken),
+        )
+
+
+def _unique(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
+    changed = {*draft.change.ups, *draft.change.altered}
     for index in draft.new.indexes:
         columns = key_columns(draft.new, index)
         known = any(i.unique and key_columns(draft.table, i) == columns and not i.partial for i in draft.table.indexes)
@@ -55,44 +101,69 @@ def requirements(draft: Draft) -> Iterator[Requirement]:
             continue
         if known and not {*columns} & changed:
             continue
-        listed = ", ".join(f"{values[c]} as {quote(f'k{i}')}" for i, c in enumerate(columns))
-        names = ", ".join(quote(f"k{i}") for i in range(len(columns)))
-        present = " and ".join(f"{quote(f'k{i}')} is not null" for i in range(len(columns)))
+        names = [quote(f"{OWN_PREFIX}{number}") for number in range(len(columns))]
+        listed = ", ".join(f"{values[c]} as {name}" for c, name in zip(columns, names, strict=True))
+        present = " and ".join(f"{name} is not null" for name in names)
         filled = "" if "NULLS NOT DISTINCT" in index.definition else f" where {present}"
+        source = f"(select {_keys(draft)}, {listed} from {_source(draft)}) as keys{filled}"
+        same, keys = ", ".join(names), ", ".join(map(quote, draft.key))
+        rows, fix = sharing(draft.places.real, keys, same, source)
         yield Requirement(
             name=f"{draft.table.full_name} is unique by {index.name}",
             table=draft.table.full_name,
             kind="unique",
             gate="before_run",
-            violations=f"select {names} from (select {listed} from {source}) as keys{filled}"
-            f" group by {names} having count(*) > 1",
+            violations=f"select {same} from {source} group by {same} having count(*) > 1",
+            rows=rows,
+            fix=fix,
         )
-    yield from _rules(draft, values)
 
 
-def _without_a_partition(draft: Draft, source: str, keys: str) -> Iterator[Requirement]:
-    taken = conditions(draft.conn, draft.new_parts, draft.places.old)
-    if taken:
+def coming_back(draft: Draft) -> Iterator[Requirement]:
+    """Ask beforehand what the gate before the swap will: whether `down` gives the old values again.
+
+    A column of the new table that nobody can ask for yet, because a sequence or the server fills it, cannot be read.
+    """
+    alias, inner, values = quote(draft.table.name), kept_step.inner(draft.table), _values(draft)
+    old = [f"{alias}.{quote(name)} as {other}" for name, other in inner.items()]
+    new = [f"{value} as {quote(name)}" for name, value in values.items()]
+    wrong = kept_step.lost(draft, alias)
+    query = (
+        f"select {', '.join(f'{alias}.{inner[column]}' for column in draft.key)}"
+        f" from (select {', '.join((*old, *new))} from {_source(draft)}) as {alias}\nwhere {wrong}"
+    )
+    if wrong and draft.change.rehearsal.can_run(query):
+        keys = ", ".join(map(quote, draft.key))
         yield Requirement(
-            name=f"every row of {draft.table.full_name} has a partition",
+            name=kept_step.name_of_coming_back(draft),
             table=draft.table.full_name,
-            kind="check",
+            kind="parity",
             gate="before_run",
-            violations=f"select {keys} from {source} where not ({' or '.join(taken)})",
+            violations=query,
+            fix=f"select * from {draft.places.real} where ({keys}) in (\n{query}\n)",
         )
 
 
 def _values(draft: Draft) -> dict[str, str]:
     """Return what each column of the new table will have, in the names of the old one: without `up` its default.
 
-    What the server computes, or counts, is left out: nobody can ask for it without the new table.
+    What the server computes, or counts, or gives by chance, is left out: nobody can ask for it without the new table.
+    A column has a collation of its own, which an expression in its place would not have.
     """
-    values = {
-        column.name: f"({column.default or 'null'}\n)::{column.type}"
-        for column in draft.new.columns
-        if column.generated is None and not column.identity and "nextval(" not in (column.default or "")
-    }
-    return values | {a.column: f"({a.expression}\n)::{a.type}" for a in draft.forth}
+    filled = {one.column for one in draft.forth}
+    values = {one.column: f"({one.expression}\n)::{one.type}" for one in draft.forth}
+    for column in draft.new.columns:
+        default = column.default or "null"
+        counted = column.generated is not None or column.identity or "nextval(" in default
+        if column.name not in filled and not counted and not _by_chance(draft, default):
+            values[column.name] = f"({default}\n)::{column.type}"
+        if column.name in values and column.collation:
+            values[column.name] += f" collate {column.collation}"
+    return values
+
+
+def _by_chance(draft: Draft, expression: str) -> bool:
+    return draft.change.rehearsal.is_volatile(draft.places.real, expression)
 
 
 def _rules(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
@@ -105,11 +176,15 @@ def _rules(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
         shown = [f"{table}.{quote(c)} as {k}" for c, k in zip(draft.key, keys, strict=True)]
         shown += [f"{values[column]} as {quote(column)}" for column in one.columns]
         condition = one.definition.removeprefix("CHECK ").removesuffix(" NO INHERIT")
+        broken = (
+            f"select {', '.join(keys)} from (select {', '.join(shown)} from {draft.places.real} as {table})"
+            f" as {table} where not {condition}"
+        )
         yield Requirement(
             name=f"every row of {draft.table.full_name} meets {one.name}",
             table=draft.table.full_name,
             kind="check",
             gate="before_run",
-            violations=f"select {', '.join(keys)} from (select {', '.join(shown)} from {draft.places.real} as {table})"
-            f" as {table} where not {condition}",
+            violations=broken,
+            fix=_mend(draft, broken),
         )

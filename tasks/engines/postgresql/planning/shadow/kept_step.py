@@ -34,28 +34,16 @@ def requirement(draft: Draft) -> Requirement:
 
 
 def comes_back(draft: Draft) -> Iterator[Requirement]:
-    """Yield the check of the gate before the swap that `back` makes the old row again of every row that is copied.
-
-    Of a column that is `lossy` the value may differ, but after the swap each has to be made: none may fail.
-    """
-    change, alias, types = draft.change, quote(draft.table.name), draft.types(draft.table)
-    others = {*change.downs, *change.converted(draft.new)}
-    asked = [one for one in draft.back if one.column in others]
+    """Yield the check of the gate before the swap that `back` makes the old row again of every row that is copied."""
+    alias, types = quote(draft.table.name), draft.types(draft.table)
     same = " and ".join(
         f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
     )
     noted = " and ".join(f"{_NOTE}.{quote(c)} = {_THERE}.{quote(c)}" for c in draft.key)
-    inner = _inner(draft.table)
-    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner.items())
-    wrong = [f"pg_catalog.num_nonnulls({_values((one,))}) < 0" for one in asked if one.column in change.lossy]
-    wrong += [
-        differing(f"{_THERE}.{inner[one.column]}", _values((one,)), exact=not change.rehearsal.has_equality(one.type))
-        for one in asked
-        if one.column not in change.lossy
-    ]
-    if wrong:
+    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner(draft.table).items())
+    if wrong := lost(draft, _THERE):
         yield Requirement(
-            name=f"what {draft.table.full_name} has had comes back by down",
+            name=name_of_coming_back(draft),
             table=draft.table.full_name,
             kind="parity",
             violations=f"""\
@@ -64,9 +52,36 @@ join lateral (
   select {shown} from {draft.places.real} as {_THERE}
   where {same} and not exists (select from {draft.up.notes} as {_NOTE} where {noted}) offset 0
 ) as {_THERE} on true
-where {" or ".join(wrong)}""",
+where {wrong}""",
             reads_new=True,
         )
+
+
+def name_of_coming_back(draft: Draft) -> str:
+    """Return what the check is called, before the run and before the swap."""
+    return f"what {draft.table.full_name} has had comes back by down"
+
+
+def lost(draft: Draft, there: str) -> str:
+    """Return the condition that `back` does not give the old row of `there`, in its `inner` names; empty: it cannot.
+
+    Of a column that is `lossy` the value may differ, but after the swap each has to be made: none may fail.
+    """
+    change, names = draft.change, inner(draft.table)
+    others = {*change.downs, *change.converted(draft.new)}
+    asked = [one for one in draft.back if one.column in others]
+    wrong = [f"pg_catalog.num_nonnulls({_values((one,))}) < 0" for one in asked if one.column in change.lossy]
+    wrong += [
+        differing(f"{there}.{names[one.column]}", _values((one,)), exact=not change.rehearsal.has_equality(one.type))
+        for one in asked
+        if one.column not in change.lossy
+    ]
+    return " or ".join(wrong)
+
+
+def inner(table: Table) -> dict[str, str]:
+    """Return other names for the columns of the old table: a bare name within `back` is one of the new table."""
+    return {column.name: f"{OWN_PREFIX}{number}" for number, column in enumerate(table.columns)}
 
 
 def _of_the_new(draft: Draft) -> str:
@@ -78,7 +93,7 @@ def _of_the_new(draft: Draft) -> str:
     same = " and ".join(
         f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
     )
-    shown = ", ".join(f"{_THERE}.{quote(name)} as {inner}" for name, inner in _inner(draft.table).items())
+    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner(draft.table).items())
     return f"""\
 select {keys} from (
   select {_HERE}.* from {draft.places.real} as {_HERE}
@@ -139,13 +154,8 @@ def _unseen(draft: Draft) -> str:
         and c.relname in ({known}))"""
 
 
-def _inner(table: Table) -> dict[str, str]:
-    """Other names for the columns of the old table: a bare name within `back` is one of the new table."""
-    return {column.name: f"{OWN_PREFIX}{number}" for number, column in enumerate(table.columns)}
-
-
 def _differs_back(draft: Draft) -> str:
-    names = _inner(draft.table)
+    names = inner(draft.table)
     stored = ", ".join(f"{_THERE}.{names[one.column]}" for one in draft.back)
     return differing(stored, _values(draft.back), exact=True)
 
@@ -154,7 +164,7 @@ def _differs_forth(draft: Draft) -> str:
     """The same the other way round, asked only where it is needed: what `back` makes is nothing for `up`."""
     alias = quote(draft.table.name)
     stored = ", ".join(f"{alias}.{quote(one.column)}" for one in draft.forth)
-    old = ", ".join(f"{_THERE}.{inner} as {quote(name)}" for name, inner in _inner(draft.table).items())
+    old = ", ".join(f"{_THERE}.{other} as {quote(name)}" for name, other in inner(draft.table).items())
     return (
         f"row({stored})::pg_catalog.record operator(pg_catalog.*<>) (select row({_values(draft.forth)})"
         f"::pg_catalog.record from (select {old}) as {alias})"

@@ -47,7 +47,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         draft = _draft(conn, spec, catalogue, search_path)
         found = steps(draft)
         checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
-        checks += (*kept_step.comes_back(draft), kept_step.requirement(draft))
+        checks += (*before_run.coming_back(draft), *kept_step.comes_back(draft), kept_step.requirement(draft))
         conversions = tuple(before_run.conversions(draft))
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
