@@ -95,14 +95,17 @@ def journal_of(
             raise AlreadyRecorded
         begin_step(conn, run.migration, run.epoch, step.key)
 
+    counts: dict[str, int] = {}
+
     def finish(conn: Session) -> None:
-        finish_step(conn, run.migration, run.epoch, step.key, goal)
+        finish_step(conn, run.migration, run.epoch, step.key, goal, counts)
         if afterwards is not None:
             afterwards(conn)
 
     return Journal(
         begin=begin,
         finish=finish,
+        counted=lambda rows: counts.update(rows=rows),
         fence=lambda conn: fence(conn, run.migration, run.epoch),
         waiting=lambda reason: say(f"waits: {reason}"),
         between=boundary.check if boundary is not None else lambda: None,

@@ -29,6 +29,8 @@ class Journal:
 
     begin: Callable[[Connection], None]
     finish: Callable[[Connection], None]
+    counted: Callable[[int], None] = _nothing
+    """Told before `finish` how many rows a step has dealt with, where it says so: that is recorded, and audited."""
     fence: Callable[[Connection], object] = _nothing
     """Keeps newer runs away until the transaction ends, where `begin` was committed before."""
     guard: Callable[[Connection], None] = _nothing

@@ -102,6 +102,8 @@ class Validation(Record):
     table: str
     forward: tuple[str, ...] = ()
     inverse: tuple[str, ...] = ()
+    counts: str = ""
+    """A query for how many rows the steps up to this one have dealt with; it goes into the audit log."""
 
 
 class SelfCommitting(Record):

@@ -280,7 +280,9 @@ class Migration:
             fence(conn, self.name, self.epoch)
             begin_step(conn, self.name, self.epoch, step.key)
 
-        def finish(conn: Connection) -> None:
-            finish_step(conn, self.name, self.epoch, step.key, goal)
+        counts: dict[str, int] = {}
 
-        return Journal(begin=begin, finish=finish)
+        def finish(conn: Connection) -> None:
+            finish_step(conn, self.name, self.epoch, step.key, goal, counts)
+
+        return Journal(begin=begin, finish=finish, counted=lambda rows: counts.update(rows=rows))

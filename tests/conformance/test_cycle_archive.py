@@ -52,6 +52,22 @@ CASES = [
         back="insert into c (id, p_id, note) overriding system value values (103, 4, 'after'); update c set n = 7 where p_id = 1",
     ),
     Case(
+        name="orphans in an archive, by alter_column",
+        schema=SCHEMA,
+        operations=[{"alter_column": {"table": "c", "column": "p_id", "orphans": "archive", "archive": "gone",
+                     "references": {"name": "c_p", "table": "p", "column": "id", "on_delete": "CASCADE"}}}],
+        plain=(
+            "create table gone (like c); alter table gone add column archived_at timestamptz not null default clock_timestamp(),"
+            " add column archived_by text not null default 'm'",
+            "with away as (delete from c where p_id not in (select id from p) returning *)"
+            " insert into gone (id, p_id, n, twice, note) select * from away",
+            "alter table c add constraint c_p foreign key (p_id) references p (id) on delete cascade",
+        ),
+        writes="insert into c (id, p_id, note) overriding system value values (101, 99, 'late'); insert into p values (13)",
+        after="insert into c (id, p_id, note) overriding system value values (103, 4, 'after')",
+        back="insert into c (id, p_id, note) overriding system value values (103, 4, 'after')",
+    ),
+    Case(
         name="orphans in an archive, of two columns, quoted names",
         schema=ODD,
         operations=[
@@ -121,6 +137,10 @@ def test_a_row_that_finds_its_parent_stays(conn: Connection, url: str) -> None:
         migration.forward(step)
     assert conn.execute("select distinct p_id from c_orphans order by 1").fetchall() == [(0,), (13,), (14,)]
     assert conn.execute("select count(*) from c").fetchone() == (61 - 12,)
+    audited = conn.execute(
+        "select (detail ->> 'rows')::int from changeover.audit where subject like '%/archived for c_p'"
+    )
+    assert audited.fetchall() == [(12,)]
     # Before the swap, and so with the foreign key still there.
     migration.roll_back()
     assert conn.execute("select count(*) from c").fetchone() == (61,)

@@ -155,6 +155,10 @@ class Moving(Walked):
         """All rows are in one place, and the rules hold."""
         assert self.state() == "complete"
         self.moved(archived=True)
+        for step, archive in (("c/archived for c_p", "c_orphans"), ("u/archived for u_mail_key", "u_duplicates")):
+            last = f"from changeover.audit where outcome = 'done' and subject like '%/public.{step}'"
+            audited = self.ask(f"select (detail ->> 'rows')::bigint {last} order by seq desc limit 1")
+            assert audited == self.ask(f"select count(*) from {archive}")
         assert self.broken() == 0
         assert self.views() == ["users_v1", "users_v2"]
         with self.connect() as conn:

@@ -190,6 +190,18 @@ def test_a_nullable_column_may_be_set_to_null() -> None:
             "lossy says something about down, and nothing is converted",
             "Remove lossy.",
         ),
+        (
+            "orphans: ▸archive, type: text, references: {name: k, table: u, column: d}",
+            ".orphans",
+            "rows go to another table, which is made like this one, and the column is altered, too",
+            "Put what is altered beside the foreign key into a migration of its own.",
+        ),
+        (
+            "archive: ▸old, references: {name: k, table: u, column: d}",
+            ".archive",
+            "nothing is archived",
+            "Write orphans: archive, or remove archive.",
+        ),
     ],
 )
 def test_alter_column_refuses(body: str, path: str, reason: str, hint: str) -> None:
@@ -210,6 +222,7 @@ def test_alter_column_alters_something() -> None:
         "check: {name: k, constraint: c > 0}",
         "unique: {name: k}",
         "references: {name: k, table: u, column: d}",
+        "orphans: archive, archive: old, references: {name: k, table: u, column: d}",
         "up: lower(c), down: c, lossy: true",
         "type: bigint",
         "type: bigint, up: c",

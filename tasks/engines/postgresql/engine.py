@@ -184,7 +184,7 @@ class PostgresEngine:
                     )
             case Validation() as action:
                 with self.connect(step.phase) as conn:
-                    run_validation(conn, action.forward, self.limits, journal)
+                    run_validation(conn, action.forward, self.limits, journal, action.counts)
             case ConcurrentIndex() as action:
                 concurrent_index.build(lambda: self.connect(step.phase), action, self.limits, journal)
             case Reconcile() as action:

@@ -140,12 +140,19 @@ def _cancel_autovacuum(conn: Connection, blockers: Sequence[Blocker]) -> None:
                 return
 
 
-def run_validation(conn: Connection, statements: Sequence[str], limits: Limits, journal: Journal) -> None:
-    """Run statements that scan a table under a lock that lets applications write; may take hours."""
+def run_validation(
+    conn: Connection, statements: Sequence[str], limits: Limits, journal: Journal, counts: str = ""
+) -> None:
+    """Run statements that scan a table under a lock that lets applications write; may take hours.
+
+    The number that the query `counts` returns is recorded.
+    """
     with conn.transaction():
         journal.begin(conn)
         conn.execute("set local statement_timeout = 0")
         conn.execute(f"set local lock_timeout = '{limits.lock_patience * 1000:.0f}ms'")
         for statement in statements:
             conn.execute(statement)
+        if counts and (row := conn.execute(counts).fetchone()) is not None:
+            journal.counted(row[0])
         journal.finish(conn)

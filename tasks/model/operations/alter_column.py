@@ -1,12 +1,12 @@
 """alter_column: another type, other values, or other rules for a column."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, StrictBool
 
 from tasks.model.names import Identifier, TableName
-from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, Operation
+from tasks.model.operations.base import Claim, Contradiction, Manner, NewName, Operation, relation
 from tasks.model.operations.column import (
     CheckConstraint,
     ForeignKeyReference,
@@ -16,6 +16,8 @@ from tasks.model.operations.column import (
     constraint_names,
     not_null,
 )
+from tasks.model.operations.create_constraint import CreateConstraint
+from tasks.model.operations.create_table import TableForeignKeyReference
 from tasks.model.operations.text import ColumnType, Expression, Text, is_null, is_serial
 
 
@@ -25,6 +27,8 @@ def _generated_or_null(schema: dict[str, Any]) -> None:
         schema["anyOf"] = [{"$ref": reference}, {"type": "null"}]
 
 
+_ARCHIVING = {"table", "column", "references", "orphans", "archive"}
+"""All that may be given with `orphans: archive`."""
 _OR_NULL: dict[str, JsonValue] = {"type": ["string", "null"]}
 
 
@@ -50,8 +54,10 @@ class AlterColumn(Operation):
     """A constraint to add."""
     references: ForeignKeyReference | None = None
     """A foreign key to add."""
-    orphans: Orphans = "reject"
-    """With references: what becomes of rows that refer to nothing."""
+    orphans: Orphans | Literal["archive"] = "reject"
+    """With references: what becomes of rows that refer to nothing. `archive`: they move to another table."""
+    archive: TableName | None = None
+    """The table that is made for them; `TABLE_orphans` unless given."""
     comment: Text | None = Field(None, json_schema_extra=_OR_NULL)
     """The new comment; null drops it."""
     generated: Generated | None = Field(None, json_schema_extra=_generated_or_null)
@@ -72,6 +78,35 @@ class AlterColumn(Operation):
     def referenced(self) -> tuple[str, ...]:
         """Return the table that the column shall point to, if it shall."""
         return (self.references.table,) if self.references else ()
+
+    @property
+    def archiving(self) -> CreateConstraint | None:
+        """The foreign key as an operation of its own, where rows that it would refuse move to another table."""
+        if self.orphans != "archive" or self.references is None:
+            return None
+        given = self.references
+        return CreateConstraint(
+            table=self.table,
+            name=given.name,
+            type="foreign_key",
+            columns=(self.column,),
+            references=TableForeignKeyReference(
+                table=given.table,
+                columns=(given.column,),
+                on_delete=given.on_delete,
+                on_update=given.on_update,
+                match_type=given.match_type,
+            ),
+            deferrable=given.deferrable,
+            initially_deferred=given.initially_deferred,
+            orphans="archive",
+            archive=self.archive,
+        )
+
+    @property
+    def alone_on(self) -> tuple[str, ...]:
+        """Return the table of which rows go to another one, and that one."""
+        return self.archiving.alone_on if self.archiving is not None else ()
 
     @property
     def sets_default(self) -> bool:
@@ -151,12 +186,24 @@ class AlterColumn(Operation):
             )
 
     def _orphans(self) -> Iterator[Contradiction]:
+        if self.archive is not None and self.orphans != "archive":
+            yield Contradiction(
+                at=("archive",), reason="nothing is archived", hint="Write orphans: archive, or remove archive."
+            )
         if self.orphans == "reject":
             return
         if self.references is None:
             yield Contradiction(
                 at=("orphans",), reason="there are orphans only of a foreign key", hint="Add references."
             )
+        if self.orphans == "archive":
+            if self.model_fields_set - _ARCHIVING:
+                yield Contradiction(
+                    at=("orphans",),
+                    reason="rows go to another table, which is made like this one, and the column is altered, too",
+                    hint="Put what is altered beside the foreign key into a migration of its own.",
+                )
+            return
         if self.type is not None or self.up is not None or self.down is not None:
             yield Contradiction(
                 at=("orphans",),
@@ -174,5 +221,8 @@ class AlterColumn(Operation):
         yield Claim(table=self.table, column=self.column, manner=manner, at=("column",))
 
     def new_names(self) -> Iterator[NewName]:
-        """Name the constraints to add."""
+        """Name the constraints to add, and the table for rows that one of them would refuse."""
         yield from constraint_names(self.table, (), check=self.check, references=self.references, unique=self.unique)
+        if self.archiving is not None:
+            name = self.archiving.archive_name
+            yield relation(name, name.rpartition(".")[2], ("archive",))

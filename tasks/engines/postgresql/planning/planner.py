@@ -188,6 +188,8 @@ def _draft(
     # What is dropped first does not stand in the way of trying the rest.
     for number, op in sorted(enumerate(spec.operations), key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         where = f"operations[{number}].{op.kind}"
+        if isinstance(op, AlterColumn) and op.archiving is not None:
+            op = op.archiving
         if isinstance(op, CreateTable | Sql | CreateType | AlterType | DropApiVersion):
             _of_no_table(op, whole, where)
         elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked | Alone):

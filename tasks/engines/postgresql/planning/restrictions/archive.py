@@ -221,7 +221,7 @@ def archive_orphans(op: CreateConstraint, draft: TableDraft, backfill: BackfillO
     pairs = dict(zip(op.columns, op.references.columns, strict=True))
     broken = orphaned(parent, pairs, full=op.references.match_type == "FULL")
     archive = _archive(op, draft, backfill, broken, f"{where}.orphans")
-    draft.cleared += _steps(archive, draft, op.name)
+    draft.cleared += [*_steps(archive, draft, op.name), _counted(archive, draft, op.name)]
 
 
 def archive_duplicates(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions, where: str) -> str:
@@ -271,6 +271,7 @@ def archive_duplicates(op: CreateConstraint, draft: TableDraft, backfill: Backfi
             action=ShortTransaction(locks=(draft.exclusive,), forward=archive.note_no_more()),
         )
     )
+    draft.cleared.append(_counted(archive, draft, op.name))
     return archive.move("{most}")
 
 
@@ -383,6 +384,20 @@ def _steps(archive: Archive, draft: TableDraft, constraint: str) -> list[Step]:
             action=ShortTransaction(forward=(archive.move("null"),), before=archive.move("{most}")),
         ),
     ]
+
+
+def _counted(archive: Archive, draft: TableDraft, constraint: str) -> Step:
+    """After the last one has moved: calls that a kill cut off have counted nothing."""
+    return Step(
+        key=f"constrain/{draft.full_name}/archived for {constraint}",
+        phase=Phase.CONSTRAIN,
+        title=f"count what has moved to {archive.archive}, for the audit log",
+        action=Validation(
+            table=archive.archive,
+            forward=(f"analyze {archive.archive}",),
+            counts=f"select count(*) from {archive.archive}",
+        ),
+    )
 
 
 def _requirements(archive: Archive, draft: TableDraft) -> Iterator[Requirement]:
