@@ -64,12 +64,20 @@ def test_what_the_server_does_at_once_is_done_in_place(cli: Changeover) -> None:
     with Writers(cli.url, threads=2, pause=0.02) as writers:
         assert cli.data("run", spec, "--yes")["state"] == "complete"
         assert run(cli.url, "select distinct total from orders") == [(7,)]
+        run(cli.url, "create view built as select total, note from orders")
+        refused = cli("rollback", "total", "--yes")
+        assert refused.returncode != 0
+        assert "the view built names 'total'" in refused.stderr
+        run(cli.url, "drop view built")
         assert cli.data("rollback", "total", "--yes")["state"] == "rolled back"
         assert run(cli.url, "show columns from orders like 'total'") == []
         assert cli.data("run", spec, "--yes")["state"] == "complete"
     assert writers.failures == []
     assert difference(cli.url) == 0
     assert run(cli.url, "show columns from orders like 'note'") != []
+    run(cli.url, "create view built as select note from orders")
+    assert cli("contract", "total", "--yes").returncode != 0
+    run(cli.url, "drop view built")
     assert cli.data("contract", "total", "--yes")["state"] == "contracted"
     assert run(cli.url, "show columns from orders like 'note'") == []
     assert run(cli.url, "show triggers like 'orders'") == []

@@ -13,7 +13,8 @@ import pytest
 from profiles.model import Limits
 from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, PreflightError, SpecError
 from tasks.model.plan import Phase
-from tests.conformance.maria import Shadow
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.legs import EVERY_LEG
 from tests.servers.mariadb import connected, run
 
 ORDERS = """
@@ -275,7 +276,7 @@ def test_what_a_user_is_not_shown_is_no_proof(orders: str) -> None:
         with pytest.raises(PreflightError, match="lacks SHOW VIEW, EXECUTE, EVENT"):
             change.engine.plan(change.spec)
         run(orders, f"grant show view, execute, event on `{database}`.* to seer@'%'")
-        with pytest.raises(SpecError, match="not show to this user what the procedure p says"):
+        with pytest.raises(SpecError, match="the procedure p, of which this user is not shown"):
             change.engine.plan(change.spec)
         run(orders, "drop procedure p")
         # With a binary log it takes more to make triggers; a change in place makes none.
@@ -285,3 +286,45 @@ def test_what_a_user_is_not_shown_is_no_proof(orders: str) -> None:
             shadow.engine.preflight(shadow.engine.plan(shadow.spec))
     finally:
         run(orders, "drop user seer@'%'")
+
+
+BUILT = {
+    "view": "create view seen as select id, note, customer from orders",
+    "view of an alias": "create view seen as select o.note, o.customer from orders as o",
+    "trigger": "create trigger seen before insert on orders for each row set new.note = new.customer",
+    "routine": "create procedure seen() update orders set note = customer",
+    "event": "create event seen on schedule every 1 year do update orders set note = customer",
+}
+AFTERWARDS = {
+    "view": "create view later as select total from orders",
+    "routine": "create procedure later() update orders set TOTAL = 1",
+}
+
+
+@pytest.mark.parametrize("strategy", ["expand_contract", "shadow_table"])
+def test_what_others_build_meanwhile_is_found_before_a_column_goes(strategy: str, orders: str) -> None:
+    """Between plan and swap, before the contract, and before a rollback what they built on a column that came."""
+    run(orders, "create procedure unchanged() select total from orders")
+    change = Shadow(orders, [TOTAL, BUYER, NOTE], strategy=strategy)
+    plan = change.begin()
+    asked = next(r.violations for r in plan.requirements if r.gate == "before_swap" and r.kind == "structure")
+    for kind, made in BUILT.items() if strategy == "expand_contract" or EVERY_LEG else [("trigger", BUILT["trigger"])]:
+        run(orders, made)
+        found = {str(row[0]) for row in run(orders, asked)}
+        what = {"view of an alias": "view", "routine": "procedure"}.get(kind, kind)
+        assert found == {f"the {what} seen names 'note'", f"the {what} seen names 'customer'"}
+        run(orders, f"drop {what} seen")
+    assert run(orders, asked) == []
+    change.forward(*BEFORE_SWAP, Phase.SWAP)
+    assert run(orders, asked) == []
+    assert change.violations("before_contract") == 0
+    assert change.violations("before_rollback") == 0
+    for kind, made in AFTERWARDS.items():
+        run(orders, made)
+        assert change.violations("before_rollback") == 1
+        run(orders, f"drop {kind.replace('routine', 'procedure')} later")
+    if strategy == "expand_contract":
+        run(orders, BUILT["view"].replace(", customer", ""))
+        assert change.violations("before_contract") == 1
+        run(orders, "drop view seen")
+    change.back()

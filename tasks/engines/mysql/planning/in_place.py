@@ -12,10 +12,11 @@ import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import quote, text_literal
+from tasks.engines.mysql.planning import others
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
 from tasks.engines.mysql.planning.probe import probe
-from tasks.engines.mysql.planning.refuse import refuse_kind, refuse_mentioned
+from tasks.engines.mysql.planning.refuse import refuse_kind
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
@@ -38,7 +39,7 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
     drops += [f"drop column {quote(name)}" for name in sorted(change.dropped)]
     clauses = [clause for clause in change.clauses if clause not in drops]
     gone = [*change.dropped, *change.renamed]
-    refuse_mentioned(conn, table, gone)
+    others.refuse_mentioned(conn, table, gone)
     with probe(conn, tag(spec.migration)) as name:
         conn.execute(f"create table {quote(name)} like {quote(table.name)}")
         forward = _alter(conn, clauses, name)
@@ -60,7 +61,10 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
         catalogue=catalogue,
         search_path=conn.database,
         steps=tuple(_steps(table, new, change, forward, inverse, last)),
-        requirements=tuple(_requirements(table, new)),
+        requirements=(
+            *_requirements(table, new),
+            *others.requirements(conn, table, new, leaving=gone, last=change.dropped),
+        ),
         estimates=(estimate(conn, table),),
         risk=Risk.MEDIUM if gone else Risk.LOW,
         risk_reasons=tuple(_reasons(change)),

@@ -7,7 +7,7 @@ import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.planning import parity
+from tasks.engines.mysql.planning import others, parity
 from tasks.engines.mysql.planning.assemble import Names, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
@@ -15,7 +15,7 @@ from tasks.engines.mysql.planning.definition import by_definition
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
-from tasks.engines.mysql.planning.refuse import refuse, refuse_mentioned
+from tasks.engines.mysql.planning.refuse import refuse
 from tasks.engines.mysql.planning.transfer import plan_transfer
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
@@ -55,7 +55,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
-        refuse_mentioned(conn, table, [*change.dropped, *change.renamed])
+        gone = [*change.dropped, *change.renamed]
+        others.refuse_mentioned(conn, table, gone)
         mapping = mapping_of(change, new)
     names = Names.of(tag(spec.migration), 1, table.name)
     size = estimate(conn, table)
@@ -68,7 +69,10 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         catalogue=catalogue,
         search_path=conn.database,
         steps=tuple(steps(spec.migration, change, mapping, names)),
-        requirements=tuple(_requirements(spec.migration, change, mapping, names)),
+        requirements=(
+            *_requirements(spec.migration, change, mapping, names),
+            *others.requirements(conn, table, new, leaving=gone),
+        ),
         estimates=(size,),
         risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,
         risk_reasons=tuple(_reasons(change, mapping)),

@@ -1,10 +1,7 @@
 """What a migration on MariaDB would lose, and so refuses."""
 
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
-from tasks.engines.mysql.preflight import require_sight
-from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 
@@ -53,46 +50,6 @@ def refuse_kind(table: Table) -> None:
         ),
     )
     _refuse(table, "changed", found)
-
-
-_MENTIONS = """
-    select concat('the view ', table_name), view_definition from information_schema.views
-     where table_schema = database()
-    union all select concat('the trigger ', trigger_name), concat(event_object_table, ' ', action_statement)
-      from information_schema.triggers where trigger_schema = database()
-    union all select concat('the ', lower(routine_type), ' ', routine_name), routine_definition
-      from information_schema.routines where routine_schema = database()
-    union all select concat('the event ', event_name), event_definition
-      from information_schema.events where event_schema = database()
-"""
-
-
-def refuse_mentioned(conn: MariaSession, table: Table, columns: Collection[str]) -> None:
-    """Raise SpecError when something in the database names the table, and a column that it will not have any more.
-
-    Its statements would fail from then on, and nobody would have been told. Raises SpecError, too, for what does not
-    show what it says, and PreflightError for a user who would not see all.
-    """
-    if not columns:
-        return
-    require_sight(conn, table.full_name)
-    for what, text in conn.execute(_MENTIONS).fetchall():
-        if not text:
-            raise SpecError(
-                f"the server does not show to this user what {what} says: it may name {sorted(columns)[0]!r}",
-                where=table.full_name,
-                hint="Connect as the one who made it, or drop it for the migration, and make it again afterwards.",
-            )
-        if _names(text, table.name) and (found := [name for name in sorted(columns) if _names(text, name)]):
-            raise SpecError(
-                f"{what} names {found[0]!r} of {table.full_name}, and would fail without it",
-                where=table.full_name,
-                hint="Drop it for the migration, and make it again afterwards.",
-            )
-
-
-def _names(text: str | None, name: str) -> bool:
-    return re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", text or "", re.IGNORECASE) is not None
 
 
 def _refuse(table: Table, done: str, found: Iterable[tuple[bool, str, str]]) -> None:
