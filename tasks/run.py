@@ -103,7 +103,7 @@ class Run(Record):
         return RowTarget(
             url=url,
             limits=self.settings.limits,
-            name=f"changeover {self.migration}",
+            name=self.migration,
             epoch=self.epoch,
             source=source.rows(),
             passing=either(transient.PASSING, PASSING),

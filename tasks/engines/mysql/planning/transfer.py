@@ -17,7 +17,7 @@ from tasks.engines.mysql.transfer_rows import value_name
 from tasks.engines.mysql.transient import code_of
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
-from tasks.model.names import OWN_PREFIX
+from tasks.model.names import MAX_BYTES, OWN_PREFIX
 from tasks.model.names import quote as pg_quote
 from tasks.model.plan import Finding, Phase, Plan, Risk, Step
 from tasks.model.spec import MigrationSpec
@@ -25,6 +25,7 @@ from tasks.model.transfer import TransferSpec
 from tasks.model.transfer_columns import ColumnRule
 from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
 
+_SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _NUMBERED = ("smallint", "integer", "bigint")
 
 
@@ -184,6 +185,12 @@ def _try(conn: MariaSession, query: str, at: str) -> None:
 
 def _column(name: str, rule: ColumnRule, expression: str, source: Column | None, value: str, at: str) -> TransferColumn:
     assert source is not None
+    if name in _SYSTEM or len(name.encode()) > MAX_BYTES:
+        raise SpecError(
+            f"PostgreSQL does not take {name[:80]!r} as the name of a column",
+            where=at,
+            hint="Give it another name in `columns`, of at most 63 bytes, and none that PostgreSQL has itself.",
+        )
     made = sent(source.type, value, rule.type)
     if made is None:
         kind = f"{rule.type} does not hold" if rule.type else "PostgreSQL has no type that holds"
@@ -258,7 +265,9 @@ def _line(one: TransferColumn, table: Table, *, numbered: bool) -> str:
 def _default(source: Column, one: TransferColumn) -> str:
     """Return a default that means the same in PostgreSQL; empty where there is none, or nobody can tell."""
     text = source.default or ""
-    if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) and one.type.startswith((*_NUMBERED, "numeric")):
+    if re.fullmatch(r"-?[0-9]+", text) and one.type.startswith((*_NUMBERED, "numeric")):
+        return text
+    if re.fullmatch(r"-?[0-9]+\.[0-9]+", text) and one.type.startswith("numeric"):
         return text
     if re.fullmatch(r"current_timestamp\([0-6]?\)", text, re.IGNORECASE) and one.type.startswith("timestamptz"):
         return "current_timestamp"

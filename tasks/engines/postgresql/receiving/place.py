@@ -4,17 +4,24 @@ Everything about it stands in a schema of ours beside it, and changes with it in
 says the epoch there: whoever writes holds it still, and an older one finds that it is no longer its own.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, FencedError, PreflightError, StepError
-from tasks.model.names import quote
+from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.transfer_steps import Relation
 
 _TAKEN = ("42P07", "42710")
+WRITING: Final = "backfill"
+"""What sessions are for that write rows."""
+
+
+def session_of(action: Relation) -> str:
+    """Return how the names of all sessions begin that have to do with this table of ours, and with no other."""
+    return f"changeover {action.helpers.removeprefix(OWN_PREFIX).removeprefix('transfer_')}"
 
 
 class Place(Record):
@@ -130,8 +137,13 @@ def present(conn: Connection, action: Relation) -> Place:
 
 
 def claim(conn: Connection, action: Relation, epoch: int) -> None:
-    """Keep older runs from writing, within a transaction. Waits for a batch that one of them still writes."""
+    """Keep older runs from writing, within a transaction. Ends their sessions, which may hold the epoch still."""
     present(conn, action)
+    conn.execute(
+        "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+        " where application_name like %s and datname = pg_catalog.current_database()",
+        (f"{session_of(action)}%{WRITING}",),
+    )
     # Nobody but us has this table: whoever waits for it harms nobody.
     conn.execute("set local lock_timeout = '60s'")
     conn.execute(f"update {action.place} set epoch = %s where epoch < %s", (epoch, epoch))
@@ -171,11 +183,14 @@ def mark(conn: Connection, action: Relation, *, withdrawn: bool) -> None:
 
 
 def number_from(conn: Connection, place: Place, column: str, least: int) -> None:
-    """Let the numbers of new rows begin after those that are there, and not before `least`."""
+    """Let the numbers of new rows begin after those that are there, and not before `least`; never beyond the last."""
+    sequence = "pg_catalog.pg_get_serial_sequence(%(table)s, %(column)s)"
+    # What is in the statement beside its parameters is a name, and may have a % in it.
+    there = f"select coalesce(max({quote(column)}), 0)::bigint + 1 from {place.table}".replace("%", "%%")
+    last = f"select seqmax from pg_catalog.pg_sequence where seqrelid = {sequence}::pg_catalog.regclass"
     conn.execute(
-        f"select pg_catalog.setval(pg_catalog.pg_get_serial_sequence(%s, %s),"
-        f" greatest(%s, (select coalesce(max({quote(column)}), 0) + 1 from {place.table}), 1), false)",
-        (place.table, column, least),
+        f"select pg_catalog.setval({sequence}, least(greatest(%(least)s, ({there}), 1), ({last})), false)",
+        {"table": place.table, "column": column, "least": least},
     )
 
 

@@ -13,6 +13,7 @@ from tasks.engines.postgresql.connect import connect, require_direct, require_ve
 from tasks.engines.postgresql.receiving.compare import compare
 from tasks.engines.postgresql.receiving.load import load
 from tasks.engines.postgresql.receiving.place import (
+    WRITING,
     claim,
     clear,
     find,
@@ -22,6 +23,7 @@ from tasks.engines.postgresql.receiving.place import (
     number_from,
     present,
     require_free,
+    session_of,
 )
 from tasks.engines.postgresql.receiving.source import Rows
 from tasks.engines.records import Checkpoint, Shard
@@ -43,7 +45,7 @@ class RowTarget:
     url: str
     limits: Limits
     name: str
-    """What sessions are called."""
+    """What sessions are called beside what tells them apart: the migration."""
     epoch: int
     source: Rows
     passing: Passing
@@ -55,9 +57,8 @@ class RowTarget:
 
     def open(self, purpose: str) -> Connection:
         """Open a session with the target."""
-        return connect(
-            self.url, application_name=f"{self.name[:50]} {purpose}"[:63], lock_timeout_ms=self.limits.lock_budget
-        )
+        name = f"{session_of(self.copy.into)} {self.name[:30]} {purpose}"
+        return connect(self.url, application_name=name, lock_timeout_ms=self.limits.lock_budget)
 
     def require_room(self, action: Relation) -> None:
         """Refuse a server that cannot be used, and a table that exists; change nothing."""
@@ -202,7 +203,7 @@ class RowTarget:
         with (
             self.source.connect("backfill") as ledger,
             self.source.reading("backfill") as reading,
-            self.open("backfill") as conn,
+            self.open(WRITING) as conn,
         ):
             return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, between)
 
