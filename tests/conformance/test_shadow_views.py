@@ -31,7 +31,7 @@ def read(url: str, view: str, over: threading.Event, failed: list[str]) -> None:
 def test_readers_through_views_do_not_starve_the_swap(conn: Connection, url: str) -> None:
     """A statement locks the view before the table, and so does the swap, there and back."""
     conn.execute(SCHEMA.encode())
-    migration = Migration(url, REBUILD, strategy="shadow_table", lock_patience=15.0)
+    migration = Migration(url, REBUILD, strategy="shadow_table", lock_patience=60.0)
     migration.begin()
     migration.before_swap()
     over, failed = threading.Event(), list[str]()
