@@ -110,6 +110,12 @@ def test_what_stages_fail_on_is_listed(target: Database[Any], engine: MongoEngin
     assert target.c.find_one({"_id": 7})["place"] == point(2)  # type: ignore[index]
     target.c.update_many({"_id": {"$in": [3, 4, 6]}}, {"$set": {"a": "y", "b": ["y"]}})
     engine.settle(swap, lambda _: None)
+    target.c.update_one({"_id": 8}, {"$set": {"a": 5}, "$unset": {action.marker: 1}})
+    # Now it is what is asked of a document that fails.
+    with pytest.raises(StepError, match="MongoDB refuses to change some"):
+        go_back(target, action)
+    assert [one["_id"] for one in target.c.find({"b": {"$exists": True}})] == [8]
+    target.c.update_one({"_id": 8}, {"$unset": {"b": 1, "spot": 1}})
     go_back(target, action)
     found = {one["_id"]: one for one in target.c.find()}
     assert {number: found[number]["a"] for number in (2, 3, 4, 5, 6)} == {2: "x", 3: "y", 4: "y", 5: 5, 6: "y"}

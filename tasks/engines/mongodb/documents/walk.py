@@ -86,7 +86,8 @@ def go_over(
         except WriteError as error:
             if size > 1 or is_transient(error):
                 raise
-            refused(error, [one["_id"] for one in into.find(here, {"_id": 1})])
+            # Not by what is wanted: that may be what fails.
+            refused(error, [one["_id"] for one in into.find(condition(low, end), {"_id": 1})])
 
     if (last := last_key(into)) is not None:
         walk(into, Shard(position=None, high=last, batch_rows=FIRST_ROWS), limits, lambda _: None, work)
@@ -118,8 +119,10 @@ def until_none(
         if left is None:
             return done
         if sweep < SWEEPS:
-            said.clear()
             done += go_over(database, into, {"$and": [wanted, {"$expr": known}]}, pipeline, limits, fenced, refused)
+            if said:
+                # Each was tried by itself: once more would be as much for nothing.
+                break
     why = f"; MongoDB refuses to change some: {', '.join(map(str, sorted(said, key=str)))}" if said else ""
     raise StepError(
         f"documents are left whose values have no place in the other shape, or {who} still writes{why}",
