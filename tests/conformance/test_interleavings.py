@@ -211,6 +211,37 @@ def test_values_that_only_the_new_shape_can_hold_do_not_keep_it_from_being_contr
     assert rows(conn, "select n from t order by id") == [(6000000000,), (5000000000,)]
 
 
+NEEDED: dict[str, Any] = {
+    "alter_column": {
+        "table": "t", "column": "note", "nullable": False, "up": "coalesce(note, about || '!')", "down": "note",
+    }
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_a_column_of_both_shapes_that_up_reads_changes_after_the_swap(
+    conn: Connection, url: str, *, lossy: bool
+) -> None:
+    """The new value is what it was, and the old one leads to it: the gates pass, on both ways."""
+    conn.execute("create table t (id int primary key, about text, note text)")
+    conn.execute("insert into t values (1, 'a', null), (2, 'b', null), (3, 'c', 'said'), (4, 'd', null)")
+    for contracted in (False, True):
+        migration = Migration(url, [{"alter_column": {**NEEDED["alter_column"], "lossy": lossy}}])
+        migration.begin()
+        migration.before_swap()
+        migration.run(Phase.SWAP)
+        conn.execute("update t set about = 'z' where id in (1, 3); update t set about = 'z', note = 'new' where id = 2")
+        found = [(1, "z", "a!"), (2, "z", "new"), (3, "z", "said"), (4, "d", "d!")]
+        assert rows(conn, "select id, about, note from t order by id") == found
+        assert migration.failures("after_swap") == migration.failures("before_contract") == []
+        if not contracted:
+            migration.roll_back()
+            assert rows(conn, "select id, about, note from t order by id") == [*found[:3], (4, "d", None)]
+            conn.execute("update t set about = 'a', note = null where id = 1")
+    migration.run(Phase.CONTRACT)
+    assert rows(conn, "select id, about, note from t order by id") == found
+
+
 def test_what_others_built_on_a_new_table_is_named(conn: Connection, url: str) -> None:
     made: dict[str, Any] = {"create_table": {"name": "w", "columns": [{"name": "id", "type": "int", "pk": True}]}}
     reference = {"name": "f", "table": "w", "column": "id"}

@@ -271,7 +271,16 @@ class _After(_Side):
 {self.down(group)}
   elsif {self.changed([r.after for r in group.retired])} then
 {up}
-  end if;"""
+{self._shared(group)}  end if;"""
+
+    def _shared(self, group: Group) -> str:
+        """What `up` reads beside the old columns changes for both shapes: the new value stays, the old one follows it.
+
+        Otherwise the old value would be one from which `up` no longer makes the new one, and no gate could pass.
+        """
+        retired = {r.after for r in group.retired}
+        shared = [] if group.volatile else [c for c in self.sources_of_up(group) if c not in retired]
+        return f"  elsif {self.changed(shared)} then\n{self.down(group)}\n" if shared else ""
 
     def _needed(self, group: Group) -> str:
         """An old application leaves new columns out; where NULL is refused, and `down` gave none, they get `up`."""
