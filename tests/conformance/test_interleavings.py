@@ -314,3 +314,19 @@ def test_an_index_that_a_killed_run_has_built_goes_with_the_rollback(
     assert rows(conn, "select indisvalid from pg_index where indexrelid = 'by_n'::regclass") == [(True,)]
     migration.roll_back()
     assert rows(conn, "select to_regclass('by_n')") == [(None,)]
+
+
+def test_a_default_that_goes_stays_for_old_applications(conn: Connection, url: str) -> None:
+    """Where NULL is refused: new applications leave such a column out as little as without it."""
+    conn.execute("create table t (id int primary key, kind text not null default 'k', n int default 7)")
+    gone = [{"alter_column": {"table": "t", "column": column, "default": None}} for column in ("kind", "n")]
+    for contracted in (False, True):
+        migration = Migration(url, gone)
+        migration.begin()
+        migration.before_swap()
+        migration.swap()
+        conn.execute("delete from t; insert into t (id) values (1); insert into t (id, kind) values (2, 'x')")
+        assert rows(conn, "select * from t order by id") == [(1, "k", None), (2, "x", None)]
+        migration.contract() if contracted else migration.roll_back()
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        conn.execute("insert into t (id) values (3)")

@@ -47,7 +47,7 @@ class AlterColumn(Operation):
     type: ColumnType | None = None
     nullable: StrictBool | None = None
     default: Expression | None = Field(None, json_schema_extra=_OR_NULL)
-    """The new default; null drops it."""
+    """The new default; null drops it, by expand-contract with the contract where the column is NOT NULL."""
     check: CheckConstraint | None = None
     """A constraint to add."""
     unique: UniqueConstraint | None = None
