@@ -69,8 +69,8 @@ class Limits(Record):
     attempts: Annotated[int, Field(gt=0)] = 6
     """Tries of a transaction that fails for a passing reason."""
     snapshot_age: Seconds = 300.0
-    """How long an index build, or a swap by shadow table on MariaDB, waits for older snapshots before it says who holds
-    them and gives up."""
+    """How long an index build, or a swap by shadow table, waits for older snapshots before it says who holds them and
+    gives up."""
     room: Annotated[int, Field(gt=0)] | None = None
     """On PostgreSQL, the most bytes that a shadow table may take, with its indexes; None: not looked at. A server
     does not tell how much is free on its disks: whoever knows writes it here."""

@@ -84,6 +84,12 @@ class ShortTransaction(Record):
     `{most}` stands for how much it does at a time, and it returns how much it has done.
     """
     inverse_before: str = ""
+    written: str = ""
+    """A query for the transactions (`xmin`) that wrote to what comes, and not for an application.
+
+    Whoever does not see them all would see but a part of it, and is waited for before the locks are taken.
+    """
+    inverse_written: str = ""
     given: Catalogue | None = None
     """What the tables have to be under the locks, before the statements: anything else would be lost."""
     inverse_given: Catalogue | None = None

@@ -24,6 +24,7 @@ from tasks.engines.postgresql.dump import dump
 from tasks.engines.postgresql.inspect import inspect, tables, types
 from tasks.engines.postgresql.key_ranges import shard
 from tasks.engines.postgresql.measure import measure
+from tasks.engines.postgresql.old_views import Outlast
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.planning.transfer import plan_transfer
@@ -178,7 +179,7 @@ class PostgresEngine:
                         self.limits,
                         journal,
                         guard=action.guard,
-                        before=partial(self._drain, conn, action.before, journal),
+                        before=self._outlast(conn, action.before, action.written, journal),
                         given=partial(refuse_other_tables, wanted=action.given),
                         check=partial(refuse_other_result, wanted=action.result) if action.result else None,
                     )
@@ -209,7 +210,7 @@ class PostgresEngine:
                         self.limits,
                         journal,
                         guard=action.guard,
-                        before=partial(self._drain, conn, action.inverse_before, journal),
+                        before=self._outlast(conn, action.inverse_before, action.inverse_written, journal),
                         given=partial(refuse_other_tables, wanted=action.inverse_given),
                         check=partial(refuse_other_result, wanted=action.inverse_result)
                         if action.inverse_result
@@ -234,8 +235,8 @@ class PostgresEngine:
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
 
-    def _drain(self, conn: Connection, statement: str, journal: Journal) -> None:
-        drain(conn, statement, self.limits, between=journal.between, waiting=journal.waiting)
+    def _outlast(self, conn: Connection, drain: str, written: str, journal: Journal) -> Outlast:
+        return Outlast(conn=conn, limits=self.limits, journal=journal, drain=drain, written=written)
 
     def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
         """Return what is recorded: it commits with what is done."""

@@ -41,12 +41,14 @@ def run_short(
     No statement of an application waits for us longer than the budget and this transaction. Raises
     LockTimeoutError, with who blocks, when patience runs out; nothing has changed then.
     """
-    deadline = time.monotonic() + limits.lock_patience
+    deadline: float | None = None
     attempt = 0
     while True:
         attempt += 1
         if before is not None:
             before()
+        # It has a patience of its own.
+        deadline = deadline or time.monotonic() + limits.lock_patience
         reason = _try_once(conn, statements, locks, limits, journal, guard, given, check)
         if reason is None:
             return

@@ -53,9 +53,10 @@ def _expand(draft: Draft) -> Step:
         forward += build.finish_index(table, index, places.new, attach=False)
     forward += build.statistics(draft.conn, table, places.new)
     forward += [draft.up.create_notes(draft.types(draft.table)), draft.down.create_notes(draft.types(draft.new))]
+    forward += [*draft.up.create_carried(), *draft.down.create_carried()]
     forward += [*draft.up.create_functions(), *draft.down.create_functions()]
     inverse = [*draft.up.drop_functions(), *draft.down.drop_functions()]
-    inverse += [f"drop table if exists {name}" for name in (draft.shadow, draft.up.notes, draft.down.notes)]
+    inverse += [f"drop table if exists {name}" for name in (draft.shadow, *_told(draft))]
     inverse += [f"drop schema if exists {quote(schema)}" for schema in (places.new, places.old)]
     return Step(
         key=f"expand/{table.full_name}/shadow",
@@ -64,6 +65,11 @@ def _expand(draft: Draft) -> Step:
         undo="drop it",
         action=ShortTransaction(forward=tuple(forward), inverse=tuple(inverse)),
     )
+
+
+def _told(draft: Draft) -> tuple[str, ...]:
+    """The tables beside the two."""
+    return tuple(name for mirror in (draft.up, draft.down) for name in (mirror.notes, mirror.carried))
 
 
 def _dual_write(draft: Draft) -> Step:
@@ -206,6 +212,10 @@ def _swap(draft: Draft) -> Iterator[Step]:
             inverse_locks=_locks(draft, draft.former, new),
             before=draft.up.drain,
             inverse_before=draft.down.drain,
+            # Reconciling comes after every copy, and before every swap.
+            written=f"select xmin from changeover.steps where migration = {literal(draft.spec.migration)}"
+            f" and key = {literal(_reconcile(draft).key)} union all select xmin from {draft.up.carried}",
+            inverse_written=f"select xmin from {draft.down.carried}",
             forward=(
                 draft.up.finish(),
                 *draft.up.drop_triggers(),
@@ -264,7 +274,7 @@ def _contract(draft: Draft) -> Iterator[Step]:
         undo="nothing: this is the point of no return",
         action=ShortTransaction(
             forward=(
-                f"drop table {draft.up.notes}, {draft.down.notes}",
+                f"drop table {', '.join(_told(draft))}",
                 f"drop schema {quote(places.new)}",
                 f"drop schema {quote(places.old)}",
             )

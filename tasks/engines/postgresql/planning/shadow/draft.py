@@ -71,6 +71,7 @@ class Draft:
             source=self.places.real,
             target=target,
             notes=self.places.notes(schema),
+            carried=self.places.carried(schema),
             alias=self.table.name,
             search_path=self.search_path,
             key=self.key,

@@ -28,6 +28,8 @@ class Mirror(Followed):
     target: str
     """Quoted and qualified, like `notes`."""
     notes: str
+    carried: str
+    """A table of one row: what changed it last has carried over what was noted."""
     alias: str
     search_path: str
     key: tuple[str, ...]
@@ -67,6 +69,10 @@ class Mirror(Followed):
             f"create table {self.notes} (_changeover_number bigint generated always as identity primary key,"
             f" _changeover_failed text, _changeover_told boolean not null default false, {columns})"
         )
+
+    def create_carried(self) -> tuple[str, ...]:
+        """Return the statements that make the table which tells when something was carried over."""
+        return (f"create table {self.carried} (calls bigint not null)", f"insert into {self.carried} values (0)")
 
     def create_functions(self) -> tuple[str, ...]:
         """Return the statements that make the functions."""
@@ -373,6 +379,7 @@ begin
     end;
     done := done + 1;
   end loop;
-  {self._together()}{f"perform {self.whole_function}();{chr(10)}  " if self.parts else ""}return done;
+  {self._together()}if done > 0 then update {self.carried} set calls = calls + 1; end if;
+  {f"perform {self.whole_function}();{chr(10)}  " if self.parts else ""}return done;
 end
 $co_{self.tag}$"""

@@ -49,6 +49,10 @@ class Places:
         """The table of notes in one of our schemas."""
         return f'{quote(schema)}."_changeover_notes"'
 
+    def carried(self, schema: str) -> str:
+        """The table that tells when a note was last carried over, in one of our schemas."""
+        return f'{quote(schema)}."_changeover_carried"'
+
 
 def printed(conn: Connection, *names: str) -> str:
     """Return a qualified name as the server prints it: quoted only where that is needed."""
