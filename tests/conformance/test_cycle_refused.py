@@ -82,3 +82,13 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     assert refused.value.hint
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
+
+
+@pytest.mark.parametrize("strategy", ["expand_contract", "shadow_table"])
+def test_who_is_told_to_drop_a_policy_is_told_what_that_means(strategy: str, conn: Connection, url: str) -> None:
+    """The rows stand open, or are shut, for as long as it is away."""
+    conn.execute((T + "create policy p on t using (n > 1)").encode())
+    with pytest.raises(ChangeoverError, match="the policy p reads n") as refused:
+        Migration(url, [DROP], strategy=strategy).begin()
+    assert "finds no rows" in refused.value.hint
+    assert "unguarded" in refused.value.hint

@@ -32,9 +32,9 @@ REFUSED: dict[str, Refusal] = {
     "drop: one of two children": ("create table c (x int references t); create table d (x int references t)", [drop("t"), drop("c")], "the foreign key d_x_fkey of public.d", "Drop the foreign key first"),
     "drop: publication": ('create publication "P" for table t', [drop("t")], "the publication P names public.t", 'alter publication "P" drop table "public"."t"'),
     "drop: publication with a condition": ("create publication p for table t where (id > 3)", [drop("t")], "the publication p names", "alter publication"),
-    "drop: partitioned": (PARTITIONED, [drop("p")], "public.p is a partitioned table", "ordinary tables"),
-    "drop: partition": (PARTITIONED, [drop("p1")], "public.p1 is part of a partitioned table", "ordinary tables"),
-    "drop: parent": ("create table o () inherits (t)", [drop("t")], "inheritance tree", "ordinary tables"),
+    "drop: partitioned": (PARTITIONED, [drop("p")], "public.p is a partitioned table", "or changed by `sql`"),
+    "drop: partition": (PARTITIONED, [drop("p1")], "public.p1 is part of a partitioned table", "with its table, public.p, or by `sql`"),
+    "drop: parent": ("create table o () inherits (t)", [drop("t")], "inheritance tree", "by `sql`"),
     "drop: a view": ("create view v as select 1 as x", [drop("v")], "public.v is a view", "ordinary tables"),
     "drop: unknown": ("", [drop("tt")], "table tt does not exist", "there are: t"),
     "drop: and its index": ("create index i on t (n)", [drop("t"), operation("drop_index", name="i")], "concerns the whole table public.t", "migrations of their own"),
@@ -63,7 +63,7 @@ REFUSED: dict[str, Refusal] = {
     "index: foreign keys rest on it": ("create unique index i on t (n); create table c (x int references t (n))", [operation("drop_index", name="i")], "foreign keys rest on the index i: c_x_fkey of c", "Drop these foreign keys"),
     "index: twice": ("create index i on t (n)", [operation("drop_index", name="i"), operation("drop_index", name="public.i")], "is dropped twice", "Remove one"),
     "index: becomes the identity": ("create unique index i on t (id)", [identity("index", "i"), operation("drop_index", name="i")], "makes the index i the replica identity", "Remove one"),
-    "index: partitioned": (PARTITIONED + "create index i on p (n)", [operation("drop_index", name="i")], "partitioned table", "ordinary tables"),
+    "index: partitioned": (PARTITIONED + "create index i on p (n)", [operation("drop_index", name="i")], "partitioned table", "or changed by `sql`"),
     "identity: unknown index": ("create unique index t_n on t (n)", [identity("index", "t_m")], "has no index t_m", "Did you mean t_n"),
     "identity: not unique": ("create index i on t (id)", [identity("index", "i")], "it is not unique", "type: full"),
     "identity: nullable": ("create unique index i on t (n)", [identity("index", "i")], "n may be NULL", "type: full"),
@@ -102,3 +102,28 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     assert refused.value.where
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
+
+
+COLUMN = operation("add_column", table="p", column={"name": "c", "type": "int"}, up="n")
+BY_ID = {"strategy": "hash", "columns": ["id"], "partitions": [{"name": "q1"}, {"name": "q2"}]}
+INSTEAD: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "made anew in other partitions": ("shadow_table", [operation("rebuild_table", table="p", partition_by=BY_ID), COLUMN]),
+    "made anew in one piece": ("shadow_table", [operation("rebuild_table", table="p", unpartition=True), COLUMN]),
+    "by statements": ("expand_contract", [operation("sql", up="alter table p add c int", down="alter table p drop c")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_what_is_named_instead_of_what_is_refused_can_be_done(name: str, conn: Connection, url: str) -> None:
+    strategy, operations = INSTEAD[name]
+    conn.execute((PARTITIONED + "alter table p add primary key (id); insert into p values (3, 4)").encode())
+    with pytest.raises(ChangeoverError) as refused:
+        Migration(url, [COLUMN]).begin()
+    for named in ("`strategy: shadow_table`", "rebuild_table", "partition_by", "`unpartition: true`", "`sql`"):
+        assert named in refused.value.hint
+    migration = Migration(url, operations, strategy=strategy)
+    migration.begin()
+    migration.before_swap()
+    migration.swap()
+    migration.contract()
+    assert conn.execute("select id, n, c is not null from p").fetchall() == [(3, 4, strategy == "shadow_table")]

@@ -17,7 +17,7 @@ def of_table(table: Table) -> None:
     """Refuse what is not an ordinary table."""
     where = table.full_name
     if table.kind != "table":
-        raise PreflightError(f"{where} is a {table.kind}", where=where, hint="Only ordinary tables can be changed.")
+        raise PreflightError(f"{where} is a {table.kind}", where=where, hint=_instead(table))
     if table.persistence == "temporary":
         raise PreflightError(f"{where} is temporary", where=where, hint="Name the permanent table.")
     if any(trigger.name.startswith(OWN_TRIGGERS) for trigger in table.triggers):
@@ -30,8 +30,35 @@ def of_table(table: Table) -> None:
         raise PreflightError(
             f"{where} is part of a partitioned table or of an inheritance tree",
             where=where,
-            hint="Expand-contract changes ordinary tables only so far.",
+            hint=_instead(table),
         )
+
+
+def _instead(table: Table) -> str:
+    """Return what does change a table that is not an ordinary one."""
+    if table.partition_bound:
+        way = f"A partition is changed with its table, {table.parents[0]}, or by `sql`, with the locks that it takes."
+    elif table.kind == "partitioned table":
+        way = (
+            "A partitioned one is made anew by `strategy: shadow_table`, with rebuild_table and its partition_by or"
+            " `unpartition: true`, other operations beside it; or changed by `sql`, with the locks that it takes."
+        )
+    elif table.parents or table.children:
+        way = "A table of an inheritance tree is changed by `sql`, with the locks that it takes."
+    else:
+        return "Only ordinary tables can be changed."
+    return f"Expand-contract changes ordinary tables. {way}"
+
+
+def without(kind: str) -> str:
+    """Return the advice to do without something for the time of the migration, and what that costs."""
+    advice = f"Drop the {kind} before the migration and create it again afterwards."
+    if kind == "policy":
+        advice += (
+            " For as long as it is away, who was let in by it alone finds no rows, and if it is restrictive, the rows"
+            " that it kept back are unguarded. Where row security is switched off for it, all are."
+        )
+    return advice
 
 
 def unfinished(conn: Connection, table: Table, migration: str) -> None:
@@ -100,8 +127,7 @@ def of_columns(draft: TableDraft) -> None:
             raise PreflightError(
                 f"the {dependent.kind} {dependent.name} reads {', '.join(sorted(used))}",
                 where=draft.full_name,
-                hint=_of_api_version(draft, dependent)
-                or f"Drop the {dependent.kind} before the migration and create it again afterwards.",
+                hint=_of_api_version(draft, dependent) or without(dependent.kind),
             )
     for foreign_key in draft.table.inbound:
         dropped = set(foreign_key.referenced_columns) & (replaced - draft.altered.keys())
@@ -151,7 +177,7 @@ def _policies(draft: TableDraft, replaced: set[str]) -> None:
             raise PreflightError(
                 f"the policy {policy.name} reads {', '.join(sorted(used))}",
                 where=draft.full_name,
-                hint="Drop the policy before the migration and create it again afterwards.",
+                hint=without("policy"),
             )
 
 
@@ -162,7 +188,7 @@ def _triggers(draft: TableDraft, replaced: set[str]) -> None:
             raise PreflightError(
                 f"the trigger {trigger.name} depends on {', '.join(sorted(used))}",
                 where=draft.full_name,
-                hint="Drop the trigger before the migration and create it again afterwards.",
+                hint=without("trigger"),
             )
         ours = draft.dual.trigger_names
         if trigger.timing == "before" and trigger.row and any(trigger.name.encode() > name.encode() for name in ours):

@@ -8,6 +8,7 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.checks.obstacles import without
 from tasks.engines.postgresql.planning.keys import key_columns, walkable
 from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.engines.postgresql.planning.shadow.change import Change
@@ -77,7 +78,7 @@ def _of_dependents(table: Table) -> Iterator[Reason]:
             continue
         yield (
             f"the {one.kind} {one.name} depends on the table, and would stay with the old one",
-            f"Drop the {one.kind} before the migration and create it again afterwards.",
+            without(one.kind),
         )
 
 
@@ -107,7 +108,7 @@ def _of_functions(conn: Connection, table: Table) -> Iterator[Reason]:
     for row in rows:
         yield (
             f"the function {row[0]} takes or gives rows of the table",
-            "Drop the function before the migration and create it again afterwards.",
+            without("function"),
         )
 
 
@@ -222,11 +223,7 @@ def of_publications(change: Change, new: Table, places: Places) -> None:
 
 
 def _refusal(table: Table, reason: str, kind: str) -> PreflightError:
-    return PreflightError(
-        reason,
-        where=table.full_name,
-        hint=f"Drop the {kind} before the migration and create it again afterwards.",
-    )
+    return PreflightError(reason, where=table.full_name, hint=without(kind))
 
 
 def refuse_differences(wanted: Table, found: Table) -> None:
