@@ -80,6 +80,8 @@ def test_a_probe_without_a_baseline_or_that_fails_is_a_failed_gate(maria_databas
         "select 1; drop table orders",
         "select erase()",
         "select * from orders for update",
+        "select * from orders lock in share mode",
+        "select * from orders /*! lock in  SHARE mode */",
         "select nextval(s)",
         "select id into outfile '{file}' from orders",
         "select 1) union (select 1 into outfile '{file}'",
@@ -109,6 +111,7 @@ def test_queries_of_every_shape_are_measured(maria_database: str, orders: Any) -
         "select id from orders where id % 7 = 0 union all select 1 union select 2",
         "with some as (select id from orders) select max(id + 0) from some",
         "(select code from orders limit 9000)",
+        "select id from orders where code <> ' for update' and \"it''s \\\" lock in share mode\" <> code",
     ):
         reading = measured(maria_database, Probe(name="one", query=query), runs=1)["one"]
         assert reading.cost >= 5000

@@ -180,6 +180,9 @@ def test_no_digit_of_a_floating_point_number_is_dropped(maria_database: str, boo
     assert ruled(maria_database, "balanced", "rounded", debit="a", credit="b").unexpected == 1
     too_big = ruled(maria_database, "balanced", "rounded", debit="big", credit="big")
     assert too_big.message == "could not be evaluated: the server said 1264"
+    books.execute("create table fine (a decimal(38,38), b decimal(38,38))")
+    books.execute("insert into fine values (0.12345678901234567890123456789012345678, 0.12345678901234567890223456789)")
+    assert ruled(maria_database, "balanced", "fine", debit="a", credit="b").unexpected == 1
     books.execute("update rounded set b = a")
     assert ruled(maria_database, "balanced", "rounded", debit="a", credit="b").verdict == "passed"
 

@@ -96,6 +96,77 @@ def test_a_zero_is_a_zero_and_what_is_written_is_on_record(two: tuple[str, str])
     assert '"inserted":2' in body[0]
 
 
+def test_what_the_server_writes_by_itself_is_not_written(two: tuple[str, str]) -> None:
+    """ON UPDATE CURRENT_TIMESTAMP would make a difference of what was none, and take away what is ignored."""
+    a, b = two
+    for url in two:
+        run(url, "create table u (id int primary key, n int, at datetime default '2020-01-01' on update now())",
+            "insert into u (id, n) values (1, 1), (2, 2)")  # fmt: skip
+    run(b, "update u set n = 9, at = at where id = 1")
+    assert repaired(a, b, "u") == Repaired(updated=1)
+    assert run(b, "select count(*) from u where at = '2020-01-01'") == [(2,)]
+
+
+def test_where_rows_of_a_cannot_be_held_nothing_is_inserted(two: tuple[str, str]) -> None:
+    """A table of another engine; a standby is read-only, and its shared locks hold up no replication."""
+    a, b = two
+    for url in two:
+        run(url, "create table r (id int primary key)", "create table m (id int primary key) engine=Aria")
+    run(a, "insert into r values (1)", "insert into m values (1)")
+    with pytest.raises(PreflightError, match="stored by Aria"):
+        repaired(a, b, "m")
+    run(a, "set global read_only = 1")
+    try:
+        with pytest.raises(PreflightError, match="a standby"):
+            repaired(a, b, "r")
+    finally:
+        run(a, "set global read_only = 0")
+    assert run(b, "select * from r union all select * from m") == []
+
+
+def test_whose_rows_go_with_one_is_known_or_nothing_is_deleted(two: tuple[str, str]) -> None:
+    """InnoDB deletes rows of tables that the user does not see."""
+    a, b = two
+    for url in two:
+        run(url, "create table p (id int primary key)")
+    name = b.rpartition("/")[2]
+    run(b, "insert into p values (1)", "create user blind identified by 'x'",
+        f"grant select, insert, update, delete on `{name}`.p to blind",
+        "create table `c d` (p int, foreign key (p) references p (id) on delete set null)")  # fmt: skip
+    try:
+        with pytest.raises(PreflightError) as raised:
+            repaired(a, b.replace("root@", "blind:x@"), "p")
+        assert "process" in raised.value.hint
+        with pytest.raises(PreflightError, match=r"would take rows of .*c@0020d"):
+            repaired(a, b, "p")
+    finally:
+        run(b, "drop user blind")
+    assert run(b, "select * from p") == [(1,)]
+
+
+@pytest.mark.parametrize("towards", ["postgresql", "mariadb"])
+def test_a_lock_on_a_is_one_of_a(two: tuple[str, str], new_database: Callable[[], str], towards: str) -> None:
+    """It is tried again, whichever engine has it, and is no constraint of B."""
+    maria, postgres = two[0], new_database()
+    run(maria, "create table t (id int primary key)")
+    with psycopg.connect(postgres, autocommit=True) as held, connected(maria, autocommit=False) as also:
+        held.execute("create table t (id int primary key)")
+        with also.cursor() as cursor:
+            if towards == "postgresql":
+                run(maria, "insert into t values (1)")
+                cursor.execute("update t set id = 1 where id = 1")
+                cursor.execute("select * from t where id = 1 for update")
+            else:
+                held.execute("insert into t values (1)")
+                held.execute("begin; select from t for update")
+            a, b = (maria, postgres) if towards == "postgresql" else (postgres, maria)
+            with pytest.raises(LockTimeoutError):
+                repaired(a, b, "t", attempts=2, lock_budget=100)
+        also.rollback()
+        held.rollback()
+    assert repaired(a, b, "t") == Repaired(inserted=1)
+
+
 @pytest.mark.parametrize("towards", ["postgresql", "mariadb"])
 def test_between_engines(two: tuple[str, str], new_database: Callable[[], str], towards: str) -> None:
     maria, postgres = two[0], new_database()

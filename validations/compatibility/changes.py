@@ -5,7 +5,7 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from tasks.model.base import Record
-from tasks.model.catalogue import Catalogue, Column, Index, Table
+from tasks.model.catalogue import Catalogue, Column, Constraint, Index, Table
 from validations.compatibility.types import fit
 
 Kind = Literal["breaking", "needs transformation", "warning"]
@@ -157,25 +157,37 @@ def _of_column(where: str, old: Column, new: Column) -> Iterator[Change]:
 
 
 def _of_constraints(table: Table, now: Table) -> Iterator[Change]:
-    definitions = {constraint.definition for constraint in now.constraints}
+    rules = {_rule(constraint) for constraint in now.constraints}
     for constraint in table.constraints:
-        if now.constraint(constraint.name) is None and constraint.definition not in definitions:
+        if now.constraint(constraint.name) is None and _rule(constraint) not in rules:
             yield _change(
                 "warning",
                 table.full_name,
                 f"lost the {constraint.kind} constraint {constraint.name}",
                 "Check who relies on it; ON CONFLICT needs its unique key.",
             )
-    names = {constraint.name for constraint in table.constraints} | {c.definition for c in table.constraints}
+    before = {_rule(constraint) for constraint in table.constraints}
     for constraint in now.constraints:
-        if constraint.name not in names and constraint.definition not in names and constraint.kind != "trigger":
-            yield _change(
-                "breaking",
-                table.full_name,
-                f"got the {constraint.kind} constraint {constraint.name}: rows that break it are refused",
-                "Let applications keep to it first; validate counts rows that do not.",
-            )
+        was = table.constraint(constraint.name)
+        if _rule(constraint) in before or constraint.kind == "trigger":
+            continue
+        if was is None:
+            said = f"got the {constraint.kind} constraint {constraint.name}: rows that break it are refused"
+        else:
+            said = f"has another {constraint.kind} constraint {constraint.name}: rows that break it are refused"
+        yield _change(
+            "breaking",
+            table.full_name,
+            said,
+            "Let applications keep to it first; validate counts rows that do not.",
+        )
     yield from _of_unique_indexes(table, now)
+
+
+def _rule(constraint: Constraint) -> tuple[object, ...]:
+    """Return what a constraint demands, whatever its name; a definition of MariaDB leaves out of which columns."""
+    other = (constraint.referenced_table or "").rpartition(".")[2]
+    return (constraint.kind, constraint.columns, other, constraint.referenced_columns, constraint.definition)
 
 
 def _of_unique_indexes(table: Table, now: Table) -> Iterator[Change]:

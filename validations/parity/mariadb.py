@@ -68,14 +68,26 @@ class MariaSide:
         return Position(log=str(row[0] or "no binary log"), sees="read committed")
 
     def children(self) -> list[str]:
-        """Name the tables whose rows change when a row of this one is deleted."""
+        """Name the tables whose rows change when a row of this one is deleted, whoever may see them."""
+        # There names are written as those of files are.
+        encoded = ", '/', ".join(f"cast(convert({one} using filename) as binary)" for one in self._spelled)
         rows = self._ask(
-            "select distinct concat(constraint_schema, '.', table_name)"
-            " from information_schema.referential_constraints"
-            f" where (unique_constraint_schema, referenced_table_name) = ({self._spelled})"
-            " and delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') order by 1"
+            # 1 and 2: ON DELETE CASCADE and SET NULL. Only here are the tables of others, too.
+            "select for_name from information_schema.innodb_sys_foreign"
+            f" where cast(ref_name as binary) = concat({encoded}) and type & 3 order by 1",
+            hint="Grant process on *.*, to see whose rows go with those that only B has; or delete these yourself.",
         )
-        return [str(row[0]) for row in rows]
+        return [str(row[0]).replace("/", ".") for row in rows]
+
+    def held(self) -> str:
+        """Return why a shared lock on rows would hold nobody up; empty: it does."""
+        engine = self._ask(
+            "select engine from information_schema.tables where (table_schema, table_name) ="
+            f" ({', '.join(self._spelled)})"
+        )[0][0]
+        if engine not in (None, "InnoDB"):
+            return f"it is stored by {engine}"
+        return "the server is read-only: a standby" if self._ask("select @@global.read_only")[0][0] else ""
 
     def extent(self, column: str) -> tuple[int, int] | None:
         """Return least and greatest value of a column of whole numbers; None when there is no row."""
@@ -179,10 +191,11 @@ class MariaSide:
     def _relation(self, table: str, database: str) -> Relation:
         schema, _, name = table.rpartition(".")
         names = (schema or str(self._ask("select database()")[0][0]), name)
-        self._spelled = spelled = ", ".join(literal(one, "text") for one in names)
+        self._spelled = [literal(one, "text") for one in names]
+        spelled = ", ".join(self._spelled)
         columns = self._ask(
             "select column_name, data_type, column_type, numeric_scale, generation_expression is not null,"
-            " character_set_name"
+            " character_set_name, extra like '%on update%'"
             f" from information_schema.columns where (table_schema, table_name) = ({spelled}) order by ordinal_position"
         )
         if not columns:
@@ -204,8 +217,9 @@ class MariaSide:
         found = Relation(
             place=f"{database}.{name}",
             source=source,
-            columns=tuple(_column(*row) for row in columns),
+            columns=tuple(_column(*row[:-1]) for row in columns),
             keys=unique,
+            touched=tuple(str(row[0]) for row in columns if row[-1]),
         )
         self._ask(f"select 1 from {source} limit 0")
         return found
@@ -216,13 +230,15 @@ class MariaSide:
             while rows := cursor.fetchmany(5_000):
                 yield from rows
 
-    def _ask(self, question: str, conn: "pymysql.Connection[Any] | None" = None) -> list[tuple[Any, ...]]:
-        with self._reading(), (conn or self._look).cursor() as cursor:
+    def _ask(
+        self, question: str, conn: "pymysql.Connection[Any] | None" = None, hint: str = ""
+    ) -> list[tuple[Any, ...]]:
+        with self._reading(hint), (conn or self._look).cursor() as cursor:
             cursor.execute(question)
             return list(cursor.fetchall())
 
     @contextmanager
-    def _reading(self) -> Generator[None, None, None]:
+    def _reading(self, hint: str = "") -> Generator[None, None, None]:
         try:
             yield
         except pymysql.err.MySQLError as error:
@@ -230,7 +246,7 @@ class MariaSide:
             failed = PreflightError(
                 f"{self._place} refuses to be read: error {code}",
                 where=self._place,
-                hint="Grant select on the table, and correct what the error is about.",
+                hint=hint or "Grant select on the table, and correct what the error is about.",
             )
         else:
             return

@@ -68,8 +68,10 @@ class MariaMending:
 
     def update(self, key: Key, texts: Texts) -> int:
         """Write columns of a row; return how many rows there were."""
-        settings = ", ".join(f"t.{quote(name)} = {self._literal(name, text)}" for name, text in texts.items())
-        return self._done(f"update {self.relation.source} as t set {settings} where {self._where(key)}")
+        settings = [f"t.{quote(name)} = {self._literal(name, text)}" for name, text in texts.items()]
+        # Named, they stay as they are.
+        settings += [f"t.{quote(name)} = t.{quote(name)}" for name in self.relation.touched if name not in texts]
+        return self._done(f"update {self.relation.source} as t set {', '.join(settings)} where {self._where(key)}")
 
     def _where(self, key: Key) -> str:
         return " and ".join(

@@ -36,6 +36,8 @@ class Relation:
     """Columns of its unique keys without nulls, the primary key first."""
     version: str | None = None
     """SQL that changes whenever a row is written; None: only the values can tell."""
+    touched: tuple[str, ...] = ()
+    """Columns that the server itself writes whenever a row is updated without them."""
     notes: tuple[str, ...] = field(default=())
 
     def column(self, name: str) -> Column | None:

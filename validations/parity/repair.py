@@ -9,12 +9,15 @@ import psycopg
 
 from profiles.model import Limits
 from tasks.engines.mysql.driver import driver_error
-from tasks.engines.mysql.transient import retrying as retrying_mariadb
-from tasks.engines.postgresql.transient import retrying as retrying_postgresql
+from tasks.engines.mysql.transient import PASSING as PASSING_ON_MARIADB
+from tasks.engines.mysql.transient import code_of
+from tasks.engines.postgresql.transient import PASSING as PASSING_ON_POSTGRESQL
+from tasks.engines.retrying import Passing, retrying
 from tasks.model.base import Record
 from tasks.model.errors import ChangeoverError, DataChanged, PreflightError, StepError
 from validations.parity.compare import Opened, Options, Table, opened
-from validations.parity.mending import Mending
+from validations.parity.mariadb import MariaSide
+from validations.parity.mending import Mending, cannot_lock
 from validations.parity.mending_mariadb import mending_mariadb
 from validations.parity.mending_postgresql import mending_postgresql
 from validations.parity.report import Comparison, Kind
@@ -25,6 +28,19 @@ from validations.parity.terms import Terms
 _ROWS_AT_ONCE = 100
 # What has to go comes first: it may stand in the way of what comes.
 _ORDER = (Kind.EXTRA, Kind.CHANGED, Kind.MISSING)
+
+
+def _either(one: Callable[[BaseException], bool], other: Callable[[BaseException], bool]) -> Callable[..., bool]:
+    return lambda error: one(error) or other(error)
+
+
+# A and B may be of two engines, and a lock that cannot be had is one of either.
+_EITHER = Passing(
+    passes=_either(PASSING_ON_MARIADB.passes, PASSING_ON_POSTGRESQL.passes),
+    lost=_either(PASSING_ON_MARIADB.lost, PASSING_ON_POSTGRESQL.lost),
+    lock=_either(PASSING_ON_MARIADB.lock, PASSING_ON_POSTGRESQL.lock),
+    summary=lambda error: (PASSING_ON_POSTGRESQL if code_of(error) is None else PASSING_ON_MARIADB).summary(error),
+)
 
 
 class Repaired(Record):
@@ -93,7 +109,7 @@ def repair(
         done = Repaired()
         for keys in _batches(found):
             try:
-                done = done.plus(_retrying(pair.both.b)(limits)(_batch, work, keys))
+                done = done.plus(retrying(limits, _EITHER)(_batch, work, keys))
             except ChangeoverError as error:
                 # Whatever it is, a lock that could not be had or A that is gone: what is written is written.
                 error.changed = _changed(done)
@@ -117,10 +133,6 @@ def _said(error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         return f"{type(error).__name__} ({error.sqlstate})"
     return f"the server said {error.args[0] if error.args else 'nothing'}"
-
-
-def _retrying(side: AnySide) -> Callable[[Limits], Any]:
-    return retrying_mariadb if side.engine == "mariadb" else retrying_postgresql
 
 
 def _refuse(pair: Opened, found: Comparison) -> None:
@@ -175,6 +187,8 @@ def _held(work: _Work, b: Mending, held: ExitStack, keys: Sequence[Key]) -> dict
     both = work.pair.both
     # One session where it can be: a trigger of B may write to A.
     same = (work.table_a.url, work.table_a.search_path) == (work.table_b.url, work.table_b.search_path)
+    if isinstance(both.a, MariaSide) and (why := both.a.held()):
+        raise cannot_lock(both.a.relation.place, why)
     a = b.beside(both.a.relation, both.terms_a, work.key) if same else held.enter_context(work.writing_a())
     return a.locked(keys, "share")
 

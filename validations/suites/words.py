@@ -81,7 +81,8 @@ class MariaWords(Words):
         """Return a column as a decimal. The text of a FLOAT has six digits: then that of the same DOUBLE is taken."""
         name = f"{of}{self.name(column)}"
         written = f"cast(concat({name}) as decimal(65,30))"
-        return f"case when {written} = {name} then {written} else cast(concat({name} + 0e0) as decimal(65,30)) end"
+        exact = f"abs({written} - {name}) < 1e-30"
+        return f"case when {exact} then {written} else cast(concat({name} + 0e0) as decimal(65,30)) end"
 
     def row(self, columns: Sequence[str]) -> str:
         """Return columns as one text."""

@@ -1,17 +1,19 @@
 """Queries of an author's, measured on MariaDB: planned and run by the server, which sends no row of theirs."""
 
-import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from profiles.model import Probes
 from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import OUT_OF_TIME, code_of, is_transient
-from tasks.model.errors import ChangeoverError, PreflightError
+from tasks.model.errors import ChangeoverError, PreflightError, StepError
 from tasks.model.probe import Probe, Reading
 
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`]|``)*`""", re.DOTALL)
+_LOCKING = re.compile(r"\block\s+in\s+share\s+mode\b|\bfor\s+(share|update)\b", re.IGNORECASE)
+_TIME = re.compile(r'^( *)"r_total_time_ms": ([0-9.e+-]+)', re.MULTILINE)
 _NOT_THERE_YET = (1054, 1146, 1305)
 """What the query of the new shape may lack before the swap: a column, a table, a function."""
 
@@ -26,6 +28,7 @@ def measure_probes(conn: MariaSession, probes: tuple[Probe, ...], limits: Probes
         try:
             found[one.name] = read_probe(conn, one.query, limits)
             if one.after is not None:
+                _refuse_locks(one.after)
                 _refuse_no_query(conn, one.after)
         except (driver_error(), ChangeoverError) as error:
             if is_transient(error) and code_of(error) != OUT_OF_TIME:
@@ -44,6 +47,7 @@ def read_probe(conn: MariaSession, query: str, limits: Probes) -> Reading:
     MariaDB 10 tells no cost of a plan; how many rows were read tells a plan that has become worse as well, and comes
     from the counters `Handler_read_%` of the session. Raises errors of PyMySQL, and StepError for a warning.
     """
+    _refuse_locks(query)
     with _reading(conn, limits):
         _explain(conn, query)
         before = _rows_read(conn)
@@ -66,23 +70,27 @@ def _reading(conn: MariaSession, limits: Probes) -> Iterator[None]:
             conn.execute("set session max_statement_time = default")
 
 
+def _refuse_locks(query: str) -> None:
+    """Refuse what locks rows, which a transaction that only reads may do; in a comment, too: some are carried out."""
+    if _LOCKING.search(_QUOTED.sub("''", query)):
+        raise StepError("it locks rows", where="probes", hint="Leave LOCK IN SHARE MODE, or FOR, out of the query.")
+
+
 def _explain(conn: MariaSession, query: str) -> None:
     """Explain a query as a part of another: there nothing can stand that writes a file, as INTO does."""
     conn.execute(f"explain select 1 from dual where exists (\n{query}\n)".replace("%", "%%"), ())
 
 
 def _analyzed(conn: MariaSession, query: str) -> float:
+    """Run a query, and return the milliseconds of its optimization and of its outermost blocks.
+
+    The server's JSON is none where a condition has quotes in it; only these lines of it are read.
+    """
     (found,) = conn.execute(f"analyze format=json {query}".replace("%", "%%"), ()).fetchone()
-    told: dict[str, Any] = json.loads(found)
-    return float(told.get("query_optimization", {}).get("r_total_time_ms", 0)) + _milliseconds(told["query_block"])
-
-
-def _milliseconds(block: dict[str, Any]) -> float:
-    """Return how long a block took; that of a UNION only says so of its parts."""
-    if "r_total_time_ms" in block:
-        return float(block["r_total_time_ms"])
-    parts = block.get("union_result", {}).get("query_specifications", [])
-    return sum(_milliseconds(part["query_block"]) for part in parts)
+    planned, _, carried_out = str(found).partition('"query_block"')
+    blocks = _TIME.findall(carried_out)
+    outermost = min((len(indent) for indent, _ in blocks), default=0)
+    return sum(float(time) for indent, time in (*_TIME.findall(planned), *blocks) if len(indent) <= max(4, outermost))
 
 
 def _rows_read(conn: MariaSession) -> int:

@@ -49,6 +49,8 @@ class RebuildTable(Operation):
     """With `options` or `definition`: columns of the new table, and their values computed from an old row."""
     down: Expressions | None = None
     """With `options` or `definition`: columns of the old table, and their values computed from a new row."""
+    lossy: StrictBool = False
+    """`down` need not bring the old values back exactly."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -64,8 +66,8 @@ class RebuildTable(Operation):
         for field in ("columns", "primary_key", "options", "order_by", "partition_by") if self.definition else ():
             if getattr(self, field) is not None:
                 yield Contradiction(at=(field,), reason="the definition says that already", hint=f"Remove {field}.")
-        for field in () if self.definition or self.options else ("renamed", "dropped", "up", "down"):
-            if getattr(self, field) is not None:
+        for field in () if self.definition or self.options else ("renamed", "dropped", "up", "down", "lossy"):
+            if getattr(self, field):
                 yield Contradiction(
                     at=(field,), reason="it belongs to options or a definition", hint=f"Remove {field}, or add one."
                 )

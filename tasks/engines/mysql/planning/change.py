@@ -40,6 +40,8 @@ class Change:
     """New column to the author's expression over the old row."""
     down: dict[str, str] = field(default_factory=dict)
     """Old column to the author's expression over the new row."""
+    lossy: set[str] = field(default_factory=set)
+    """Columns whose old value `down` need not bring back."""
     added: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     dropped_indexes: list[str] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Change:
         self.dropped |= set(asked.dropped or ())
         self.up |= asked.up or {}
         self.down |= asked.down or {}
+        self.lossy |= set(self.down) if asked.lossy else set()
 
     def build(self, name: str) -> list[str]:
         """Return the statements that make the new table, empty."""
@@ -157,6 +160,7 @@ def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
         change.up[asked.column] = asked.up
     if asked.down is not None:
         change.down[asked.column] = asked.down
+        change.lossy |= {asked.column} if asked.lossy else set()
 
 
 def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
@@ -209,6 +213,7 @@ def _drop_column(change: Change, asked: DropColumn) -> None:
             )
     if asked.down is not None:
         change.down[asked.column] = asked.down
+        change.lossy |= {asked.column} if asked.lossy else set()
     change.dropped.add(asked.column)
     change.clauses.append(f"drop column {quote(asked.column)}")
 

@@ -5,7 +5,7 @@ differs in truth, however many write meanwhile.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
@@ -91,6 +91,32 @@ def kept_step(mapping: Mapping, old: str, new: str, migration: str, *, as_rounde
     )
 
 
+def comes_back(mapping: Mapping, old: str, columns: Collection[str]) -> str:
+    """Return a query for the rows of which `down` makes others than they are, of what `up` makes of them; or nothing.
+
+    Asked of the old table alone, so that it can be asked before there is a new one.
+    """
+    asked = [b for b in mapping.backward if not b.same and b.column.name in columns]
+    if not asked:
+        return ""
+    made = {f.column.name: f for f in mapping.forward}
+    new = [f"{_as_new(made.get(c.name), c)} as {quote(c.name)}" for c in mapping.new.columns if c.generated is None]
+    keys = [f"{OWN_PREFIX}k{n}" for n in range(len(mapping.key))]
+    was = [f"{quote(column)} as {name}" for column, name in zip(mapping.key, keys, strict=True)]
+    was += [f"{_stored(b)} as {OWN_PREFIX}v{n}" for n, b in enumerate(asked)]
+    alias = quote(mapping.old.name)
+    wrong = " or ".join(f"not ({_computed(b, mapping.new)} <=> {OWN_PREFIX}v{n})" for n, b in enumerate(asked))
+    rows = f"select {', '.join([*was, *new])} from {old} as {alias}"
+    return f"select {', '.join(keys)} from ({rows}) as {alias} where {wrong}"
+
+
+def _as_new(filled: Filled | None, column: Column) -> str:
+    """Return what a column of the new table would hold; without anything that fills it, its default."""
+    if filled is None:
+        return column.default or "null"
+    return f"({filled.expression}\n)" if is_text(column) else as_stored(filled, filled.expression)
+
+
 def emptied(mapping: Mapping, old: str, new: str) -> str:
     """The first and the last row of the new table are in the old one: they are not, once it was truncated."""
     keys = ", ".join(quote(c) for c in mapping.new_key)
@@ -116,7 +142,8 @@ def _in_words_of(table: Table, name: str, expression: str) -> str:
 def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> Duplicates:
     """Values that would be there twice under a unique key of the new table, by the collations that its columns have."""
     filled = {f.column.name: f for f in mapping.forward}
-    values = [_as_told_apart(mapping.new, filled[column]) for column in columns]
+    asked = [filled[column] for column in columns]
+    values = [_as_told_apart(mapping.new, one) for one in asked]
     names = [f"{OWN_PREFIX}v{number}" for number in range(len(columns))]
     # Named, because a number in GROUP BY means a column.
     made = ", ".join(f"{value} as {name}" for value, name in zip(values, names, strict=True))
@@ -128,11 +155,15 @@ def duplicates(mapping: Mapping, old: str, columns: tuple[str, ...]) -> Duplicat
         f"select {keys}, row_number() over (partition by {by} order by {keys}) as {OWN_PREFIX}n"
         f" from (select {keys}, {made} from {table}) as v where {known}"
     )
+    equal = f"select {keys} from (select {keys}, {made} from {table}) as v where ({by}) in ({groups})"
     return Duplicates(
         groups=groups,
-        rows=f"select {keys} from (select {keys}, {made} from {table}) as v where ({by}) in ({groups})",
+        rows=equal,
         # Read from a table that is made for it: the server deletes from none that it reads.
-        fix=f"delete from {old} where ({keys}) in (select {keys} from ({numbered}) as d where {OWN_PREFIX}n > 1)",
+        # Where characters are lost, rows look equal that are not.
+        fix=f"select * from {table} where ({keys}) in ({equal})"
+        if any(_other_characters(f.column, mapping.old.column(f.same)) for f in asked if is_text(f.column))
+        else f"delete from {old} where ({keys}) in (select {keys} from ({numbered}) as d where {OWN_PREFIX}n > 1)",
     )
 
 
@@ -240,8 +271,19 @@ def _computed(filled: Filled, source: Table) -> str:
     column = source.column(filled.same) if filled.same else None
     if column is not None and not is_text(filled.column) and not is_text(column):
         # Values of one kind are compared as they are: no rounding hides a loss.
-        return filled.expression
+        return _exact_as_double(filled, column) or filled.expression
     return as_stored(filled, filled.expression)
+
+
+def _exact_as_double(filled: Filled, source: Column) -> str:
+    """Return a value that is NULL where a DOUBLE cannot hold it; empty: compared as it is, that would be seen.
+
+    A DOUBLE and a number of another type are compared as doubles: what it has lost is lost on both sides.
+    """
+    if word(filled.column.type) != "double" or word(source.type) not in ("bigint", "decimal"):
+        return ""
+    value = f"({filled.expression}\n)"
+    return f"if(abs({value}) < 1e34 and cast(cast({value} as double) as decimal(65,30)) <> {value}, null, {value})"
 
 
 def _rounded(filled: Filled, source: Table) -> str:

@@ -72,6 +72,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         requirements=(
             *_requirements(spec.migration, change, mapping, names),
             *others.requirements(conn, table, new, leaving=gone),
+            *_comes_back(conn, change, mapping, quote(names.table)),
         ),
         estimates=(size,),
         risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,
@@ -174,6 +175,24 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         violations=parity.kept_step(mapping, quote(names.old), quote(names.table), migration, as_rounded=False),
         reads_new=True,
     )
+
+
+def _comes_back(conn: MariaSession, change: Change, mapping: Mapping, old: str) -> Iterator[Requirement]:
+    query = parity.comes_back(mapping, old, change.down.keys() - change.lossy)
+    # What `down` reads of columns that are generated is known when they are there.
+    if not query or not _takes(conn, f"explain {query}"):
+        return
+    for gate in ("before_run", "before_swap"):
+        yield Requirement.model_validate(
+            {
+                "name": f"what {mapping.old.full_name} has comes back by down",
+                "table": mapping.old.full_name,
+                "kind": "parity",
+                "violations": query,
+                "fix": f"select * from {old} where ({', '.join(map(quote, mapping.key))}) in ({query})",
+                "gate": gate,
+            }
+        )
 
 
 def _reasons(change: Change, mapping: Mapping) -> Iterator[str]:

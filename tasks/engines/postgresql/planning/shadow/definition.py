@@ -122,7 +122,8 @@ class _Differences:
         """Give what becomes of the columns; those that are renamed last, because the others say the old names."""
         up, down = self.asked.up or {}, self.asked.down or {}
         for name in self.asked.dropped or ():
-            yield DropColumn.model_validate({"table": self.asked.table, "column": name} | _given(down=down.get(name)))
+            how = _given(down=down.get(name)) | {"lossy": self.asked.lossy}
+            yield DropColumn.model_validate({"table": self.asked.table, "column": name} | how)
         for column in self.wanted.columns:
             old = self.table.column(self.old_name.get(column.name, column.name))
             if old is None or old.name in (self.asked.dropped or ()):
@@ -149,6 +150,8 @@ class _Differences:
             if getattr(old, field) != getattr(new, field) and not typed:
                 raise self._refuse(f"the definition changes the {field} of {old.name}", _IN_PLACE)
         changes = _given(up=up, down=down)
+        if down is not None and self.asked.lossy:
+            changes["lossy"] = True
         if old.type != new.type:
             changes["type"] = new.type
         if old.nullable != new.nullable:
