@@ -102,7 +102,7 @@ def _asked_now(draft: TableDraft, one: Requirement, shape: str) -> Requirement |
         return None
     rows, fix = _rows_and_fix(draft, one, query)
     return one.model_copy(
-        update={"gate": "before_run", "violations": query, "reads_new": False, "rows": rows, "fix": fix}
+        update={"gate": "before_run", "violations": query, "reads_new": False, "rows": rows, "fix": one.fix or fix}
     )
 
 

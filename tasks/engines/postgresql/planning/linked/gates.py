@@ -10,7 +10,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.linked.moved import Moved
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.engines.postgresql.planning.linked.side import Side, trigger_names
-from tasks.model.names import quote
+from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Comparison, Requirement, differing
 
 
@@ -63,15 +63,66 @@ def before_swap(moved: Moved) -> Iterator[Requirement]:
         reads_new=True,
     )
     if moved.when_differ != "refuse" and not moved.lossy and not moved.copies:
-        keys = ", ".join(source.shown("s", source.key))
-        back = target.linked("t", source.values("s"))
-        yield Requirement(
-            name=f"every {source.full_name}.{source.column} has a row of {target.full_name} to go to",
-            table=source.full_name,
-            kind="parity",
-            violations=f"select {keys} from {source.real} as s where {source.value('s')} is not null"
-            f" and not exists (select from {target.real} as t where {back})",
-        )
+        yield _has_a_place(moved)
+
+
+def before_run(moved: Moved) -> Iterator[Requirement]:
+    """Ask the rows of today what the gate before the swap will: do they agree, and has each value somewhere to go?"""
+    if moved.copies or moved.when_differ != "refuse":
+        # Of a copy the source decides, and of several values one is chosen.
+        return
+    if not moved.lossy:
+        yield _has_a_place(moved).model_copy(update={"gate": "before_run"})
+    if not moved.source.alone:
+        yield _agree(moved)
+
+
+def _has_a_place(moved: Moved) -> Requirement:
+    source, target = moved.source, moved.target
+    query = (
+        f"select {', '.join(source.shown('s', source.key))} from {source.real} as s"
+        f" where {source.value('s')} is not null and not {_is_there(moved)}"
+    )
+    keys = ", ".join(quote(column) for column in source.key)
+    return Requirement(
+        name=f"every {source.full_name}.{source.column} has a row of {target.full_name} to go to",
+        table=source.full_name,
+        kind="parity",
+        violations=query,
+        fix=f"update {source.real} set {quote(source.column)} = <value> where ({keys}) in (\n{query}\n)",
+    )
+
+
+def _is_there(moved: Moved) -> str:
+    return f"exists (select from {moved.target.real} as t where {moved.target.linked('t', moved.source.values('s'))})"
+
+
+def _agree(moved: Moved) -> Requirement:
+    """No comparison of each row with each of its siblings: one that has many would be compared for hours."""
+    source = moved.source
+    keys = ", ".join(quote(column) for column in source.key)
+    links, shown = ", ".join(source.values("s")), ", ".join(source.shown("s", source.key))
+    first = f"first_value({source.value('s')}) over (partition by {links} order by {shown})"
+    apart, linked = quote(f"{OWN_PREFIX}apart"), [quote(f"{OWN_PREFIX}link_{i}") for i in range(len(source.link))]
+    named = ", ".join(f"{value} as {name}" for value, name in zip(source.values("s"), linked, strict=True))
+    query = f"""\
+select {keys} from (
+  select {keys}, bool_or({apart}) over (partition by {", ".join(linked)}) as {apart} from (
+    select {shown}, {named}, {differing(source.value("s"), first, exact=True)} as {apart}
+    from {source.real} as s where {_is_there(moved)}
+  ) as compared
+) as grouped where {apart}"""
+    value = quote(source.column)
+    return Requirement(
+        name=f"rows of {source.full_name} that belong to one row of {moved.target.full_name} agree on {source.column}",
+        table=source.full_name,
+        kind="parity",
+        gate="before_run",
+        violations=query,
+        fix=f"update {source.real} as s set {value} = (select o.{value} from {source.real} as o"
+        f" where {source.linked('o', source.values('s'))}"
+        f" order by {', '.join(source.shown('o', source.key))} limit 1) where ({shown}) in (\n{query}\n)",
+    )
 
 
 def after_swap(moved: Moved) -> Iterator[Requirement]:

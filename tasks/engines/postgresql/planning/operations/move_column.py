@@ -63,6 +63,7 @@ def draft_move_column(
     if moves:
         _retire(source, column)
     swap(moved, source, (source.real, target.real))
+    source.requirements += gates.before_run(moved)
     source.requirements += gates.before_swap(moved)
     source.requirements += gates.after_swap(moved)
     source.comparisons += gates.comparisons(moved)
