@@ -71,11 +71,11 @@ def followed(database: str) -> str:
     return database
 
 
-def planted(conn: psycopg.Connection[tuple[object, ...]], table: str) -> set[tuple[Kind, str, tuple[str, ...]]]:
+def planted(execute: Callable[[str], object], table: str) -> set[tuple[Kind, str, tuple[str, ...]]]:
     """Plant differences in the first row, the last, the hot one, and rows that one side lacks; say what is planted."""
-    conn.execute(f"update {table} set note = 'planted' where id in (1, {HOT}, {LAST})".encode())
-    conn.execute(f"delete from {table} where id = 500".encode())
-    conn.execute(f"insert into {table} values (-5, 1, null)".encode())
+    execute(f"update {table} set note = 'planted' where id in (1, {HOT}, {LAST})")
+    execute(f"delete from {table} where id = 500")
+    execute(f"insert into {table} (id, n) values (-5, 1)")
     changed: set[tuple[Kind, str, tuple[str, ...]]] = {(Kind.CHANGED, str(key), ("note",)) for key in (1, HOT, LAST)}
     return changed | {(Kind.MISSING, "500", ()), (Kind.EXTRA, "-5", ())}
 
@@ -86,11 +86,24 @@ def test_in_one_database_a_snapshot_shows_both(followed: str) -> None:
         for _ in range(5):
             assert compare(a, b).verdict is Verdict.EQUAL
         with psycopg.connect(followed, autocommit=True) as conn:
-            expected = planted(conn, "b")
+            expected = planted(lambda statement: conn.execute(statement.encode()), "b")
         result = compare(a, b)
     assert turns
     assert {(one.kind, one.key[0], one.columns) for one in result.differences} == expected
     assert result.unsettled == ()
+
+
+def queued(source: str) -> None:
+    """Note in a queue which rows of `a` are written."""
+    with psycopg.connect(source, autocommit=True) as conn:
+        conn.execute("create table queue (seq bigserial primary key, id bigint)")
+        conn.execute(
+            "create function enqueue() returns trigger language plpgsql as $$"
+            " begin insert into queue (id) values (coalesce(new.id, old.id)); return null; end $$"
+        )
+        conn.execute(
+            "create trigger enqueue after insert or update or delete on a for each row execute function enqueue()"
+        )
 
 
 @pytest.fixture
@@ -101,15 +114,7 @@ def replicated(new_database: Callable[[], str]) -> Iterator[tuple[str, str]]:
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute(TABLE.format(name).encode())
             conn.execute(FILL.format(name).encode())
-    with psycopg.connect(source, autocommit=True) as conn:
-        conn.execute("create table queue (seq bigserial primary key, id bigint)")
-        conn.execute(
-            "create function enqueue() returns trigger language plpgsql as $$"
-            " begin insert into queue (id) values (coalesce(new.id, old.id)); return null; end $$"
-        )
-        conn.execute(
-            "create trigger enqueue after insert or update or delete on a for each row execute function enqueue()"
-        )
+    queued(source)
     remote = psycopg.connect(target, autocommit=True)
 
     def carry(conn: psycopg.Connection[tuple[object, ...]], _: int) -> None:
@@ -138,7 +143,7 @@ def test_between_two_databases_rows_are_read_until_they_settle(replicated: tuple
             result = compare(a, b)
             assert (result.verdict, result.differences, result.unsettled) == (Verdict.EQUAL, (), ())
         with psycopg.connect(target, autocommit=True) as conn:
-            expected = planted(conn, "b")
+            expected = planted(lambda statement: conn.execute(statement.encode()), "b")
         result = compare(a, b)
     assert len(turns) > 5
     assert {(one.kind, one.key[0], one.columns) for one in result.differences} == expected
