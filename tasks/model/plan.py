@@ -400,6 +400,8 @@ class Plan(Record):
     spec: dict[str, object]
     """The spec as read, for the record."""
     spec_digest: str
+    written_out: tuple[dict[str, object], ...] = ()
+    """The operations that a definition of the spec stands for."""
     catalogue: Catalogue
     """Of the tables named by the spec, before anything was done."""
     types: tuple[TypeDefinition, ...] = ()
@@ -427,7 +429,7 @@ class Plan(Record):
         Estimates and findings are left out: they move with the data, while what will be done does not.
         """
         # The spec has a digest of its own, and may hold numbers that canonical JSON cannot.
-        moving = {"spec", "catalogue", "estimates", "findings", "risk", "risk_reasons"}
+        moving = {"spec", "written_out", "catalogue", "estimates", "findings", "risk", "risk_reasons"}
         return digest_of(self.model_dump(mode="json", exclude=moving) | {"catalogue": self.catalogue.fingerprint})
 
     @property

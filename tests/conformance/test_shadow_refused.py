@@ -66,6 +66,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "definition with an exclusion": (FILLED, defined("create table t (id int primary key, k int not null, a text, n int not null, exclude (n with =))"), "adds the exclusion constraint", "expand_contract"),
     "definition with another collation": (FILLED, defined('create table t (id int primary key, k int not null, a text collate "C", n int not null)'), "changes the collation of a", "expand_contract"),
     "definition with a new identity": (FILLED, defined("create table t (id int primary key, k int not null, a text, n int not null, z int generated always as identity)"), "has an identity", "of its own"),
+    "definition with a weaker key": ("alter table t add constraint u unique nulls not distinct (k)", defined("create table t (id int primary key, k int, a text, n int unique nulls not distinct)"), "UNIQUE NULLS NOT DISTINCT (n)", "expand_contract"),
+    "definition with a default of what was computed": ("alter table t add g int generated always as (k * 2) stored", defined("create table t (id int primary key, k int, a text, n int, g int default 0)"), "default of g", "expand_contract"),
+    "definition that computes no more, and converts": ("alter table t add g int generated always as (k * 2) stored", defined("create table t (id int primary key, k int, a text, n int, g bigint)"), "not done in one go", "expand_contract"),
+    "definition with storage": ("", defined("create table t (id int primary key, k int, a text, n int, z text storage external)"), "storage of z", "expand_contract"),
     "definition that nobody reads": (FILLED, defined("create table t (id int primary key, k nonesuch)"), 'type "nonesuch" does not exist', "one CREATE TABLE"),
     "identity that comes": (FILLED, alter("k", generated={"identity": {"user_specified_values": "ALWAYS"}}), "an identity comes", "expand_contract"),
 }  # fmt: skip

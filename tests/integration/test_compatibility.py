@@ -8,6 +8,8 @@ import pytest
 
 from profiles.model import Database, Limits
 from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.planning.shadow.definition import written_out
 from tasks.model.plan import Plan, Risk
 from tasks.model.spec import MigrationSpec
 from tests.conformance.maria import Shadow
@@ -163,6 +165,42 @@ def test_a_table_that_is_written_down(database: str, maria_database: str, engine
         plan = Shadow(maria_database, operations).begin()
     found = [(change.kind, change.where.rpartition(".")[2], change.what.split()[0]) for change in of_plan(plan)]
     assert found == [("breaking", "a", "renamed"), ("breaking", "b", "removed"), ("warning", "id", "widened")]
+
+
+def test_what_a_table_that_is_written_down_demands(database: str) -> None:
+    """What a list of operations would say is said of a definition."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("create table t (id int primary key, a int default 7, b int); insert into t values (1, 1, 1)")
+    definition = (
+        "create table t (id int primary key, a int, b int not null, c int default 3, unique (b), check (a > 0))"
+    )
+    rebuild = {"rebuild_table": {"table": "t", "definition": definition}}
+    spec = MigrationSpec.model_validate({"migration": "m", "strategy": "shadow_table", "operations": [rebuild]})
+    plan = engine(database).plan(spec)
+    found = {(change.kind, change.where.rpartition(".")[2], change.what.partition(":")[0]) for change in of_plan(plan)}
+    assert found == {
+        ("breaking", "b", "must no longer be NULL"),
+        ("breaking", "t", "got the check constraint t_a_check"),
+        ("breaking", "t", "got the unique constraint t_b_key"),
+        ("warning", "a", "lost what filled it when nothing was given"),
+    }
+
+
+def test_planning_a_definition_holds_no_table_of_others(database: str) -> None:
+    """Its foreign keys are made and rolled back: whoever writes the tables they refer to waits for a moment at most."""
+    with psycopg.connect(database, autocommit=True) as conn, psycopg.connect(database, autocommit=True) as other:
+        conn.execute("create table p (id int primary key); create table t (id int primary key, p int references p)")
+        rebuild = {"table": "t", "definition": "create table t (id bigint primary key, p int references p)"}
+        spec = MigrationSpec.model_validate(
+            {"migration": "m", "strategy": "shadow_table", "operations": [{"rebuild_table": rebuild}]}
+        )
+        with conn.transaction():
+            assert written_out(conn, inspect(conn, ["t"], "public").tables[0], spec) is not None
+            held = other.execute(
+                "select distinct mode from pg_locks where relation in ('p'::regclass, 't'::regclass)"
+                " and mode <> 'AccessShareLock'"
+            ).fetchall()
+    assert held == []
 
 
 @pytest.mark.parametrize(

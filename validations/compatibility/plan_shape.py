@@ -44,7 +44,7 @@ def of_plan(plan: Plan) -> tuple[Change, ...]:
 
 
 def _operations(plan: Plan) -> Iterator[tuple[str, Operation]]:
-    listed = plan.spec.get("operations")
+    listed = plan.written_out or plan.spec.get("operations")
     for operation in listed if isinstance(listed, list | tuple) else ():
         yield from operation.items()
 

@@ -6,11 +6,15 @@ are the operations that a spec would list.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
+
+import psycopg
+from pydantic import ValidationError
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
-from tasks.engines.postgresql.planning.rehearsal import Rehearsal
+from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Column, Constraint, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
@@ -24,24 +28,85 @@ from tasks.model.operations import (
     RebuildTable,
     RenameColumn,
 )
+from tasks.model.spec import MigrationSpec
 
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _CREATE: Final = re.compile(rf"\s*create\s+table\s+(?:({_NAME})\s*\.\s*)?({_NAME})\s*(?=\()", re.IGNORECASE)
 _SCHEMA: Final = "_changeover_defined"
+_OF_COLUMNS: Final = (
+    "name",
+    "type",
+    "nullable",
+    "default",
+    "identity",
+    "generated",
+    "collation",
+    "storage",
+    "compression",
+)
 _IN_PLACE: Final = "Leave it as it is, and change it by a spec of its own with `strategy: expand_contract`."
 
 
-def written_out(
-    conn: Connection, rehearsal: Rehearsal, table: Table, asked: RebuildTable, where: str
-) -> tuple[AnyOperation, ...]:
-    """Return the operations that make the defined table of this one. Raises SpecError for what it cannot mean."""
-    wanted = _tried(conn, rehearsal, table, asked, where)
-    found = _Differences(table, wanted, asked, where)
-    # A rule that goes may stand in the way of a column's new type.
-    return (*found.rules_that_go(), *found.columns(), *found.rules_that_come(), found.order())
+@dataclass(frozen=True, kw_only=True)
+class Defined:
+    """A definition, the table that the server makes of it, and the operations that lead there."""
+
+    table: Table
+    operations: tuple[AnyOperation, ...]
+    where: str
+
+    def as_written(self) -> tuple[dict[str, object], ...]:
+        """Return the operations as a spec has them."""
+        return tuple({o.kind: o.model_dump(mode="json", by_alias=True, exclude_unset=True)} for o in self.operations)
+
+    def refuse_what_does_not_arrive(self, new: Table) -> None:
+        """Refuse a definition of which the new table would lack something, whatever the reason. Raises SpecError."""
+        there = {column.name: column for column in new.columns}
+        lacking = [
+            f"{field} of {column.name}"
+            for column in self.table.columns
+            for field in _OF_COLUMNS
+            if column.name not in there or getattr(column, field) != getattr(there[column.name], field)
+        ]
+        lacking += [definition for _, definition in sorted(_demands(self.table) ^ _demands(new))]
+        if lacking:
+            raise SpecError(
+                f"the new table would not be as it is written down: {'; '.join(lacking[:5])}",
+                where=self.where,
+                hint=_IN_PLACE,
+            )
 
 
-def _tried(conn: Connection, rehearsal: Rehearsal, table: Table, asked: RebuildTable, where: str) -> Table:
+def written_out(conn: Connection, table: Table, spec: MigrationSpec) -> Defined | None:
+    """Return what a spec with a definition asks for; None without one. Raises SpecError for what it cannot mean."""
+    defined = [one for one in spec.operations if isinstance(one, RebuildTable) and one.definition is not None]
+    if not defined:
+        return None
+    if len(spec.operations) > 1:
+        raise SpecError(
+            "a definition says all about the new table",
+            where="operations",
+            hint="Put the other operations into the definition, or leave it out.",
+        )
+    where = "operations[0].rebuild_table.definition"
+    wanted = _read(conn, table, defined[0], where)
+    found = _Differences(table, wanted, defined[0], where)
+    try:
+        # A rule that goes may stand in the way of a column's new type.
+        operations = (*found.rules_that_go(), *found.columns(), *found.rules_that_come(), found.order())
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise SpecError(
+            f"what becomes of a column is not done in one go: {said}", where=where, hint=_IN_PLACE
+        ) from None
+    return Defined(table=wanted, operations=operations, where=where)
+
+
+def _read(conn: Connection, table: Table, asked: RebuildTable, where: str) -> Table:
+    """Return the table that a definition makes; it is made, looked at, and rolled back. Raises SpecError.
+
+    Locks: SHARE ROW EXCLUSIVE on the tables that its foreign keys refer to, until it is rolled back, at once.
+    """
     definition = asked.definition or ""
     head = _CREATE.match(definition)
     if head is None or (head[1] and _plain(head[1]) != table.schema_name) or _plain(head[2]) != table.name:
@@ -51,14 +116,26 @@ def _tried(conn: Connection, rehearsal: Rehearsal, table: Table, asked: RebuildT
             hint="Write the whole CREATE TABLE, under the present name.",
         )
     body = definition[head.end() :].rstrip().rstrip(";")
-    with rehearsal.blaming(where, "Write one CREATE TABLE, as the new table shall be."):
-        conn.execute(f"create schema {quote(_SCHEMA)}")
-        # In the protocol of binary results one message is one statement: what follows a semicolon is refused.
-        with conn.cursor(binary=True) as cursor:
-            cursor.execute(f"create table {quote(_SCHEMA)}.{quote(table.name)} {body}".encode())
-        made = inspect(conn, [f"{_SCHEMA}.{table.name}"], "pg_catalog").tables[0]
-        conn.execute(f"drop schema {quote(_SCHEMA)} cascade")
-    return made
+    try:
+        # Back to a savepoint the locks go, too.
+        with conn.transaction(force_rollback=True):
+            conn.execute(f"create schema {quote(_SCHEMA)}")
+            # In the protocol of binary results one message is one statement: what follows a semicolon is refused.
+            with conn.cursor(binary=True) as cursor:
+                cursor.execute(f"create table {quote(_SCHEMA)}.{quote(table.name)} {body}".encode())
+            return inspect(conn, [f"{_SCHEMA}.{table.name}"], "pg_catalog").tables[0]
+    except psycopg.Error as error:
+        if is_transient(error):
+            raise
+        raise SpecError(
+            error.diag.message_primary or type(error).__name__,
+            where=where,
+            hint="Write one CREATE TABLE, as the new table shall be.",
+        ) from None
+
+
+def _demands(table: Table) -> set[tuple[str, str]]:
+    return {(c.kind, c.definition) for c in table.constraints if c.kind not in ("foreign key", "trigger", "not null")}
 
 
 def _plain(name: str) -> str:

@@ -20,7 +20,7 @@ from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.mapping import back, forth
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin, carried, twin_of
-from tasks.model.catalogue import Catalogue, Table
+from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import ChangeoverError, SpecError
 from tasks.model.operations import AnyOperation, CreateConstraint, DropConstraint, DropIndex, RebuildTable
@@ -44,7 +44,11 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
     sizes = estimates(conn, catalogue.tables)
     with conn.transaction(force_rollback=True):
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
-        draft = _draft(conn, spec, catalogue, search_path)
+        defined = written_out(conn, catalogue.tables[0], spec)
+        worked = spec if defined is None else spec.model_copy(update={"operations": defined.operations})
+        draft = _draft(conn, worked, catalogue, search_path, defined.where if defined else "")
+        if defined is not None:
+            defined.refuse_what_does_not_arrive(draft.new)
         found = steps(draft)
         checks = (*requirements(draft, found), *before_run.requirements(draft), *generated.requirements(draft))
         checks += (*before_run.coming_back(draft), *kept_step.comes_back(draft), kept_step.requirement(draft))
@@ -55,7 +59,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         *_in_place(conn, spec, search_path, draft.table.full_name),
         *linted(found, catalogue.version),
     )
-    level, reasons = risk(spec, found, sizes, findings)
+    level, reasons = risk(worked, found, sizes, findings)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -72,6 +76,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         risk=level,
         risk_reasons=reasons,
         findings=findings,
+        written_out=defined.as_written() if defined is not None else (),
     )
 
 
@@ -93,7 +98,8 @@ def _in_place(conn: Connection, spec: MigrationSpec, search_path: str, name: str
         )
 
 
-def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_path: str) -> Draft:
+def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_path: str, where: str) -> Draft:
+    """Try the operations; `where` is the place of all of them, where a definition stands for them."""
     table = catalogue.tables[0]
     places = Places(migration=spec.migration, schema=table.schema_name, name=table.name)
     unfinished(conn, table, spec.migration)
@@ -102,8 +108,8 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     build_twin(conn, whole, places.new)
     obstacles.refuse_differences(*found_as(whole, twin_of(conn, whole, places.new)))
     change = Change(table=table, twin=places.at(places.new), rehearsal=Rehearsal(conn, table, 0))
-    for op, where in _operations(conn, change.rehearsal, table, spec):
-        _apply(change, op, where)
+    for number, op in enumerate(spec.operations):
+        _apply(change, op, where or f"operations[{number}].{op.kind}")
     change.finish()
     changed = twin_of(conn, table, places.new)
     after = change.in_order(change.filled_by_themselves(changed.columns))
@@ -150,25 +156,6 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         forth=forth(change, new, places),
         back=back(change, places),
     )
-
-
-def _operations(
-    conn: Connection, rehearsal: Rehearsal, table: Table, spec: MigrationSpec
-) -> Iterator[tuple[AnyOperation, str]]:
-    """Give the operations, and where each stands; a definition stands for those that make it."""
-    for number, op in enumerate(spec.operations):
-        where = f"operations[{number}].{op.kind}"
-        if not isinstance(op, RebuildTable) or op.definition is None:
-            yield op, where
-            continue
-        if len(spec.operations) > 1:
-            raise SpecError(
-                "a definition says all about the new table",
-                where="operations",
-                hint="Put the other operations into the definition, or leave it out.",
-            )
-        where += ".definition"
-        yield from ((one, where) for one in written_out(conn, rehearsal, table, op, where))
 
 
 def _apply(change: Change, op: AnyOperation, where: str) -> None:
