@@ -1,21 +1,26 @@
 """Any two operations on one table, under random writes: over, back, and over for good, against plain statements.
 
-`CHANGEOVER_PAIRS` is how many pairs are drawn; few by default, for each of them walks the whole way.
+`CHANGEOVER_PAIRS` is how many pairs are drawn; few by default, for each of them walks the whole way. With
+`CHANGEOVER_EVERY_LEG` every pair walks it, in both orders.
 """
 
 import os
-from itertools import count
+from collections.abc import Sequence
+from itertools import count, product
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.model.errors import PreflightError, SpecError
-from tests.conformance.cycle import Case, Cycle
+from tests.conformance import tables
+from tests.conformance.cycle import Case, Cycle, state
 from tests.conformance.drive import Connection, Migration
+from tests.legs import EVERY_LEG, TIMES
 
-PAIRS = int(os.environ.get("CHANGEOVER_PAIRS", "2"))
+PAIRS = int(os.environ.get("CHANGEOVER_PAIRS", 2 * TIMES))
 SCHEMA = """
 drop table if exists t cascade;
 create table t (id int primary key, a text, b int not null default 3, c text, d text default 'd', e int, f text,
@@ -62,6 +67,55 @@ WRITES = st.one_of(
     st.builds("insert into t (id, a, c) values ({}, {}, {}) on conflict do nothing".format, KEYS, TEXTS, TEXTS),
     st.builds("insert into t (id) values ({}) on conflict (id) do update set e = t.e + 1".format, KEYS),
 )
+EACH_WRITE = [
+    "delete from t where id = 2",
+    "update t set a = 'ünï 🐘', c = null where id = 3",
+    "update t set e = -4, b = 5 where id = 4",
+    "update t set id = 110 where id = 5",
+    "update t set d = null, f = null where id = 6",
+    "insert into t (id, a, c) values (14, '', ' C1') on conflict do nothing",
+    "insert into t (id) values (7) on conflict (id) do update set e = t.e + 1",
+]
+Pair = Sequence[dict[str, Any]]
+REFUSED: Pair = (OPERATIONS[4], OPERATIONS[12])
+"""An index of what is dropped."""
+LISTED: list[Pair] = [*product(OPERATIONS, repeat=2)] if EVERY_LEG else [REFUSED]
+
+
+def walks(pair: Pair, writes: Sequence[str], conn: Connection, url: str, name: str) -> bool:
+    """Walk the whole way; or tell that the pair is refused, after looking whether anything has changed."""
+    conn.execute(SCHEMA.encode())
+    before = state(conn)
+    try:
+        cycle = Cycle(Case(name="pair", schema="", operations=pair, writes=";".join(writes)), conn, url)
+    except ValidationError:
+        return False
+    migration = cycle.migration = Migration(url, pair, name=name)
+    try:
+        migration.engine.plan(migration.spec)
+    except (SpecError, PreflightError):
+        with pytest.raises((SpecError, PreflightError)):
+            migration.begin()
+        assert state(conn) == before
+        assert tables.leftovers(conn) == []
+        return False
+    cycle.back_after_swap()
+    cycle.to_the_end()
+    return True
+
+
+def _accepted(writes: Sequence[str], conn: Connection) -> list[str]:
+    conn.execute(SCHEMA.encode())
+    found = []
+    with conn.transaction(force_rollback=True):
+        for one in writes:
+            try:
+                with conn.transaction():
+                    conn.execute(one.encode())
+            except Exception:  # noqa: BLE001 - a key that is taken: no application would do it
+                continue
+            found.append(one)
+    return found
 
 
 def test_two_operations_at_once(conn: Connection, url: str) -> None:
@@ -73,28 +127,18 @@ def test_two_operations_at_once(conn: Connection, url: str) -> None:
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=2), st.lists(WRITES, max_size=8))
-    def check(pair: list[dict[str, Any]], writes: list[str]) -> None:
-        conn.execute(SCHEMA.encode())
-        written = []
-        with conn.transaction(force_rollback=True):
-            for one in writes:
-                try:
-                    with conn.transaction():
-                        conn.execute(one.encode())
-                except Exception:  # noqa: BLE001 - a key that is taken: no application would do it
-                    continue
-                written.append(one)
-        try:
-            case = Case(name="pair", schema="", operations=pair, writes=";".join(written))
-            cycle = Cycle(case, conn, url)
-        except ValidationError:
-            assume(False)
-        cycle.migration = Migration(url, pair, name=f"pair-{next(number)}")
-        try:
-            cycle.migration.engine.plan(cycle.migration.spec)
-        except (SpecError, PreflightError):
-            assume(False)
-        cycle.back_after_swap()
-        cycle.to_the_end()
+    def check(pair: Pair, writes: list[str]) -> None:
+        assume(walks(pair, _accepted(writes, conn), conn, url, f"pair-{next(number)}"))
 
     check()
+
+
+def _named(pair: Pair) -> str:
+    return " and ".join(f"{kind} {OPERATIONS.index(one)}" for one in pair for kind in one)
+
+
+@pytest.mark.parametrize("pair", LISTED, ids=_named)
+def test_every_two_operations(pair: Pair, conn: Connection, url: str) -> None:
+    """The same of each pair, with a write of each kind."""
+    walked = walks(pair, EACH_WRITE, conn, url, "pair")
+    assert not walked or pair != REFUSED
