@@ -210,6 +210,28 @@ def test_texts_of_other_character_sets_and_collations_are_compared_by_what_they_
     assert [(one.key, one.columns) for one in diff(urls).differences] == [(("2",), ("t0", "t1", "t2", "t3"))]
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("id int primary key, t text, u text",
+         "id int primary key, t text collate utf8mb4_nopad_bin, u text collate utf8mb4_bin"),
+        ("id int, t text, u text, primary key (t, id)",
+         "id int, t varchar(40) collate utf8mb4_nopad_bin, u text, primary key (t, id)"),
+    ],
+)  # fmt: skip
+def test_two_collations_by_bytes_stand_side_by_side(urls: Urls, ours: str, theirs: str) -> None:
+    """Which MariaDB puts together into one text only where something says by which of the two."""
+    on_both(
+        urls,
+        (f"create table t ({ours})", f"create table t ({theirs})"),
+        "insert into t values (1, 'é', 'Ä'), (2, 'é', 'ä')",
+    )
+    assert diff(urls).verdict is Verdict.EQUAL
+
+    on_both(urls, ("", "update t set u = 'ä' where id = 1"))
+    assert [(one.key[-1], one.columns) for one in diff(urls).differences] == [("1", ("u",))]
+
+
 def test_without_a_key_rows_are_counted(urls: Urls) -> None:
     on_both(urls, "create table t (n int, v varchar(9))", "insert into t values (1, 'x'), (1, 'x'), (2, null)")
     assert diff(urls).verdict is Verdict.EQUAL

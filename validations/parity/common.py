@@ -78,7 +78,8 @@ def _digest(
     joined = (" || '|' || " if engine == "postgresql" else ", '|', ").join(parts)
     if engine == "postgresql":
         return f"('x0' || left(encode(sha256(convert_to({joined}, 'UTF8')), 'hex'), {_DIGITS}))::bit(64)::bigint"
-    return f"cast(conv(left(sha2(concat({joined}), 256), {_DIGITS}), 16, 10) as signed)"
+    # Columns of two collations are put together only where something says in which.
+    return f"cast(conv(left(sha2(concat('' collate utf8mb4_bin, {joined}), 256), {_DIGITS}), 16, 10) as signed)"
 
 
 def _floor(key: str, shift: int, engine: str) -> str:
