@@ -286,4 +286,4 @@ def test_what_cannot_be_compared_is_refused(urls: Urls) -> None:
     with pytest.raises(PreflightError, match="there is no table nobody"):
         diff(urls, "nobody", back=True)
     with pytest.raises(PreflightError, match="evaluated by PostgreSQL only"):
-        diff(urls, back=True, mapped={"f": "id"})
+        diff(urls, back=True, mapped={"f": "id + 0"})

@@ -144,6 +144,17 @@ def test_whose_rows_go_with_one_is_known_or_nothing_is_deleted(two: tuple[str, s
     assert run(b, "select * from p") == [(1,)]
 
 
+def test_a_key_that_is_called_otherwise(two: tuple[str, str]) -> None:
+    a, b = two
+    run(a, "create table k (id int primary key, `Old name` varchar(9))", "insert into k values (1, 'a'), (2, 'b')")
+    run(b, "create table k (number int primary key, name varchar(9))", "insert into k values (1, 'a'), (3, 'c')")
+    pair, options = tables(a, b, "k"), Options(lag=0, mapped={"number": "id", "name": "`Old name`"})
+    found = compare(*pair, options)
+    assert (found.key, [one.key for one in found.differences]) == (("number",), [("2",), ("3",)])
+    assert repair(*pair, options, found, Limits(), lambda *_: None) == Repaired(inserted=1, deleted=1)
+    assert compare(*pair, options).verdict is Verdict.EQUAL
+
+
 @pytest.mark.parametrize("towards", ["postgresql", "mariadb"])
 def test_a_lock_on_a_is_one_of_a(two: tuple[str, str], new_database: Callable[[], str], towards: str) -> None:
     """It is tried again, whichever engine has it, and is no constraint of B."""

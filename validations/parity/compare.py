@@ -144,7 +144,10 @@ def opened(table_a: Table, table_b: Table, options: Options) -> Opened:
         opening.push(a)
         b = side_of(table_b.url, table_b.database, table_b.name, table_b.search_path)
         opening.push(b)
-        mapped = {name: a.expression(name, sql) for name, sql in options.mapped.items()}
+        mapped = {
+            name: a.relation.column(sql.strip().strip('"`')) or a.expression(name, sql)
+            for name, sql in options.mapped.items()
+        }
         pairing = pair(a.relation, b.relation, mapped=mapped, ignored=options.ignored)
         of_a, of_b = terms_of(a, b, pairing, values_equal=options.values_equal)
         opening.pop_all()

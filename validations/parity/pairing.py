@@ -33,7 +33,7 @@ class Pairing:
 
 
 def pair(a: Relation, b: Relation, *, mapped: Mapping[str, Column], ignored: Sequence[str] = ()) -> Pairing:
-    """Pair columns by name; `mapped` gives what stands in A for a column of B.
+    """Pair columns by name; `mapped` gives what stands in A for a column of B: an expression, or a column of A itself.
 
     Raises PreflightError for a column that one side lacks, and for names that neither has: what is not compared
     has to be named, so that nothing is left out by mistake.
@@ -45,7 +45,8 @@ def pair(a: Relation, b: Relation, *, mapped: Mapping[str, Column], ignored: Seq
         if column.name not in ignored and (found := mapped.get(column.name) or a.column(column.name)) is not None
     }
     lacking = [one.name for one in b.columns if one.name not in pairs and one.name not in ignored]
-    left = [one.name for one in a.columns if b.column(one.name) is None and one.name not in ignored]
+    called = [one.name for one in mapped.values() if a.column(one.name) is one]
+    left = [one.name for one in a.columns if b.column(one.name) is None and one.name not in (*ignored, *called)]
     if lacking or left:
         said = [f"{a.place} has no {', '.join(lacking)}"] if lacking else []
         said += [f"{b.place} has no {', '.join(left)}"] if left else []
@@ -56,7 +57,7 @@ def pair(a: Relation, b: Relation, *, mapped: Mapping[str, Column], ignored: Seq
         )
     if not pairs:
         raise PreflightError("no column is left to compare", where=b.place, hint="Leave out fewer columns.")
-    key = _key(a, b, mapped, pairs)
+    key = _key(a, b, pairs)
     values = tuple(one for name, one in pairs.items() if name not in key)
     notes = [f"{one.name} is {one.a.type} in A and {one.b.type} in B" for one in pairs.values() if _unlike(one)]
     return Pairing(key=tuple(pairs[name] for name in key), values=values, notes=tuple(notes))
@@ -71,12 +72,15 @@ def _known(a: Relation, b: Relation, mapped: Mapping[str, Column], ignored: Sequ
         )
 
 
-def _key(a: Relation, b: Relation, mapped: Mapping[str, Column], pairs: Mapping[str, Pair]) -> tuple[str, ...]:
+def _key(a: Relation, b: Relation, pairs: Mapping[str, Pair]) -> tuple[str, ...]:
     """Return the columns of a key that both sides have: nothing less makes a row of A meet one row of B."""
     theirs = {frozenset(key) for key in b.keys}
+    # By the names of B. An expression over a key is none.
+    called = {one.a.name: name for name, one in pairs.items() if a.column(one.a.name) is one.a}
     for key in a.keys:
-        if frozenset(key) in theirs and all(name in pairs and name not in mapped for name in key):
-            return key
+        named = tuple(called.get(column, "") for column in key)
+        if frozenset(named) in theirs:
+            return named
     return ()
 
 

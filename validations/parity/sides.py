@@ -47,8 +47,8 @@ def _shift(a: AnySide, b: AnySide, pairing: Pairing) -> int | None:
     whole = exact.INTEGERS | {"tinyint", "smallint", "mediumint", "int", "bigint"}
     if not pairing.key or not {pairing.key[0].a.kind, pairing.key[0].b.kind} <= whole:
         return None
-    name = pairing.key[0].name
-    extents = [found for found in (a.extent(name), b.extent(name)) if found is not None]
+    first = pairing.key[0]
+    extents = [found for found in (a.extent(first.a.name), b.extent(first.b.name)) if found is not None]
     low, high = min((one[0] for one in extents), default=0), max((one[1] for one in extents), default=0)
     # Beyond that, MariaDB's unsigned numbers begin.
     return ((high - low) // BUCKETS).bit_length() if high < 2**63 - 2**53 else None
