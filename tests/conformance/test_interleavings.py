@@ -242,6 +242,31 @@ def test_a_column_of_both_shapes_that_up_reads_changes_after_the_swap(
     assert rows(conn, "select id, about, note from t order by id") == found
 
 
+ACTIVE: dict[str, Any] = {
+    "alter_column": {
+        "table": "t", "column": "status", "type": "boolean", "lossy": True,
+        "up": "status = 'active' and country is not null",
+        "down": "case when status then 'active' else 'inactive' end",
+    }
+}  # fmt: skip
+
+
+def test_an_old_value_of_which_up_still_makes_the_new_one_stays(conn: Connection, url: str) -> None:
+    """A column of both shapes changes, and nobody has written the old one: what only that can hold is not lost."""
+    conn.execute("create table t (id int primary key, status text, country text)")
+    conn.execute("insert into t values (1, 'suspended', 'DE'), (2, 'active', 'DE'), (3, 'suspended', 'DE')")
+    migration = Migration(url, [ACTIVE])
+    migration.begin()
+    migration.before_swap()
+    migration.run(Phase.SWAP)
+    conn.execute("update t set country = 'FR' where id < 3; update t set country = 'FR', status = true where id = 3")
+    assert rows(conn, "select status from t order by id") == [(False,), (True,), (True,)]
+    assert migration.failures("after_swap") == []
+    migration.roll_back()
+    found = [("suspended", "FR"), ("active", "FR"), ("active", "FR")]
+    assert rows(conn, "select status, country from t order by id") == found
+
+
 def test_what_others_built_on_a_new_table_is_named(conn: Connection, url: str) -> None:
     made: dict[str, Any] = {"create_table": {"name": "w", "columns": [{"name": "id", "type": "int", "pk": True}]}}
     reference = {"name": "f", "table": "w", "column": "id"}

@@ -22,6 +22,8 @@ PINNED = {"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres
 BACKFILL_SETTING = "changeover.backfill"
 ROW = "_changeover_row"
 BEFORE_ROW = "_changeover_before"
+KEPT_ROW = "_changeover_kept"
+FOLLOWS = "_changeover_follows"
 
 
 def literal(value: str) -> str:
@@ -116,6 +118,8 @@ language plpgsql security definer {self._settings()} as $co_{self.tag}$
 declare
   {ROW} record;
   {BEFORE_ROW} record;
+  {KEPT_ROW} record;
+  {FOLLOWS} boolean;
   _changeover_insert constant boolean := tg_op = 'INSERT';
 begin
   {ROW} := new;
@@ -152,7 +156,10 @@ class _Side:
         self.new = dual.shape.new(swapped=self.swapped)
 
     def assign(self, names: Mapping[str, str], wanted: Sequence[tuple[str, str, Sequence[str]]], direction: str) -> str:
-        """Render `column := expression` for (physical column, expression, names it reads)."""
+        """Render `column := expression` for (physical column, expression, names it reads).
+
+        Without a direction errors are let out.
+        """
         read = dict.fromkeys(name for _, _, sources in wanted for name in sources)
         declared = "\n".join(
             f"        {quote(name)} constant {self._type(names[name])} := {ROW}.{quote(names[name])};" for name in read
@@ -176,7 +183,7 @@ class _Side:
         return self.dual.shape.type_of(before.get(physical, physical))
 
     def _rescue(self, columns: Sequence[str], direction: str) -> str:
-        if self.strict:
+        if self.strict or not direction:
             return ""
         nulls = "\n".join(f"        {ROW}.{quote(c)} := null;" for c in columns)
         return f"""\
@@ -276,11 +283,30 @@ class _After(_Side):
     def _shared(self, group: Group) -> str:
         """What `up` reads beside the old columns changes for both shapes: the new value stays, the old one follows it.
 
-        Otherwise the old value would be one from which `up` no longer makes the new one, and no gate could pass.
+        Otherwise the old value would be one from which `up` no longer makes the new one, and no gate could pass. Where
+        `up` still makes it, nobody has said anything about the old value: it stays, whatever `down` would make of it.
         """
         retired = {r.after for r in group.retired}
         shared = [] if group.volatile else [c for c in self.sources_of_up(group) if c not in retired]
-        return f"  elsif {self.changed(shared)} then\n{self.down(group)}\n" if shared else ""
+        if not shared:
+            return ""
+        targets = [t.after for t in group.targets]
+        wanted = [(t.after, t.up, t.sources) for t in group.targets]
+        return f"""\
+  elsif {self.changed(shared)} then
+    {KEPT_ROW} := {ROW};
+    begin
+{self.assign(self.old, wanted, "")}
+      {FOLLOWS} := {_differs(KEPT_ROW, ROW, targets)};
+    exception
+      when serialization_failure or deadlock_detected then raise;
+      when others then {FOLLOWS} := true;
+    end;
+    {ROW} := {KEPT_ROW};
+    if {FOLLOWS} then
+{self.down(group)}
+    end if;
+"""
 
     def _needed(self, group: Group) -> str:
         """An old application leaves new columns out; where NULL is refused, and `down` gave none, they get `up`."""
