@@ -68,12 +68,17 @@ def _refuse_loss(conn: Session, run: Run) -> None:
 
 def _written_elsewhere(run: Run) -> int:
     """Count documents that are not what the rows give: with their collection they would be gone."""
-    found = (step.action for step in run.plan.steps if isinstance(step.action, Transfer))
-    return sum(run.target(one.into.database).written_since(one) for one in found)
+    return sum(run.target(one.into.database).written_since(one) for one in _copies(run))
+
+
+def _copies(run: Run) -> list[Transfer]:
+    return [step.action for step in run.plan.steps if isinstance(step.action, Transfer)]
 
 
 def _refuse_what_stands_in_the_way(run: Run) -> None:
     """Ask what others have built on what is going to be dropped: it would fail, half way."""
+    for copy in _copies(run):
+        run.target(copy.into.database).require_alone(copy)
     with run.ledger("rollback") as conn:
         found = [row[0] for one in _before_rollback(run) if one.kind == "structure"
                  for row in conn.execute(one.violations).fetchall()]  # fmt: skip

@@ -77,6 +77,9 @@ class Target(Protocol):
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what has been put aside since the swap, so that it is known what a rollback loses."""
 
+    def require_alone(self, action: Any) -> None:
+        """Refuse where others have built on what a rollback drops, so that it could not. Raises StateError."""
+
     def written_since(self, action: Any) -> int:
         """Return how much is not what the rows give: somebody has written since the swap, to either side."""
 

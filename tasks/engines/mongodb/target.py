@@ -214,6 +214,9 @@ class Target:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
+    def require_alone(self, action: DocumentTransfer) -> None:
+        """Refuse nothing: whatever is built on a collection, it can be dropped."""
+
     def written_since(self, action: DocumentTransfer) -> int:
         """Return how many documents are not what the rows give: somebody has written since, to either side."""
         called = self._called(action.into)

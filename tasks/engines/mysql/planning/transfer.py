@@ -327,14 +327,14 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     left += [f"the {one.kind} constraint {one.name}" for one in table.constraints]
     left += [f"the trigger {one.name}" for one in table.triggers]
     left += [f"the default of {column}" for column in _without_default(table, action)]
-    if left:
-        yield Finding(
-            rule="XDB-05",
-            severity="warning",
-            message=f"{name} does not get {', '.join(left)}",
-            where=full,
-            hint="Make on the new table, after the swap, what the application needs there.",
-        )
+    told = f"{name} does not get {', '.join(left)}; nor" if left else f"{name} does not get"
+    yield Finding(
+        rule="XDB-05",
+        severity="warning" if left else "note",
+        message=f"{told} privileges: those of {full}, and default privileges of its new schema",
+        where=full,
+        hint="Make and grant on the new table, after the swap, what the application needs there.",
+    )
     for column in table.columns:
         found = next((one for one in action.columns if one.expression == quote(column.name)), None)
         if column.identity and found is not None and found.name != action.into.numbered:

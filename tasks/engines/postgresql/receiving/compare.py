@@ -14,6 +14,7 @@ from tasks.engines.postgresql.receiving.source import Reading
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.records import Key, Line
 from tasks.model.base import Record
+from tasks.model.errors import StateError
 from tasks.model.names import quote
 from tasks.model.plan import differing
 from tasks.model.transfer_steps import RowTransfer
@@ -64,7 +65,10 @@ def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str)
     conn.execute("set row_security = off; set jit = off; set statement_timeout = 0")
     # A range has few rows and no statistics: each is looked up by its key.
     conn.execute("set enable_hashjoin = off; set enable_mergejoin = off")
-    conn.execute(f"create temporary table {_SENT.removeprefix('pg_temp.')} (like {table})")
+    # Without the demands of the table: a column that somebody has added gets nothing here.
+    columns = ", ".join(quote(one.name) for one in action.columns)
+    sent = f"create temporary table {_SENT.removeprefix('pg_temp.')} as select {columns} from {table} with no data"
+    conn.execute(sent.encode())
     found = _Found()
     position: Key | None = None
     while True:
@@ -85,6 +89,28 @@ def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str)
         not_noted=(found.rejected - found.noted) + (notes[0] - found.noted),
         examples=tuple(found.examples),
     )
+
+
+def refuse_other_columns(conn: Connection, action: RowTransfer, table: str) -> None:
+    """Refuse a table, quoted and qualified, whose columns are not those of the copy: raises StateError with them.
+
+    What somebody has written into others, the source knows nothing of: it cannot be counted.
+    """
+    rows = conn.execute(
+        "select attname from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass(%s) and attnum > 0"
+        " and not attisdropped order by attnum",
+        (table,),
+    ).fetchall()
+    found, ours = [row[0] for row in rows], [one.name for one in action.columns]
+    added, gone = ([name for name in one if name not in other] for one, other in ((found, ours), (ours, found)))
+    if added or gone:
+        told = [f"{what}: {', '.join(names)}" for what, names in (("added", added), ("gone", gone)) if names]
+        raise StateError(
+            f"the columns are no longer those of the copy, and what was written into them would be lost:"
+            f" {'; '.join(told)}",
+            where=action.into.full_name,
+            hint="Copy what you want to keep; then accept what is lost with --accept-loss.",
+        )
 
 
 def _range(conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: _Found) -> None:

@@ -10,13 +10,33 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.model.base import Record
-from tasks.model.errors import DataChanged, FencedError, PreflightError, StepError
+from tasks.model.errors import DataChanged, FencedError, PreflightError, StateError, StepError
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.transfer_steps import Relation
 
 _TAKEN = ("42P07", "42710")
 WRITING: Final = "backfill"
 """What sessions are for that write rows."""
+_BUILT_ON_IT: Final = """\
+with ours as (
+  select pg_catalog.to_regclass(%(table)s)::oid as oid),
+going as (
+  select 'pg_catalog.pg_class'::regclass as classid, oid as objid from ours
+  union all
+  select d.classid, d.objid from pg_catalog.pg_depend d join ours on d.refobjid = ours.oid
+  where d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass
+    and d.deptype in ('a', 'i')
+  union all
+  select 'pg_catalog.pg_type'::regclass, t.oid from pg_catalog.pg_type t join ours on t.typrelid = ours.oid
+  union all
+  select 'pg_catalog.pg_type'::regclass, t.typarray from pg_catalog.pg_type t join ours on t.typrelid = ours.oid)
+select distinct pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d join going on (d.refclassid, d.refobjid) = (going.classid, going.objid)
+where d.deptype = 'n'
+  and not exists (select from pg_catalog.pg_depend o join ours on o.refobjid = ours.oid
+                  where (o.classid, o.objid) = (d.classid, d.objid) and o.deptype in ('a', 'i')
+                    and o.refclassid = 'pg_catalog.pg_class'::regclass)
+order by problem"""
 
 
 def session_of(action: Relation) -> str:
@@ -48,15 +68,21 @@ def require_free(conn: Connection, action: Relation) -> None:
         "select pg_catalog.to_regnamespace(%(s)s) is not null,"
         " pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(%(s)s)::oid, 'create'),"
         " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'),"
+        " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'temporary'),"
         " pg_catalog.to_regclass(%(t)s) is null, pg_catalog.to_regnamespace(%(h)s) is null",
         {"s": quote(action.schema_name), "t": action.target, "h": quote(action.helpers)},
     ).fetchone()
     assert row is not None
-    schema, may_make, may_schema, free, clean = row
+    schema, may_make, may_schema, may_compare, free, clean = row
     found = (
         (not schema, f"there is no schema {action.schema_name}", "Create it, or name another."),
         (schema and not may_make, f"the role may not create tables in {action.schema_name}", "Grant it CREATE."),
         (not may_schema, "the role may not create a schema", "Grant it CREATE on the database."),
+        (
+            not may_compare,
+            "the role may not create temporary tables, by which rows are compared",
+            "Grant it TEMPORARY on the database.",
+        ),
         (
             not free,
             f"{action.full_name} exists already",
@@ -107,6 +133,7 @@ def clear(conn: Connection, action: Relation) -> None:
     place = find(conn, action)
     tables = [action.place, action.rejected, action.account]
     if place is not None and place.schema_name == action.helpers:
+        require_alone(conn, place)
         tables.append(place.table)
     conn.execute(f"drop table if exists {', '.join(tables)}")
     conn.execute(f"drop schema {quote(action.helpers)}")
@@ -136,14 +163,33 @@ def present(conn: Connection, action: Relation) -> Place:
     return place
 
 
-def claim(conn: Connection, action: Relation, epoch: int) -> None:
-    """Keep older runs from writing, within a transaction. Ends their sessions, which may hold the epoch still."""
-    present(conn, action)
+def require_alone(conn: Connection, place: Place) -> None:
+    """Refuse to drop our table where others have built on it; raises StateError with what that is.
+
+    What goes with the table is no matter: its own keys, defaults, triggers and policies.
+    """
+    built = [row[0] for row in conn.execute(_BUILT_ON_IT, {"table": place.table})]
+    if built:
+        raise StateError(
+            f"a rollback drops the table {place.schema_name}.{place.name}, and others depend on it: {'; '.join(built)}",
+            where=f"{place.schema_name}.{place.name}",
+            hint="Drop those objects, then roll back.",
+        )
+
+
+def end_writers(conn: Connection, action: Relation) -> None:
+    """End the sessions of runs that write rows: a process that stands still would hold the table for ever."""
     conn.execute(
         "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
         " where application_name like %s and datname = pg_catalog.current_database()",
         (f"{session_of(action)}%{WRITING}",),
     )
+
+
+def claim(conn: Connection, action: Relation, epoch: int) -> None:
+    """Keep older runs from writing, within a transaction. Ends their sessions, which may hold the epoch still."""
+    present(conn, action)
+    end_writers(conn, action)
     # Nobody but us has this table: whoever waits for it harms nobody.
     conn.execute("set local lock_timeout = '60s'")
     conn.execute(f"update {action.place} set epoch = %s where epoch < %s", (epoch, epoch))

@@ -10,18 +10,20 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_version, require_writable
-from tasks.engines.postgresql.receiving.compare import compare
+from tasks.engines.postgresql.receiving.compare import compare, refuse_other_columns
 from tasks.engines.postgresql.receiving.load import load
 from tasks.engines.postgresql.receiving.place import (
     WRITING,
     claim,
     clear,
+    end_writers,
     find,
     make,
     mark,
     move,
     number_from,
     present,
+    require_alone,
     require_free,
     session_of,
 )
@@ -29,7 +31,7 @@ from tasks.engines.postgresql.receiving.source import Rows
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
-from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
+from tasks.model.errors import ChangeoverError, DataChanged, PreflightError, StepError
 from tasks.model.plan import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
@@ -117,6 +119,8 @@ class RowTarget:
                 self._withdraw(ledger, conn, action, journal)
             with ledger.transaction():
                 journal.begin(ledger)
+                if action.does == "make":
+                    end_writers(conn, action)
                 with conn.transaction():
                     if action.does == "make":
                         clear(conn, action)
@@ -128,7 +132,7 @@ class RowTarget:
     def _withdraw(self, ledger: Session, conn: Connection, action: Relation, journal: Journal) -> None:
         """Take the table away, then look for what would be lost: what is written later fails.
 
-        Refused, the table comes back. Killed in between, it is looked at again.
+        Whatever goes wrong then, the table comes back. Killed in between, it is looked at again.
         """
         with ledger.transaction():
             journal.begin(ledger)
@@ -137,30 +141,38 @@ class RowTarget:
                 if place is not None and place.is_put(action):
                     move(conn, place, action.helpers, action)
                     mark(conn, action, withdrawn=True)
-                    place = find(conn, action)
+                    place = present(conn, action)
+                    # Here nobody else can begin to: refused, it has never been away.
+                    require_alone(conn, place)
         if place is None or not place.withdrawn:
             return
         try:
+            # A function on its rows needs no lock of it.
+            require_alone(conn, place)
             # It may read everything: no transaction waits for that.
             journal.guard(ledger)
-        except Refused as refusal:
-            with ledger.transaction():
-                journal.fence(ledger)
-                with conn.transaction():
-                    self._give_back(conn, action, refusal)
+        except Exception as error:
+            self._give_back(action, journal, error)
             raise
 
-    def _give_back(self, conn: Connection, action: Relation, refusal: Refused) -> None:
-        try:
-            move(conn, present(conn, action), action.schema_name, action)
-            mark(conn, action, withdrawn=False)
-        except StepError as taken:
-            raise StepError(
-                f"{refusal.what}; {taken.what}",
-                where=f"{action.database}: {action.staged}",
-                hint="What was written before is in this table: take what you need, then roll back with --accept-loss.",
-                changed=DataChanged.PARTIALLY,
-            ) from None
+    def _give_back(self, action: Relation, journal: Journal, error: Exception) -> None:
+        """Put the table in its place again, by new sessions: what went wrong may be that one was lost."""
+        with self.source.connect("rollback") as ledger, self.open("rollback") as conn, ledger.transaction():
+            journal.fence(ledger)
+            try:
+                with conn.transaction():
+                    move(conn, present(conn, action), action.schema_name, action)
+                    mark(conn, action, withdrawn=False)
+            except StepError as taken:
+                # Of others the kind alone: what drivers say quotes rows.
+                why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
+                raise StepError(
+                    f"{why}; {taken.what}",
+                    where=f"{action.database}: {action.staged}",
+                    hint="What was written before is in this table: take what you need, then roll back with"
+                    " --accept-loss.",
+                    changed=DataChanged.PARTIALLY,
+                ) from None
 
     def happened(self, step: Step, *, recorded: bool) -> bool:
         """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
@@ -174,13 +186,24 @@ class RowTarget:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
+    def require_alone(self, action: RowTransfer) -> None:
+        """Refuse where others have built on the table: it could not be dropped. Raises StateError with what."""
+        with self.open("ask") as conn:
+            place = find(conn, action.into)
+            if place is not None:
+                require_alone(conn, place)
+
     def written_since(self, action: RowTransfer) -> int:
-        """Return how many rows are not what the source gives: somebody has written since, to either side."""
+        """Return how many rows are not what the source gives: somebody has written since, to either side.
+
+        Raises StateError where the columns are no longer those of the copy.
+        """
         with self.open("compare") as conn, self.source.reading("compare") as reading:
             place = find(conn, action.into)
             if place is None or not (place.is_put(action.into) or place.withdrawn):
                 # Nobody else has known it where it was, or it was looked at when nobody did any more.
                 return 0
+            refuse_other_columns(conn, action, place.table)
             found = compare(conn, reading, action, place.table)
             return found.differing + abs(found.superfluous)
 
