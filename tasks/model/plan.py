@@ -51,7 +51,10 @@ class Lock(Record):
     table: str
     mode: LockMode
     by: str = ""
-    """The statement that takes it, of a view: LOCK TABLE would lock whatever that reads, too."""
+    """The statement that takes it, where LOCK TABLE would lock more: of a view, whatever that reads, too.
+
+    It may find nothing: `given` says what is gone.
+    """
 
 
 class Risk(StrEnum):

@@ -137,3 +137,15 @@ def test_a_down_that_fails_is_found_before_the_copy(conn: Connection, url: str) 
     assert [(one.name, one.evaluated) for one in found.checks if not one.passed] == [
         ("what public.t has had comes back by down", False)
     ]
+
+
+@pytest.mark.parametrize("strategy", ["shadow_table", "expand_contract"])
+def test_a_key_may_be_called_anything(strategy: str, conn: Connection, url: str) -> None:
+    conn.execute(b"create table t (n int, place int, mail text, primary key (n, place))")
+    conn.execute(b"insert into t select i, i, 'same' from generate_series(1, 3) i")
+    migration = Migration(url, [rule("u", type="unique", columns=["mail"])], strategy=strategy)
+    plan = migration.engine.plan(migration.spec)
+    (one,) = [one for one in migration.engine.examine(plan, values_in_reports=True).checks if not one.passed]
+    assert (one.evaluated, sorted(one.examples)) == (True, ["1, 1", "2, 2", "3, 3"])
+    conn.execute(one.fix.encode())
+    assert conn.execute("select n, place from t").fetchall() == [(1, 1)]

@@ -144,10 +144,11 @@ def sharing(real: str, keys: str, listed: str, source: str, prefix: str = "") ->
 
     `source`: a FROM item that has the columns of the key and what is listed, with its condition.
     """
-    counted = f"select {keys}, count(*) over same as n, row_number() over (same order by {keys}) as place"
+    counted = f"select {keys}, count(*) over same as _changeover_n"
+    counted += f", row_number() over (same order by {keys}) as _changeover_place"
     rows = f"{prefix}select {keys} from (\n{counted} from {source} window same as (partition by {listed})\n) as d"
-    doomed = f"{rows} where n > 1 and place > 1"
-    return f"{rows} where n > 1", f"delete from {real} where ({keys}) in (\n{doomed}\n)"
+    doomed = f"{rows} where _changeover_place > 1"
+    return f"{rows} where _changeover_n > 1", f"delete from {real} where ({keys}) in (\n{doomed}\n)"
 
 
 def _still_unique(draft: TableDraft, index: Index, shape: str) -> Requirement | None:

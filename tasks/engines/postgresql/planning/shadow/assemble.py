@@ -6,9 +6,9 @@ from tasks.engines.postgresql.planning.attached.belongings import quote_qualifie
 from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
-from tasks.engines.postgresql.planning.shadow import build
+from tasks.engines.postgresql.planning.shadow import build, readers
 from tasks.engines.postgresql.planning.shadow.draft import Draft
-from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, readers, validations
+from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
 from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
 from tasks.engines.postgresql.planning.shadow.rehearse import alone
 from tasks.model.catalogue import Index, Table
@@ -242,7 +242,7 @@ def _swap(draft: Draft) -> Iterator[Step]:
 def _locks(draft: Draft, other: str, leaving: Table) -> tuple[Lock, ...]:
     """Views before the tables below them, and the shadow last, as triggers do: nobody comes to it without the table."""
     real, last = (Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in (draft.places.real, other))
-    return (*readers(leaving), *unique([real, *neighbours(leaving)]), last)
+    return (*readers.locks(draft.conn, leaving), *unique([real, *neighbours(leaving)]), last)
 
 
 def _contract(draft: Draft) -> Iterator[Step]:

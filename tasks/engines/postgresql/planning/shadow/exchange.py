@@ -240,19 +240,3 @@ def neighbours(table: Table) -> Sequence[Lock]:
     ends = {key.table for key in table.inbound} | {c.referenced_table for c in _foreign_keys(table)}
     names = sorted(name for name in ends if name is not None and name != table.full_name)
     return [Lock(table=quote_qualified(name), mode=LockMode.ACCESS_EXCLUSIVE) for name in names]
-
-
-_NAME = r'"(?:[^"]|"")+"|[^\s".]+'
-_READER = re.compile(rf"create (?:view|rule (?:{_NAME}) as\s+on \w+ to) ({_NAME})\.({_NAME})", re.IGNORECASE)
-
-
-def readers(table: Table) -> Iterator[Lock]:
-    """Give the locks on views, and on what has rules, that reach the table and are made again."""
-    for one in table.dependents:
-        mine = one.kind == "rule" and one.name.startswith(f"{table.full_name}.")
-        found = _READER.match(one.definition) if one.kind in ("view", "rule") and not (one.through or mine) else None
-        if found is not None:
-            schema, name = (part if part.startswith('"') else quote(part) for part in found.groups())
-            # It is there already; nothing else locks a view and neither changes it nor reaches what it reads.
-            statement = f"alter table {schema}.{name} set schema {schema}"
-            yield Lock(table=f"{schema}.{name}", mode=LockMode.ACCESS_EXCLUSIVE, by=statement)

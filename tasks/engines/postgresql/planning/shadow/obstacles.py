@@ -14,6 +14,7 @@ from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.exchange import publications
 from tasks.engines.postgresql.planning.shadow.places import Places
+from tasks.engines.postgresql.planning.shadow.readers import readers
 from tasks.engines.postgresql.planning.shadow.rehearse import alone, bare
 from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Index, Table
@@ -121,6 +122,33 @@ def _of_rights(conn: Connection, table: Table) -> Iterator[Reason]:
     for right, place in zip(row, (f"schema {table.schema_name}", "database"), strict=True):
         if not right:
             yield f"the role may not create anything in the {place}", f"grant create on the {place} to it."
+    for what, place, owned, may_create in _made_again(conn, table):
+        if not owned:
+            yield f"{what} is made again at the swap, and is not the role's", "Make the role a member of its owner."
+        if not may_create:
+            yield (
+                f"the role may not create anything in the schema {place}, where {what} is made again at the swap",
+                f"grant create on the schema {place} to it.",
+            )
+
+
+def _made_again(conn: Connection, table: Table) -> Iterator[tuple[str, str, bool, bool]]:
+    """Give what is made again, its schema, and whether it is the role's, and the role may create there, or need not."""
+    for one in readers(conn, table):
+        kind = "view" if one.view else "table"
+        yield f"the {kind} {one.name}", one.schema, one.owned, one.may_create or not one.view
+    yield from conn.execute(
+        """
+        select distinct 'the function ' || p.oid::regprocedure, n.nspname::text, pg_has_role(p.proowner, 'usage'),
+               has_schema_privilege(n.oid, 'create')
+        from pg_catalog.pg_depend d join pg_catalog.pg_proc p on p.oid = d.objid
+        join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+        where d.classid = 'pg_catalog.pg_proc'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass
+          and d.refobjid = %s::regclass
+        order by 1
+        """,
+        (quote_qualified(table.full_name),),
+    ).fetchall()
 
 
 def of_change(change: Change, new: Table) -> None:
