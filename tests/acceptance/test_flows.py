@@ -73,7 +73,12 @@ def test_the_whole_way(people: psycopg.Connection[Any], written: Writer, tmp_pat
     assert expand_contract(spec, profile).state is MigrationState.COMPLETE
     shown = Artifact.get("plan-m")
     assert shown is not None
-    assert f"| ROW EXCLUSIVE on public.people | {ROWS:,} |" in str(shown.data).replace('"', "")
+    assert f"| ROW EXCLUSIVE on public.people, held for a batch at a time | {ROWS:,} |" in str(shown.data).replace('"', "")
+    checks, text = Artifact.get("gate-before-swap-m"), Artifact.get("gate-before-swap-m-text")
+    assert checks is not None
+    assert text is not None
+    assert '"result": "passed"' in str(checks.data)
+    assert str(text.data).startswith("# Gate before_swap passed")
     people.execute("insert into people (id, first, last) values (0, 'New', 'One')")
     people.execute("update people set last = 'Changed' where id = 7")
     assert rollback("m", profile).state is MigrationState.ROLLED_BACK

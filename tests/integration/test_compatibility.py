@@ -15,6 +15,7 @@ from tasks.model.spec import MigrationSpec
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import connected, run
 from validations.compatibility.changes import changes
+from validations.compatibility.document_shape import of_documents
 from validations.compatibility.plan_shape import of_plan
 from validations.compatibility.types import Fit, fit
 
@@ -184,6 +185,43 @@ def test_what_a_table_that_is_written_down_demands(database: str) -> None:
         ("breaking", "t", "got the unique constraint t_b_key"),
         ("warning", "a", "lost what filled it when nothing was given"),
     }
+
+
+def test_what_becomes_of_documents() -> None:
+    operations = [
+        {"add_field": {"field": "added"}},
+        {"rename_field": {"from": "name", "to": "title"}},
+        {"remove_field": {"field": "gone"}},
+        {"change_type": {"field": "age", "to": "years", "type": "int", "back": "string"}},
+        {
+            "transform": {
+                "from": ["a", "b"],
+                "to": ["c"],
+                "up": [{"$set": {"c": "$a"}}],
+                "down": [{"$set": {"a": "$c"}}],
+            }
+        },
+        {"create_index": {"name": "once", "keys": {"mail": 1}, "unique": True}},
+        {"create_index": {"name": "often", "keys": {"town": 1}}},
+        {"drop_index": {"name": "old"}},
+        {"validator": {"schema": {"required": ["mail"]}}},
+    ]
+    documents = MigrationSpec.model_validate(
+        {
+            "migration": "m",
+            "strategy": "expand_contract",
+            "documents": {"collection": "users", "operations": operations},
+        }
+    ).model_dump(mode="json", exclude_defaults=True)["documents"]
+    assert [(one.kind, one.where, one.what.split(":")[0]) for one in of_documents(documents)] == [
+        ("breaking", "users", "got the unique index once"),
+        ("breaking", "users", "what a document must be is warned of first, and refused from the contract on"),
+        ("breaking", "users.a", "becomes c"),
+        ("breaking", "users.b", "becomes c"),
+        ("breaking", "users.gone", "removed"),
+        ("breaking", "users.name", "renamed to title"),
+        ("needs transformation", "users.age", "becomes years, int"),
+    ]
 
 
 def test_planning_a_definition_holds_no_table_of_others(database: str) -> None:

@@ -1,6 +1,6 @@
 """Two schemas held against each other, from the side of an application that knows the first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Literal
 
@@ -34,7 +34,11 @@ def changes(old: Catalogue, new: Catalogue, *, renamed: Mapping[str, str] | None
     other renames are guessed, and said to be.
     """
     known = dict(renamed or {})
-    found = [change for table in old.tables for change in _of_table(table, new, known)]
+    return ordered(change for table in old.tables for change in _of_table(table, new, known))
+
+
+def ordered(found: Iterable[Change]) -> tuple[Change, ...]:
+    """Return changes, the worst first."""
     return tuple(sorted(found, key=lambda change: (KINDS.index(change.kind), change.where, change.what)))
 
 

@@ -7,6 +7,7 @@ from tasks.model.catalogue import Column, Constraint, Index, Table
 from tasks.model.names import own_name
 from tasks.model.plan import Backfill, Copy, Plan
 from validations.compatibility.changes import Change, changes
+from validations.compatibility.document_shape import of_documents
 
 Operation = Mapping[str, Any]
 _DROPS = ("drop_constraint", "drop_multicolumn_constraint")
@@ -14,6 +15,9 @@ _DROPS = ("drop_constraint", "drop_multicolumn_constraint")
 
 def of_plan(plan: Plan) -> tuple[Change, ...]:
     """Return what applications that know the old shape will meet in the new one."""
+    documents = plan.spec.get("documents")
+    if isinstance(documents, Mapping):
+        return of_documents(documents)
     renamed: dict[str, str] = {}
     tables = {table.full_name: table for table in plan.catalogue.tables}
     for kind, operation in _operations(plan):
