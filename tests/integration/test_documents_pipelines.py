@@ -375,6 +375,37 @@ def test_several_fields_on_either_side(target: Database[Any]) -> None:
     ]  # fmt: skip
 
 
+def test_an_old_field_that_the_new_side_never_held_stays(target: Database[Any]) -> None:
+    """What a new application corrects comes back beside it, and what it leaves out goes; a rollback has it all."""
+    born = {"$cond": ["$born", {"$concat": [" ", "$born"]}, ""]}
+    up = [{"$set": {"full": {"$concat": ["$first", " ", "$last", born]}}}]
+    down = [*SPLIT[:2], {"$set": {"born": {"$arrayElemAt": ["$parts", 2]}}}]
+    action = reshape(
+        {"transform": {"from": ["title", "first", "last", "born"], "to": ["full"], "up": up, "down": down}}
+    )
+    pair = action.pairs[0]
+    made = [
+        {"last": "L", "title": "Dr", "first": "A"}, {"first": "A", "last": "L", "born": "1815", "title": None},
+        {"first": "A", "last": "L", "born": "1815"}, {"title": "Dr", "first": "A", "last": "L"},
+    ]  # fmt: skip
+    before = put(target, made)
+    target.c.update_many({}, in_step(action, "old"))
+    for number, full in enumerate(["B L", "A M"]):
+        target.c.update_one({"_id": number}, {"$set": {"full": full}})
+    # Of this the old fields hold less: a rollback refuses it, and the contract does not.
+    target.c.update_one({"_id": 3}, {"$set": {"full": "C"}})
+    for _ in range(2):
+        target.c.update_many({}, in_step(action, "new"))
+        assert target.c.count_documents({"$expr": out_of_step(pair, action.marker)}) == 0
+        assert [one["_id"] for one in target.c.find({"$expr": has_no_old(pair, action.marker)})] == [3]
+    target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+    assert list(target.c.find({}, {action.marker: 0}).sort("_id", 1)) == [
+        {"_id": 0, "last": "L", "title": "Dr", "first": "B"}, {"_id": 1, "first": "A", "last": "M", "title": None},
+        {"_id": 2, **made[2]}, {"_id": 3, "title": "Dr", "first": "C", "full": "C"},
+    ]  # fmt: skip
+    assert read(target)[2] == before[2]
+
+
 def test_several_fields_contracted(target: Database[Any]) -> None:
     """What has no place on the new side stays, and so does a new value of which no old one can be made."""
     action = reshape({"transform": {"from": ["full"], "to": ["first", "last"], "up": SPLIT, "down": JOIN}})

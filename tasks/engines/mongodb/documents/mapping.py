@@ -1,5 +1,7 @@
 """From the operations of a spec to pairs of fields: how each side is made of the other."""
 
+from collections.abc import Sequence
+
 from tasks.engines.mongodb.documents.conversions import convert, fails
 from tasks.engines.mongodb.documents.expressions import (
     REMOVE,
@@ -81,11 +83,13 @@ def _transformed(name: str, one: Transform) -> FieldPair:
     olds, news = ([path_of(field) for field in fields] for fields in (one.from_, one.to))
     old, new = read_all(olds), read_all(news)
     up, down = made_by(one.up, olds, news), made_by(one.down, news, olds)
+    becomes = _becomes(one, olds, news)
     # What does not come out of it again has no place on the old side: a rollback refuses it.
-    again = made_by(one.up, olds, news, "$$back" if len(olds) > 1 else {olds[0][0]: "$$back"})
-    lost = {"$let": {"vars": {"back": down}, "in": {"$not": [same(new, again)]}}}
+    again = made_by(one.up, olds, news, _document(olds, "$$becomes"))
+    differs = {"$let": {"vars": {"becomes": becomes}, "in": {"$not": [same(new, again)]}}}
+    lost = {"$let": {"vars": {"back": down}, "in": {"$or": [is_missing("$$back"), differs]}}}
     # Of what gives nothing the other side stays what it is.
-    kept = {"$cond": [is_missing("$$back"), old, "$$back"]}
+    kept = {"$cond": [is_missing("$$back"), old, becomes]}
     back = {"$cond": [is_missing(new), REMOVE, {"$let": {"vars": {"back": down}, "in": kept}}]}
     return FieldPair(
         name=name,
@@ -97,3 +101,31 @@ def _transformed(name: str, one: Transform) -> FieldPair:
         unfit=to_text({"$and": [{"$not": [is_missing(old)]}, is_missing(up)]}),
         unfit_down=to_text({"$and": [{"$not": [is_missing(new)]}, lost]}),
     )
+
+
+def _becomes(one: Transform, olds: Sequence[Path], news: Sequence[Path]) -> Expression:
+    """Return what the old side becomes by `$$back`, which `down` has made.
+
+    Of several fields one that is not in it goes, if `down` makes it of what `up` makes of the old side now: then the
+    new application has left it out. Otherwise the new side never held it, and it stays; so does one of which comes
+    null, as of expressions of null, and which is not null.
+    """
+    if len(olds) == 1:
+        return "$$back"
+    fields: dict[str, Expression] = {}
+    missing: list[Expression] = []
+    for path in olds:
+        old, back, came = read(path), read(path, "$$back"), {"$type": read(path, "$$came")}
+        never = {"$and": [{"$in": [came, ["missing", "null"]]}, {"$ne": [came, {"$type": old}]}]}
+        fields[path[0]] = {"$cond": [{"$and": [is_missing(back), never]}, old, back]}
+        missing.append({"$and": [is_missing(back), {"$not": [is_missing(old)]}]})
+    round_trip = made_by(one.down, news, olds, _document(news, "$$forth"))
+    merged = {"$let": {"vars": {"came": round_trip}, "in": fields}}
+    # Only where it matters: stages may fail on what is there.
+    again = {"$let": {"vars": {"forth": made_by(one.up, olds, news)}, "in": merged}}
+    return {"$cond": [{"$or": missing}, again, "$$back"]}
+
+
+def _document(paths: Sequence[Path], value: Expression) -> Expression:
+    """Return the document that has at paths what `read_all` gives."""
+    return value if len(paths) > 1 else {paths[0][0]: value}
