@@ -73,7 +73,8 @@ def test_the_whole_way(people: psycopg.Connection[Any], written: Writer, tmp_pat
     assert expand_contract(spec, profile).state is MigrationState.COMPLETE
     shown = Artifact.get("plan-m")
     assert shown is not None
-    assert f"| ROW EXCLUSIVE on public.people, held for a batch at a time | {ROWS:,} |" in str(shown.data).replace('"', "")
+    held = f"| ROW EXCLUSIVE on public.people, held for a batch at a time | {ROWS:,} |"
+    assert held in str(shown.data).replace('"', "")
     checks, text = Artifact.get("gate-before-swap-m"), Artifact.get("gate-before-swap-m-text")
     assert checks is not None
     assert text is not None
