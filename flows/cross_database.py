@@ -12,7 +12,7 @@ from tasks.strategy import strategy
 from tasks.swap import swap
 from tasks.transfer import follow, require_room, transfer
 from tasks.validate import validate
-from validations.transfer import transferred
+from validations.transfer import of_rows, transferred
 
 
 @strategy("cross-database", "{migration} on {profile}")
@@ -34,7 +34,7 @@ def cross_database(migration: str, profile: str = "local", database: str = "main
         approve(m)
         follow(m)
         validate(m, transferred("before_swap", m.plan, m.profile))
-        swap(m)
+        swap(m, of_rows("before_swap", m.plan, m.profile))
         validate(m, transferred("after_swap", m.plan, m.profile))
         soak(m)
     return report(m)

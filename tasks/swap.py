@@ -12,20 +12,24 @@ from tasks.model.status import MigrationState, StepState
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
+from tasks.validate import Gate, passed
 
 
 @verb("swap")
-def swap(run: Run) -> None:
+def swap(run: Run, gate: Gate | None = None) -> None:
     """Make the new shape the truth, for all tables of the plan at once, or not at all.
 
     Refuses, under the locks, unless the gate before the swap passed in this attempt and nothing was written
     since that it has not seen. Locks: ACCESS EXCLUSIVE on every table of the plan, within the lock budget; one
-    transaction with the ledger's entry. A hold that is asked for while it waits for them is heeded. Raises GateError,
+    transaction with the ledger's entry. A hold that is asked for while it waits for them is heeded; `gate` is evaluated
+    anew when it was released, where nothing carries over, or notes, what is written while it lasts. Raises GateError,
     LockTimeoutError.
     """
     for step in run.plan.phase(Phase.SWAP):
         while not _tried(run, step):
             wait_until_released(run)
+            if gate is not None:
+                passed(run, gate)
 
 
 def _tried(run: Run, step: Step) -> bool:

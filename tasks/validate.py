@@ -38,7 +38,7 @@ class Gate(Protocol):
 
 @verb("validate", "validate {gate.name}")
 def validate(run: Run, gate: Gate) -> GateResult | None:
-    """Evaluate a gate, record it, and raise GateError unless it passed.
+    """Evaluate a gate, record it, and raise GateError unless it passed. See `passed`.
 
     A run that goes on after the swap has the gate before it behind itself: None then. Recorded with the result is
     how many writes dual write could not carry at that moment: the swap refuses if there are
@@ -55,6 +55,12 @@ def validate(run: Run, gate: Gate) -> GateResult | None:
         if gate.name == "before_swap" and kept_in_step and before and before.passed and run.settings.approvals:
             # It stands until the swap: from the approval point on, a new application writes values of its own.
             return before.result
+    return passed(run, gate)
+
+
+def passed(run: Run, gate: Gate) -> GateResult:
+    """Evaluate a gate, whatever came of it before; record it, and raise GateError unless it passed."""
+    with run.ledger() as conn:
         # Before the evaluation: a write that fails while it runs has to count as unseen.
         rejections = count_rejections(conn, run.migration)
         readings = from_payload(load_snapshot(conn, run.migration, PROBES))

@@ -1,6 +1,6 @@
 """Steps that copy rows of a table into another database: into a collection, or into a table."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from tasks.model.base import Record
 from tasks.model.names import OWN_PREFIX, quote
@@ -127,6 +127,10 @@ class Relation(Record):
     def target(self) -> str:
         """The same, quoted and qualified."""
         return f"{quote(self.schema_name)}.{quote(self.name)}"
+
+
+ZERO: Final = "the character U+0000"
+"""A reason for which PostgreSQL holds no such text: not as a value, nor as the key in a note."""
 
 
 class Misfit(Record):

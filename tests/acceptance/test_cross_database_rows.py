@@ -1,6 +1,7 @@
 """The flow from MariaDB to PostgreSQL, through a real Prefect: every type to its edges, policies, there, and back."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
 from tasks.expand import expand
+from tasks.ledger.controls import clear_control, set_control
+from tasks.ledger.steps import step_records
 from tasks.migration import open_migration
 from tasks.model.errors import GateError, PreflightError, StateError
-from tasks.model.status import MigrationState, Report
+from tasks.model.status import MigrationState, Report, StepState
 from tasks.preflight import preflight
+from tasks.run import Run
+from tasks.swap import swap
 from tasks.transfer import transfer
 from tasks.validate import validate
 from tests.servers.mariadb import connected
-from validations.transfer import transferred
+from tests.servers.remains import soon
+from validations.transfer import of_rows, transferred
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -265,4 +271,44 @@ def test_a_source_that_is_written_is_found_out(
 
     with pytest.raises(GateError, match="3 rows are not there, or are others"):
         written_meanwhile()
+    assert remains(target) == []
+
+
+def test_after_a_hold_everything_is_compared_once_more(
+    source: Any, target: psycopg.Connection[Any], profile: str, tmp_path: Path
+) -> None:
+    """A hold may last for days, and what the gate has seen is as old."""
+    source.execute("create table t (id int primary key, v text)")
+    source.executemany("insert into t values (%s, 'v')", [(n,) for n in range(100)])
+
+    def release(run: Run) -> None:
+        """Let the swap come once it has heeded the hold, which ends its session."""
+        swaps = "select count(*) from pg_stat_activity where application_name like 'changeover % copy swap'"
+        with run.ledger() as conn:
+            try:
+                assert soon(lambda: step_records(conn, "copy")["swap/all"].state is StepState.RUNNING, seconds=60)
+                assert soon(lambda: target.execute(swaps).fetchone() == (0,), seconds=60)
+                assert remains(target) != [("t",)]
+            finally:
+                clear_control(conn, "copy", "hold", "ben")
+
+    @flow
+    def held() -> None:
+        with open_migration(spec_of(tmp_path, "t"), profile) as m:
+            preflight(m)
+            expand(m)
+            transfer(m)
+            validate(m, transferred("before_swap", m.plan, m.profile))
+            source.execute("update t set v = 'late' where id = 1")
+            with m.ledger() as conn:
+                set_control(conn, "copy", "hold", True, "ben")
+            thread = threading.Thread(target=release, args=(m,))
+            thread.start()
+            try:
+                swap(m, of_rows("before_swap", m.plan, m.profile))
+            finally:
+                thread.join()
+
+    with pytest.raises(GateError, match="1 rows are not there, or are others"):
+        held()
     assert remains(target) == []

@@ -219,6 +219,25 @@ def test_an_empty_table_and_rows_of_megabytes(
     assert copy.compare().equal
 
 
+def test_a_key_that_no_note_holds_is_not_left_out(
+    source: pymysql.cursors.Cursor, maria_database: str, begin: Callable[[], Copy]
+) -> None:
+    """U+0000 in it: found before the run; what is too long is noted all the same."""
+    given = {"columns": {"a": {"unfit": "reject", "type": "varchar(5)"}}}
+    source.execute("insert into t values ('longer', 1, null)")
+    (check,) = engine_of(maria_database).examine(plan_of(maria_database, **given), values_in_reports=False).checks[:1]
+    assert (check.severity, check.message) == ("warning", "1 × longer than 5 characters; their rows are left out")
+    source.execute("insert into t values ('x\\0y', 1, null)")
+    plan = plan_of(maria_database, **given)
+    (check,) = engine_of(maria_database).examine(plan, values_in_reports=False).checks[:1]
+    assert check.severity == "error"
+    assert "no row with U+0000 in its key can be noted" in check.message
+    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    with engine_of(maria_database).rows().reading("test") as reading:
+        policies = {one.touched[0].policy for one in reading.lines(action, None, None) if one.touched}
+    assert policies == {"reject", "fail"}
+
+
 @pytest.mark.parametrize(
     ("given", "where"),
     [

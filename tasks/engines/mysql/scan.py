@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tasks.engines.asked import GATE
 from tasks.engines.mysql.key_ranges import condition, end_of_batch
 from tasks.engines.mysql.session import MariaSession
-from tasks.engines.mysql.transfer_rows import inner
+from tasks.engines.mysql.transfer_rows import inner, policy_of
 from tasks.engines.records import Key
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
@@ -20,6 +20,8 @@ _DONE = {
     "reject": "their rows are left out",
     "null": "they become NULL",
 }
+
+_NOT_NOTED = "no row with U+0000 in its key can be noted: correct them, or leave them out by `where`"
 
 
 def examine_values(conn: MariaSession, plan: Plan) -> GateResult:
@@ -60,14 +62,17 @@ def _values(conn: MariaSession, action: RowTransfer, doubtful: list[TransferColu
         counts = found[one.name]
         total = counts.total()
         reasons = ", ".join(f"{count:,} × {why}" for why, count in counts.most_common() if count)
+        policies = {policy_of(action, one, misfit) for misfit in one.misfits if counts[misfit.reason]}
+        undecided = one.unfit == "fail" or "fail" in policies
+        done = _DONE[one.unfit] if one.unfit == "fail" or not undecided else _NOT_NOTED
         yield CheckResult(
             name=f"values of {one.name} fit",
             passed=total == 0,
             evaluated=True,
             unexpected=total,
-            message=f"{reasons}; {_DONE[one.unfit]}" if total else f"all of {read:,} rows",
+            message=f"{reasons}; {done}" if total else f"all of {read:,} rows",
             seconds=(time.monotonic() - started) / len(doubtful),
-            severity="error" if one.unfit == "fail" else "warning",
+            severity="error" if undecided else "warning",
         )
 
 

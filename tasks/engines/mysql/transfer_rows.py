@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from tasks.engines.mysql.key_ranges import condition, end_of_batch, key_text
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.transfer_steps import RowTransfer, TransferColumn
+from tasks.model.transfer_steps import ZERO, Misfit, RowTransfer, TransferColumn
 
 
 def value_name(number: int) -> str:
@@ -47,6 +47,11 @@ def selection(action: RowTransfer, which: str) -> str:
     misfits = f"concat({', '.join(wrong)})" if wrong else "''"
     listed = [_piece(columns) for columns in pieces(action)]
     return f"select {', '.join([*listed, misfits, *keys])} from ({inner(action, which)}) as r"
+
+
+def policy_of(action: RowTransfer, column: TransferColumn, misfit: Misfit) -> Literal["fail", "reject", "null"]:
+    """Return what becomes of a value; `fail` where its row could be left out, but not noted by such a key."""
+    return "fail" if misfit.reason == ZERO and column.name in action.target_key else column.unfit
 
 
 def pieces(action: RowTransfer) -> list[tuple[TransferColumn, ...]]:
@@ -156,8 +161,9 @@ def _touched(action: RowTransfer, misfits: str | bytes) -> tuple[Touched, ...]:
         number, _, reason = pair.partition(".")
         column = action.columns[int(number)]
         # The first reason of a column is the one that is told.
+        misfit = column.misfits[int(reason)]
         found.setdefault(
             column.name,
-            Touched(field=column.name, policy=column.unfit, reason=column.misfits[int(reason)].reason),
+            Touched(field=column.name, policy=policy_of(action, column, misfit), reason=misfit.reason),
         )
     return tuple(found.values())

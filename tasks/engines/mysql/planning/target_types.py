@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tasks.engines.mysql.names import quoted
 from tasks.model.base import Record
-from tasks.model.transfer_steps import Misfit
+from tasks.model.transfer_steps import ZERO, Misfit
 
 _BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _INTEGERS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
@@ -193,7 +193,7 @@ def _text(source: _Source, target: _Target) -> Sent | None:
     encoded = f"cast(convert({source.value} using utf8mb4) as binary)"
     if target.name == "bytea":
         return Sent(type="bytea", text=encoded, form="bytes")
-    zero = _misfit("the character U+0000", f"instr({encoded}, 0x00) > 0")
+    zero = _misfit(ZERO, f"instr({encoded}, 0x00) > 0")
     if target.name == "text" or (target.name == "varchar" and not target.arguments):
         return Sent(type=target.name, text=encoded, form="text", misfits=(zero,))
     if target.name != "varchar":
@@ -221,7 +221,7 @@ def _set(source: _Source, target: _Target) -> Sent | None:
     for found, written in (("\\", "\\\\"), ('"', '\\"'), (",", '","')):
         inside = f"replace({inside}, {quoted(found)}, {quoted(written)})"
     listed = f"if({encoded} = '', '{{}}', concat('{{\"', {inside}, '\"}}'))"
-    zero = _misfit("the character U+0000", f"instr({encoded}, 0x00) > 0")
+    zero = _misfit(ZERO, f"instr({encoded}, 0x00) > 0")
     return Sent(type="text[]", text=f"cast({listed} as binary)", form="text", misfits=(zero,))
 
 

@@ -314,8 +314,8 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
         severity="warning",
         message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
         where=full,
-        hint="Stop its writers first. Where somebody writes all the same, the gate before the swap finds the difference"
-        " and refuses.",
+        hint="Stop its writers first, and keep them away. The gate before the swap finds what was written until it"
+        " compared those rows; what is written after that is not found.",
     )
     for one in action.columns:
         if one.unfit != "fail":

@@ -343,8 +343,8 @@ def _findings(table: Table, action: DocumentTransfer) -> Iterator[Finding]:
             message=f"{table.full_name} must not be written from the beginning of the copy to the swap: changes are"
             " not carried over",
             where=table.full_name,
-            hint="Stop its writers first, or give `capture: triggers`. Where somebody writes all the same, the gate"
-            " before the swap finds the difference and refuses.",
+            hint="Stop its writers first, or give `capture: triggers`. The gate before the swap finds what was"
+            " written until it compared those rows; what is written after that is not found.",
         )
     for one in table.dependents:
         if one.kind == "publication" and "for all tables" in one.definition:
