@@ -406,6 +406,26 @@ def test_an_old_field_that_the_new_side_never_held_stays(target: Database[Any]) 
     assert read(target)[2] == before[2]
 
 
+def test_an_old_field_that_down_takes_away_goes(target: Database[Any]) -> None:
+    """With it `up` would make another value than the one that was written; one that `up` does not read stays."""
+    up = [{"$set": {"name": {"$concat": ["$first", {"$ifNull": [{"$concat": [" ", "$last"]}, ""]}]}}}]
+    down = [{"$set": {"first": "$name"}}, {"$unset": "last"}]
+    ann = {"first": "Ann", "last": "Lee"}
+    for asked, made in ((["first", "last"], ann), (["title", "first", "last"], {"title": "Dr", **ann})):
+        action = reshape({"transform": {"from": asked, "to": ["name"], "up": up, "down": down}})
+        before = put(target, [made, made])
+        target.c.update_many({}, in_step(action, "old"))
+        target.c.update_one({"_id": 0}, {"$set": {"name": "Ann Smith"}})
+        for _ in range(2):
+            target.c.update_many({}, in_step(action, "new"))
+            assert target.c.count_documents({"$expr": out_of_step(action.pairs[0], action.marker)}) == 0
+            assert target.c.count_documents({"$expr": has_no_old(action.pairs[0], action.marker)}) == 0
+        target.c.update_many(concerned(action, "withdraw"), withdrawn(action))
+        kept = {name: value for name, value in made.items() if name == "title"}
+        assert target.c.find_one({"_id": 0}) == {"_id": 0, **kept, "first": "Ann Smith"}
+        assert read(target)[1] == before[1]
+
+
 def test_several_fields_contracted(target: Database[Any]) -> None:
     """What has no place on the new side stays, and so does a new value of which no old one can be made."""
     action = reshape({"transform": {"from": ["full"], "to": ["first", "last"], "up": SPLIT, "down": JOIN}})

@@ -108,22 +108,40 @@ def _becomes(one: Transform, olds: Sequence[Path], news: Sequence[Path]) -> Expr
 
     Of several fields one that is not in it goes, if `down` makes it of what `up` makes of the old side now: then the
     new application has left it out. Otherwise the new side never held it, and it stays; so does one of which comes
-    null, as of expressions of null, and which is not null.
+    null, as of expressions of null, and which is not null. But where `$$back` gives the new value, and with such a
+    field `up` would make another one, `down` takes it away on purpose, and it goes.
     """
     if len(olds) == 1:
         return "$$back"
-    fields: dict[str, Expression] = {}
+    stays: dict[str, Expression] = {}
     missing: list[Expression] = []
     for path in olds:
         old, back, came = read(path), read(path, "$$back"), {"$type": read(path, "$$came")}
         never = {"$and": [{"$in": [came, ["missing", "null"]]}, {"$ne": [came, {"$type": old}]}]}
-        fields[path[0]] = {"$cond": [{"$and": [is_missing(back), never]}, old, back]}
+        stays[path[0]] = {"$cond": [{"$and": [is_missing(back), never]}, old, REMOVE]}
         missing.append({"$and": [is_missing(back), {"$not": [is_missing(old)]}]})
     round_trip = made_by(one.down, news, olds, _document(news, "$$forth"))
-    merged = {"$let": {"vars": {"came": round_trip}, "in": fields}}
+    merged = {"$let": {"vars": {"stays": stays}, "in": _merged(one, olds, news)}}
+    beside = {"$let": {"vars": {"came": round_trip}, "in": merged}}
     # Only where it matters: stages may fail on what is there.
-    again = {"$let": {"vars": {"forth": made_by(one.up, olds, news)}, "in": merged}}
+    again = {"$let": {"vars": {"forth": made_by(one.up, olds, news)}, "in": beside}}
     return {"$cond": [{"$or": missing}, again, "$$back"]}
+
+
+def _merged(one: Transform, olds: Sequence[Path], news: Sequence[Path]) -> Expression:
+    """Return `$$back` with what of `$$stays` does not spoil it: all together, or else one field after the other."""
+
+    def gives_new(old_side: str) -> Expression:
+        return same(read_all(news), made_by(one.up, olds, news, old_side))
+
+    # In this order: without a field that stays `up` may fail.
+    spoilt = {"$and": [{"$not": [gives_new("$$more")]}, gives_new("$$value")]}
+    chosen = {"$cond": [spoilt, "$$value", "$$more"]}
+    step = {"$let": {"vars": {"more": {"$mergeObjects": ["$$value", "$$this"]}}, "in": chosen}}
+    tried = ["$$stays", *({path[0]: read(path, "$$stays")} for path in olds)]
+    whole = {"$reduce": {"input": tried, "initialValue": "$$back", "in": step}}
+    # Sides are compared as documents, in which the order counts.
+    return {"$let": {"vars": {"whole": whole}, "in": read_all(olds, "$$whole")}}
 
 
 def _document(paths: Sequence[Path], value: Expression) -> Expression:
