@@ -1,6 +1,6 @@
 """rollback: back to what was, from the ledger alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tasks.engines.session import Session
 from tasks.ledger.gates import count_rejections
@@ -34,12 +34,15 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
 
     def refuse_loss(conn: Session) -> None:
         if not accept_loss:
-            _refuse_loss(conn, run)
+            _refuse_loss(conn, run, _copies(run))
 
-    with run.ledger() as conn:
-        refuse_loss(conn)
+    # What a rollback that was cut off has taken away would stay away, refused here: its step asks, and gives it back.
+    within_reach = [one for one in _copies(run) if not run.target(one.into.database).is_withdrawn(one)]
+    if not accept_loss:
+        with run.ledger() as conn:
+            _refuse_loss(conn, run, within_reach)
     swapped = records[swap.key].state is not StepState.PENDING
-    _refuse_what_stands_in_the_way(run)
+    _refuse_what_stands_in_the_way(run, within_reach)
     _refuse_what_cannot_be_held(run, is_swapped, records)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLING_BACK)
@@ -56,8 +59,8 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
     return undone
 
 
-def _refuse_loss(conn: Session, run: Run) -> None:
-    lost = count_rejections(conn, run.migration, direction="down") + _written_elsewhere(run)
+def _refuse_loss(conn: Session, run: Run, copies: Sequence[Transfer]) -> None:
+    lost = count_rejections(conn, run.migration, direction="down") + _written_elsewhere(run, copies)
     if lost:
         raise StateError(
             f"{lost} writes since the swap cannot be expressed in the old shape and would be lost",
@@ -66,18 +69,18 @@ def _refuse_loss(conn: Session, run: Run) -> None:
         )
 
 
-def _written_elsewhere(run: Run) -> int:
+def _written_elsewhere(run: Run, copies: Sequence[Transfer]) -> int:
     """Count documents that are not what the rows give: with their collection they would be gone."""
-    return sum(run.target(one.into.database).written_since(one) for one in _copies(run))
+    return sum(run.target(one.into.database).written_since(one) for one in copies)
 
 
 def _copies(run: Run) -> list[Transfer]:
     return [step.action for step in run.plan.steps if isinstance(step.action, Transfer)]
 
 
-def _refuse_what_stands_in_the_way(run: Run) -> None:
+def _refuse_what_stands_in_the_way(run: Run, copies: Sequence[Transfer]) -> None:
     """Ask what others have built on what is going to be dropped: it would fail, half way."""
-    for copy in _copies(run):
+    for copy in copies:
         run.target(copy.into.database).require_alone(copy)
     with run.ledger("rollback") as conn:
         found = [row[0] for one in _before_rollback(run) if one.kind == "structure"

@@ -77,6 +77,9 @@ class Target(Protocol):
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back what has been put aside since the swap, so that it is known what a rollback loses."""
 
+    def is_withdrawn(self, action: Any) -> bool:
+        """Tell whether a rollback that was cut off has taken it away from applications, and not looked at it yet."""
+
     def require_alone(self, action: Any) -> None:
         """Refuse where others have built on what a rollback drops, so that it could not. Raises StateError."""
 

@@ -88,6 +88,15 @@ def test_the_users_own_example(source: psycopg.Connection[Any], target: Database
     target.users.update_one({"_id": 1}, {"$set": {"email": "new"}})
     with pytest.raises(StateError, match="1 writes since the swap"):
         rollback("users_to_mongodb", profile)
+    # As a rollback leaves it that is killed before it looks.
+    schema = source.execute("select nspname from pg_namespace where nspname like '\\_changeover%'").fetchone()
+    assert schema is not None
+    place = source.execute(f'select token from "{schema[0]}".place'.encode()).fetchone()
+    assert place is not None
+    target.users.rename(f"_changeover_{place[0].hex}_withdrawn")
+    with pytest.raises(StateError, match="1 writes since the swap"):
+        rollback("users_to_mongodb", profile)
+    assert target.list_collection_names() == ["users"]
     assert rollback("users_to_mongodb", profile, accept_loss=True).state is S.ROLLED_BACK
     assert target.list_collection_names() == []
 

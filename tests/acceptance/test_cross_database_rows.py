@@ -14,14 +14,17 @@ from prefect import flow
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
+from tasks.engines.postgresql.receiving.place import Place, mark, move, present
 from tasks.expand import expand
 from tasks.ledger.controls import clear_control, set_control
+from tasks.ledger.state import load
 from tasks.ledger.steps import step_records
 from tasks.migration import open_migration
 from tasks.model.errors import GateError, PreflightError, StateError
 from tasks.model.status import MigrationState, Report, StepState
+from tasks.model.transfer_steps import Relation
 from tasks.preflight import preflight
-from tasks.run import Run
+from tasks.run import Run, engine_of
 from tasks.swap import swap
 from tasks.transfer import transfer
 from tasks.validate import validate
@@ -240,6 +243,39 @@ def test_there_and_back_and_for_good(source: Any, target: psycopg.Connection[Any
     assert contract("copy", profile, "shop").state is S.CONTRACTED
     assert target.execute(shown.encode()).fetchone() == first
     assert remains(target) == [("users",), ("users_id_seq",), ("users_pkey",)]
+
+
+def test_what_a_rollback_that_was_cut_off_has_taken_away_comes_back(
+    source: Any, target: psycopg.Connection[Any], copy: Copy, profile: str
+) -> None:
+    """Killed before it looked, it left the table away from applications: the next one looks, and gives it back."""
+    source.execute("create table t (id int primary key, v text)")
+    source.execute("insert into t values (1, 'a')")
+    assert copy("t").state is S.COMPLETE
+    with engine_of(profile, "shop", "copy", "").connect("test") as conn:
+        into = next(step.action for step in load(conn, "copy").plan.steps if step.key == "swap/all")
+    assert isinstance(into, Relation)
+
+    def withdraw() -> None:
+        with target.transaction():
+            move(target, present(target, into), into.helpers, into)
+            mark(target, into, withdrawn=True)
+
+    for done, named, undone, accept_loss in (
+        ("insert into t values (2, 'new')", "1 writes since the swap", "delete from t where id = 2", False),
+        ("alter table t add note text", "added: note", "alter table t drop note", False),
+        ("create view v as select id from t", "rule _RETURN on view v", "drop view v", True),
+    ):
+        target.execute(done.encode())
+        withdraw()
+        with pytest.raises(StateError, match=named):
+            rollback("copy", profile, "shop", accept_loss=accept_loss)
+        assert target.execute("select v from public.t where id = 1").fetchone() == ("a",)
+        assert present(target, into) == Place(schema_name="public", name="t")
+        target.execute(undone.encode())
+    withdraw()
+    assert rollback("copy", profile, "shop").state is S.ROLLED_BACK
+    assert remains(target) == []
 
 
 def test_what_stands_in_the_way_is_left_alone(source: Any, target: psycopg.Connection[Any], copy: Copy) -> None:

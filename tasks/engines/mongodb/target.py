@@ -214,6 +214,11 @@ class Target:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
+    def is_withdrawn(self, action: DocumentTransfer) -> bool:
+        """Tell whether a rollback that was cut off has taken the name away, and not looked at it yet."""
+        called = self._called(action.into)
+        return called is not None and called != action.into.name and called.endswith(WITHDRAWN)
+
     def require_alone(self, action: DocumentTransfer) -> None:
         """Refuse nothing: whatever is built on a collection, it can be dropped."""
 

@@ -186,6 +186,12 @@ class RowTarget:
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry nothing back: there is no way for that."""
 
+    def is_withdrawn(self, action: RowTransfer) -> bool:
+        """Tell whether a rollback that was cut off has taken the table away, and not looked at it yet."""
+        with self.open("ask") as conn:
+            place = find(conn, action.into)
+            return place is not None and place.withdrawn
+
     def require_alone(self, action: RowTransfer) -> None:
         """Refuse where others have built on the table: it could not be dropped. Raises StateError with what."""
         with self.open("ask") as conn:
