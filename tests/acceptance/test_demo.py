@@ -91,6 +91,7 @@ ALL_BUT_THE_CATALOGUE = {
 THE_CATALOGUE = {"The demo runs to its end", "Rollback restores the catalogue exactly"}
 
 
+@pytest.mark.every_leg
 @pytest.mark.parametrize(
     ("sabotage", "broken"),
     [

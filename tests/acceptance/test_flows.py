@@ -291,6 +291,7 @@ def test_shards_on_threads(people: psycopg.Connection[Any], written: Writer) -> 
     assert filled_in_shards(people)
 
 
+@pytest.mark.every_leg
 def test_shards_on_dask(people: psycopg.Connection[Any], written: Writer) -> None:
     """The same on a Dask cluster; in a process of its own, because Dask leaves sockets open."""
     from prefect.settings import PREFECT_API_URL

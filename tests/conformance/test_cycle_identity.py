@@ -156,6 +156,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "another default": ("alter table t alter id set default 5", alter("t", "id", "ALWAYS"), "not the next number of a sequence of its own", "owned by"),
     "sequence of two": ("alter table t alter a set default nextval('s_id_seq')", alter("s", "id", "ALWAYS"), "s_id_seq is used elsewhere, too: default value for column a", "their own"),
     "is one already": ("", alter("g", "id", "ALWAYS"), "is an identity already", "the other one"),
+    "has no default": ("", {"alter_column": {"table": "g", "column": "id", "default": None}}, "is an identity column", ""),
     "is none": ("", alter("t", "id", None), "id is not generated", "Remove"),
     "expression": ("alter table t add x int generated always as (a + 1) stored", alter("t", "x", None), "would rewrite the table", "shadow_table"),
 }  # fmt: skip

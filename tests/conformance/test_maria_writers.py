@@ -20,6 +20,7 @@ from tests.servers.mariadb import connected
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
 
 
+@pytest.mark.every_leg
 def test_over_and_back_and_over_while_applications_write(maria_database: str) -> None:
     """Deletes race the copy, keys move under it, and none of it comes back or gets lost."""
     prepare(maria_database, 6000)

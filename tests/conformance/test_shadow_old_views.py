@@ -120,6 +120,40 @@ def test_what_is_carried_over_last_is_waited_for_on_both_ways(migration: Migrati
     assert count(conn) == 32
 
 
+def test_writers_that_note_all_the_time_hold_up_neither_way(migration: Migration, conn: Connection, url: str) -> None:
+    """There is always somebody older than the last note: only who is older than the copy is waited for without end."""
+    patient = migration.engine
+    migration.engine = replace(patient, limits=patient.limits.model_copy(update={"snapshot_age": 5.0}))
+    stop = threading.Event()
+
+    def note() -> None:
+        number = 1000
+        while not stop.is_set():
+            number += 1
+            with strict(url) as other:
+                other.execute("insert into t values (%s, 1)", (number,))
+
+    def sleep() -> None:
+        with psycopg.connect(url, autocommit=True) as other:
+            while not stop.is_set():
+                other.execute("select pg_sleep(0.7)")
+
+    crowd = [threading.Thread(target=one) for one in (note, sleep, sleep)]
+    for one in crowd:
+        one.start()
+        time.sleep(0.3)
+    try:
+        migration.run(*BEFORE_SWAP[2:])
+        migration.run(Phase.SWAP)
+        assert is_swapped(conn)
+        migration.revert("swap/all")
+    finally:
+        stop.set()
+        for one in crowd:
+            one.join(30)
+    assert not is_swapped(conn)
+
+
 def test_a_rollback_waits_for_nobody_where_nothing_was_carried(
     migration: Migration, conn: Connection, url: str
 ) -> None:

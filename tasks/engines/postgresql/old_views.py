@@ -18,6 +18,7 @@ from tasks.model.errors import DataChanged, LockTimeoutError
 
 _TELL_EVERY = 1.0
 _LOOK_EVERY = 0.1
+_TURNS = 3
 # Nobody can read a table after a VACUUM, or after an index was built concurrently, in the same transaction.
 _OLD = """
 select a.pid, a.backend_xmin::text, a.xact_start,
@@ -51,20 +52,21 @@ class Outlast:
     def __call__(self) -> None:
         """Carry over, and wait for who may not see it, `snapshot_age` at most.
 
-        Raises LockTimeoutError, with their names, when they do not end. What is noted meanwhile is carried over, too,
-        so that little is left to do under the locks.
+        Raises LockTimeoutError, with their names, when those who are older than the copy do not end. What is noted
+        meanwhile is carried over, too, so that little is left to do under the locks; but not for ever: where writers
+        note all the time there is always somebody who is older than the last note.
         """
         began = time.monotonic()
-        while True:
+        for turn in range(_TURNS):
             drain(self.conn, self.drain, self.limits, between=self.journal.between, waiting=self.journal.waiting)
             looked = time.monotonic()
             if not self.written:
                 return
-            self._wait(began)
+            self._wait(began, demanded=turn == 0)
             if (time.monotonic() - looked) * 1000 < self.limits.lock_budget:
                 return
 
-    def _wait(self, began: float) -> None:
+    def _wait(self, began: float, *, demanded: bool) -> None:
         row = self.conn.execute(f"select xmin::text from ({self.written}) as w order by age(xmin) limit 1".encode())
         found = row.fetchone()
         written = str(found[0]) if found else None
@@ -76,6 +78,8 @@ class Outlast:
             now = time.monotonic()
             who = named(tuple(left.values()))
             if now - began >= self.limits.snapshot_age:
+                if not demanded:
+                    return
                 raise LockTimeoutError(
                     f"transactions that are older than the last copy did not end within {self.limits.snapshot_age:g} s,"
                     f" and would see only a part of the new table: {who}",

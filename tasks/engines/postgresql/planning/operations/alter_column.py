@@ -86,8 +86,14 @@ def _in_place(op: AlterColumn, column: Column, draft: TableDraft, where: str) ->
     if op.nullable is False and column.nullable:
         draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} set not null", where)
         require_not_null(draft, op.column, op.column)
-    if op.drops_default and (not column.nullable or op.nullable is False):
+    filled = op.generated is not None and op.generated.identity is not None
+    if op.drops_default and not filled and (not column.nullable or op.nullable is False):
         # An old application leaves the column out, which a new one never does: it would fail from the swap on.
+        if column.identity:
+            raise SpecError(
+                f"{op.column} is an identity column", where=f"{where}.default", hint="Write generated: null."
+            )
+        draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} drop default", f"{where}.default")
         draft.contract.append(f"alter column {name} drop default")
     elif op.sets_default or op.drops_default:
         change = f"set default {op.default}" if op.default is not None else "drop default"
