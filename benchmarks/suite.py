@@ -13,7 +13,7 @@ from benchmarks.parity import cpu, taken, told
 from benchmarks.result import Result, Sizes, ratio
 from benchmarks.server import Usage, template
 from benchmarks.surroundings import Surroundings
-from validations.session import Session
+from validations.postgresql_source import PostgresSource
 from validations.user_suites import evaluate_suite
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
 
 
 def _suite(url: str) -> None:
-    session = Session(url=url, migration="benchmark", search_path="public")
+    session = PostgresSource(url=url, migration="benchmark", search_path="public")
     found = evaluate_suite("benchmarks.suite:ten@public.orders", session, values_in_reports=False)
     if len(found) != 10 or not all(one.passed for one in found):
         raise RuntimeError(f"the suite did not pass: {[one.message for one in found if not one.passed]}")

@@ -5,23 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tasks.engines.before_run import named
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import CheckResult
 from validations.checks import Check, QueryCheck, RowCheck
 from validations.context import context
 from validations.expectation import scan_expectation
 from validations.failures import describe, trouble
+from validations.postgresql_source import PostgresSource
 from validations.scans import Scan, examples, scans
-from validations.session import Session
 from validations.suite_findings import configuration
 
 if TYPE_CHECKING:
     from great_expectations.datasource.fluent.interfaces import Batch
 
-_LONGEST_KEY = 100
 
-
-def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_reports: bool) -> tuple[CheckResult, ...]:
+def evaluate_checks(
+    checks: Sequence[Check], source: PostgresSource, *, values_in_reports: bool
+) -> tuple[CheckResult, ...]:
     """Evaluate checks, and return a result for each, in order.
 
     Checks that share a pass and could not be evaluated are evaluated again one by one, so that one faulty
@@ -30,8 +31,8 @@ def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_repo
     if not checks:
         return ()
     try:
-        with context() as current, session.datasource(current, []) as source:
-            asset = source.add_query_asset("nothing", "select 1 as nothing")
+        with context() as current, source.datasource(current, []) as added:
+            asset = added.add_query_asset("nothing", "select 1 as nothing")
             batch = asset.add_batch_definition_whole_table("whole").get_batch()
             results = evaluate_scans(batch, scans(checks), values_in_reports)
             again = [check for check in checks if _shared(check, checks) and not results[check].evaluated]
@@ -39,7 +40,7 @@ def evaluate_checks(checks: Sequence[Check], session: Session, *, values_in_repo
     except Exception as error:  # noqa: BLE001 - whatever it is, a gate that cannot be evaluated has failed
         return tuple(not_evaluated(check, why_not(error)) for check in checks)
     if values_in_reports:
-        results = _with_examples(results, session)
+        results = _with_examples(results, source)
     return tuple(results[check] for check in checks)
 
 
@@ -129,12 +130,12 @@ def _violations(unexpected: int, named: Sequence[object]) -> str:
     return f"{counted}: {', '.join(map(str, named))}{more}" if named else counted
 
 
-def _with_examples(results: dict[Check, CheckResult], session: Session) -> dict[Check, CheckResult]:
+def _with_examples(results: dict[Check, CheckResult], source: PostgresSource) -> dict[Check, CheckResult]:
     failed = [c for c, result in results.items() if result.unexpected and not _is_structural(c)]
     if not failed:
         return results
     try:
-        with session.connect() as connection:
+        with source.connect() as connection:
             return results | {c: _keyed(c, results[c], connection) for c in failed}
     except (psycopg.Error, ChangeoverError):
         # The verdict stands without examples.
@@ -150,5 +151,4 @@ def _keyed(check: Check, result: CheckResult, connection: psycopg.Connection[Any
         rows = connection.execute(examples(check).encode()).fetchall()
     except (psycopg.Error, UnicodeError):
         return result
-    keys = tuple(", ".join("null" if v is None else v[:_LONGEST_KEY] for v in row) for row in rows)
-    return result.model_copy(update={"examples": keys})
+    return result.model_copy(update={"examples": named(rows)})

@@ -22,8 +22,8 @@ from validations.mongodb import evaluate_on_mongodb, is_mongodb
 from validations.mysql import evaluate_on_mysql, is_mysql
 from validations.mysql_source import MariaSource
 from validations.outcome import evaluate_outcome
+from validations.postgresql_source import PostgresSource
 from validations.probing import evaluate_probes
-from validations.session import Session
 from validations.suite_sources import names_table
 from validations.user_suites import evaluate_suite
 
@@ -132,12 +132,12 @@ def evaluate(
     """
     if is_mongodb(url):
         return GateResult(gate=gate.name, checks=evaluate_on_mongodb(gate, url, values_in_reports=values_in_reports))
-    source: Session | MariaSource
+    source: PostgresSource | MariaSource
     if is_mysql(url):
         source = MariaSource(url=url)
         results = list(evaluate_on_mysql(gate.checks, source, values_in_reports=values_in_reports))
     else:
-        source = Session(url=url, migration=gate.migration, search_path=search_path)
+        source = PostgresSource(url=url, migration=gate.migration, search_path=search_path)
         results = list(evaluate_checks(gate.checks, source, values_in_reports=values_in_reports))
         results += evaluate_outcome(gate, source)
     for reference in gate.suites:

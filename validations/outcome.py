@@ -10,19 +10,19 @@ from tasks.model.outcome import unnamed
 from tasks.model.status import CheckResult
 from validations.checks import Gate
 from validations.failures import describe
-from validations.session import Session
+from validations.postgresql_source import PostgresSource
 
 THE_CATALOGUE = "the catalogue is what the plan says"
 _MOST = 10
 
 
-def evaluate_outcome(gate: Gate, session: Session) -> tuple[CheckResult, ...]:
+def evaluate_outcome(gate: Gate, source: PostgresSource) -> tuple[CheckResult, ...]:
     """Compare the tables of a gate with what its plan says; nothing where it says nothing. Locks: ACCESS SHARE."""
     if gate.outcome is None or gate.catalogue is None or not gate.outcome.tables:
         return ()
     started = perf_counter()
     try:
-        with session.connect() as conn:
+        with source.connect() as conn:
             names = [table.after for table in gate.outcome.tables]
             differences = unnamed(gate.outcome, gate.catalogue, inspect(conn, names, "pg_catalog"))
     except (psycopg.Error, ChangeoverError) as error:

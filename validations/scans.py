@@ -7,10 +7,9 @@ one row, whatever the number of violations.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tasks.engines.before_run import MOST_EXAMPLES
 from tasks.model.names import quote
 from validations.checks import Check, QueryCheck, RowCheck
-
-MOST_EXAMPLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)

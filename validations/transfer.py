@@ -15,6 +15,7 @@ from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 from validations import gates
 from validations.checks import Gate
+from validations.copied import compared
 from validations.transfer_rows import RowsGate
 
 if TYPE_CHECKING:
@@ -124,24 +125,17 @@ def _compared(name: str, result: "Differences", values_in_reports: bool, seconds
     said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.documents:,} documents"
     if result.unsettled:
         said += f", {result.unsettled:,} of them written since, and noted"
-    wrong = [
+    return compared(
+        name,
+        result,
+        said,
         (result.differing, "rows have no document, or another"),
-        (max(result.superfluous, 0), "documents too many"),
-        (max(-result.superfluous, 0), "documents too few"),
-        (result.not_noted, "rejected rows and notes of them do not belong together"),
-        (result.without_identity, "rows have no _id, or that of another"),
-        (int(result.emptied), "TRUNCATE since the notes were carried: run again"),
-    ]
-    reasons = ", ".join(f"{count:,} {what}" for count, what in wrong if count)
-    hint = (
-        "" if noted else "; was the source written since the copy began? Roll back, and run again while nobody writes"
-    )
-    return CheckResult(
-        name=name,
-        passed=result.equal,
-        evaluated=True,
-        unexpected=sum(count for count, _ in wrong),
-        message=f"{said}: {reasons}{hint}" if reasons else said,
-        examples=result.examples if values_in_reports else (),
+        "documents",
+        more=(
+            (result.without_identity, "rows have no _id, or that of another"),
+            (int(result.emptied), "TRUNCATE since the notes were carried: run again"),
+        ),
+        values_in_reports=values_in_reports,
         seconds=seconds,
+        noted=noted,
     )

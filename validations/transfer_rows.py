@@ -14,6 +14,7 @@ from tasks.engines.postgresql.receiving.place import Place, find
 from tasks.model.errors import ChangeoverError
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
+from validations.copied import compared
 
 if TYPE_CHECKING:
     from tasks.engines.postgresql.receiving.compare import Differences
@@ -151,21 +152,12 @@ def _account(conn: Connection, action: RowTransfer) -> CheckResult:
 
 
 def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float) -> CheckResult:
-    said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there"
-    wrong = [
+    return compared(
+        name,
+        result,
+        f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there",
         (result.differing, "rows are not there, or are others"),
-        (max(result.superfluous, 0), "rows too many"),
-        (max(-result.superfluous, 0), "rows too few"),
-        (result.not_noted, "rejected rows and notes of them do not belong together"),
-    ]
-    reasons = ", ".join(f"{count:,} {what}" for count, what in wrong if count)
-    hint = "; was the source written since the copy began? Roll back, and run again while nobody writes"
-    return CheckResult(
-        name=name,
-        passed=result.equal,
-        evaluated=True,
-        unexpected=sum(count for count, _ in wrong),
-        message=f"{said}: {reasons}{hint}" if reasons else said,
-        examples=result.examples if values_in_reports else (),
+        "rows",
+        values_in_reports=values_in_reports,
         seconds=seconds,
     )

@@ -1,20 +1,17 @@
 """What a spec says of a copy into another database: which rows, where to, and how a document is made of each."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
 )
 
 from tasks.model.names import OWN_PREFIX, Identifier, TableName
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import DatabaseName, Expression
-from tasks.model.transfer_columns import ColumnRule, OrItsColumn
+from tasks.model.transfer_columns import ColumnRule, OfColumn, OrItsColumn
 
 ID = "_id"
 Misfit = Literal["fail", "reject", "string", "tag"]
@@ -43,7 +40,7 @@ FieldPath = Annotated[str, AfterValidator(_path)]
 CollectionName = Annotated[str, AfterValidator(_collection)]
 
 
-class FieldRule(Part):
+class FieldRule(OfColumn):
     """What one field of a document holds. A column alone is written as its name."""
 
     column: Identifier | None = None
@@ -63,16 +60,6 @@ class FieldRule(Part):
     becomes PostgreSQL's text (`string`), or a document with its type and its text (`tag`)."""
     nulls: Literal["keep", "missing"] = "keep"
     """What becomes of NULL: a null, or no field at all."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
-
-    @model_serializer(mode="wrap")
-    def _shortest(self, handler: SerializerFunctionWrapHandler) -> Any:
-        dumped = handler(self)
-        return self.column if dumped.keys() == {"column"} else dumped
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse two sources of a value, or none, and options that a constant has no use for."""

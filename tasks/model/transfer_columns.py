@@ -12,7 +12,23 @@ from tasks.model.operations.base import Contradiction, Part
 from tasks.model.operations.text import ColumnType, Expression
 
 
-class ColumnRule(Part):
+class OfColumn(Part):
+    """A rule that is written as the name of a column where it says nothing else."""
+
+    column: Identifier | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, handler: SerializerFunctionWrapHandler) -> Any:
+        dumped = handler(self)
+        return self.column if dumped.keys() == {"column"} else dumped
+
+
+class ColumnRule(OfColumn):
     """What one column of the new table holds, where that is not what the plan would choose.
 
     A column alone is written as its name.
@@ -29,16 +45,6 @@ class ColumnRule(Part):
 
     The run stops before anything is done (`fail`), the row is left out and noted with the reason (`reject`), or the
     value becomes NULL (`null`)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
-
-    @model_serializer(mode="wrap")
-    def _shortest(self, handler: SerializerFunctionWrapHandler) -> Any:
-        dumped = handler(self)
-        return self.column if dumped.keys() == {"column"} else dumped
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse two sources of a value."""

@@ -30,10 +30,9 @@ def test_the_whole_way_under_writers(cli: Changeover) -> None:
     rules = "validations.suites.rules"
     totals = {"suite": f"{rules}:control_totals", "arguments": {"amount": "n", "by": [], "other": "twin"}}
     none = {"suite": f"{rules}:no_rows", "arguments": {"query": "select id from {batch} where id < 0"}}
-    spec = cli.spec(
-        "widen", WIDEN, strategy="shadow_table", gates={"before_swap": [none], "before_contract": [totals]},
-        probes=[{"name": "by id", "query": "select * from orders where id = 7"}],
-    )  # fmt: skip
+    gates = {"before_run": [none], "before_swap": [none], "after_swap": [totals], "before_contract": [totals]}
+    probes = [{"name": "by id", "query": "select * from orders where id = 7"}]
+    spec = cli.spec("widen", WIDEN, strategy="shadow_table", gates=gates, probes=probes)
     planned = cli.done("plan", spec, "--sql")
     assert "rename table" in planned
     assert run(cli.url, "show tables like '%changeover%'") == []
@@ -51,6 +50,7 @@ def test_the_whole_way_under_writers(cli: Changeover) -> None:
     assert [t for (t,) in run(cli.url, "show tables") if "changeover" not in t] == ["orders", "twin"]
     assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
     assert cli.data("audit", "verify")["ok"] is True
+    assert "no rows" in cli.done("report", "widen")
     assert "MariaDB 10.11" in cli("doctor").stdout
 
 

@@ -24,8 +24,8 @@ from tasks.model.status import MigrationState, StepState
 from validations import gates
 from validations.checks import Gate
 from validations.outcome import evaluate_outcome
+from validations.postgresql_source import PostgresSource
 from validations.scans import scans
-from validations.session import Session
 
 Connection = psycopg.Connection[Any]
 Operations = Sequence[Mapping[str, Any]]
@@ -227,7 +227,7 @@ class Migration:
             "before_contract": gates.before_contract,
         }
         gate: Gate = built[name](self._plan)
-        session = Session(url=self.engine.url, migration=self.name, search_path=self._plan.search_path)
+        session = PostgresSource(url=self.engine.url, migration=self.name, search_path=self._plan.search_path)
         failed: list[str] = []
         with session.connect() as conn:
             asked = [one for one in gate.checks if sequences or not one.name.startswith("the sequences of ")]

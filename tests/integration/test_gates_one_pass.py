@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tasks.model.status import CheckResult
-from validations.session import Session
+from validations.postgresql_source import PostgresSource
 from validations.user_suites import evaluate_suite
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def values(database: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def evaluated(database: str, suite: str) -> dict[str, CheckResult]:
-    session = Session(url=database, migration="test", search_path="public")
+    session = PostgresSource(url=database, migration="test", search_path="public")
     found = evaluate_suite(f"{__name__}:{suite}@v", session, values_in_reports=False)
     return {f"{number} {one.name}": one for number, one in enumerate(found)}
 

@@ -135,6 +135,21 @@ def replicated(new_database: Callable[[], str]) -> Iterator[tuple[str, str]]:
     remote.close()
 
 
+def test_what_was_committed_before_the_position_is_in_the_verdict(new_database: Callable[[], str]) -> None:
+    """And what a verdict says nothing of is at a later one."""
+    url = new_database()
+    a, b = Table(url=url, database="d", name="a"), Table(url=url, database="d", name="b")
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("create table a (id int primary key); create table b (id int primary key)")
+        for number, name in enumerate("abab"):
+            conn.execute(f"insert into {name} values ({number // 2})".encode())
+            written = conn.execute("select pg_current_wal_lsn()").fetchone()
+            result = compare(a, b)
+            reached = conn.execute("select %s::pg_lsn >= %s::pg_lsn", (result.position_a.log, written[0]))  # type: ignore[index]
+            assert reached.fetchone() == (True,)
+            assert result.verdict is (Verdict.DIFFERENT if name == "a" else Verdict.EQUAL)
+
+
 def test_between_two_databases_rows_are_read_until_they_settle(replicated: tuple[str, str]) -> None:
     source, target = replicated
     a, b = Table(url=source, database="old", name="a"), Table(url=target, database="new", name="b")

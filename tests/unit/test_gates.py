@@ -14,8 +14,8 @@ from tasks.model.plan import Comparison, Plan, Requirement
 from tests.legs import TIMES
 from validations.checks import QueryCheck, RowCheck
 from validations.gates import after_swap, before_swap
+from validations.postgresql_source import PostgresSource
 from validations.scans import scans
-from validations.session import Session
 from validations.suite_sources import SuiteError, parse
 
 COMPARISON = Comparison(
@@ -121,7 +121,7 @@ def test_what_is_no_reference_is_refused(wrong: str) -> None:
 
 
 def test_the_url_of_a_session_is_not_shown() -> None:
-    session = Session(url="postgresql://me:secret@host/db", migration="m" * 63, search_path="public")
+    session = PostgresSource(url="postgresql://me:secret@host/db", migration="m" * 63, search_path="public")
     assert "secret" not in repr(session)
     assert session.application_name == f"changeover {'m' * 47} gate"
 

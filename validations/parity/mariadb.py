@@ -12,7 +12,7 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from tasks.engines.mysql.address import options, where
-from tasks.engines.mysql.names import text_literal
+from tasks.engines.mysql.names import quote, text_literal
 from tasks.engines.mysql.transient import refusal
 from tasks.model.errors import PreflightError
 from validations.parity.families import read
@@ -133,7 +133,7 @@ class MariaSide:
 
     def _slices(self, terms: Terms) -> list[str]:
         """Return conditions that divide the table, where that is a range of the clustered index for each."""
-        if terms.shift is None or terms.columns[0] != f"t.{_quote(self._clustered)}":
+        if terms.shift is None or terms.columns[0] != f"t.{quote(self._clustered)}":
             return ["true"]
         key = terms.columns[0]
         low, high = self._ask(f"select min({key}), max({key}) from {self.relation.source} as t")[0]
@@ -210,7 +210,7 @@ class MariaSide:
             " having max(non_unique) = 0 and max(nullable) = '' and max(sub_part) is null"
             " order by index_name <> 'PRIMARY', index_name".replace("\\0", "\x01")
         )
-        source = ".".join(_quote(one) for one in names)
+        source = ".".join(quote(one) for one in names)
         unique = tuple(tuple(str(joined).split("\x01")) for _, joined in keys)
         self._clustered = unique[0][0] if keys and keys[0][0] else ""
         """The first column of the primary key, in whose order rows are stored."""
@@ -254,7 +254,7 @@ class MariaSide:
 
 
 def _column(name: str, kind: str, whole: str, scale: int | None, generated: int, charset: str | None) -> Column:
-    sql = f"t.{_quote(name)}"
+    sql = f"t.{quote(name)}"
     # Converting costs as much as reading.
     plain = charset == "utf8mb4" and kind.lower() in _TEXTS
     return Column(
@@ -301,10 +301,6 @@ def literal(value: str, family: str) -> str:
 
 def _hex(terms: Terms) -> str:
     return f"lpad(lower(hex({terms.digest})), 16, '0')"
-
-
-def _quote(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _session(url: str) -> "pymysql.Connection[Any]":

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from tasks.engines.asked import GATE, MOST_EXAMPLES, broken, named
+from tasks.engines.before_run import GATE, MOST_EXAMPLES, broken, named
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of, is_transient
 from tasks.model.errors import StepError

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from tasks.engines.asked import GATE
+from tasks.engines.before_run import GATE
 from tasks.engines.mysql.key_ranges import condition, end_of_batch
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transfer_rows import inner, policy_of

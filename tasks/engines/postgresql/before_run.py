@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from tasks.engines.asked import GATE, MOST_EXAMPLES, broken, named
+from tasks.engines.before_run import GATE, MOST_EXAMPLES, broken, named
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.texts import warnings
 from tasks.engines.postgresql.transient import is_transient

@@ -27,7 +27,7 @@ _NAME_LIMIT: Final = 63
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class PostgresSource:
     """Where a gate connects to, and what unqualified names mean there."""
 
     url: str = field(repr=False)
@@ -45,7 +45,7 @@ class Session:
         """`postgresql`."""
         return "postgresql"
 
-    def of_table(self, named: Reference) -> "Session":
+    def of_table(self, named: Reference) -> "PostgresSource":
         """Return a session that looks into the schema of a table first.
 
         Raises SuiteError for a table that is missing, or hidden by one of pg_catalog.
@@ -108,4 +108,4 @@ class Session:
 
 
 if TYPE_CHECKING:
-    _SOURCE: type[DataSource] = Session
+    _SOURCE: type[DataSource] = PostgresSource
