@@ -89,11 +89,9 @@ def _in_place(op: AlterColumn, column: Column, draft: TableDraft, where: str) ->
     filled = op.generated is not None and op.generated.identity is not None
     if op.drops_default and not filled and (not column.nullable or op.nullable is False):
         # An old application leaves the column out, which a new one never does: it would fail from the swap on.
-        if column.identity:
-            raise SpecError(
-                f"{op.column} is an identity column", where=f"{where}.default", hint="Write generated: null."
-            )
-        draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} drop default", f"{where}.default")
+        if column.identity or column.generated is not None:
+            kind, hint = ("an identity", "Write generated: null.") if column.identity else ("a generated", "Drop it.")
+            raise SpecError(f"{op.column} is {kind} column", where=f"{where}.default", hint=hint)
         draft.contract.append(f"alter column {name} drop default")
     elif op.sets_default or op.drops_default:
         change = f"set default {op.default}" if op.default is not None else "drop default"
