@@ -7,6 +7,8 @@ LOCK_COMMAND := uv pip compile pyproject.toml --all-extras --group dev --univers
 	--no-emit-index-url --no-header -o requirements.lock
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# Compiled once: every command, worker and flow that starts would do it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test every lint format bench docs lock clean
 

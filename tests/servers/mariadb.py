@@ -110,7 +110,8 @@ def connected(url: str, **options: Any) -> Iterator["pymysql.Connection[Any]"]:
     parts = urlsplit(url)
     conn = pymysql.connect(
         host=parts.hostname, port=parts.port or 3306, user=parts.username or "", password=parts.password or "",
-        database=parts.path.lstrip("/") or None, **{"autocommit": True, "charset": "utf8mb4", **options},
+        database=parts.path.lstrip("/") or None, ssl_disabled=True,
+        **{"autocommit": True, "charset": "utf8mb4", **options},
     )  # fmt: skip
     try:
         yield conn

@@ -120,16 +120,20 @@ class MariaSession:
 
 def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -> MariaSession:
     """Open a session. Raises ProfileError for a URL that cannot be read, UnreachableError, PreflightError."""
-    import pymysql  # noqa: PLC0415 - see driver
+    from pymysql.connections import Connection  # noqa: PLC0415 - see driver
 
+    from tasks.engines.mysql.opportunistic_tls import OpportunisticTls  # noqa: PLC0415
+
+    given = options(url)
+    opening = Connection if any(name.startswith("ssl_") for name in given) else OpportunisticTls
     seconds = max(1, -(-lock_timeout_ms // 1000))
     settings = (
         f"set session sql_mode = '{SQL_MODE}', time_zone = '+00:00', lock_wait_timeout = {seconds},"
         f" innodb_lock_wait_timeout = {seconds}, wait_timeout = {_A_DAY}, group_concat_max_len = 1048576"
     )
     try:
-        raw = pymysql.connect(
-            **options(url), charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=settings,
+        raw = opening(
+            **given, charset="utf8mb4", autocommit=True, connect_timeout=10, init_command=settings,
             program_name="changeover",
         )  # fmt: skip
     except driver_error() as error:
