@@ -78,6 +78,8 @@ def _elsewhere(
 def _in_a_table(action: Relation | RowTransfer) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is done to a table of another database."""
     if isinstance(action, RowTransfer):
+        if action.of == "collection":
+            return (f"-- {action.alias}.find({action.where or '{}'})  -- in ranges of _id",), ()
         kept = f" where {action.where}" if action.where else ""
         values = ", ".join(one.expression for one in action.columns)
         return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
@@ -210,7 +212,8 @@ def _columns(node: Tree, action: RowTransfer) -> None:
         null = "" if one.nullable else ", not null"
         unfit = "" if one.unfit == "fail" else f", {one.unfit} what does not fit"
         of = " ".join(one.expression.split())
-        line.append(f"{one.type} of {of} ({one.source_type}){null}{unfit}", style="not bold")
+        absent = {"null": "", "missing": ", NULL where missing", "both": ", NULL where null or missing"}[one.nulls]
+        line.append(f"{one.type} of {of} ({one.source_type}){null}{absent}{unfit}", style="not bold")
         shape.add(line)
     shape.add(Text(f"primary key: {', '.join(action.target_key)}"))
 

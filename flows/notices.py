@@ -12,7 +12,7 @@ _CACHED = (
 
 def notices(plan: Plan) -> tuple[str, ...]:
     """Return what applications may notice, in the order in which it happens."""
-    if plan.strategy == "cross_database" and plan.catalogue.engine == "mysql":
+    if plan.strategy == "cross_database" and plan.catalogue.engine in ("mysql", "mongodb"):
         # What it asks of people, its findings say.
         return ()
     if plan.catalogue.engine == "mysql":

@@ -22,7 +22,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.postgresql.transient import PASSING
 from tasks.engines.protocol import Engine, Target
-from tasks.engines.retrying import either
+from tasks.engines.retrying import Passing, either
 from tasks.engines.session import Session
 from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
@@ -33,6 +33,7 @@ from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, R
 
 if TYPE_CHECKING:
     from tasks.engines.mysql.engine import MariaEngine
+    from tasks.engines.postgresql.receiving.source import Rows
 
 
 POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
@@ -94,21 +95,33 @@ class Run(Record):
         )
 
     def _of_rows(self, url: str, copy: RowTransfer) -> Target:
-        import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
-        from tasks.engines.mysql import transient  # noqa: PLC0415
         from tasks.engines.postgresql.receiving.target import RowTarget  # noqa: PLC0415
 
-        source = self.engine
-        assert isinstance(source, maria.MariaEngine), "rows are copied out of MariaDB only"
+        source, passing = self._source_of_rows(copy)
         return RowTarget(
             url=url,
             limits=self.settings.limits,
             name=self.migration,
             epoch=self.epoch,
-            source=source.rows(),
-            passing=either(transient.PASSING, PASSING),
+            source=source,
+            passing=passing,
             copy=copy,
         )
+
+    def _source_of_rows(self, copy: RowTransfer) -> tuple["Rows", Passing]:
+        """Return what is read, and what passes by itself of the errors of both databases."""
+        source = self.engine
+        if copy.of == "collection":
+            from tasks.engines.mongodb import errors  # noqa: PLC0415 - loads the driver
+            from tasks.engines.mongodb.documents.engine import MongoEngine  # noqa: PLC0415
+
+            assert isinstance(source, MongoEngine), "a collection is one of MongoDB"
+            return source.rows(), errors.PASSING
+        import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mysql import transient  # noqa: PLC0415
+
+        assert isinstance(source, maria.MariaEngine), "rows are copied out of MariaDB only"
+        return source.rows(), either(transient.PASSING, PASSING)
 
     def engine_of(self, step: Step) -> Engine | Target:
         """The database that a step changes."""

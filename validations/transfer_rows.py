@@ -82,9 +82,14 @@ class RowsGate:
             started = time.monotonic()
             result = self._compare(conn, url, place)
             yield _compared(name, result, values_in_reports, time.monotonic() - started)
-            yield from self._independent(url, there, place, result)
+            if self.action.of == "collection":
+                yield self._counted(url, result)
+            else:
+                yield from self._independent(url, there, place, result)
 
     def _compare(self, conn: Connection, url: str, place: Place) -> "Differences":
+        if self.action.of == "collection":
+            return self._compare_documents(conn, url, place)
         from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
         from tasks.engines.mysql.transfer_rows import Reading, prepare  # noqa: PLC0415
         from tasks.engines.postgresql.receiving.compare import compare  # noqa: PLC0415
@@ -93,6 +98,32 @@ class RowsGate:
         prepare(source)
         with Reading(source) as reading:
             return compare(conn, reading, self.action, place.table)
+
+    def _compare_documents(self, conn: Connection, url: str, place: Place) -> "Differences":
+        from tasks.engines.mongodb.connect import connected  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
+        from tasks.engines.postgresql.receiving.compare import compare  # noqa: PLC0415
+
+        with connected(url, name=f"changeover {self.migration[:47]} gate") as database:
+            return compare(conn, Reading(database), self.action, place.table)
+
+    def _counted(self, url: str, result: "Differences") -> CheckResult:
+        """Compare with what MongoDB itself counts, and not through what made the copy."""
+        from tasks.engines.mongodb.connect import connected  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
+
+        started = time.monotonic()
+        with connected(url, name=f"changeover {self.migration[:47]} gate") as database:
+            there = Reading(database).count(self.action)
+        here = result.present + result.rejected
+        return CheckResult(
+            name="MongoDB counts as many documents",
+            passed=there == here,
+            evaluated=True,
+            unexpected=abs(there - here),
+            message=f"{there:,} documents, {result.present:,} rows and {result.rejected:,} rejected",
+            seconds=time.monotonic() - started,
+        )
 
     def _independent(self, url: str, there: str, place: Place, result: "Differences") -> Iterator[CheckResult]:
         """Compare once more, by what each engine says of its own table, and not through what made the copy.

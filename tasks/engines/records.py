@@ -72,5 +72,6 @@ class Line:
 
     line: bytes
     key: Key
+    """Needed where something is touched; else it may be empty."""
     touched: tuple[Touched, ...] = ()
     """What does not fit, where a policy does not make it fit."""

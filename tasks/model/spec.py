@@ -173,7 +173,7 @@ class MigrationSpec(Part):
                 )
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
         touched = {name for one in self.operations for name in one.tables} - created
-        if self.transfer is not None:
+        if self.transfer is not None and self.transfer.table is not None:
             touched.add(self.transfer.table)
         for name in self.backfill.key:
             if name not in touched:

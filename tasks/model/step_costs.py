@@ -72,6 +72,8 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = _both(action.copy_of)
         case SelfCommitting() as action:
             locks = action.locks
+        case RowTransfer(of="collection"):
+            locks = ()
         case DocumentTransfer() | RowTransfer() as action:
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
         case CollectionCommand() as action:

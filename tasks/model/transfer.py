@@ -1,13 +1,14 @@
 """What a spec says of a copy into another database: which rows, where to, and how a document is made of each."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
 )
 
+from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX, Identifier, TableName
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import DatabaseName, Expression
@@ -103,12 +104,15 @@ class Destination(Part):
 
 
 class TransferSpec(Part):
-    """Copy the rows of a table into a collection of MongoDB, a document a row; or into a table of PostgreSQL."""
+    """Copy rows of a table into a collection or a table, or documents of a collection into a table, of a database."""
 
-    table: TableName
+    table: TableName | None = None
+    """The table whose rows are copied."""
+    collection: CollectionName | None = None
+    """The collection whose documents become rows, where the database is one of MongoDB."""
     to: Destination
-    where: Expression | None = None
-    """Only rows for which this is true."""
+    where: Expression | Mapping[str, Any] | None = None
+    """Only rows for which this is true; or only documents that match a filter, in extended JSON."""
     capture: Literal["none", "triggers"] = "none"
     """What becomes of writes while it runs.
 
@@ -116,11 +120,29 @@ class TransferSpec(Part):
     columns: Mapping[Identifier, ColumnRuleOrName] = Field(default_factory=dict)
     """Columns of the new table that are not to be what the plan would choose. All others are copied as they are."""
     omit: tuple[Identifier, ...] = ()
-    """Columns of the source that the new table does not get."""
+    """Columns of the source, or paths of fields, that the new table does not get."""
+    rest: Identifier | None = None
+    """The column, of jsonb, that gets the fields of a document that have no column of their own."""
     fields: Mapping[FieldPath, Rule] = Field(default_factory=dict)
     """The fields of a document, in their order; dots lead into nested documents. Needed with a collection.
 
     `_id` is the key of the table unless it is given: the column itself, or a document of all columns of the key."""
+
+    @property
+    def rows_of(self) -> str:
+        """The table that is read. Raises SpecError where the spec names a collection instead."""
+        if self.table is None:
+            raise SpecError(
+                "rows of a table are copied, and the spec names a collection",
+                where="transfer.collection",
+                hint="Write `table`; or name a database of MongoDB as `database`.",
+            )
+        return self.table
+
+    @property
+    def condition(self) -> str | None:
+        """SQL that chooses rows."""
+        return self.where if isinstance(self.where, str) else None
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse fields that would stand in each other, and an `_id` that need not be there, or be the same for all."""
@@ -147,12 +169,54 @@ class TransferSpec(Part):
                 hint="Give a column, or an expression, that is unique and never null.",
             )
 
+    def _of_documents(self) -> Iterator[Contradiction]:
+        """Refuse what documents do not become."""
+        if self.to.collection is not None:
+            yield Contradiction(
+                at=("to", "collection"), reason="documents become rows of a table", hint="Write `table`."
+            )
+        if isinstance(self.where, str):
+            yield Contradiction(
+                at=("where",), reason="documents are not chosen by SQL", hint="Write a filter of MongoDB as a mapping."
+            )
+        for name, rule in self.columns.items():
+            if rule.up is not None:
+                yield Contradiction(
+                    at=("columns", name, "up"),
+                    reason="no expression is evaluated over documents",
+                    hint="Name a field, or give a constant.",
+                )
+
+    def _of_rows(self) -> Iterator[Contradiction]:
+        """Refuse what only documents have."""
+        if self.rest is not None:
+            yield Contradiction(at=("rest",), reason="a row has no other columns than its own", hint="Remove it.")
+        if self.where is not None and not isinstance(self.where, str):
+            yield Contradiction(at=("where",), reason="rows are chosen by SQL", hint="Write an expression.")
+        for name, rule in self.columns.items():
+            if rule.constant is not None or rule.nulls is not None or rule.unfit in ("string", "tag"):
+                yield Contradiction(
+                    at=("columns", name),
+                    reason="constant, nulls, string and tag are about documents",
+                    hint="Remove them, or give `up`.",
+                )
+
     def _places(self) -> Iterator[Contradiction]:
         """Refuse fields of documents where there are none, and columns of a table that there is not."""
         if self.to.collection is not None and not self.fields:
             yield Contradiction(
                 at=("fields",), reason="nothing says what a document holds", hint="Give at least one field."
             )
+        if (self.table is None) is (self.collection is None):
+            yield Contradiction(
+                at=() if self.table is None else ("collection",),
+                reason="rows of a table are copied, or documents of a collection",
+                hint="Give one of the two.",
+            )
+        elif self.collection is not None:
+            yield from self._of_documents()
+        else:
+            yield from self._of_rows()
         wrong = ("fields",) if self.to.table is not None else ("columns", "omit")
         for name in wrong:
             if getattr(self, name):
@@ -168,4 +232,4 @@ class TransferSpec(Part):
 
 
 def _read_by_name(columns: Mapping[str, ColumnRule]) -> set[str]:
-    return {rule.column or name for name, rule in columns.items() if rule.up is None}
+    return {rule.column or name for name, rule in columns.items() if rule.up is None and rule.constant is None}

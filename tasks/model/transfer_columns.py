@@ -35,23 +35,37 @@ class ColumnRule(OfColumn):
     """
 
     column: Identifier | None = None
-    """A column of the source; the one of the same name unless given."""
+    """A column of the source, or the path of a field with dots in it; the one of the same name unless given."""
     up: Expression | None = None
     """An expression over the columns, which the source evaluates."""
+    constant: str | bool | int | None = None
+    """The same value in every row; of documents only."""
     type: ColumnType | None = None
     """The type of the new column, instead of the one that the plan would choose."""
-    unfit: Literal["fail", "reject", "null"] = "fail"
+    unfit: Literal["fail", "reject", "null", "string", "tag"] = "fail"
     """What becomes of a value that cannot be held exactly.
 
     The run stops before anything is done (`fail`), the row is left out and noted with the reason (`reject`), or the
-    value becomes NULL (`null`)."""
+    value becomes NULL (`null`). Of documents it may become its text in a column of text (`string`), and extended JSON
+    in one of json or jsonb (`tag`)."""
+    nulls: Literal["null", "missing", "both"] | None = None
+    """Which of the two NULL stands for, where documents have a null, or no such field; the other one does not fit."""
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse two sources of a value."""
-        if self.column is not None and self.up is not None:
+        """Refuse two sources of a value, and options that a constant has no use for."""
+        given = [name for name in ("column", "up", "constant") if getattr(self, name) is not None]
+        if len(given) > 1:
             yield Contradiction(
-                at=("up",), reason="a value comes from a column or from an expression", hint="Give one of the two."
+                at=(given[-1],),
+                reason="a value comes from a column, or from an expression `up`, or is a constant",
+                hint="Give one of the three.",
             )
+        elif self.constant is not None and (self.unfit != "fail" or self.nulls is not None):
+            yield Contradiction(
+                at=("constant",), reason="a constant is as it is written", hint="Remove unfit and nulls."
+            )
+        if isinstance(self.constant, int) and not -(2**63) <= self.constant < 2**63:
+            yield Contradiction(at=("constant",), reason="the number has more than 64 bits", hint="Write it as a text.")
 
 
 class OrItsColumn:

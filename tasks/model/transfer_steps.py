@@ -148,7 +148,7 @@ class TransferColumn(Record):
     type: str
     nullable: bool
     expression: str
-    """In the names of the table."""
+    """In the names of the table; of documents the path of a field."""
     source_type: str
     """As the source calls it."""
     text: str
@@ -156,7 +156,9 @@ class TransferColumn(Record):
     form: Literal["plain", "text", "bytes"] = "plain"
     """What is sent: what has nothing to escape, a text, or bytes. Who takes it escapes: servers may take very long."""
     misfits: tuple[Misfit, ...] = ()
-    unfit: Literal["fail", "reject", "null"] = "fail"
+    unfit: Literal["fail", "reject", "null", "string", "tag"] = "fail"
+    nulls: Literal["null", "missing", "both"] = "null"
+    """Which of the two NULL stands for, where documents are read."""
 
 
 class RowTransfer(_Walk):
@@ -170,6 +172,10 @@ class RowTransfer(_Walk):
     columns: tuple[TransferColumn, ...]
     target_key: tuple[str, ...]
     """What the columns of the key are called in the new table."""
+    of: Literal["table", "collection"] = "table"
+    """What is read: documents are walked along `_id`, and the filter is extended JSON."""
+    omit: tuple[tuple[str, ...], ...] = ()
+    """Paths of fields that are not read, of documents."""
     into: Relation
 
 

@@ -90,4 +90,4 @@ def test_blocks_are_of_known_languages() -> None:
     """A block in another language would be looked at by no test."""
     fences = re.compile(r"^```([^\n`]*)$", re.MULTILINE)
     used = {word.strip() for page in PAGES for word in fences.findall(page.read_text(encoding="utf-8"))}
-    assert used <= {"", "sh", "sql", "yaml", "python", "toml", "text", "mermaid", "console"}
+    assert used <= {"", "sh", "sql", "yaml", "python", "toml", "json", "text", "mermaid", "console"}

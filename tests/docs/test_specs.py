@@ -19,7 +19,7 @@ from tests.servers.postgres import PostgresServer, fresh_database
 SPECS = [
     block
     for block in blocks("yaml")
-    if block.page.name not in ("mariadb.md", "documents.md", "mariadb-to-postgresql.md")
+    if block.page.name not in ("mariadb.md", "documents.md", "mariadb-to-postgresql.md", "mongodb-to-postgresql.md")
 ]
 DRAW_UP = {"expand_contract": plan, "shadow_table": plan_shadow, "cross_database": plan_transfer}
 

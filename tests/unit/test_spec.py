@@ -400,7 +400,16 @@ ROWS = {"database": "documents", "table": "u"}
         ({"transfer": {"table": "t", "to": {"database": "documents"}}}, "into a collection or"),
         ({"transfer": {"table": "t", "to": ROWS, "fields": {"a": "a"}}}, "documents have fields"),
         ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": "b"}, "omit": ["b"]}}, "is left out, and copied"),
-        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"column": "b", "up": "c"}}}}, "one of the two"),
+        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"column": "b", "up": "c"}}}}, "one of the three"),
+        ({"transfer": {"to": ROWS}}, "or documents of a collection"),
+        ({"transfer": {"table": "t", "collection": "c", "to": ROWS}}, "Give one of the two"),
+        ({"transfer": {"collection": "c", "to": TO, "fields": {"a": "a"}}}, "documents become rows"),
+        ({"transfer": {"collection": "c", "to": ROWS, "where": "a > 1"}}, "a filter of MongoDB"),
+        ({"transfer": {"collection": "c", "to": ROWS, "columns": {"a": {"up": "b"}}}}, "no expression is evaluated"),
+        ({"transfer": {"collection": "c", "to": ROWS, "columns": {"a": {"constant": 2**63}}}}, "more than 64 bits"),
+        ({"transfer": {"table": "t", "to": ROWS, "where": {"a": 1}}}, "rows are chosen by SQL"),
+        ({"transfer": {"table": "t", "to": ROWS, "rest": "r"}}, "no other columns"),
+        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"unfit": "tag"}}}}, "are about documents"),
     ],
 )
 def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], reason: str) -> None:

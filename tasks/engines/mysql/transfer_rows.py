@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from tasks.engines.mysql.key_ranges import condition, end_of_batch, key_text
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.postgresql.receiving.lines import NULL, escaped
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.transfer_steps import ZERO, Misfit, RowTransfer, TransferColumn
@@ -49,7 +50,7 @@ def selection(action: RowTransfer, which: str) -> str:
     return f"select {', '.join([*listed, misfits, *keys])} from ({inner(action, which)}) as r"
 
 
-def policy_of(action: RowTransfer, column: TransferColumn, misfit: Misfit) -> Literal["fail", "reject", "null"]:
+def policy_of(action: RowTransfer, column: TransferColumn, misfit: Misfit) -> str:
     """Return what becomes of a value; `fail` where its row could be left out, but not noted by such a key."""
     return "fail" if misfit.reason == ZERO and column.name in action.target_key else column.unfit
 
@@ -139,18 +140,14 @@ def _plain(piece: bytes | None) -> bytes:
 
 
 def _text(piece: bytes | None) -> bytes:
-    if piece is None:
-        return _NULL
     # REPLACE of MariaDB moves all that follows for each that it finds: for a text of megabytes that is minutes.
-    piece = piece.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-    return piece.replace(b"\t", b"\\t").replace(b"\r", b"\\r")
+    return NULL if piece is None else escaped(piece)
 
 
 def _bytes(piece: bytes | None) -> bytes:
-    return _NULL if piece is None else b"\\\\x" + piece.hex().encode()
+    return NULL if piece is None else b"\\\\x" + piece.hex().encode()
 
 
-_NULL: Final = b"\\N"
 _FORMS: Final[dict[str, Callable[[bytes | None], bytes]]] = {"plain": _plain, "text": _text, "bytes": _bytes}
 
 

@@ -43,6 +43,9 @@ from tasks.engines.mongodb.documents.planner import plan
 from tasks.engines.mongodb.documents.refused import carry_back, forget
 from tasks.engines.mongodb.documents.walk import Fenced, condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING, code_of
+from tasks.engines.mongodb.rows.planner import plan_rows
+from tasks.engines.mongodb.rows.reading import MongoRows, shards
+from tasks.engines.mongodb.rows.scan import examine_documents
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
@@ -55,6 +58,7 @@ from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
 from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.transfer_steps import RowTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ class MongoEngine:
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
         with self._connected() as database:
-            return plan(database, spec)
+            return plan_rows(database, spec) if spec.strategy == "cross_database" else plan(database, spec)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:  # noqa: ARG002 - a plan has found it
         """Say what stands in the way now; change nothing."""
@@ -118,6 +122,8 @@ class MongoEngine:
     def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:  # noqa: ARG002 - it shows no values
         """Ask every document what the new shape demands."""
         with self._connected() as database, pymongo.timeout(0):
+            if plan.strategy == "cross_database":
+                return examine_documents(database, plan)
             return examine(database, plan)
 
     def apply(self, step: Step, journal: Journal) -> None:
@@ -236,10 +242,12 @@ class MongoEngine:
         """Wait until nothing of a run that may still live is carried out any more."""
         lease.outlast(say)
 
-    def shards(self, action: InRanges, count: int) -> list[Range]:  # noqa: ARG002
-        """Return the identities that exist now, as one range."""
-        assert isinstance(action, Reshape)
+    def shards(self, action: InRanges, count: int) -> list[Range]:
+        """Return the identities that exist now, as one range; of a copy, as several."""
         with self._connected() as database:
+            if isinstance(action, RowTransfer):
+                return shards(database, action, count)
+            assert isinstance(action, Reshape)
             return [(None, last_key(database.get_collection(action.collection, codec_options=EXACT)))]
 
     def fill(
@@ -262,6 +270,10 @@ class MongoEngine:
                     update(into, condition(low, end), pipeline, leased)
 
             return walk(into, shard, self.limits, between, work)
+
+    def rows(self) -> MongoRows:
+        """Give documents to another database."""
+        return MongoRows(connect=self.connect, connected=self._connected)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count documents. There is no digest: the command for it keeps writers out."""
@@ -317,10 +329,11 @@ class MongoEngine:
 
     def probe_ms(self, conn: Session, action: InRanges) -> float:  # noqa: ARG002
         """Return the latency of a read by key."""
-        assert isinstance(action, Reshape)
+        assert isinstance(action, Reshape | RowTransfer)
+        name = action.alias if isinstance(action, RowTransfer) else action.collection
         with self._connected() as database:
             started = time.monotonic()
-            database[action.collection].find_one({}, {"_id": 1}, sort=[("_id", 1)])
+            database[name].find_one({}, {"_id": 1}, sort=[("_id", 1)])
             return (time.monotonic() - started) * 1000
 
     def run_sessions(self, conn: Session, migration: str) -> tuple[bool, str]:

@@ -10,29 +10,32 @@ from tasks.model.errors import SpecError
 from tasks.model.plan import TableEstimate
 
 
-def inspect(database: Documents, names: Sequence[str]) -> Catalogue:
-    """Read collections by their names, with or without the database. Raises SpecError for one that is not there."""
+def inspect(database: Documents, names: Sequence[str], at: str = "documents.collection") -> Catalogue:
+    """Read collections by their names, with or without the database. Raises SpecError for one that is not there.
+
+    `at` is the place in the spec that names them.
+    """
     bare = sorted({name.removeprefix(f"{database.name}.") for name in names})
     version = str(database.client.server_info()["version"])
-    return Catalogue(engine="mongodb", version=version, tables=tuple(_table(database, name) for name in bare))
+    return Catalogue(engine="mongodb", version=version, tables=tuple(_table(database, name, at) for name in bare))
 
 
-def _table(database: Documents, name: str) -> Table:
+def _table(database: Documents, name: str, at: str) -> Table:
     found = next(iter(database.list_collections(filter={"name": name})), None)
     if found is None:
         raise SpecError(
             f"there is no collection {name!r}",
-            where="documents.collection",
+            where=at,
             hint="Correct the name, or the database.",
         )
     if found["type"] != "collection":
-        raise SpecError(f"{name!r} is a {found['type']}", where="documents.collection", hint="Name a plain collection.")
+        raise SpecError(f"{name!r} is a {found['type']}", where=at, hint="Name a plain collection.")
     options: Mapping[str, Any] = found.get("options", {})
     for refused in ("capped", "encryptedFields", "clusteredIndex", "collation"):
         if options.get(refused):
             raise SpecError(
                 f"{name!r} is a collection with {refused}",
-                where="documents.collection",
+                where=at,
                 hint="Name a plain collection: this one is not known yet.",
             )
     indexes = [_index(one) for one in database[name].list_indexes()]

@@ -37,7 +37,7 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     wanted = spec.transfer
     assert wanted is not None
     _refuse(spec, wanted)
-    catalogue = inspect(conn, (wanted.table,))
+    catalogue = inspect(conn, (wanted.rows_of,))
     table = catalogue.tables[0]
     refuse_kind(table)
     key = _key(table)
@@ -50,7 +50,7 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
         key=key,
         key_types=kinds,
         alias=table.name,
-        where=wanted.where or "",
+        where=wanted.condition or "",
         columns=columns,
         target_key=named,
         into=into,
@@ -115,8 +115,8 @@ def _kind(table: Table, name: str) -> str:
 def _columns(conn: MariaSession, table: Table, wanted: TransferSpec, tag_: str) -> Iterator[TransferColumn]:
     """Yield the columns of the new table: those of the source in their order, then what else the spec asks for."""
     _refuse_unknown(table, wanted)
-    if wanted.where is not None:
-        _try(conn, f"select 1 {_nothing_of(table)} and ({wanted.where}\n)", "transfer.where")
+    if wanted.condition is not None:
+        _try(conn, f"select 1 {_nothing_of(table)} and ({wanted.condition}\n)", "transfer.where")
     named = {rule.column or name: name for name, rule in wanted.columns.items() if rule.up is None}
     rules = dict(wanted.columns)
     places: list[tuple[str, ColumnRule, Column | None]] = []

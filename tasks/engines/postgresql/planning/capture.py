@@ -167,7 +167,7 @@ def refuse_uncapturable(
             where=f"transfer.fields.{ID}",
             hint=f"Leave _id out, which is then made of {', '.join(key)}; or name its column in backfill.key.",
         )
-    read = [*([wanted.where] if wanted.where else []), *_expressions(fields)]
+    read = [*([wanted.condition] if wanted.condition else []), *_expressions(fields)]
     tables, functions = _read(conn, table, read)
     if tables:
         raise SpecError(

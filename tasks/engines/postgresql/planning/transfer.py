@@ -69,7 +69,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
             where="transfer.to",
             hint="Write `collection`, not `table`; within PostgreSQL, use its own logical replication.",
         )
-    catalogue = inspect(conn, (wanted.table,), search_path)
+    catalogue = inspect(conn, (wanted.rows_of,), search_path)
     table = catalogue.tables[0]
     if table.kind not in ("table", "partitioned table"):
         raise PreflightError(
@@ -81,7 +81,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     with conn.transaction(force_rollback=True):
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         types = _Types(conn, table, key)
-        types.require_condition(wanted.where)
+        types.require_condition(wanted.condition)
         fields = tuple(_fields(types, wanted, key))
         if wanted.capture != "none":
             refuse_uncapturable(conn, table, wanted, key, fields)
@@ -93,7 +93,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         key=key,
         key_types=tuple(columns[name] for name in key),
         alias=table.name,
-        where=wanted.where or "",
+        where=wanted.condition or "",
         fields=fields,
         given_id=ID in wanted.fields and wanted.fields[ID].column not in _unique(table),
         into=Collection(database=wanted.to.database, name=wanted.to.collection, place=helpers.at("place"), does="make"),

@@ -12,10 +12,6 @@ from tasks.model.transfer_steps import RowTransfer
 class Reading(Protocol):
     """A session with the source that reads rows."""
 
-    @property
-    def conn(self) -> Session:
-        """The session itself."""
-
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the key of the row `rows` further on; None when fewer are left before `high`."""
 

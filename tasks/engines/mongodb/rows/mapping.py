@@ -1,0 +1,183 @@
+"""The columns that documents become: those of the spec, then one for each other field that was seen."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.rows.columns import ANY, JSON, PgType, chosen, kind_for, maker, type_of
+from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.sample import Field, Seen
+from tasks.engines.mongodb.rows.shape import CONSTANT, REST
+from tasks.engines.mongodb.values import UnfitError
+from tasks.model.errors import SpecError
+from tasks.model.names import MAX_BYTES, OWN_PREFIX
+from tasks.model.transfer import ID, TransferSpec
+from tasks.model.transfer_columns import ColumnRule
+from tasks.model.transfer_steps import TransferColumn
+
+_SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+_OF_CONSTANTS = {str: "text", bool: "boolean", int: "bigint"}
+Path = tuple[str, ...]
+
+
+def columns_of(wanted: TransferSpec, seen: Seen) -> Iterator[TransferColumn]:
+    """Yield the columns: `_id` first, what the spec names, other fields as they were seen, and the rest."""
+    given = {name: _path(name, rule) for name, rule in wanted.columns.items() if rule.constant is None}
+    taken = list(given.values())
+    omitted = [tuple(path.split(".")) for path in wanted.omit]
+    _refuse_paths(given, omitted)
+    if not any(path[0] == ID for path in taken):
+        yield _column(ID, ColumnRule(), (ID,), seen, "transfer.columns (_id)")
+    for name, rule in wanted.columns.items():
+        at = f"transfer.columns.{name}"
+        if rule.constant is not None:
+            yield _constant(name, rule, at)
+        else:
+            yield _column(name, rule, given[name], seen, at)
+    if wanted.rest is None:
+        for path in _others(seen, (), [*taken, (ID,)], omitted):
+            name = "_".join(path)
+            if name in wanted.columns:
+                raise SpecError(
+                    f"the field {'.'.join(path)} has no column, and {name} is that of another",
+                    where=f"transfer.columns.{name}",
+                    hint="Name it in `columns`, under another name, or in `omit`; or give `rest`.",
+                )
+            yield _column(name, ColumnRule(), path, seen, f"transfer.columns ({'.'.join(path)})")
+        return
+    if wanted.rest in wanted.columns or wanted.rest == ID:
+        raise SpecError("there is a column of this name", where="transfer.rest", hint="Choose another name.")
+    _refuse_name(wanted.rest, "transfer.rest")
+    yield TransferColumn(
+        name=wanted.rest, type="jsonb", nullable=True, expression="", source_type=REST, text="", unfit="tag",
+        nulls="missing",
+    )  # fmt: skip
+
+
+def key_of_table(columns: tuple[TransferColumn, ...]) -> tuple[str, ...]:
+    """Return the columns of the key: those of `_id`."""
+    return tuple(one.name for one in columns if one.expression.split(".")[0] == ID)
+
+
+def _path(name: str, rule: ColumnRule) -> Path:
+    return tuple((rule.column or name).split("."))
+
+
+def _refuse_paths(given: dict[str, Path], omitted: list[Path]) -> None:
+    """Refuse a field that is read twice, is within another that is read, or is left out."""
+    for name, path in given.items():
+        at = f"transfer.columns.{name}"
+        if not all(path):
+            raise SpecError("a path has an empty name", where=at, hint="Write names with single dots between them.")
+        if path[0] == ID and len(path) > 2:
+            raise SpecError("the key is of fields of _id", where=at, hint="Write _id, or _id and one name.")
+        for other, second in given.items():
+            if other != name and second == path[: len(second)]:
+                raise SpecError(
+                    f"{'.'.join(path)} is in {other} already", where=at, hint="Read a field once, or only fields of it."
+                )
+    for number, path in enumerate(omitted):
+        if path[0] == ID or any(path == one[: len(path)] or one == path[: len(one)] for one in given.values()):
+            raise SpecError(
+                f"{'.'.join(path)} is read",
+                where=f"transfer.omit[{number}]",
+                hint="Leave out fields that no column is of; _id is always read.",
+            )
+
+
+def _others(seen: Seen, within: Path, taken: list[Path], omitted: list[Path]) -> Iterator[Path]:
+    """Yield fields that were seen and have no column."""
+    for name in seen.names(within):
+        path = (*within, name)
+        if path in omitted or path in taken or "." in name or name.startswith("$") or not name:
+            continue
+        if any(one[: len(path)] == path for one in taken):
+            yield from _others(seen, path, taken, omitted)
+        else:
+            yield path
+
+
+def _column(name: str, rule: ColumnRule, path: Path, seen: Seen, at: str) -> TransferColumn:
+    _refuse_name(name, at)
+    found = seen.at(path)
+    of, kind = _held(rule, found, ".".join(path), at)
+    key = path[0] == ID
+    if key and (of.name in JSON or kind == ANY):
+        raise SpecError(
+            f"{'.'.join(path)} is the key, and {of.written} does not tell its values apart as MongoDB does",
+            where=at,
+            hint="Give a type that holds one kind of value; of an _id that is a document, name its fields: `a: _id.a`.",
+        )
+    if key and (rule.nulls is not None or rule.unfit not in ("fail", "reject")):
+        raise SpecError("a key is never null", where=at, hint="Leave out `nulls`; `unfit` is fail or reject.")
+    _refuse_policy(rule, of, at)
+    return TransferColumn(
+        name=name, type=of.written, nullable=not key, expression=".".join(path), source_type=kind, text="",
+        unfit=rule.unfit, nulls=_nulls(rule, of, found),
+    )  # fmt: skip
+
+
+def _held(rule: ColumnRule, found: Field, path: str, at: str) -> tuple[PgType, str]:
+    if rule.type is None and not found.kinds:
+        raise SpecError(
+            f"nothing tells what {path} holds: no document that was looked at has a value there",
+            where=at,
+            hint="Give a `type`; or name the field in `omit`.",
+        )
+    of = type_of(rule.type if rule.type is not None else chosen(set(found.kinds), found.whole))
+    if of is None:
+        raise SpecError(
+            f"{rule.type} is no type that documents are copied into",
+            where=at,
+            hint="Write smallint, integer, bigint, numeric, real, double precision, boolean, text, varchar, timestamptz"
+            " or timestamp with milliseconds, date, uuid, bytea, json or jsonb.",
+        )
+    kind = kind_for(of, found.kinds, rule.unfit)
+    if kind is None:
+        raise SpecError(
+            f"{of.written} holds no value of the kind {', '.join(sorted(found.kinds))}",
+            where=at,
+            hint="Give another `type`, or none: the plan then chooses one.",
+        )
+    return of, kind
+
+
+def _refuse_policy(rule: ColumnRule, of: PgType, at: str) -> None:
+    if (rule.unfit == "tag" and of.name not in JSON) or (rule.unfit == "string" and of.name not in ("text", "varchar")):
+        raise SpecError(
+            f"nothing becomes {'extended JSON' if rule.unfit == 'tag' else 'text'} in a column of {of.written}",
+            where=at,
+            hint="`string` is for text and varchar, `tag` for json and jsonb; else write fail, reject or null.",
+        )
+
+
+def _nulls(rule: ColumnRule, of: PgType, found: Field) -> Literal["null", "missing", "both"]:
+    if rule.nulls is not None:
+        return rule.nulls
+    # JSON has a null of its own.
+    return "missing" if of.name in JSON or not found.nulls else "null"
+
+
+def _constant(name: str, rule: ColumnRule, at: str) -> TransferColumn:
+    _refuse_name(name, at)
+    assert rule.constant is not None
+    of = type_of(rule.type or _OF_CONSTANTS[type(rule.constant)])
+    try:
+        if of is None:
+            raise UnfitError("unknown")
+        maker(kind_of(rule.constant), of, "fail")(rule.constant)
+    except (UnfitError, KeyError):
+        raise SpecError(f"{rule.type} does not hold it", where=at, hint="Give another `type`, or none.") from None
+    return TransferColumn(
+        name=name, type=of.written, nullable=False, expression="", source_type=CONSTANT,
+        text=to_text({"v": rule.constant}),
+    )  # fmt: skip
+
+
+def _refuse_name(name: str, at: str) -> None:
+    if name in _SYSTEM or len(name.encode()) > MAX_BYTES or name.startswith(OWN_PREFIX) or "\x00" in name:
+        raise SpecError(
+            f"PostgreSQL does not take {name[:80]!r} as the name of a column",
+            where=at,
+            hint="Name the field in `columns`, under another name of at most 63 bytes; or in `omit`.",
+        )

@@ -1,0 +1,199 @@
+"""Draw up the plan of a copy of documents into a table of PostgreSQL. Nothing is changed there, nor asked."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import from_text, plain, to_text
+from tasks.engines.mongodb.documents.inspect import estimate, inspect
+from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
+from tasks.engines.mongodb.rows.sample import Seen, look
+from tasks.engines.mongodb.rows.shape import REST
+from tasks.model.catalogue import Table
+from tasks.model.errors import SpecError
+from tasks.model.names import OWN_PREFIX, quote
+from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import ID, TransferSpec
+from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
+
+
+def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
+    """Return the complete plan of a spec on the documents as they are now.
+
+    Types that the spec does not give are chosen by what the first and the last documents hold. Raises SpecError with
+    the place.
+    """
+    wanted = spec.transfer
+    assert wanted is not None
+    _refuse(spec, wanted)
+    assert wanted.collection is not None
+    catalogue = inspect(database, [wanted.collection], "transfer.collection")
+    table = catalogue.tables[0]
+    where = "" if wanted.where is None else _filter(wanted)
+    seen = look(database, wanted.collection, from_text(where) if where else {})
+    columns = tuple(columns_of(wanted, seen))
+    key = key_of_table(columns)
+    into = _relation(spec, wanted, table, columns, key)
+    action = RowTransfer(
+        table=table.full_name,
+        key=(ID,),
+        key_types=("bson",),
+        alias=table.name,
+        where=where,
+        columns=columns,
+        target_key=key,
+        of="collection",
+        omit=tuple(tuple(path.split(".")) for path in wanted.omit),
+        into=into,
+        rejected=into.rejected,
+        account=into.account,
+    )
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        strategy="cross_database",
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path="",
+        steps=tuple(_steps(table, action)),
+        estimates=(estimate(database, table.name),),
+        risk=Risk.MEDIUM,
+        risk_reasons=(f"the documents of {table.full_name} are copied into another database",),
+        findings=tuple(_findings(table, action, seen)),
+    )
+
+
+def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
+    if wanted.collection is None:
+        raise SpecError(
+            "documents of a collection are copied, and the spec names a table",
+            where="transfer.table",
+            hint="Write `collection`; or name a database of PostgreSQL or MariaDB as `database`.",
+        )
+    if wanted.capture != "none":
+        raise SpecError(
+            "writes to a collection are not carried over yet",
+            where="transfer.capture",
+            hint="Leave it out, and stop the writers until the swap.",
+        )
+    if spec.backfill.key:
+        raise SpecError("documents are walked along _id", where="backfill.key", hint="Leave it out.")
+
+
+def _filter(wanted: TransferSpec) -> str:
+    try:
+        return to_text(from_text(json.dumps(plain(wanted.where))))
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"the filter is no extended JSON: {type(error).__name__}",
+            where="transfer.where",
+            hint='Write dates as {"$date": "2020-01-01T00:00:00Z"}, and identities as {"$oid": "..."}.',
+        ) from None
+
+
+def _relation(
+    spec: MigrationSpec, wanted: TransferSpec, table: Table, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
+) -> Relation:
+    schema, _, name = (wanted.to.table or "").rpartition(".")
+    digest = hashlib.sha256(f"{spec.migration}\0{spec.database}\0{table.full_name}".encode()).hexdigest()[:12]
+    helpers = f"{OWN_PREFIX}transfer_{digest}"
+    lines = [f"{quote(one.name)} {one.type}{'' if one.nullable else ' not null'}" for one in columns]
+    body = ",\n  ".join([*lines, f"primary key ({', '.join(map(quote, key))})"])
+    return Relation(
+        database=wanted.to.database,
+        schema_name=schema or "public",
+        name=name,
+        helpers=helpers,
+        create=f"create table {quote(helpers)}.{quote(name)} (\n  {body}\n)",
+        does="make",
+    )
+
+
+def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
+    full, into = table.full_name, action.into
+    there = f"{into.full_name} in {into.database}"
+    yield Step(
+        key=f"expand/{full}/table",
+        phase=Phase.EXPAND,
+        title=f"make the table that becomes {there}",
+        undo="drop it",
+        action=into,
+    )
+    yield Step(
+        key=f"backfill/{full}/copy",
+        phase=Phase.BACKFILL,
+        title=f"copy the documents of {full}",
+        undo="nothing: the copy goes with its table",
+        action=action,
+    )
+    yield Step(
+        key="swap/all",
+        phase=Phase.SWAP,
+        title=f"put the table in its place: {there}",
+        undo="take it away again",
+        action=into.model_copy(update={"does": "put"}),
+    )
+    yield Step(
+        key=f"contract/{full}/tables",
+        phase=Phase.CONTRACT,
+        title=f"drop {into.helpers} in {into.database}, with the notes of rejected documents",
+        action=into.model_copy(update={"does": "clear"}),
+    )
+
+
+_DONE = {
+    "reject": "its document is left out, and noted with the reason",
+    "null": "becomes NULL",
+    "string": "becomes its text",
+    "tag": "becomes extended JSON",
+}
+
+
+def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding]:
+    full = table.full_name
+    yield Finding(
+        rule="XDB-01",
+        severity="warning",
+        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
+        where=full,
+        hint="Stop its writers first, and keep them away. The gate before the swap finds what was written until it"
+        " compared those documents; what is written after that is not found.",
+    )
+    for one in action.columns:
+        if one.unfit != "fail":
+            yield Finding(
+                rule="XDB-02",
+                severity="note",
+                message=f"{one.name}: a value that does not fit: {_DONE[one.unfit]}",
+                where=full,
+            )
+    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
+    told = f" does not get {', '.join(left)}; nor" if left else " does not get"
+    yield Finding(
+        rule="XDB-05",
+        severity="warning" if left else "note",
+        message=f"{action.into.full_name}{told} privileges: those of {full}, and default privileges of its new schema",
+        where=full,
+        hint="Make and grant on the new table, after the swap, what the application needs there.",
+    )
+    if not seen.whole:
+        yield Finding(
+            rule="XDB-07",
+            severity="note",
+            message=f"types were chosen by {seen.documents:,} documents, the first and the last ones; every document is"
+            " looked at before the run",
+            where=full,
+            hint="Give `type` where you know better.",
+        )
+    ordered = [one.name for one in action.columns if one.type == "jsonb" and one.source_type != REST]
+    if ordered:
+        yield Finding(
+            rule="XDB-08",
+            severity="note",
+            message=f"jsonb keeps no order of the fields of a document: {', '.join(ordered)}",
+            where=full,
+            hint="Write `type: json` where the order matters.",
+        )

@@ -1,0 +1,124 @@
+"""Read documents as PostgreSQL takes rows: lines of COPY, and what does not fit in each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import bson
+import pymongo
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import EXACT, from_text
+from tasks.engines.mongodb.documents.walk import condition, key_of
+from tasks.engines.mongodb.rows.shape import Shape
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.receiving.lines import line_of
+from tasks.engines.records import Key, Line, Range
+from tasks.model.transfer import ID
+from tasks.model.transfer_steps import RowTransfer
+
+_RAW: Final = CodecOptions[Any](document_class=RawBSONDocument)
+_READABLE: Final = CodecOptions[Any](
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
+)
+_HINT: Final = [(ID, 1)]
+"""Else the server may walk along another index, and sort all that is there for each range."""
+
+
+def wanted(action: RowTransfer) -> dict[str, Any]:
+    """Return the filter of documents that are copied."""
+    found: dict[str, Any] = from_text(action.where) if action.where else {}
+    return found
+
+
+def within(action: RowTransfer, low: Key | None, high: Key | None) -> dict[str, Any]:
+    """Return the filter of those that are in a range of `_id`."""
+    parts = [one for one in (condition(low, high), wanted(action)) if one]
+    return {"$and": parts} if parts else {}
+
+
+def raw_documents(database: Documents, action: RowTransfer, low: Key | None, high: Key | None) -> Iterator[bytes]:
+    """Give the documents of a range as they come, in the order of `_id`."""
+    left_out = {".".join(path): 0 for path in action.omit}
+    into = database.get_collection(action.alias, codec_options=_RAW)
+    with into.find(within(action, low, high), left_out or None).sort(ID, 1).hint(_HINT) as cursor:
+        for one in cursor:
+            yield one.raw
+
+
+def shards(database: Documents, action: RowTransfer, count: int) -> list[Range]:
+    """Divide the identities that exist now into ranges that cover each once; none where there is no document."""
+    into = database.get_collection(action.alias, codec_options=EXACT)
+    with pymongo.timeout(0):
+        last = into.find_one({}, {ID: 1}, sort=[(ID, -1)])
+        if last is None:
+            return []
+        share = into.estimated_document_count() // count
+        cuts: list[Key] = []
+        for _ in range(1, count if share > 1000 else 1):
+            here = condition(cuts[-1] if cuts else None, None)
+            found = into.find_one(here, {ID: 1}, sort=_HINT, hint=_HINT, skip=share - 1)
+            if found is not None and (key := key_of(found[ID])) != key_of(last[ID]):
+                cuts.append(key)
+    ends = [*cuts, key_of(last[ID])]
+    return list(zip([None, *ends[:-1]], ends, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongoRows:
+    """Documents of MongoDB, whose ledger lies in PostgreSQL. Sessions are opened for each use, and closed."""
+
+    connect: Callable[[str], Connection]
+    """Opens a session with the ledger."""
+    connected: Callable[[], AbstractContextManager[Documents]]
+
+    def __repr__(self) -> str:
+        return "MongoRows()"
+
+    @contextmanager
+    def reading(self, purpose: str) -> Iterator["Reading"]:  # noqa: ARG002 - a client has one name
+        """Open a session to read with."""
+        with self.connected() as database:
+            yield Reading(database)
+
+
+class Reading:
+    """A session that reads documents."""
+
+    def __init__(self, database: Documents) -> None:
+        self.database = database
+
+    def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
+        """Return the `_id` of the document `rows` further on; None when fewer are left before `high`."""
+        into = self.database.get_collection(action.alias, codec_options=EXACT)
+        with pymongo.timeout(0):
+            found = into.find_one(within(action, low, high), {ID: 1}, sort=_HINT, hint=_HINT, skip=rows - 1)
+        return None if found is None else key_of(found[ID])
+
+    def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
+        """Give the rows of a range as they come: few documents are held."""
+        shape = Shape(action)
+        span = (None if one is None else tuple(one) for one in (low, high))
+        for raw in raw_documents(self.database, action, *span):
+            row = shape.row(raw)
+            left_out = row.left_out
+            yield Line(
+                line=b"" if left_out else line_of(row.texts), key=identity_of(raw) if left_out else (), touched=left_out
+            )
+
+    def count(self, action: RowTransfer) -> int:
+        """Return how many documents MongoDB itself says there are to copy."""
+        with pymongo.timeout(0):
+            return int(self.database[action.alias].count_documents(wanted(action)))
+
+    def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
+        """Return 0: documents are not numbered."""
+        return 0
+
+
+def identity_of(raw: bytes) -> Key:
+    """Return the `_id` of a document as the ledger holds it, also where the rest cannot be read."""
+    return key_of(bson.decode(raw, _READABLE)[ID])

@@ -1,0 +1,100 @@
+"""What fields hold, by the first and the last documents: so that who plans twice sees the same."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pymongo
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.rows.columns import bits_of
+from tasks.engines.mongodb.rows.decode import MISSING, decode, kind_of
+from tasks.engines.mongodb.values import UnfitError
+from tasks.model.transfer import ID
+
+MOST: Final = 2000
+"""Documents from each end."""
+
+
+@dataclass
+class Field:
+    """What was seen at one path."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    whole: int = 32
+    """See `chosen`: the widest of the numbers."""
+    nulls: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Documents that were looked at."""
+
+    values: tuple[Mapping[str, Any], ...]
+    whole: bool
+    """There are no others."""
+
+    @property
+    def documents(self) -> int:
+        """How many they are."""
+        return len(self.values)
+
+    def names(self, within: tuple[str, ...] = ()) -> list[str]:
+        """Return the names of fields, in the order in which they come first, of the document or of one within it."""
+        found = dict.fromkeys(
+            name for one in self.values if isinstance(inner := value_at(one, within), dict) for name in inner
+        )
+        return list(found)
+
+    def at(self, path: tuple[str, ...]) -> Field:
+        """Return what is at a path."""
+        found = Field()
+        for one in self.values:
+            value = value_at(one, path)
+            if value is MISSING:
+                found.missing += 1
+            elif value is None:
+                found.nulls += 1
+            else:
+                kind = kind_of(value)
+                found.kinds[kind] += 1
+                if kind == "number":
+                    found.whole = _wider(found.whole, bits_of(value))
+        return found
+
+
+def look(database: Documents, collection: str, wanted: Mapping[str, Any]) -> Seen:
+    """Read documents from both ends; those that cannot be read are left to the preflight."""
+    into = database.get_collection(collection, codec_options=CodecOptions[Any](document_class=RawBSONDocument))
+    found: dict[bytes, Mapping[str, Any]] = {}
+    read = 0
+    with pymongo.timeout(0):
+        for direction in (1, -1):
+            cursor = into.find(wanted).sort(ID, direction).hint([(ID, 1)]).limit(MOST)
+            batch = [one.raw for one in cursor]
+            read = max(read, len(batch))
+            for raw in batch:
+                try:
+                    found[raw] = decode(raw)
+                except UnfitError:
+                    continue
+    return Seen(values=tuple(found.values()), whole=read < MOST)
+
+
+def value_at(document: Any, path: tuple[str, ...]) -> Any:
+    """Return the value at a path; MISSING where there is none, or something else than a document on the way."""
+    for name in path:
+        if not isinstance(document, dict) or name not in document:
+            return MISSING
+        document = document[name]
+    return document
+
+
+def _wider(one: int, other: int) -> int:
+    """Return what holds both: 32 and 64 bits, then doubles (1), then decimals (0)."""
+    order = (32, 64, 1, 0)
+    return max(one, other, key=order.index)
