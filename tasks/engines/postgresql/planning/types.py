@@ -105,11 +105,13 @@ where t.oid = pg_catalog.to_regtype({literal(quoted)})
       on e.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
       and e.refobjid = g.attrelid and e.refobjsubid = g.attnum
     where e.classid = d.classid and e.objid = d.objid)
-  and not exists (select from pg_catalog.pg_rewrite r
-      join pg_catalog.pg_class v on v.oid = r.ev_class
-      join pg_catalog.pg_namespace n on n.oid = v.relnamespace
-    where d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
-      and n.nspname in ({schemas}))"""
+  and not exists (select from pg_catalog.pg_class v
+      join pg_catalog.pg_namespace n on n.oid = v.relnamespace and n.nspname in ({schemas})
+      left join pg_catalog.pg_rewrite r on r.ev_class = v.oid
+      left join pg_catalog.pg_attrdef f on f.adrelid = v.oid
+    where v.relkind = 'v' and (d.classid, d.objid) in (
+      ('pg_catalog.pg_class'::pg_catalog.regclass, v.oid), ('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid),
+      ('pg_catalog.pg_attrdef'::pg_catalog.regclass, f.oid)))"""
 
 
 def nothing_uses(found: Type, gate: str, going: Going, versions: Sequence[str]) -> Requirement:

@@ -108,7 +108,7 @@ $empty$""",
     def note_writes(self) -> tuple[str, ...]:
         """Return the statements that begin to note which rows are written."""
         keys = ", ".join(f"new.{quote(one)}" for one in self.key)
-        columns = ", ".join(quote(one) for one in (*self.written, *self.key))
+        columns = ", ".join(quote(one) for one in dict.fromkeys((*self.written, *self.key)))
         return (
             f"create or replace function {self._name('written')}() returns trigger language plpgsql security definer"
             f" set search_path = {self.search_path}, pg_temp as $co_{self.tag}$\n"
