@@ -14,6 +14,7 @@ from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
     Copy,
+    CopyAgain,
     Phase,
     Plan,
     Reconcile,
@@ -55,7 +56,7 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
             ), ()
         case Collection() | DocumentTransfer() | Relation() | RowTransfer() | Reshape() | CollectionCommand() as action:
             return _elsewhere(action)
-        case Reconcile() as action:
+        case Reconcile() | CopyAgain() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 

@@ -66,6 +66,9 @@ class Limits(Record):
     """How long one batch of the backfill should take."""
     batch_rows: Annotated[int, Field(gt=0)] = 100_000
     """The most rows one batch may have."""
+    differences: Literal["repair", "refuse"] = "repair"
+    """What becomes of rows that a shadow table has otherwise than the table, before the swap: they are carried over
+    once more, or the run ends."""
     attempts: Annotated[int, Field(gt=0)] = 6
     """Tries of a transaction that fails for a passing reason."""
     snapshot_age: Seconds = 300.0

@@ -246,6 +246,25 @@ class Reconcile(Record):
         return self.copy_of.table
 
 
+class CopyAgain(Record):
+    """Compare a table and its shadow under the writers, range by range, and copy once more what differs.
+
+    For engines whose triggers note nothing that could be carried over. What differs after that is an error.
+    """
+
+    kind: Literal["copy_again"] = "copy_again"
+    copy_of: Copy
+    differing: tuple[str, str]
+    """A query for the keys, as texts, of rows that the shadow has not, or otherwise: up to and after its condition."""
+    superfluous: tuple[str, str]
+    """And one, along the key of the shadow, for the keys of its rows that the table does not have."""
+
+    @property
+    def table(self) -> str:
+        """The table that the shadow is compared with."""
+        return self.copy_of.table
+
+
 Action = Annotated[
     ShortTransaction
     | SelfCommitting
@@ -254,6 +273,7 @@ Action = Annotated[
     | Backfill
     | Copy
     | Reconcile
+    | CopyAgain
     | Collection
     | DocumentTransfer
     | Relation
@@ -290,7 +310,7 @@ def only_for_rollback(step: Step) -> bool:
     action = step.action
     if isinstance(action, ConcurrentIndex):
         return action.build_on == "inverse"
-    if isinstance(action, Backfill | Copy | Reconcile | Collection | Relation | Transfer | Reshape):
+    if isinstance(action, Backfill | Copy | Reconcile | CopyAgain | Collection | Relation | Transfer | Reshape):
         return False
     return not action.forward and step.key != "swap/all"
 

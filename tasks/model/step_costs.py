@@ -7,6 +7,7 @@ from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
     Copy,
+    CopyAgain,
     Lock,
     LockMode,
     Plan,
@@ -38,7 +39,7 @@ def held_of(step: Step) -> Held:
     if step.authored:
         return Held.AUTHOR
     match step.action:
-        case Backfill() | Copy() | Reconcile() | DocumentTransfer() | RowTransfer() | Reshape():
+        case Backfill() | Copy() | Reconcile() | CopyAgain() | DocumentTransfer() | RowTransfer() | Reshape():
             return Held.BATCH
         case Validation() | ConcurrentIndex():
             return Held.SCAN
@@ -68,7 +69,7 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
             locks = (Lock(table=action.table, mode=LockMode.ROW_EXCLUSIVE),)
         case Copy() as action:
             locks = _both(action)
-        case Reconcile() as action:
+        case Reconcile() | CopyAgain() as action:
             locks = _both(action.copy_of)
         case SelfCommitting() as action:
             locks = action.locks
@@ -101,6 +102,8 @@ def rows_of(step: Step, plan: Plan) -> int | None:
         return None
     # The key names a table in full; the action, on MariaDB, without its database.
     table = (
-        step.key.split("/")[1] if isinstance(step.action, Copy | RowTransfer) else step.action.table.replace('"', "")
+        step.key.split("/")[1]
+        if isinstance(step.action, Copy | CopyAgain | RowTransfer)
+        else step.action.table.replace('"', "")
     )
     return next((size.rows for size in plan.estimates if size.table == table), None)

@@ -25,7 +25,7 @@ from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Copy
 
 _BESIDE = f"{OWN_PREFIX}beside"
-_OF_A_ROW: Final = frozenset({
+OF_A_ROW: Final = frozenset({
     1048, 1062, 1138, 1242, 1263, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1416, 1441,
     1526, 1690, 3819, 4025,
 })  # fmt: skip
@@ -68,11 +68,11 @@ def fill(
                 _give_up_at_one(action, too_slow, limits)
             elif code in LOCKED:
                 blocked_since = blocked_since or time.monotonic()
-                _give_up_waiting(action, blocked_since, limits)
+                give_up_waiting(action, blocked_since, limits)
             elif code == 1062 and duplicates < 3 and not conn.closed:
                 # A row that came into both tables between two looks at them is there at the next look.
                 duplicates += 1
-            elif code in _OF_A_ROW:
+            elif code in OF_A_ROW:
                 raise _bad_row(action, code) from None
             else:
                 raise
@@ -130,8 +130,14 @@ def statement(action: Copy, low: Sequence[str] | None, high: Sequence[str] | Non
     by a trigger, and is newer. `alone`: it had none of the range a moment ago, and one that has come since is an error
     (1062); to look each row up takes half as long as to write it.
     """
-    targets = ", ".join(quote(a.column) for a in action.assignments)
-    values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
+    within = condition(action, low, high)
+    if alone:
+        return f"{_selected(action)} where {within} lock in share mode"
+    return rows_not_there(action, within)
+
+
+def rows_not_there(action: Copy, within: str) -> str:
+    """The statement that copies those rows, of a condition in the names of the table, that the shadow does not have."""
     # Only these names of the shadow are seen by the author's expressions.
     names = [f"{_BESIDE}_{number}" for number in range(len(action.key))]
     beside = ", ".join(f"{quote(column)} as {name}" for column, name in zip(action.target_key, names, strict=True))
@@ -139,19 +145,23 @@ def statement(action: Copy, low: Sequence[str] | None, high: Sequence[str] | Non
         f"{_BESIDE}.{name} = {quote(action.alias)}.{quote(column)}"
         for column, name in zip(action.key, names, strict=True)
     )
-    head = (
+    return (
+        f"{_selected(action)} left join (select {beside} from {action.target} lock in share mode) as {_BESIDE}"
+        f" on {same} where {within} and {_BESIDE}.{names[0]} is null lock in share mode"
+    )
+
+
+def _selected(action: Copy) -> str:
+    targets = ", ".join(quote(a.column) for a in action.assignments)
+    values = ", ".join(f"({a.expression}\n)" for a in action.assignments)
+    return (
         f"insert into {action.target} ({targets}) select {values} from {action.table} as {quote(action.alias)}"
         " force index (primary)"
     )
-    if alone:
-        return f"{head} where {condition(action, low, high)} lock in share mode"
-    return (
-        f"{head} left join (select {beside} from {action.target} lock in share mode) as {_BESIDE}"
-        f" on {same} where {condition(action, low, high)} and {_BESIDE}.{names[0]} is null lock in share mode"
-    )
 
 
-def _give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
+def give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
+    """Raise LockTimeoutError once rows have been locked by others for longer than the patience."""
     if time.monotonic() - since > limits.lock_patience:
         raise LockTimeoutError(
             f"rows of {action.table} are locked by another transaction for more than {limits.lock_patience:g} s",

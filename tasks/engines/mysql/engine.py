@@ -16,6 +16,7 @@ from tasks.engines.mysql import drift
 from tasks.engines.mysql.address import parse, where
 from tasks.engines.mysql.before_run import examine
 from tasks.engines.mysql.copy import fill
+from tasks.engines.mysql.copy_again import copy_again
 from tasks.engines.mysql.inspect import inspect, tables
 from tasks.engines.mysql.key_ranges import shard
 from tasks.engines.mysql.measure import measure
@@ -36,7 +37,7 @@ from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, SelfCommitting, Step
+from tasks.model.plan import Backfill, Copy, CopyAgain, DumpTarget, Finding, InRanges, Plan, SelfCommitting, Step
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
@@ -123,6 +124,10 @@ class MariaEngine:
         until_recorded(self.limits, PASSING, partial(self._inverse, step, journal), journal)
 
     def _forward(self, step: Step, journal: Journal) -> None:
+        if isinstance(step.action, CopyAgain):
+            with self.connect(step.phase) as conn:
+                copy_again(conn, step.action, self.limits, journal)
+            return
         assert isinstance(step.action, SelfCommitting), "a copy runs shard by shard"
         carry_out(lambda: self.connect(step.phase), step.action, self.limits, journal)
 

@@ -70,6 +70,17 @@ def _beyond(action: Walk, key: Sequence[str], sign: str, *, last: str) -> str:
     return f"{columns[0]} {sign}= {values[0]} and ({' or '.join(cases)})"
 
 
+def equal_to(action: Walk, keys: Sequence[Sequence[str]]) -> str:
+    """The rows of these keys, and no other."""
+    return " or ".join(
+        "(" + " and ".join(
+            f"{quote(column)} = {value(text, kind)}"
+            for column, text, kind in zip(action.key, key, action.key_types, strict=True)
+        ) + ")"
+        for key in keys
+    )  # fmt: skip
+
+
 def end_of_batch(
     conn: MariaSession, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
 ) -> Key | None:
@@ -89,8 +100,7 @@ def shard(conn: MariaSession, action: Walk, shards: int) -> list[Range]:
 
     The end is taken once, after dual write is committed: whatever comes after it has met the triggers.
     """
-    order = ", ".join(f"{quote(column)} desc" for column in action.key)
-    high = _key(conn, action, f"order by {order} limit 1")
+    high = last_key(conn, action)
     if high is None:
         return []
     bounds: list[Key] = []
@@ -101,6 +111,12 @@ def shard(conn: MariaSession, action: Walk, shards: int) -> list[Range]:
             bounds.append(bound)
     ends: list[Key | None] = [None, *bounds, high]
     return list(pairwise(ends))
+
+
+def last_key(conn: MariaSession, action: Walk) -> Key | None:
+    """Return the greatest key there is; None for an empty table."""
+    order = ", ".join(f"{quote(column)} desc" for column in action.key)
+    return _key(conn, action, f"order by {order} limit 1")
 
 
 def _key(conn: MariaSession, action: Walk, tail: str) -> Key | None:

@@ -56,6 +56,7 @@ from tasks.model.plan import (
     Backfill,
     ConcurrentIndex,
     Copy,
+    CopyAgain,
     DumpTarget,
     Finding,
     InRanges,
@@ -191,7 +192,7 @@ class PostgresEngine:
             case Reconcile() as action:
                 with self.connect(step.phase) as conn:
                     reconcile(conn, action, self.limits, journal)
-            case SelfCommitting():
+            case SelfCommitting() | CopyAgain():
                 raise AssertionError("PostgreSQL has none")
             case Backfill() | Copy() | DocumentTransfer() | RowTransfer():
                 raise AssertionError("a backfill runs shard by shard")
@@ -226,7 +227,7 @@ class PostgresEngine:
                     run_short(conn, (), (), self.limits, journal, guard=False)
             case ConcurrentIndex() as action:
                 concurrent_index.drop(lambda: self.connect("rollback"), action, journal)
-            case SelfCommitting():
+            case SelfCommitting() | CopyAgain():
                 raise AssertionError("PostgreSQL has none")
             case Collection() | Relation():
                 raise AssertionError("another database does it")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
+from tasks.engines.differences import TIMES, refuse_unless_repaired, unequal
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.backfill import prepare
 from tasks.engines.postgresql.blockers import Connection
@@ -22,15 +23,13 @@ from tasks.model.plan import Copy, Reconcile, differing
 
 MOST = 1000
 """As many keys are carried over in one transaction."""
-TIMES = 3
-"""As often is a range compared and carried over before its rows count as different."""
 
 
 def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Journal) -> None:
     """Carry over what dual write has put aside, compare everything, repair, and record.
 
-    Raises StepError when rows still differ after that, or cannot be carried. Locks: ACCESS SHARE; row locks only on
-    what differs, for one transaction. Each range is one snapshot.
+    Raises StepError when rows differ that the profile does not let it repair, or that still differ after that.
+    Locks: ACCESS SHARE; row locks only on what differs, for one transaction. Each range is one snapshot.
     """
     prepare(conn, action.copy_of)
     conn.execute("set statement_timeout = 0")
@@ -82,18 +81,14 @@ def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limi
         keys = _looked(conn, action, find, where)
         if not keys:
             return carried
+        refuse_unless_repaired(action.table, len(keys), limits)
         for start in range(0, len(keys), MOST):
             put_aside(conn, action, keys[start : start + MOST])
         drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
         carried += len(keys)
     keys = _looked(conn, action, find, where)
     if keys:
-        raise StepError(
-            f"{len(keys)} rows of {action.table} and of its shadow differ, and do not become equal",
-            where=action.table,
-            hint="Look whether something else writes to the shadow; then run again, or roll back.",
-            changed=DataChanged.PARTIALLY,
-        )
+        raise unequal(action.table, len(keys))
     return carried
 
 

@@ -1,18 +1,20 @@
 """The steps of a shadow table on MariaDB, each with its way back and its question to the catalogue."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.engines.mysql.key_ranges import kind_of
+from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.model.errors import SpecError
-from tasks.model.plan import Assignment, Copy, Lock, LockMode, Phase, SelfCommitting, Step
+from tasks.model.names import OWN_PREFIX
+from tasks.model.plan import Assignment, Copy, CopyAgain, Lock, LockMode, Phase, SelfCommitting, Step
 
 PLACEHOLDER = "changeover placeholder"
+_RANGE = "/* range */ true"
 _HAS = "select 1 from information_schema.tables where table_schema = database() and table_name = '{name}'"
 _TRIGGER = "select 1 from information_schema.triggers where trigger_schema = database() and trigger_name = '{name}'"
 
@@ -84,6 +86,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
     # The way back does nothing before the swap, and is there the moment after it. Rows that are copied would call it.
     yield from _dual_write(full, _mirror(migration, mapping, names, up=False), names.new, names.down)
     yield _statistics(full, mapping, names)
+    yield from _compared(mapping, names)
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
@@ -135,6 +138,47 @@ def copy(mapping: Mapping, names: Names) -> Copy:
             Assignment(column=f.column.name, type=f.column.type, expression=f.expression) for f in mapping.forward
         ),
     )
+
+
+def _compared(mapping: Mapping, names: Names) -> Iterator[Step]:
+    """Yield what compares in ranges, where both tables have their rows in the same order. Where not, the gate does."""
+    action = copy(mapping, names)
+    if not _same_order(mapping, action):
+        return
+    shown = [f"{OWN_PREFIX}k{number}" for number in range(len(mapping.key))]
+    yield Step(
+        key=f"reconcile/{mapping.old.full_name}/rows",
+        phase=Phase.RECONCILE,
+        title=f"compare every row of {mapping.old.full_name} with its shadow, and carry over what differs",
+        action=CopyAgain(
+            copy_of=action,
+            differing=_in_ranges(parity.differing(mapping, action.table, action.target, _RANGE), shown, action),
+            superfluous=_in_ranges(
+                parity.superfluous(mapping, action.table, action.target, _RANGE), mapping.new_key, action
+            ),
+        ),
+    )
+
+
+def _same_order(mapping: Mapping, action: Copy) -> bool:
+    pairs = [
+        (was, now)
+        for name, new_name in zip(mapping.key, mapping.new_key, strict=True)
+        if (was := mapping.old.column(name)) is not None and (now := mapping.new.column(new_name)) is not None
+    ]
+    try:
+        kinds = tuple(kind_of(now.type) for _, now in pairs)
+    except KeyError:
+        return False
+    return kinds == action.key_types and all(was.collation == now.collation for was, now in pairs)
+
+
+def _in_ranges(query: str, key: Sequence[str], action: Copy) -> tuple[str, str]:
+    """Return what stands before and after the condition of a query for keys, which it gives as texts."""
+    texts = ", ".join(key_text(name, kind) for name, kind in zip(key, action.key_types, strict=True))
+    # The author's expressions stand before the condition, so the last of them is ours.
+    head, _, tail = query.rpartition(_RANGE)
+    return f"select {texts} from ({head}", f"{tail}) as d"
 
 
 def _build(full: str, change: Change, names: Names) -> Step:

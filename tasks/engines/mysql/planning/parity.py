@@ -43,17 +43,30 @@ class Unfit:
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
     """Every row of the old table, carried over, is in the new one, and nothing else is."""
+    return f"{differing(mapping, old, new)} union all {superfluous(mapping, old, new)}"
+
+
+def differing(mapping: Mapping, old: str, new: str, within: str = "") -> str:
+    """The keys of rows that the new table does not have, or has otherwise; `within`: a condition, in their names."""
     filled, pairs = mapping.forward, list(zip(mapping.key, mapping.new_key, strict=True))
-    source = _named(mapping.key, old, mapping.old.name, [_computed(f, mapping.old) for f in filled])
+    source = _named(mapping.key, old, mapping.old.name, [_computed(f, mapping.old) for f in filled], within)
     there = " and ".join(f"n.{quote(c)} = o.{OWN_PREFIX}k{i}" for i, (_, c) in enumerate(pairs))
     equal = " and ".join(
         f"{image(f.column, f'n.{quote(f.column.name)}')} <=> o.{OWN_PREFIX}v{i}" for i, f in enumerate(filled)
     )
-    here = " and ".join(f"o.{quote(c)} = n.{quote(t)}" for c, t in pairs)
     return (
         f"select {', '.join(f'o.{OWN_PREFIX}k{i}' for i in range(len(pairs)))} from {source} as o"
         f" left join {new} as n on {there} where n.{quote(pairs[0][1])} is null or not ({equal or 'true'})"
-        f" union all select {', '.join(f'n.{quote(t)}' for _, t in pairs)} from {new} as n"
+    )
+
+
+def superfluous(mapping: Mapping, old: str, new: str, within: str = "") -> str:
+    """The keys of rows that the old table does not have; `within`: a condition, in the names of the new one."""
+    pairs = list(zip(mapping.key, mapping.new_key, strict=True))
+    here = " and ".join(f"o.{quote(c)} = n.{quote(t)}" for c, t in pairs)
+    source = f"(select * from {new} force index (primary) where {within})" if within else new
+    return (
+        f"select {', '.join(f'n.{quote(t)}' for _, t in pairs)} from {source} as n"
         f" left join {old} as o on {here} where o.{quote(pairs[0][0])} is null"
     )
 
@@ -313,10 +326,11 @@ def _stored(filled: Filled) -> str:
     return image(filled.column, quote(filled.column.name))
 
 
-def _named(key: tuple[str, ...], table: str, alias: str, values: list[str]) -> str:
+def _named(key: tuple[str, ...], table: str, alias: str, values: list[str], within: str = "") -> str:
     """Name columns anew, so that an author's expression sees the columns of one table only."""
     made = ", ".join(
         [f"{quote(column)} as {OWN_PREFIX}k{number}" for number, column in enumerate(key)]
         + [f"{text} as {OWN_PREFIX}v{number}" for number, text in enumerate(values)]
     )
-    return f"(select {made} from {table} as {quote(alias)})"
+    narrowed = f" force index (primary) where {within}" if within else ""
+    return f"(select {made} from {table} as {quote(alias)}{narrowed})"

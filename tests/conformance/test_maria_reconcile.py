@@ -1,0 +1,166 @@
+"""Before the swap on MariaDB: what table and shadow have otherwise is found under writers, and repaired or refused."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from profiles.model import Limits
+from tasks.engines.mysql.session import connect
+from tasks.ledger.gates import count_rejections
+from tasks.model.errors import LockTimeoutError, StepError
+from tasks.model.plan import Phase
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.conformance.maria_writers import Writers, difference, prepare
+from tests.servers.mariadb import connected, run
+
+WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
+PARTS = """
+    create table parts (
+        `ä b` varchar(20) collate utf8mb4_general_ci, at datetime(6), raw varbinary(4), v int null, code int not null,
+        primary key (`ä b`, at, raw)
+    ) character set utf8mb4
+"""
+
+
+def shadow_of(url: str) -> str:
+    """Name the shadow, which is filled."""
+    (name,) = (table for (table,) in run(url, "show tables") if table.endswith("_new"))
+    return f"`{name}`"
+
+
+def filled(shadow: Shadow) -> str:
+    """Go as far as to the comparison."""
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX)
+    return shadow_of(shadow.engine.url)
+
+
+def test_planted_differences_are_repaired_under_writers(maria_database: str) -> None:
+    """A value, a NULL, a row that is missing, one too many; at both ends, and in the middle of what is written."""
+    prepare(maria_database, 400)
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits(batch_rows=60, lock_patience=20.0))
+    new = filled(shadow)
+    with Writers(maria_database, threads=2) as writers:
+        # A row at a time, because whoever holds one and waits for another may make a writer the victim of a deadlock.
+        run(
+            maria_database,
+            *(f"update {new} set body = 'planted' where id = {one}" for one in (1, 2, 77, 200, 400)),
+            *(f"update {new} set n = null where id = {one}" for one in range(90, 100)),
+            *(f"delete from {new} where id = {one}" for one in (3, 150, 399, *range(210, 230))),
+            *(f"insert into {new} (id, body) values ({one}, 'never there')" for one in (-5, 900_000, 2_000_000_000)),
+        )
+        assert shadow.violations("before_swap") > 3
+        shadow.forward(Phase.RECONCILE)
+        assert shadow.violations("before_swap") == 0
+        shadow.forward(Phase.SWAP)
+        time.sleep(0.2)
+    assert writers.failures == []
+    assert difference(maria_database) == 0
+    assert shadow.violations("after_swap") == 0
+    shadow.back()
+    with connect(maria_database) as conn:
+        assert count_rejections(conn, "m") == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"v": {"type": "bigint", "up": "v * 2", "down": "v / 2"}}, {"at": {"type": "datetime(6)"}}], ids=str
+)
+def test_rows_are_told_apart_by_whole_keys(maria_database: str, changes: Mapping[str, Any]) -> None:
+    """Texts, moments and bytes, quoted, of which the first column alone names many rows."""
+    run(
+        maria_database, PARTS,
+        "insert into parts select concat('k''', seq div 8), date_add('2026-01-01', interval seq % 4 microsecond),"
+        " unhex(if(seq % 8 < 4, '', '00ff')), if(seq % 3 = 0, null, seq), seq from seq_1_to_64",
+    )  # fmt: skip
+    first = [{"alter_column": {"table": "parts", "column": name, **what}} for name, what in changes.items()]
+    shadow = Shadow(maria_database, [*first, {"alter_column": {"table": "parts", "column": "code", "type": "bigint"}}])
+    shadow.engine = replace(shadow.engine, limits=Limits(batch_rows=5))
+    new = filled(shadow)
+    run(maria_database, f"delete from {new} where code in (9, 10, 60)", f"update {new} set v = null where code = 11",
+        f"update {new} set v = 7 where code = 12", f"update {new} set `ä b` = 'K''2' where code = 17",
+        f"insert into {new} values ('zz', '2026-01-01', '', 1, 1)")  # fmt: skip
+    assert shadow.violations("before_swap") >= 6
+    shadow.forward(Phase.RECONCILE)
+    assert shadow.violations("before_swap") == 0
+
+
+def test_values_that_stand_in_each_others_place_are_exchanged(maria_database: str) -> None:
+    """Under a unique key neither can be written before the other is gone."""
+    run(maria_database, "create table orders (id int primary key, code int not null unique)",
+        "insert into orders select seq, seq from seq_1_to_250")  # fmt: skip
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits())
+    new = filled(shadow)
+    run(maria_database, f"update {new} set code = 1000 where id = 1", f"update {new} set code = 1 where id = 250",
+        f"update {new} set code = 250 where id = 1",
+        f"update {new} set code = -code where id between 20 and 220")  # fmt: skip
+    shadow.forward(Phase.RECONCILE)
+    assert shadow.violations("before_swap") == 0
+
+
+def test_what_was_refused_once_and_fits_by_now_comes_over(maria_database: str) -> None:
+    """Its key was noted when a new unique key refused it; nobody writes it again."""
+    run(maria_database, "create table orders (id int primary key, code int)", "insert into orders values (1, 1)")
+    unique = {"create_index": {"table": "orders", "name": "one", "columns": ["code"], "unique": True}}
+    shadow = Shadow(maria_database, [WIDEN, unique])
+    filled(shadow)
+    run(maria_database, "insert into orders values (2, 1)")
+    with pytest.raises(StepError, match="do not become equal: the server said 1062") as unequal:
+        shadow.forward(Phase.RECONCILE)
+    assert unequal.value.hint
+    run(maria_database, "update orders set code = 3 where id = 1")
+    assert shadow.violations("before_swap") == 1
+    shadow.forward(Phase.RECONCILE)
+    assert shadow.violations("before_swap") == 0
+
+
+def test_the_profile_may_refuse_to_repair(maria_database: str) -> None:
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits(batch_rows=10, differences="refuse"))
+    new = filled(shadow)
+    shadow.forward(Phase.RECONCILE)
+    run(maria_database, f"update {new} set body = 'planted' where id in (15, 16)")
+    with pytest.raises(StepError, match=r"2 rows of .* differ") as refused:
+        shadow.forward(Phase.RECONCILE)
+    assert 'differences = "repair"' in refused.value.hint
+    assert run(maria_database, f"select count(*) from {new} where body = 'planted'") == [(2,)]
+    shadow.back()
+
+
+def test_a_row_that_is_locked_is_waited_for_and_nobody_waits(maria_database: str) -> None:
+    """It is not locked for longer than one try takes, and is carried over as its writer has left it."""
+    prepare(maria_database, 50)
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits(lock_patience=0.5))
+    new = filled(shadow)
+    run(maria_database, f"delete from {new} where id in (10, 20)")
+    with connected(maria_database, autocommit=False) as holding, holding.cursor() as cursor:
+        cursor.execute("select * from orders where id = 20 for update")
+        with pytest.raises(LockTimeoutError, match="locked by another transaction"):
+            shadow.forward(Phase.RECONCILE)
+        cursor.execute("update orders set body = 'mine' where id = 20")
+        shadow.engine = replace(shadow.engine, limits=Limits(lock_patience=20.0))
+        waiting = threading.Thread(target=shadow.forward, args=(Phase.RECONCILE,))
+        waiting.start()
+        time.sleep(0.3)
+        cursor.execute("update orders set n = 5 where id = 10")
+        holding.commit()
+        waiting.join()
+    assert shadow.violations("before_swap") == 0
+    assert run(maria_database, f"select body from {new} where id = 20") == [("mine",)]
+
+
+def test_texts_of_a_key_in_another_collation_are_left_to_the_gate(maria_database: str) -> None:
+    """Their order is another one, so there are no ranges that both tables have."""
+    run(maria_database, "create table orders (id varchar(9) primary key, v int) character set latin1",
+        "insert into orders select concat('k', seq), seq from seq_1_to_20")  # fmt: skip
+    shadow = Shadow(
+        maria_database, [{"rebuild_table": {"table": "orders", "options": "convert to character set utf8mb4"}}]
+    )
+    assert not shadow.begin().phase(Phase.RECONCILE)
+    shadow.forward(*BEFORE_SWAP)
+    assert shadow.violations("before_swap") == 0
+    run(maria_database, f"update {shadow_of(maria_database)} set v = 7 where id = 'k1'")
+    assert shadow.violations("before_swap") == 1
