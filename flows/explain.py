@@ -210,11 +210,11 @@ def _columns(node: Tree, action: RowTransfer) -> None:
     shape = node.add(Text(f"the table {action.into.full_name}, which `columns` of the spec can change:"))
     for one in action.columns:
         line = Text(f"{one.name}: ", style="bold")
-        null = "" if one.nullable else ", not null"
-        unfit = "" if one.unfit == "fail" else f", {one.unfit} what does not fit"
-        of = " ".join(one.expression.split())
         absent = {"null": "", "missing": ", NULL where missing", "both": ", NULL where null or missing"}[one.nulls]
-        line.append(f"{one.type} of {of} ({one.source_type}){null}{absent}{unfit}", style="not bold")
+        null = absent if one.nullable else ", not null"
+        unfit = "" if one.unfit == "fail" else f", {one.unfit} what does not fit"
+        of = f" of {' '.join(one.expression.split())}" if one.expression else ""
+        line.append(f"{one.type}{of} ({one.source_type}){null}{unfit}", style="not bold")
         shape.add(line)
     shape.add(Text(f"primary key: {', '.join(action.target_key)}"))
 

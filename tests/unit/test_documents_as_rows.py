@@ -1,7 +1,10 @@
 """Values of BSON as values of PostgreSQL: the same, or refused with the reason; what is not read is seen."""
 
+import itertools
 import math
+import random
 import struct
+from decimal import Decimal
 from typing import Any
 
 import bson
@@ -11,8 +14,10 @@ from bson.datetime_ms import DatetimeMS
 
 from tasks.engines.mongodb.rows.columns import ANY, kind_for, maker, type_of
 from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.json_text import digits, plain_decimal
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.values import UnfitError
+from tasks.engines.postgresql.receiving.lines import NULL, escaped, line_of
 from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
 
 DAY = 86_400_000
@@ -208,3 +213,32 @@ def test_a_reference_within_a_document_is_kept() -> None:
     row = shape(("key", "_id", "string"), ("j", "j", ANY)).row(bson.encode({"_id": "k", "j": DBRef("c", "x")}))
     # Its names start with $: they would be taken for tags.
     assert [one.field for one in row.left_out] == ["j"]
+
+
+def test_a_decimal_is_read_from_its_bits_as_the_driver_reads_it() -> None:
+    """Whatever its digits and exponent are, also in the form in which it is a zero."""
+    dice = random.Random(1)
+    listed = [Decimal128.from_bid(bytes(14) + bytes([0, top])) for top in range(256)]
+    listed += [Decimal128.from_bid(dice.randbytes(16)) for _ in range(300)]
+    for _ in range(700):
+        drawn = tuple(dice.randrange(10) for _ in range(dice.randrange(1, 35)))
+        listed.append(Decimal128(Decimal((dice.randrange(2), drawn, dice.choice((0, -1, -5, -34, -40, -6000, 3))))))
+    for value in listed:
+        number = value.to_decimal()
+        try:
+            wanted = digits(number) if number.is_finite() else None
+        except UnfitError:
+            wanted = None
+        try:
+            found = plain_decimal(value)
+        except UnfitError:
+            found = None
+        assert found == wanted, value.bid
+
+
+def test_a_line_is_escaped_wherever_it_has_to_be() -> None:
+    """The short way, for what has nothing to escape, is never taken for what has."""
+    parts = (None, "", "a", "\\", "\t", "\n", "\\N", "x\ty", "\r", "é")
+    for one, two, three in itertools.product(parts, repeat=3):
+        pieces = [NULL if part is None else escaped(part.encode()) for part in (one, two, three)]
+        assert line_of((one, two, three)) == b"\t".join(pieces)

@@ -194,13 +194,14 @@ def _spelt(value: str) -> str:
 def _number(value: Any) -> str:
     if isinstance(value, int):
         return str(int(value))
-    refuse_strange_nan(value)
     if isinstance(value, float):
         if not math.isfinite(value):
+            refuse_strange_nan(value)
             return _infinite(value)
         # The shortest decimal that is this double again; an exponent is there by the way it is written only.
         return digits(Decimal(format(Decimal(repr(value)), "f")))
-    if not value.to_decimal().is_finite():
+    if value.bid[-1] & 0x78 == 0x78:
+        refuse_strange_nan(value)
         return _infinite(float(value.to_decimal()))
     return plain_decimal(value)
 
@@ -225,9 +226,11 @@ def _numeric(value: Any, *, of: PgType, number: Made) -> str:
 
 
 def _double(value: Any) -> str:
-    refuse_strange_nan(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else _infinite(value)
+        if math.isfinite(value):
+            return repr(value)
+        refuse_strange_nan(value)
+        return _infinite(value)
     if isinstance(value, Decimal128):
         raise UnfitError("a decimal, of which a double need not be the same")
     if int(float(value)) != value:

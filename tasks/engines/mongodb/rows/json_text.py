@@ -14,6 +14,11 @@ from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.values import UnfitError
 from tasks.model.transfer_steps import ZERO
 
+_COEFFICIENT: Final = 2**113 - 1
+_BIAS: Final = 6176
+_GREATEST: Final = 10**34 - 1
+"""What a decimal holds: 113 bits of digits, at most so many, after 14 of an exponent; in another form, a zero."""
+
 
 class HopelessError(UnfitError):
     """No policy makes it fit: the row can only be left out, or corrected."""
@@ -32,11 +37,20 @@ def json_text(value: Any, *, tagged: bool) -> str:
 
 def plain_decimal(value: Decimal128) -> str:
     """Return the digits of a decimal, without an exponent. Raises UnfitError where numeric would have others."""
-    number = value.to_decimal()
-    if not number.is_finite():
-        refuse_strange_nan(value)
-        raise UnfitError("infinity, or not a number")
-    return digits(number)
+    # Read from the bits: the driver takes ten times as long to make a number of them.
+    bits = int.from_bytes(value.bid, "little")
+    coefficient, exponent = bits & _COEFFICIENT, (bits >> 113 & 0x3FFF) - _BIAS
+    if bits >> 125 & 3 == 3 or coefficient > _GREATEST or exponent > 0 or not coefficient:
+        number = value.to_decimal()
+        if not number.is_finite():
+            refuse_strange_nan(value)
+            raise UnfitError("infinity, or not a number")
+        return digits(number)
+    text, sign = str(coefficient), "-" if bits >> 127 else ""
+    if not exponent:
+        return sign + text
+    text = text.rjust(1 - exponent, "0")
+    return f"{sign}{text[:exponent]}.{text[exponent:]}"
 
 
 def refuse_strange_nan(value: float | Decimal128) -> None:

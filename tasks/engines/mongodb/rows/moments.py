@@ -17,23 +17,27 @@ _END: Final = 9_224_318_016_000_000
 
 def moment_text(milliseconds: int) -> str:
     """Return a moment of UTC, without zone. Raises UnfitError for one that PostgreSQL does not hold."""
-    return _text(milliseconds, "%m-%d %H:%M:%S", milliseconds % 1000)
+    moment, year, era = _of(milliseconds)
+    return (
+        f"{year:04}-{moment.month:02}-{moment.day:02} {moment.hour:02}:{moment.minute:02}:{moment.second:02}"
+        f".{milliseconds % 1000:03}{era}"
+    )
 
 
 def day_text(milliseconds: int) -> str:
     """Return a day. Raises UnfitError where the moment is not the midnight, of UTC, that it begins with."""
     if milliseconds % 86_400_000:
         raise UnfitError("a time of the day, where only a day is held")
-    return _text(milliseconds, "%m-%d", None)
+    moment, year, era = _of(milliseconds)
+    return f"{year:04}-{moment.month:02}-{moment.day:02}{era}"
 
 
-def _text(milliseconds: int, form: str, fraction: int | None) -> str:
+def _of(milliseconds: int) -> tuple[datetime, int, str]:
+    """Return a moment whose year is not to be looked at, the year, and the era."""
     if not _FIRST <= milliseconds < _END:
         raise UnfitError("a moment before 4714 BC, or after the year 294276")
     cycles, rest = divmod(milliseconds - _EPOCH_MS, _CYCLE)
     moment = _EPOCH + timedelta(milliseconds=rest)
     year = moment.year + 400 * cycles
     # There is no year 0: it is the first before Christ.
-    shown, era = (year, "") if year > 0 else (1 - year, " BC")
-    tail = "" if fraction is None else f".{fraction:03}"
-    return f"{shown:04}-{moment.strftime(form)}{tail}{era}"
+    return (moment, year, "") if year > 0 else (moment, 1 - year, " BC")

@@ -181,7 +181,7 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
     )
     if not seen.whole:
         yield Finding(
-            rule="XDB-07",
+            rule="XDB-09",
             severity="note",
             message=f"types were chosen by {seen.documents:,} documents, the first and the last ones; every document is"
             " looked at before the run",
@@ -191,7 +191,7 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
     ordered = [one.name for one in action.columns if one.type == "jsonb" and one.source_type != REST]
     if ordered:
         yield Finding(
-            rule="XDB-08",
+            rule="XDB-10",
             severity="note",
             message=f"jsonb keeps no order of the fields of a document: {', '.join(ordered)}",
             where=full,

@@ -65,6 +65,7 @@ class Shape:
             self._add(number, one, of)
             if counting and one.unfit in ("string", "tag"):
                 self._strict[number] = maker("string", of, "fail")
+        self._slow = frozenset((*self._fixed, *self._strict, *(() if self._rest is None else (self._rest,))))
         inner = self._root.inner.get(ID)
         self._identity = list(inner.inner) if inner is not None and inner.column is None else None
 
@@ -92,14 +93,23 @@ class Shape:
         values: list[Any] = [MISSING] * len(self._columns)
         extra = self._take(self._root, document, values)
         touched: list[Touched] = []
-        texts = tuple(self._text(number, value, extra, touched) for number, value in enumerate(values))
+        texts: list[str | None] = []
+        for number, value in enumerate(values):
+            if number in self._slow or value is None or value is MISSING:
+                texts.append(self._text(number, value, extra, touched))
+                continue
+            try:
+                texts.append(self._makers[number](value))
+            except UnfitError as error:
+                texts.append(None)
+                self._touch(number, error, touched)
         if self._identity is not None and (not isinstance(document[ID], dict) or list(document[ID]) != self._identity):
             # Two identities that differ in this would have the same key.
             extra.pop(ID, None)
             touched.append(Touched(field=ID, policy="fail", reason="it has not these fields, in this order"))
         if extra and self._rest is None:
             touched += [Touched(field=path, policy="fail", reason=NO_COLUMN) for path in _paths(self._root, extra)]
-        return Row(texts=texts, touched=tuple(touched))
+        return Row(texts=tuple(texts), touched=tuple(touched))
 
     def _take(self, node: _Node, document: Mapping[str, Any], values: list[Any]) -> dict[str, Any]:
         """Put the values of a document into their places; return what has none."""
@@ -130,10 +140,14 @@ class Shape:
                 return self._nothing(column, value)
             return self._makers[number](value)
         except UnfitError as error:
-            # What `string` and `tag` make fit is made so already.
-            policy = "fail" if column.unfit in ("string", "tag") else column.unfit
-            touched.append(Touched(field=column.name, policy=policy, reason=str(error)))
+            self._touch(number, error, touched)
             return None
+
+    def _touch(self, number: int, error: UnfitError, touched: list[Touched]) -> None:
+        column = self._columns[number]
+        # What `string` and `tag` make fit is made so already.
+        policy = "fail" if column.unfit in ("string", "tag") else column.unfit
+        touched.append(Touched(field=column.name, policy=policy, reason=str(error)))
 
     def _count(self, number: int, value: Any, touched: list[Touched]) -> None:
         if value is None or value is MISSING:

@@ -1,0 +1,127 @@
+"""From PostgreSQL into documents and back, and from MongoDB into rows and back, by real servers: the same values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import bson
+import psycopg
+import pytest
+from bson import Binary, Decimal128, Int64
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+
+from tasks.engines.mongodb.connect import Documents, connected
+from tasks.engines.mongodb.document import documents as made_documents
+from tasks.engines.mongodb.rows.planner import plan_rows
+from tasks.engines.mongodb.rows.reading import Reading, shards
+from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.engines.postgresql.receiving.load import send
+from tasks.engines.postgresql.transfer_rows import rows
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
+
+RAW = CodecOptions[Any](document_class=RawBSONDocument)
+EXACT = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
+TABLE = """
+create table t (
+  id int primary key, small smallint, big bigint, n numeric, r real, d double precision, b boolean, s text, by bytea,
+  u uuid, at timestamptz(3), day date, j jsonb);
+insert into t values
+  (1, -32768, 9223372036854775807, 1.10, 0.1, '-0', true, E'tab\\t \\\\N\\n😀', '\\x00ff',
+   '00112233-4455-6677-8899-aabbccddeeff',
+   '2026-01-02 03:04:05.678+00', '2026-01-02', '{"a": [1, 0.12345678901234567890, null, "x\\\\n"], "b": {}}'),
+  (2, 0, -9223372036854775808, 'NaN', 'infinity', 5e-324, false, '', '', '00000000-0000-0000-0000-000000000000',
+   '294276-12-31 23:59:59.999+00', '0044-03-15 BC', '123456789012345678901234567890'),
+  (3, 32767, 0, repeat('9', 34)::numeric, 'nan', 'nan', null, 'null', '\\x', null,
+   '4714-11-24 00:00:00+00 BC', null, '[]'),
+  (4, null, null, '-Infinity', null, 1.7976931348623157e308, null, null, null, null, null, null, null),
+  (5, 1, 1, 0.0000, '-0', 0.1, true, ' ', '\\x20', null, '0001-01-01 00:00:00+00', '9999-12-31', '"\\\\u0001"')
+"""
+COLUMNS = {"id": "_id", "small": {"type": "smallint"}, "r": {"type": "real"}, "day": {"type": "date"}}
+VALUES: list[Any] = [
+    0, -(2**31), Int64(0), Int64(-(2**63)), 0.1, -0.0, float("nan"), float("-inf"), 2.2250738585072014e-308,
+    Decimal128("0.00"), Decimal128("-9." + "9" * 33), Decimal128("1E-6176"), Decimal128("NaN"), Decimal128("Infinity"),
+    "", "\\N", "é\r\n\t", True, False, DatetimeMS(0), DatetimeMS(-1), DatetimeMS(-210_866_803_200_000),
+    DatetimeMS(9_224_318_015_999_999), b"", b"\x00\xff", Binary(bytes(16), 4),
+]  # fmt: skip
+"""Of kinds that have a type of their own on both sides."""
+
+
+@pytest.fixture
+def target(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database, application_name="test", search_path="public") as conn:
+        yield conn
+
+
+@pytest.fixture
+def source(documents: str) -> Iterator[Documents]:
+    with connected(documents, name="test") as found:
+        yield found
+
+
+def into_rows(source: Documents, conn: psycopg.Connection[Any], table: str, **transfer: Any) -> RowTransfer:
+    """Copy the documents of `c` into a table, as a run does, in two ranges."""
+    whole = {"collection": "c", "to": {"database": "main", "table": table}, **transfer}
+    spec = {"migration": "m", "database": "shop", "strategy": "cross_database", "transfer": whole}
+    plan = plan_rows(source, MigrationSpec.model_validate(spec))
+    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    conn.execute(action.into.create.replace(f'"{action.into.helpers}"', "public").encode())
+    reading = Reading(source)
+    ((_, last),) = shards(source, action, 1)
+    middle = reading.end_of_batch(action, None, last, 1)
+    for low, high in ((None, middle), (middle, last)):
+        lines = list(reading.lines(action, low, high))
+        assert [one.touched for one in lines if one.touched] == []
+        send(conn, table, action, lines)
+    return action
+
+
+def of_rows(conn: psycopg.Connection[Any], table: str, fields: dict[str, Any]) -> list[bytes]:
+    """Make documents of the rows of a table."""
+    to = {"database": "documents", "collection": "c"}
+    spec = {"migration": "m", "strategy": "cross_database", "transfer": {"table": table, "to": to, "fields": fields}}
+    plan = plan_transfer(conn, MigrationSpec.model_validate(spec), "public")
+    action = next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
+    made = list(made_documents(action, rows(conn, action, None, None)))
+    assert [one.touched for one in made if one.touched] == []
+    return [one.document for one in made]
+
+
+def test_rows_become_documents_and_the_same_rows(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """To the edges of each type that MongoDB has a counterpart of; NULL stays NULL, and not a null of JSON."""
+    target.execute(TABLE)
+    columns = [row[0] for row in target.execute(
+        "select attname from pg_attribute where attrelid = 't'::regclass and attnum > 1 order by attnum"
+    )]  # fmt: skip
+    fields: dict[str, Any] = {name: {"column": name, "nulls": "missing"} for name in columns}
+    fields["day"]["type"] = "date"
+    for one in of_rows(target, "t", fields):
+        source.get_collection("c", codec_options=RAW).insert_one(RawBSONDocument(one))
+    into_rows(source, target, "u", columns=COLUMNS)
+    # What is chosen, where nothing is said, is what it was.
+    types = "select attname, format_type(atttypid, -1) from pg_attribute where attrelid = %s::regclass and attnum > 0"
+    assert dict(target.execute(types, ("u",)).fetchall()) == dict(target.execute(types, ("t",)).fetchall())
+    assert target.execute("select count(*) from u").fetchone() == (5,)
+    for name in columns:
+        wrong = target.execute(
+            f'select id, t."{name}"::text, u."{name}"::text from t join u using (id)'
+            f' where row(t."{name}")::record *<> row(u."{name}")::record'.encode()
+        ).fetchall()
+        assert wrong == [], name
+
+
+def test_documents_become_rows_and_the_same_documents(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """A field for each value, so that each has a column of its own kind; to the bit."""
+    fields = {f"f{number}": value for number, value in enumerate(VALUES)}
+    raw = bson.encode({"_id": 1, **fields})
+    empty = bson.encode({"_id": 2})
+    for one in (raw, empty):
+        source.get_collection("c", codec_options=RAW).insert_one(RawBSONDocument(one))
+    into_rows(source, target, "u")
+    back = of_rows(target, "u", {name: {"column": name, "nulls": "missing"} for name in fields})
+    (there, came) = (bson.decode(one, EXACT) for one in (raw, back[0]))
+    for name, value in fields.items():
+        assert bson.encode({"v": came[name]}) == bson.encode({"v": there[name]}), value
+    assert bson.decode(back[1]) == {"_id": 2}
