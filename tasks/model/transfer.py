@@ -180,11 +180,11 @@ class TransferSpec(Part):
                 at=("where",), reason="documents are not chosen by SQL", hint="Write a filter of MongoDB as a mapping."
             )
         for name, rule in self.columns.items():
-            if rule.up is not None:
+            if isinstance(rule.up, str):
                 yield Contradiction(
                     at=("columns", name, "up"),
-                    reason="no expression is evaluated over documents",
-                    hint="Name a field, or give a constant.",
+                    reason="no SQL is evaluated over documents",
+                    hint="Write an aggregation expression of MongoDB as a mapping.",
                 )
 
     def _of_rows(self) -> Iterator[Contradiction]:
@@ -194,6 +194,12 @@ class TransferSpec(Part):
         if self.where is not None and not isinstance(self.where, str):
             yield Contradiction(at=("where",), reason="rows are chosen by SQL", hint="Write an expression.")
         for name, rule in self.columns.items():
+            if isinstance(rule.up, Mapping):
+                yield Contradiction(
+                    at=("columns", name, "up"),
+                    reason="an aggregation expression is one over documents",
+                    hint="Write SQL over the columns.",
+                )
             if rule.constant is not None or rule.nulls is not None or rule.unfit in ("string", "tag"):
                 yield Contradiction(
                     at=("columns", name),

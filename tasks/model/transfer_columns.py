@@ -1,6 +1,6 @@
 """What a spec says of the columns of a table that rows of another database are copied into."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -36,8 +36,8 @@ class ColumnRule(OfColumn):
 
     column: Identifier | None = None
     """A column of the source, or the path of a field with dots in it; the one of the same name unless given."""
-    up: Expression | None = None
-    """An expression over the columns, which the source evaluates."""
+    up: Expression | Mapping[str, Any] | None = None
+    """An expression over the columns, or an aggregation expression over the document, which the source evaluates."""
     constant: str | bool | int | None = None
     """The same value in every row; of documents only."""
     type: ColumnType | None = None

@@ -10,15 +10,19 @@ from bson import Binary, Decimal128, Int64
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
+from pydantic import ValidationError
 
 from tasks.engines.mongodb.connect import Documents, connected
 from tasks.engines.mongodb.document import documents as made_documents
 from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.reading import Reading, shards
+from tasks.engines.mongodb.rows.scan import examine_documents
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.transfer_rows import rows
+from tasks.model.errors import SpecError
+from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 
@@ -61,11 +65,16 @@ def source(documents: str) -> Iterator[Documents]:
         yield found
 
 
-def into_rows(source: Documents, conn: psycopg.Connection[Any], table: str, **transfer: Any) -> RowTransfer:
-    """Copy the documents of `c` into a table, as a run does, in two ranges."""
+def drawn(source: Documents, table: str = "u", **transfer: Any) -> Plan:
+    """Plan a copy of `c` into a table."""
     whole = {"collection": "c", "to": {"database": "main", "table": table}, **transfer}
     spec = {"migration": "m", "database": "shop", "strategy": "cross_database", "transfer": whole}
-    plan = plan_rows(source, MigrationSpec.model_validate(spec))
+    return plan_rows(source, MigrationSpec.model_validate(spec))
+
+
+def into_rows(source: Documents, conn: psycopg.Connection[Any], table: str, **transfer: Any) -> RowTransfer:
+    """Copy the documents of `c` into a table, as a run does, in two ranges."""
+    plan = drawn(source, table, **transfer)
     action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
     conn.execute(action.into.create.replace(f'"{action.into.helpers}"', "public").encode())
     reading = Reading(source)
@@ -125,3 +134,56 @@ def test_documents_become_rows_and_the_same_documents(source: Documents, target:
     for name, value in fields.items():
         assert bson.encode({"v": came[name]}) == bson.encode({"v": there[name]}), value
     assert bson.decode(back[1]) == {"_id": 2}
+
+
+def test_what_mongodb_evaluates_is_a_column(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """Of the document as it is, with fields that are left out; what is left is as it was."""
+    source["c"].insert_many([{"_id": n, "a": f"a{n}", "b": "x", "c": {"d": n, "e": [1, 2]}} for n in range(4)])
+    columns = {
+        "both": {"up": {"$concat": ["$a", "-", "$b"]}},
+        "size": {"up": {"$size": "$c.e"}, "type": "smallint"},
+        "even": {"up": {"$cond": [{"$eq": [{"$mod": ["$_id", 2]}, 0]}, True, "$$REMOVE"]}},
+    }
+    into_rows(source, target, "u", columns=columns, omit=["b", "c.e"], where={"_id": {"$gt": 0}})
+    assert target.execute('select _id, a, "both", size, even, c from u order by _id').fetchall() == [
+        (n, f"a{n}", f"a{n}-x", 2, True if n == 2 else None, {"d": n}) for n in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "reason"),
+    [
+        ({"where": {"a": {"$lots": 1}}}, "cannot read it: 2 BadValue"),
+        ({"where": {"$where": "true"}}, "nobody can tell"),
+        ({"where": {"$expr": {"$lt": ["$at", "$$NOW"]}}}, "another value each time"),
+        ({"where": {"$text": {"$search": "x"}}}, "cannot read it"),
+        ({"where": {"_id": {"$oid": "short"}}}, "no extended JSON"),
+        ({"columns": {"x": {"up": {"$lots": 1}}}}, "cannot read it"),
+        ({"columns": {"x": {"up": {"$divide": [1, "$zero"]}}}}, "fails on a document"),
+        ({"columns": {"x": {"column": "n.a"}}}, "would have the column 'n_b'"),
+        ({"columns": {"x": "nowhere"}}, "nothing tells what nowhere holds"),
+        ({"columns": {"x": {"column": "zero", "type": "interval"}}}, "no type that documents"),
+        ({"columns": {"x": {"column": "zero", "type": "boolean"}}}, "no value of the kind number"),
+        ({"columns": {"x": {"column": "zero", "unfit": "tag"}}}, "extended JSON in a column of integer"),
+        ({"columns": {"_id": {"unfit": "null"}}}, "a key is never null"),
+        ({"columns": {"x": "n", "y": "n.a"}}, "is in x already"),
+        ({"columns": {"x": "zero"}, "omit": ["zero"]}, "is left out, and copied"),
+        ({"columns": {"x": {"constant": "a", "type": "integer"}}}, "integer does not hold it"),
+        ({"rest": "_id"}, "a column of this name"),
+        ({"omit": ["_id"]}, "_id is read"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_when_planned(source: Documents, transfer: dict[str, Any], reason: str) -> None:
+    source["c"].insert_one({"_id": 1, "zero": 0, "n": {"a": 1, "b": 2}, "n_b": 3})
+    with pytest.raises((SpecError, ValidationError), match=reason):
+        drawn(source, **transfer)
+
+
+def test_an_expression_that_fails_later_is_found_before_the_run(source: Documents) -> None:
+    """On a document that no plan has looked at."""
+    source["c"].insert_one({"_id": 1, "n": 1})
+    plan = drawn(source, columns={"x": {"up": {"$divide": [1, "$n"]}}})
+    source["c"].insert_one({"_id": 2, "n": 0})
+    (failed,) = examine_documents(source, plan).failed
+    assert failed.message.startswith("an expression fails on a document that exists")

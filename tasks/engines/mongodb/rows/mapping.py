@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.rows.asked import Asked, added_name
 from tasks.engines.mongodb.rows.columns import ANY, JSON, PgType, chosen, kind_for, maker, type_of
 from tasks.engines.mongodb.rows.decode import kind_of
 from tasks.engines.mongodb.rows.sample import Field, Seen
@@ -20,18 +21,25 @@ _OF_CONSTANTS = {str: "text", bool: "boolean", int: "bigint"}
 Path = tuple[str, ...]
 
 
-def columns_of(wanted: TransferSpec, seen: Seen) -> Iterator[TransferColumn]:
+def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen) -> Iterator[TransferColumn]:
     """Yield the columns: `_id` first, what the spec names, other fields as they were seen, and the rest."""
-    given = {name: _path(name, rule) for name, rule in wanted.columns.items() if rule.constant is None}
+    given = {
+        name: _path(name, rule) for name, rule in wanted.columns.items() if rule.constant is None and rule.up is None
+    }
     taken = list(given.values())
     omitted = [tuple(path.split(".")) for path in wanted.omit]
     _refuse_paths(given, omitted)
     if not any(path[0] == ID for path in taken):
         yield _column(ID, ColumnRule(), (ID,), seen, "transfer.columns (_id)")
-    for name, rule in wanted.columns.items():
+    for number, (name, rule) in enumerate(wanted.columns.items()):
         at = f"transfer.columns.{name}"
         if rule.constant is not None:
             yield _constant(name, rule, at)
+        elif rule.up is not None:
+            made = _column(name, rule, (added_name(number),), seen, at)
+            yield made.model_copy(
+                update={"expression": to_text(asked.added[added_name(number)]), "text": made.expression}
+            )
         else:
             yield _column(name, rule, given[name], seen, at)
     if wanted.rest is None:
@@ -89,7 +97,7 @@ def _others(seen: Seen, within: Path, taken: list[Path], omitted: list[Path]) ->
     """Yield fields that were seen and have no column."""
     for name in seen.names(within):
         path = (*within, name)
-        if path in omitted or path in taken or "." in name or name.startswith("$") or not name:
+        if path in omitted or path in taken or "." in name or name.startswith(("$", OWN_PREFIX)) or not name:
             continue
         if any(one[: len(path)] == path for one in taken):
             yield from _others(seen, path, taken, omitted)

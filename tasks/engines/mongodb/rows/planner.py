@@ -1,12 +1,12 @@
 """Draw up the plan of a copy of documents into a table of PostgreSQL. Nothing is changed there, nor asked."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import from_text, plain, to_text
+from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
+from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
@@ -31,9 +31,11 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
     assert wanted.collection is not None
     catalogue = inspect(database, [wanted.collection], "transfer.collection")
     table = catalogue.tables[0]
-    where = "" if wanted.where is None else _filter(wanted)
-    seen = look(database, wanted.collection, from_text(where) if where else {})
-    columns = tuple(columns_of(wanted, seen))
+    asked = asked_for(wanted)
+    try_out(database, asked, wanted)
+    seen = look(database, asked)
+    columns = tuple(columns_of(wanted, asked, seen))
+    _refuse_twice(columns)
     key = key_of_table(columns)
     into = _relation(spec, wanted, table, columns, key)
     action = RowTransfer(
@@ -41,7 +43,7 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
         key=(ID,),
         key_types=("bson",),
         alias=table.name,
-        where=where,
+        where=to_text(asked.where) if asked.where else "",
         columns=columns,
         target_key=key,
         of="collection",
@@ -83,15 +85,15 @@ def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
         raise SpecError("documents are walked along _id", where="backfill.key", hint="Leave it out.")
 
 
-def _filter(wanted: TransferSpec) -> str:
-    try:
-        return to_text(from_text(json.dumps(plain(wanted.where))))
-    except (TypeError, ValueError) as error:
+def _refuse_twice(columns: tuple[TransferColumn, ...]) -> None:
+    names = [one.name for one in columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
         raise SpecError(
-            f"the filter is no extended JSON: {type(error).__name__}",
-            where="transfer.where",
-            hint='Write dates as {"$date": "2020-01-01T00:00:00Z"}, and identities as {"$oid": "..."}.',
-        ) from None
+            f"two fields would have the column {twice!r}",
+            where="transfer.columns",
+            hint="Name one of them in `columns`, under another name, or in `omit`; or give `rest`.",
+        )
 
 
 def _relation(

@@ -8,11 +8,11 @@ from typing import Any, Final
 import bson
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.raw_bson import RawBSONDocument
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, from_text
+from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.walk import condition, key_of
+from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.lines import line_of
@@ -20,33 +20,14 @@ from tasks.engines.records import Key, Line, Range
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import RowTransfer
 
-_RAW: Final = CodecOptions[Any](document_class=RawBSONDocument)
 _READABLE: Final = CodecOptions[Any](
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
-_HINT: Final = [(ID, 1)]
-"""Else the server may walk along another index, and sort all that is there for each range."""
-
-
-def wanted(action: RowTransfer) -> dict[str, Any]:
-    """Return the filter of documents that are copied."""
-    found: dict[str, Any] = from_text(action.where) if action.where else {}
-    return found
-
-
-def within(action: RowTransfer, low: Key | None, high: Key | None) -> dict[str, Any]:
-    """Return the filter of those that are in a range of `_id`."""
-    parts = [one for one in (condition(low, high), wanted(action)) if one]
-    return {"$and": parts} if parts else {}
 
 
 def raw_documents(database: Documents, action: RowTransfer, low: Key | None, high: Key | None) -> Iterator[bytes]:
     """Give the documents of a range as they come, in the order of `_id`."""
-    left_out = {".".join(path): 0 for path in action.omit}
-    into = database.get_collection(action.alias, codec_options=_RAW)
-    with into.find(within(action, low, high), left_out or None).sort(ID, 1).hint(_HINT) as cursor:
-        for one in cursor:
-            yield one.raw
+    return asked_by(action).documents(database, condition(low, high))
 
 
 def shards(database: Documents, action: RowTransfer, count: int) -> list[Range]:
@@ -60,7 +41,7 @@ def shards(database: Documents, action: RowTransfer, count: int) -> list[Range]:
         cuts: list[Key] = []
         for _ in range(1, count if share > 1000 else 1):
             here = condition(cuts[-1] if cuts else None, None)
-            found = into.find_one(here, {ID: 1}, sort=_HINT, hint=_HINT, skip=share - 1)
+            found = into.find_one(here, {ID: 1}, sort=HINT, hint=HINT, skip=share - 1)
             if found is not None and (key := key_of(found[ID])) != key_of(last[ID]):
                 cuts.append(key)
     ends = [*cuts, key_of(last[ID])]
@@ -94,8 +75,9 @@ class Reading:
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the `_id` of the document `rows` further on; None when fewer are left before `high`."""
         into = self.database.get_collection(action.alias, codec_options=EXACT)
+        within = asked_by(action).within(condition(low, high))
         with pymongo.timeout(0):
-            found = into.find_one(within(action, low, high), {ID: 1}, sort=_HINT, hint=_HINT, skip=rows - 1)
+            found = into.find_one(within, {ID: 1}, sort=HINT, hint=HINT, skip=rows - 1)
         return None if found is None else key_of(found[ID])
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
@@ -112,7 +94,7 @@ class Reading:
     def count(self, action: RowTransfer) -> int:
         """Return how many documents MongoDB itself says there are to copy."""
         with pymongo.timeout(0):
-            return int(self.database[action.alias].count_documents(wanted(action)))
+            return int(self.database[action.alias].count_documents(asked_by(action).where))
 
     def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
         """Return 0: documents are not numbered."""

@@ -1,22 +1,26 @@
 """What fields hold, by the first and the last documents: so that who plans twice sees the same."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pymongo
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.errors import code_of, is_transient
+from tasks.engines.mongodb.rows.asked import Asked
 from tasks.engines.mongodb.rows.columns import bits_of
 from tasks.engines.mongodb.rows.decode import MISSING, decode, kind_of
 from tasks.engines.mongodb.values import UnfitError
-from tasks.model.transfer import ID
+from tasks.model.errors import SpecError
 
 MOST: Final = 2000
 """Documents from each end."""
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of them together: they are held."""
 
 
 @dataclass
@@ -67,22 +71,38 @@ class Seen:
         return found
 
 
-def look(database: Documents, collection: str, wanted: Mapping[str, Any]) -> Seen:
-    """Read documents from both ends; those that cannot be read are left to the preflight."""
-    into = database.get_collection(collection, codec_options=CodecOptions[Any](document_class=RawBSONDocument))
+def look(database: Documents, asked: Asked) -> Seen:
+    """Read documents from both ends; those that cannot be read are left to the preflight.
+
+    Raises SpecError where an expression fails on one of them.
+    """
     found: dict[bytes, Mapping[str, Any]] = {}
-    read = 0
+    whole = False
     with pymongo.timeout(0):
-        for direction in (1, -1):
-            cursor = into.find(wanted).sort(ID, direction).hint([(ID, 1)]).limit(MOST)
-            batch = [one.raw for one in cursor]
-            read = max(read, len(batch))
-            for raw in batch:
-                try:
+        for backwards in (False, True):
+            read = size = 0
+            for raw in _documents(database, asked, backwards):
+                read, size = read + 1, size + len(raw)
+                with suppress(UnfitError):
                     found[raw] = decode(raw)
-                except UnfitError:
-                    continue
-    return Seen(values=tuple(found.values()), whole=read < MOST)
+                if read == MOST or size > _MOST_BYTES:
+                    break
+            else:
+                whole = True
+    return Seen(values=tuple(found.values()), whole=whole)
+
+
+def _documents(database: Documents, asked: Asked, backwards: bool) -> Iterator[bytes]:
+    try:
+        yield from asked.documents(database, {}, backwards=backwards)
+    except OperationFailure as error:
+        if is_transient(error):
+            raise
+        raise SpecError(
+            f"an expression fails on a document that exists: {code_of(error)}",
+            where="transfer.columns",
+            hint="Write `up` so that it gives a value, or nothing, for every document.",
+        ) from None
 
 
 def value_at(document: Any, path: tuple[str, ...]) -> Any:

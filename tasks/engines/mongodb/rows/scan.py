@@ -4,8 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from pymongo.errors import OperationFailure
+
 from tasks.engines.before_run import GATE
 from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.engines.mongodb.rows.reading import raw_documents
 from tasks.engines.mongodb.rows.shape import CONSTANT, DOCUMENT, NO_COLUMN, Shape
 from tasks.model.plan import Plan
@@ -29,7 +32,14 @@ _UNMAPPED = "give it a column, name it in `omit`, or let `rest` take it"
 def examine_documents(database: Documents, plan: Plan) -> GateResult:
     """Return a result for each column, and for each field that has none. Reads every document once."""
     action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
-    return GateResult(gate=GATE, checks=tuple(_checks(database, action)))
+    try:
+        return GateResult(gate=GATE, checks=tuple(_checks(database, action)))
+    except OperationFailure as error:
+        if is_transient(error):
+            raise
+        why = f"an expression fails on a document that exists: {code_of(error)}"
+        failed = CheckResult(name="every document can be read", passed=False, evaluated=True, message=why)
+        return GateResult(gate=GATE, checks=(failed,))
 
 
 def _checks(database: Documents, action: RowTransfer) -> Iterator[CheckResult]:

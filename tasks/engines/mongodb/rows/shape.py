@@ -80,7 +80,8 @@ class Shape:
             return
         self._makers.append(maker(one.source_type, of, one.unfit))
         node = self._root
-        for name in one.expression.split("."):
+        # What an expression gives has a name of ours.
+        for name in (one.text or one.expression).split("."):
             node = node.inner.setdefault(name, _Node())
         node.column = number
 

@@ -130,7 +130,7 @@ def _columns(conn: MariaSession, table: Table, wanted: TransferSpec, tag_: str) 
     places += [(name, rule, table.column(rule.column or name)) for name, rule in rules.items() if name not in done]
     for number, (name, rule, found) in enumerate(places):
         at = f"transfer.columns.{name}"
-        given = rule.up if rule.up is not None else quote(found.name if found else name)
+        given = str(rule.up) if rule.up is not None else quote(found.name if found else name)
         of = found if rule.up is None else _made(conn, table, given, own(tag_, 0, "probe"), at)
         yield _column(name, rule, given, of, value_name(number), at)
 

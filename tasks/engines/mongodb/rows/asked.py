@@ -1,0 +1,123 @@
+"""What a spec asks MongoDB itself: which documents, and the values of expressions over them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pymongo
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import from_text, plain, to_text
+from tasks.engines.mongodb.errors import code_of, is_transient
+from tasks.model.document_stages import moves
+from tasks.model.errors import SpecError
+from tasks.model.names import OWN_PREFIX
+from tasks.model.transfer import ID, TransferSpec
+from tasks.model.transfer_steps import RowTransfer
+
+HINT: Final = [(ID, 1)]
+"""Else the server may walk along another index, and sort all that is there for each range."""
+_RAW: Final = CodecOptions[Any](document_class=RawBSONDocument)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Documents that are copied, and what is added to each and left out of it."""
+
+    collection: str
+    where: Mapping[str, Any]
+    added: Mapping[str, Any] = field(default_factory=dict)
+    """Expressions, by names of ours."""
+    left_out: tuple[str, ...] = ()
+
+    def within(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the filter of those that meet a condition, too."""
+        parts = [dict(one) for one in (condition, self.where) if one]
+        return {"$and": parts} if parts else {}
+
+    def documents(
+        self, database: Documents, condition: Mapping[str, Any], *, backwards: bool = False
+    ) -> Iterator[bytes]:
+        """Give documents as they come, in the order of `_id`."""
+        stages: list[dict[str, Any]] = [{"$match": self.within(condition)}, {"$sort": {ID: -1 if backwards else 1}}]
+        # Before fields go: an expression may read them.
+        stages += [{"$set": dict(self.added)}] if self.added else []
+        stages += [{"$unset": list(self.left_out)}] if self.left_out else []
+        into = database.get_collection(self.collection, codec_options=_RAW)
+        with into.aggregate(stages, hint={ID: 1}) as cursor:
+            for one in cursor:
+                yield one.raw
+
+
+def asked_by(action: RowTransfer) -> Asked:
+    """Return what a plan asks."""
+    return Asked(
+        collection=action.alias,
+        where=from_text(action.where) if action.where else {},
+        added={one.text: from_text(one.expression) for one in action.columns if one.text.startswith(OWN_PREFIX)},
+        left_out=tuple(".".join(path) for path in action.omit),
+    )
+
+
+def asked_for(wanted: TransferSpec) -> Asked:
+    """Return what a spec asks. Raises SpecError with the place."""
+    assert wanted.collection is not None
+    rules = enumerate(wanted.columns.items())
+    return Asked(
+        collection=wanted.collection,
+        where={} if wanted.where is None else _read(wanted.where, "transfer.where"),
+        added={
+            added_name(number): _read(rule.up, f"transfer.columns.{name}.up")
+            for number, (name, rule) in rules
+            if rule.up is not None
+        },
+        left_out=wanted.omit,
+    )
+
+
+def added_name(number: int) -> str:
+    """Name the field of ours that has what an expression gives, by the place of its column in the spec."""
+    return f"{OWN_PREFIX}v{number}"
+
+
+def try_out(database: Documents, asked: Asked, wanted: TransferSpec) -> None:
+    """Let the server read filter and expressions, on no document at all. Raises SpecError with the place."""
+    nobody = {"$match": {"$expr": False}}
+    tried = [("transfer.where", [{"$match": dict(asked.where)}])]
+    for number, name in enumerate(wanted.columns):
+        if added_name(number) in asked.added:
+            tried.append((f"transfer.columns.{name}.up", [{"$set": {"v": asked.added[added_name(number)]}}]))
+    for at, stages in tried:
+        try:
+            with pymongo.timeout(0):
+                list(database[asked.collection].aggregate([nobody, *stages], hint={ID: 1}))
+        except OperationFailure as error:
+            if is_transient(error):
+                raise
+            raise SpecError(
+                f"MongoDB cannot read it: {code_of(error)} {(error.details or {}).get('codeName', '')}",
+                where=at,
+                hint="Write a filter, or an aggregation expression over the fields of the document.",
+            ) from None
+
+
+def _read(value: Any, at: str) -> dict[str, Any]:
+    if moving := moves(value) or ("$where" if "$where" in value else ""):
+        raise SpecError(
+            f"{moving} gives another value each time, or nobody can tell", where=at, hint="Say it by fields alone."
+        )
+    try:
+        found: dict[str, Any] = from_text(json.dumps(plain(value)))
+        to_text(found)
+    except (TypeError, ValueError, BSONError) as error:
+        raise SpecError(
+            f"it is no extended JSON: {type(error).__name__}",
+            where=at,
+            hint='Write dates as {"$date": "2020-01-01T00:00:00Z"}, and identities as {"$oid": "..."}.',
+        ) from None
+    return found
