@@ -6,12 +6,23 @@ from dataclasses import replace
 
 import psycopg
 
-from benchmarks import backfill, memory, overhead, parity, parity_mariadb, report, shadow, suite
+from benchmarks import (
+    backfill,
+    memory,
+    overhead,
+    parity,
+    parity_mariadb,
+    report,
+    shadow,
+    shadow_load,
+    shadow_repack,
+    suite,
+)
 from benchmarks.result import FULL, QUICK, Result, machine, save, show
 from benchmarks.server import SETTINGS, running
 from benchmarks.surroundings import surroundings
 
-_BENCHMARKS = (overhead, memory, backfill, shadow, parity, parity_mariadb, suite)
+_BENCHMARKS = (overhead, memory, backfill, shadow, shadow_load, shadow_repack, parity, parity_mariadb, suite)
 NAMES = [name for benchmark in _BENCHMARKS for name in benchmark.NAMES]
 
 

@@ -27,8 +27,11 @@ Without it, the statements that it sends stand in for it, written out in `benchm
 the log of a server show them.
 
 Comparing is measured against [reladiff](https://github.com/erezsh/reladiff), too, if it is on the path, or where
-the variable `RELADIFF` says. A table of MariaDB is compared where `MARIADB` is the URL of a server on which a database
-may be made and dropped.
+the variable `RELADIFF` says. A table of MariaDB is compared, and made anew, where `MARIADB` is the URL of a server on
+which a database may be made and dropped; beside pt-online-schema-change, of Debian's percona-toolkit, if that is on the
+path. A bloated table of PostgreSQL is made anew beside pg_repack, if that is on the path and `PG_REPACK` is the URL of
+a server that has its extension. What applications feel is measured while nothing else runs on the machine, or it says
+nothing.
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
@@ -41,6 +44,12 @@ _WHAT = {
     "shadow_cpu": "Processor time of the copy into a shadow table and of its second index, beside the triggers of dual "
     "write, against one `insert into ... select` into a table with both indexes",
     "shadow_cpu_mariadb": "The same on MariaDB",
+    "shadow_p99_mariadb": "99th percentile of the latency of an application's writes while a table of MariaDB is made "
+    "anew, from the moment that each was due, against the same writes while nothing is done",
+    "shadow_stall_mariadb": "Longest of those writes",
+    "shadow_failed_mariadb": "How many of them failed",
+    "shadow_p99_pt_osc": "The 99th percentile against that beside pt-online-schema-change as it is by default",
+    "shadow_repack": "Time in which a table with as many dead rows as live ones is made anew, against pg_repack",
     "memory_growth": "Most memory of the migrating process: a large table against a small one",
     "memory_peak": "Most memory of the migrating process",
     "overhead": "Time of a run beyond its own statements",

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psycopg
 
@@ -26,6 +26,19 @@ SETTINGS = {
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
+class Server(Protocol):
+    """A server on which databases may be made."""
+
+    @property
+    def url(self) -> str:
+        """URL of a database that exists."""
+        ...
+
+    def url_of(self, database: str) -> str:
+        """Give the URL of another one."""
+        ...
+
+
 @contextmanager
 def running() -> Iterator[EmbeddedPostgres]:
     """Give a server whose data live in memory where there is room: disks are shared, and drown what is measured."""
@@ -34,7 +47,7 @@ def running() -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def template(postgres: EmbeddedPostgres, rows: int, *, indexed: bool = True) -> Iterator[str]:
+def template(postgres: Server, rows: int, *, indexed: bool = True) -> Iterator[str]:
     """Make a database with `orders`, vacuumed and analysed, and give its name; `indexed`: with a second index."""
     name = f"orders_{rows}_{'indexed' if indexed else 'plain'}"
     with psycopg.connect(postgres.url, autocommit=True) as server:
@@ -48,7 +61,7 @@ def template(postgres: EmbeddedPostgres, rows: int, *, indexed: bool = True) -> 
 
 
 @contextmanager
-def copy(postgres: EmbeddedPostgres, of: str) -> Iterator[str]:
+def copy(postgres: Server, of: str) -> Iterator[str]:
     """Copy a database page by page and give the URL of the copy; nothing of it is left to be written out."""
     with psycopg.connect(postgres.url, autocommit=True) as server:
         server.execute(f"create database copy_of_{of} template {of} strategy file_copy".encode())

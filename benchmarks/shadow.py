@@ -54,7 +54,7 @@ def _on_mariadb(place: Surroundings, sizes: Sizes, spec: Path, source: str, serv
     ours, one = [], []
     for number in range(sizes.rounds):
         for mine in (True, False) if number % 2 == 0 else (False, True):
-            with _orders(source, server) as (url, pid):
+            with on_mariadb(source, server) as (url, pid):
                 if mine:
                     ours.append(_through_flow(place, url, spec, pid))
                     continue
@@ -67,7 +67,7 @@ def _on_mariadb(place: Surroundings, sizes: Sizes, spec: Path, source: str, serv
 
 
 @contextmanager
-def _orders(source: str, server: str) -> Iterator[tuple[str, int]]:
+def on_mariadb(source: str, server: str) -> Iterator[tuple[str, int]]:
     """Give a database with `orders` and a second index, and the process of its server."""
     with database(server) as url:
         fill(source, url)

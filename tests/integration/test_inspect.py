@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tasks.engines.postgresql.inspect import inspect
 from tasks.model.catalogue import Dependent, Index
 from tasks.model.catalogue_difference import compare
 from tests.integration.shop import make_shop, read_shop, roles, shop_on, table
@@ -303,3 +304,14 @@ def test_subscriptions_that_write_into_a_table(new_database: Callable[[], str]) 
         )
         assert table(two, "t").dependents == (Dependent(kind="subscription", name="received", columns=()),)
         two.execute("drop subscription received")
+
+
+def test_what_the_server_numbers_for_itself_is_no_option(conn: psycopg.Connection[Any]) -> None:
+    """The minor releases of November 2026 keep a number with every column, another one after each change of a type."""
+    conn.execute("create table t (id int primary key)")
+    conn.execute("alter table t alter id set (n_distinct = -0.5)")
+    conn.execute(
+        "update pg_attribute set attoptions = '{pg_attver=38137872}' || attoptions where attrelid = 't'::regclass"
+        " and attname = 'id'"
+    )
+    assert inspect(conn, ["t"], "public").tables[0].columns[0].options == ("n_distinct=-0.5",)

@@ -20,7 +20,11 @@ select
     end as storage,
     case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' else '' end as compression,
     nullif(a.attstattarget, -1) as statistics_target,
-    array(select option from unnest(a.attoptions) as option order by option collate "C") as options,
+    -- A number that the server gives, and changes, by itself (the minor releases of November 2026).
+    array(
+        select option from unnest(a.attoptions) as option where not starts_with(option, 'pg_attver=')
+        order by option collate "C"
+    ) as options,
     d.description as comment,
     array(select item::text from unnest(a.attacl) as item order by item::text collate "C") as grants,
     e.oid is not null and pg_get_expr(e.adbin, e.adrelid) is null as vanished
