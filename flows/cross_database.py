@@ -17,7 +17,7 @@ from validations.transfer import of_rows, transferred
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows of PostgreSQL into MongoDB, with `capture` while others write; or of the others into PostgreSQL.
+    """Copy rows of PostgreSQL into MongoDB, or of the others into PostgreSQL; with `capture` while others write.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.

@@ -7,7 +7,7 @@ from tasks.ledger.gates import last_gate
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.transitions import transition
 from tasks.model.errors import DataChanged, GateError
-from tasks.model.plan import Phase, ShortTransaction
+from tasks.model.plan import Phase, SelfCommitting, ShortTransaction
 from tasks.model.status import MigrationState
 from tasks.prefect_task import verb
 from tasks.run import Run, say
@@ -44,9 +44,9 @@ def contract(run: Run) -> int:
 
     done = 0
     steps = run.plan.phase(Phase.CONTRACT)
-    if any(isinstance(step.action, ShortTransaction) and step.action.guard for step in steps):
+    if any(isinstance(step.action, ShortTransaction | SelfCommitting) and step.action.guard for step in steps):
         for step in steps:
-            # In one transaction with what it drops: refused, nothing has begun.
+            # With what it drops, the first of them: refused, nothing has begun.
             done += run_step(run, step, guard=lambda conn: _refuse_unseen(conn, run), afterwards=begin)
     else:
         with run.ledger() as conn, conn.transaction():

@@ -88,12 +88,15 @@ def transferred(name: str, plan: Plan, profile: str) -> TransferGate | RowsGate:
 
 def before_contract(plan: Plan, profile: str) -> RowsGate | Gate:
     """Return the gate before the old shape, or what has served a copy, goes."""
-    gate = of_rows("after_swap", plan, profile)
+    gate = of_rows("after_swap", plan, profile, asked=("after_swap", "before_contract"))
     return gate if gate is not None else gates.before_contract(plan)
 
 
-def of_rows(name: str, plan: Plan, profile: str) -> RowsGate | None:
-    """Return the gate of a copy into a table; None where the plan is about something else."""
+def of_rows(name: str, plan: Plan, profile: str, asked: tuple[str, ...] = ()) -> RowsGate | None:
+    """Return the gate of a copy into a table; None where the plan is about something else.
+
+    `asked`: the gates whose requirements it has, where they are not its own.
+    """
     action = next((step.action for step in plan.steps if isinstance(step.action, RowTransfer)), None)
     if action is None:
         return None
@@ -104,6 +107,7 @@ def of_rows(name: str, plan: Plan, profile: str) -> RowsGate | None:
         database=plan.database,
         columns=tuple(column.name for column in plan.catalogue.tables[0].columns),
         action=action,
+        requirements=tuple(one for one in plan.requirements if one.gate in (asked or (name,))),
     )
 
 

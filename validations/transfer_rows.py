@@ -12,6 +12,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.place import Place, find
 from tasks.model.errors import ChangeoverError
+from tasks.model.plan import Requirement
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
 from validations.copied import compared
@@ -48,6 +49,7 @@ class RowsGate:
     columns: tuple[str, ...]
     """Of the source."""
     action: RowTransfer
+    requirements: tuple[Requirement, ...] = ()
 
     def evaluate(self, url: str, *, values_in_reports: bool, **_: object) -> GateResult:
         """Evaluate everything; raise nothing: what cannot be evaluated has failed. There are no probes."""
@@ -66,6 +68,7 @@ class RowsGate:
     def _checks(self, url: str, name: str, values_in_reports: bool) -> Iterator[CheckResult]:
         there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
         called = f"changeover {self.migration[:47]} gate"
+        yield from self._required(url)
         with connect(there, application_name=called) as conn:
             place = find(conn, self.action.into)
             if place is None:
@@ -81,11 +84,36 @@ class RowsGate:
                 return
             started = time.monotonic()
             result = self._compare(conn, url, place)
-            yield _compared(name, result, values_in_reports, time.monotonic() - started)
+            took = time.monotonic() - started
+            yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
             if self.action.of == "collection":
                 yield self._counted(url, result)
             else:
                 yield from self._independent(url, there, place, result)
+
+    def _required(self, url: str) -> Iterator[CheckResult]:
+        """Ask the source what has to be so there."""
+        from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
+
+        if not self.requirements:
+            return
+        with of_mysql(url, read_only=True) as source:
+            for one in self.requirements:
+                started = time.monotonic()
+                structure = one.kind == "structure"
+                # What is wrong with a table is said by names of the catalogue; rows are only counted.
+                query = one.violations if structure else f"select count(*) from ({one.violations}) as counted"
+                rows = source.execute(query).fetchall()
+                wrong = len(rows) if structure else int(rows[0][0])
+                told = "; ".join(str(row[0]) for row in rows) if structure else f"{wrong:,} × not so"
+                yield CheckResult(
+                    name=one.name,
+                    passed=not wrong,
+                    evaluated=True,
+                    unexpected=wrong,
+                    message=told if wrong else "no violations",
+                    seconds=time.monotonic() - started,
+                )
 
     def _compare(self, conn: Connection, url: str, place: Place) -> "Differences":
         if self.action.of == "collection":
@@ -135,7 +163,8 @@ class RowsGate:
 
         action = self.action
         same = {one.name for one in action.columns if _same(one)}
-        if action.where or result.rejected or "." in place.name or not set(action.target_key) <= same:
+        # Of a source that is written meanwhile nobody could say at which moment they differ.
+        if action.notes or action.where or result.rejected or "." in place.name or not set(action.target_key) <= same:
             return
         if not set(action.target_key) <= set(self.columns):
             # Rows are paired by the names of their key.
@@ -182,13 +211,17 @@ def _account(conn: Connection, action: RowTransfer) -> CheckResult:
     )
 
 
-def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float) -> CheckResult:
+def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool) -> CheckResult:
+    said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there"
+    if result.unsettled:
+        said += f", {result.unsettled:,} written since, and noted"
     return compared(
         name,
         result,
-        f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there",
+        said,
         (result.differing, "rows are not there, or are others"),
         "rows",
         values_in_reports=values_in_reports,
         seconds=seconds,
+        noted=noted,
     )

@@ -133,6 +133,10 @@ ZERO: Final = "the character U+0000"
 """A reason for which PostgreSQL holds no such text: not as a value, nor as the key in a note."""
 
 
+NOTE: Final = "_changeover_note"
+"""Of a table of notes: the number of a note."""
+
+
 class Misfit(Record):
     """A reason for which a value cannot be held."""
 
@@ -177,6 +181,11 @@ class RowTransfer(_Walk):
     omit: tuple[tuple[str, ...], ...] = ()
     """Paths of fields that are not read, of documents."""
     into: Relation
+
+
+def key_columns(action: RowTransfer) -> tuple[TransferColumn, ...]:
+    """Return the columns of the key of the new table, in the order in which it has them."""
+    return tuple(one for one in action.columns if one.name in action.target_key)
 
 
 Transfer = DocumentTransfer | RowTransfer

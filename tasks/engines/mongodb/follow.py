@@ -19,11 +19,11 @@ from tasks.engines.mongodb.document import documents
 from tasks.engines.mongodb.load import fitting, note, refuse_undecided
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.rejections import key_text
-from tasks.engines.postgresql.transfer_rows import ALL, NOTE, as_noted, noted, prepare, rows_of
+from tasks.engines.postgresql.transfer_rows import ALL, as_noted, noted, prepare, rows_of
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.transfer_steps import DocumentTransfer
+from tasks.model.transfer_steps import NOTE, DocumentTransfer
 
 MOST: Final = 5000
 """Notes at a time."""

@@ -72,7 +72,11 @@ class Dialect:
 
 _WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
-_VARIABLES: Final = {"@@tx_isolation": "@@transaction_isolation", "@@server_uid": "@@server_uuid"}
+_VARIABLES: Final = {
+    "@@tx_isolation": "@@transaction_isolation",
+    "@@server_uid": "@@server_uuid",
+    "information_schema.innodb_sys_tables": "information_schema.innodb_tables",
+}
 
 
 def dialect_of(version: str, place: str) -> Dialect:

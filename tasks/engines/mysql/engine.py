@@ -27,7 +27,7 @@ from tasks.engines.mysql.probe_queries import measure_probes
 from tasks.engines.mysql.scan import examine_values
 from tasks.engines.mysql.self_committing import carry_out, holds, take_back
 from tasks.engines.mysql.session import MariaSession, connect
-from tasks.engines.mysql.sessions import end_orphans, hold_tables, register, run_sessions
+from tasks.engines.mysql.sessions import GUARD, end_orphans, hold_tables, register, run_sessions
 from tasks.engines.mysql.transfer_rows import MariaRows
 from tasks.engines.mysql.transient import PASSING, retrying
 from tasks.engines.protocol import Engine, Listing, Probing
@@ -162,7 +162,7 @@ class MariaEngine:
 
     def rows(self) -> MariaRows:
         """Give rows to another database."""
-        return MariaRows(connect=self.connect)
+        return MariaRows(connect=self.connect, run_id=self.run_id)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count and digest whole tables."""
@@ -176,7 +176,7 @@ class MariaEngine:
     @contextmanager
     def keep(self, tables: tuple[str, ...]) -> Iterator[MariaSession]:
         """Keep other runs away from the tables, and end what is left of dead ones."""
-        with self.connect("guard") as conn:
+        with self.connect(GUARD) as conn:
             hold_tables(conn, tables)
             end_orphans(conn, self.migration, self.run_id)
             yield conn
@@ -216,7 +216,8 @@ class MariaEngine:
 
     def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
-        order = ", ".join(map(quote, _copy(action).key))
+        assert isinstance(action, Copy | RowTransfer), "MariaDB has no backfill in place"
+        order = ", ".join(map(quote, action.key))
         started = time.monotonic()
         _own(conn).execute(f"select 1 from {action.table} order by {order} limit 1").fetchone()
         return (time.monotonic() - started) * 1000

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from tasks.engines.mysql.blockers import sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.table_id import table_id
 from tasks.model.errors import PreflightError
 from tasks.model.plan import Finding, Phase, Plan, SelfCommitting
+from tasks.model.transfer_steps import RowTransfer
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
 SIGHT = ("SHOW VIEW", "EXECUTE", "EVENT", "TRIGGER")
@@ -78,7 +80,34 @@ def preflight(conn: MariaSession, plan: Plan) -> tuple[Finding, ...]:
     # The ledger, which has triggers, is there by now.
     asked = require_privileges if plan.phase(Phase.DUAL_WRITE) else _require_grants
     asked(conn, plan.tables)
+    for step in plan.phase(Phase.BACKFILL):
+        if isinstance(step.action, RowTransfer) and step.action.notes:
+            _require_standstill(conn, step.action)
     return tuple(_findings(conn, plan))
+
+
+def _require_standstill(conn: MariaSession, action: RowTransfer) -> None:
+    """Refuse where nobody could tell that the table was emptied, or hold it still for the swap."""
+    if not sees_transactions(conn):
+        raise PreflightError(
+            "the user lacks PROCESS: without it nobody can tell whether the table was emptied by TRUNCATE",
+            where=action.table,
+            hint="Grant it: grant process on *.* to the user of the URL.",
+        )
+    _refuse_missing(conn, [name for name in ("LOCK TABLES",) if name not in _granted(conn)], action.table)
+    if conn.execute(table_id(action.alias)).fetchone()[0] is None:
+        raise PreflightError(
+            "the server does not tell which table of InnoDB this is, and so nobody which was emptied by TRUNCATE",
+            where=action.table,
+            hint="Copy it without capture, while nobody writes.",
+        )
+    row = conn.execute("show global status like 'Slaves_running'").fetchone()
+    if row is not None and int(row[1]) and conn.execute("select @@slave_run_triggers_for_rbr").fetchone()[0] == "NO":
+        raise PreflightError(
+            "the server replicates from another one, whose writes fire no triggers here",
+            where=conn.place,
+            hint="Set slave_run_triggers_for_rbr to YES, or give the URL of the primary.",
+        )
 
 
 def _findings(conn: MariaSession, plan: Plan) -> Iterator[Finding]:

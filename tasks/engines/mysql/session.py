@@ -100,6 +100,9 @@ class MariaSession:
     def close(self) -> None:
         """End the session; what was not committed is rolled back."""
         if self._raw.open:
+            # What nobody has read of an answer is not read any more: whoever streams it may be cleared away later.
+            if (answer := getattr(self._raw, "_result", None)) is not None:
+                answer.unbuffered_active = False
             self._raw.close()
 
     def _refuse_warnings(self) -> None:

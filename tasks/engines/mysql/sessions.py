@@ -12,8 +12,10 @@ from typing import Final
 import pymysql
 
 from tasks.engines.mysql.session import MariaSession
-from tasks.model.errors import ConcurrentRunError, PreflightError
+from tasks.model.errors import ConcurrentRunError, DataChanged, GateError, PreflightError
 
+GUARD: Final = "guard"
+"""What the session is for that holds the tables of a run."""
 _KNOWN: Final = "select 1 from information_schema.tables where table_schema = database() and table_name = %s"
 
 
@@ -86,6 +88,25 @@ def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float
     # Whoever registers has the lock first.
     conn.execute("delete from changeover_sessions where is_used_lock(name) is null")
     return len(ended)
+
+
+def require_unbroken(conn: MariaSession, run_id: str) -> None:
+    """Raise GateError unless the session that holds the tables for a run is there.
+
+    It lives as long as the server does: without it the server may be another, or have come back, and may have
+    forgotten commits that were read from it.
+    """
+    held = conn.execute(
+        "select 1 from changeover_sessions where run_id = %s and purpose = %s and is_used_lock(name) is not null",
+        (run_id, GUARD),
+    ).fetchone()
+    if held is None:
+        raise GateError(
+            "the session that holds the tables has ended: the server may be another one, or have forgotten commits",
+            where=conn.place,
+            hint="Run again: the gate looks at every row anew.",
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def run_sessions(conn: MariaSession, migration: str) -> tuple[bool, str]:

@@ -48,3 +48,8 @@ def refuse_lost(table: str, read: int, written: int, rejected: int) -> None:
 def key_text(key: Key) -> str:
     """Return a key as the table of rejected rows holds it: its columns, as PostgreSQL's text of a row shows them."""
     return key[0] if len(key) == 1 else "(" + ",".join('"' + one.replace('"', '""') + '"' for one in key) + ")"
+
+
+def can_be_noted(text: str) -> bool:
+    """Tell whether a key, as text, can stand in the table of rejected rows: with U+0000 in it, it cannot."""
+    return "\x00" not in text

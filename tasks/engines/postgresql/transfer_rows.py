@@ -10,8 +10,6 @@ from tasks.model.names import quote
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 _KEY, _VALUE = "_changeover_k", "_changeover_v"
-NOTE: Final = "_changeover_note"
-"""Of a table of notes: the number of a note."""
 ALL: Final = "_changeover_all"
 """Of a table of notes: the whole table was emptied."""
 

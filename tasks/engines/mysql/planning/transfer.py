@@ -9,6 +9,7 @@ import pymysql
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.key_ranges import kind_of
 from tasks.engines.mysql.names import own, quote, quoted
+from tasks.engines.mysql.planning.capture import Capture, refuse_uncapturable
 from tasks.engines.mysql.planning.refuse import refuse_kind
 from tasks.engines.mysql.planning.target_types import sent
 from tasks.engines.mysql.session import MariaSession
@@ -45,6 +46,11 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     named = _named(key, columns, table)
     kinds = tuple(_kind(table, name) for name in key)
     into = _relation(spec, wanted, table, columns, named)
+    capture = None
+    if wanted.capture != "none":
+        refuse_uncapturable(conn, table, wanted.condition, columns)
+        types = tuple(column.type for name in key if (column := table.column(name)) is not None)
+        capture = Capture(table=table, key=key, key_types=types, tag=tag(spec.migration))
     action = RowTransfer(
         table=quote(table.name),
         key=key,
@@ -56,6 +62,7 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
         into=into,
         rejected=into.rejected,
         account=into.account,
+        notes=capture.notes if capture else "",
     )
     return Plan(
         migration=spec.migration,
@@ -65,7 +72,8 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path=conn.database,
-        steps=tuple(_steps(table, action)),
+        steps=tuple(_steps(table, action, capture)),
+        requirements=tuple(capture.requirements()) if capture else (),
         estimates=(estimate(conn, table),),
         risk=Risk.MEDIUM,
         risk_reasons=(f"the rows of {table.full_name} are copied into another database",),
@@ -79,12 +87,6 @@ def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
             "rows of MariaDB go into a table of PostgreSQL",
             where="transfer.to",
             hint="Write `table`, not `collection`.",
-        )
-    if wanted.capture != "none":
-        raise SpecError(
-            "writes to a table of MariaDB are not carried over yet",
-            where="transfer.capture",
-            hint="Leave it out, and stop the writers until the swap.",
         )
     if spec.backfill.key:
         raise SpecError(
@@ -275,9 +277,11 @@ def _default(source: Column, one: TransferColumn) -> str:
     return text if plain else ""
 
 
-def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
+def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterator[Step]:
     full, into = table.full_name, action.into
     there = f"{into.full_name} in {into.database}"
+    if capture:
+        yield capture.make()
     yield Step(
         key=f"expand/{full}/table",
         phase=Phase.EXPAND,
@@ -285,6 +289,8 @@ def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
         undo="drop it",
         action=into,
     )
+    if capture:
+        yield from capture.begin()
     yield Step(
         key=f"backfill/{full}/copy",
         phase=Phase.BACKFILL,
@@ -295,10 +301,12 @@ def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
-        title=f"put the table in its place: {there}",
+        title=f"put the table in its place: {there}" + (", with the last writes in it" if capture else ""),
         undo="take it away again",
         action=into.model_copy(update={"does": "put"}),
     )
+    if capture:
+        yield from capture.end()
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,
@@ -309,14 +317,7 @@ def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
 
 def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     full, name = table.full_name, action.into.full_name
-    yield Finding(
-        rule="XDB-01",
-        severity="warning",
-        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
-        where=full,
-        hint="Stop its writers first, and keep them away. The gate before the swap finds what was written until it"
-        " compared those rows; what is written after that is not found.",
-    )
+    yield from _captured(full, action) if action.notes else _not_captured(full)
     for one in action.columns:
         if one.unfit != "fail":
             done = "its row is left out, and noted with the reason" if one.unfit == "reject" else "becomes NULL"
@@ -345,6 +346,35 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
                 where=full,
                 hint=f"Write `{found.name}: {{type: bigint}}` in columns, if its numbers fit.",
             )
+
+
+def _captured(full: str, action: RowTransfer) -> Iterator[Finding]:
+    yield Finding(
+        rule="XDB-03",
+        severity="note",
+        message=f"every write to {full} also notes the key of the row, until contract or rollback; the notes, in"
+        f" {action.notes}, grow while no run carries them",
+        where=full,
+    )
+    yield Finding(
+        rule="XDB-07",
+        severity="warning",
+        message=f"TRUNCATE of {full} fires no trigger on MariaDB: the run is refused before the swap where the table"
+        " was emptied so, or made anew, by OPTIMIZE TABLE, too",
+        where=full,
+        hint="Use DELETE until the swap. After a refusal roll back, and run again.",
+    )
+
+
+def _not_captured(full: str) -> Iterator[Finding]:
+    yield Finding(
+        rule="XDB-01",
+        severity="warning",
+        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
+        where=full,
+        hint="Stop its writers first, and keep them away, or give `capture: triggers`. The gate before the swap finds"
+        " what was written until it compared those rows; what is written after that is not found.",
+    )
 
 
 def _without_default(table: Table, action: RowTransfer) -> Iterator[str]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.transfer_rows import ALL, NOTE
+from tasks.engines.postgresql.transfer_rows import ALL
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step, differing
 from tasks.model.transfer import ID, TransferSpec
-from tasks.model.transfer_steps import TransferField
+from tasks.model.transfer_steps import NOTE, TransferField
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,14 @@ rows as differ in none belong here: so what is too many shows in their number.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send
-from tasks.engines.postgresql.receiving.source import Reading
+from tasks.engines.postgresql.receiving.pending import SENT, Later, Pending
+from tasks.engines.postgresql.receiving.source import NotedReading, Reading
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.records import Key, Line
 from tasks.model.base import Record
@@ -22,7 +24,6 @@ from tasks.model.transfer_steps import RowTransfer
 ROWS: Final = 20_000
 """Rows at a time."""
 EXAMPLES: Final = 10
-_SENT: Final = "pg_temp._changeover_sent"
 
 
 class Differences(Record):
@@ -35,15 +36,19 @@ class Differences(Record):
     """Rows of the source without a row here, or with another one."""
     present: int
     """Rows here."""
+    expected: int
+    """So many belong here."""
     not_noted: int
     """Rejected rows without a note, and notes without a rejected row."""
+    unsettled: int = 0
+    """Rows, there or gone, that differ and are noted: carried later. They are none of the others."""
     examples: tuple[str, ...]
     """Keys of rows that differ."""
 
     @property
     def superfluous(self) -> int:
         """How many rows there are too many or, where it is negative, too few."""
-        return self.present - (self.rows - self.rejected)
+        return self.present - self.expected
 
     @property
     def equal(self) -> bool:
@@ -56,27 +61,36 @@ class _Found:
     read: int = 0
     rejected: int = 0
     noted: int = 0
+    not_noted: int = 0
     differing: int = 0
+    matched: int = 0
+    """Rows here with the key of a row of the source; counted where writes are noted."""
+    unsettled: int = 0
     examples: list[str] = field(default_factory=list)
 
 
 def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str) -> Differences:
-    """Compare all rows of the source with those of a table, quoted and qualified. Locks: ACCESS SHARE."""
+    """Compare all rows of the source with those of a table, quoted and qualified. Locks: ACCESS SHARE.
+
+    Where writes are noted, the source is read in one snapshot, and nobody carries notes meanwhile: so the table stands
+    still, and has every write but those whose notes are in the snapshot. A row without a note must be there exactly;
+    one with a note comes later.
+    """
     conn.execute("set row_security = off; set jit = off; set statement_timeout = 0")
     # A range has few rows and no statistics: each is looked up by its key.
     conn.execute("set enable_hashjoin = off; set enable_mergejoin = off")
     # Without the demands of the table: a column that somebody has added gets nothing here.
     columns = ", ".join(quote(one.name) for one in action.columns)
-    sent = f"create temporary table {_SENT.removeprefix('pg_temp.')} as select {columns} from {table} with no data"
+    sent = f"create temporary table {SENT.removeprefix('pg_temp.')} as select {columns} from {table} with no data"
     conn.execute(sent.encode())
-    found = _Found()
-    position: Key | None = None
-    while True:
-        end = reading.end_of_batch(action, position, None, ROWS)
-        _range(conn, reading.lines(action, position, end), action, table, found)
-        if end is None:
-            break
-        position = end
+    with ExitStack() as reads:
+        pending: Pending | None = None
+        if action.notes:
+            assert isinstance(reading, NotedReading), "no plan notes writes of such a source"
+            reads.enter_context(reading.snapshot())
+            pending = Pending(conn, reading, action, table)
+        found = _all(conn, reading, action, table, pending)
+        later = pending.later() if pending else Later()
     total = conn.execute(f"select count(*) from {table}").fetchone()
     notes = conn.execute(f"select count(distinct key) from {action.rejected}").fetchone()
     assert total is not None
@@ -86,9 +100,22 @@ def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str)
         rejected=found.rejected,
         differing=found.differing,
         present=total[0],
-        not_noted=(found.rejected - found.noted) + (notes[0] - found.noted),
+        expected=found.matched + later.rows if pending else found.read - found.rejected,
+        not_noted=found.not_noted + (notes[0] - found.noted - later.rejections),
+        unsettled=found.unsettled + later.rows,
         examples=tuple(found.examples),
     )
+
+
+def _all(conn: Connection, reading: Reading, action: RowTransfer, table: str, pending: Pending | None) -> _Found:
+    found = _Found()
+    position: Key | None = None
+    while True:
+        end = reading.end_of_batch(action, position, None, ROWS)
+        _range(conn, reading.lines(action, position, end), action, table, found, pending)
+        if end is None:
+            return found
+        position = end
 
 
 def refuse_other_columns(conn: Connection, action: RowTransfer, table: str) -> None:
@@ -113,8 +140,11 @@ def refuse_other_columns(conn: Connection, action: RowTransfer, table: str) -> N
         )
 
 
-def _range(conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: _Found) -> None:
+def _range(
+    conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: _Found, pending: Pending | None
+) -> None:
     left_out: list[str] = []
+    undecided: list[str] = []
 
     def kept() -> Iterator[Line]:
         for one in lines:
@@ -122,29 +152,40 @@ def _range(conn: Connection, lines: Iterator[Line], action: RowTransfer, table: 
             if not one.touched:
                 yield one
             elif any(touched.policy == "fail" for touched in one.touched):
-                _differs(found, key_text(one.key))
+                undecided.append(key_text(one.key))
             else:
                 left_out.append(key_text(one.key))
 
-    conn.execute(f"truncate {_SENT}")
-    send(conn, _SENT, action, kept())
+    conn.execute(f"truncate {SENT}")
+    send(conn, SENT, action.columns, kept())
     columns = [quote(one.name) for one in action.columns]
     key = [quote(name) for name in action.target_key]
     same = " and ".join(f"t.{name} = s.{name}" for name in key)
     there, sent = (", ".join(f"{side}.{name}" for name in columns) for side in "ts")
-    for row in conn.execute(
-        f"select {', '.join(f's.{name}::text' for name in key)} from {_SENT} s left join {table} t on {same}"
-        f" where t.{key[0]} is null or {differing(there, sent, exact=True)}"
+    noted = pending.noted("s") if pending else "false"
+    for *texts, comes in conn.execute(
+        f"select {', '.join(f's.{name}::text' for name in key)}, {noted} from {SENT} s left join {table} t on {same}"
+        f" where t.{key[0]} is null or {differing(there, sent, exact=True)}".encode()
     ):
-        _differs(found, key_text(tuple(row)))
+        _differs(found, key_text(tuple(texts)), comes=comes)
+    if pending:
+        matched = conn.execute(f"select count(*) from {SENT} s join {table} t on {same}".encode()).fetchone()
+        found.matched += matched[0] if matched else 0
+    later = pending.keys([*undecided, *left_out]) if pending else set()
+    for text in undecided:
+        _differs(found, text, comes=text in later)
+    # A row that was rejected and is not noted, and one that is noted and was not rejected.
     found.rejected += len(left_out)
-    noted = conn.execute(
-        f"select count(distinct key) from {action.rejected} where key = any(%s)", (left_out,)
-    ).fetchone()
-    found.noted += noted[0] if noted else 0
+    query = f"select distinct key from {action.rejected} where key = any(%s)"
+    noted_keys = {row[0] for row in conn.execute(query, (left_out,))}
+    found.noted += len(noted_keys)
+    found.not_noted += sum(text not in noted_keys and text not in later for text in left_out)
 
 
-def _differs(found: _Found, key: str) -> None:
+def _differs(found: _Found, key: str, *, comes: bool) -> None:
+    if comes:
+        found.unsettled += 1
+        return
     found.differing += 1
     if len(found.examples) < EXAMPLES:
         found.examples.append(key)

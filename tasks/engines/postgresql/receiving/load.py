@@ -5,7 +5,7 @@ ahead of the cursor, and the next run begins with it: so no batch is written twi
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,7 +20,7 @@ from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, FencedError, StepError
 from tasks.model.names import quote
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import RowTransfer, TransferColumn
 
 MOST_ROWS: Final = 50_000
 _HELD: Final = 1 << 18
@@ -151,17 +151,17 @@ def write(conn: Connection, action: RowTransfer, into: str, lines: Iterable[Line
             else:
                 yield one
 
-    written = send(conn, into, action, kept())
+    written = send(conn, into, action.columns, kept())
     note_rejected(conn, action.rejected, rejected)
     refuse_lost(action.table, read, written, len(rejected))
     return Written(read=read, written=written, rejected=len(rejected))
 
 
-def send(conn: Connection, into: str, action: RowTransfer, lines: Iterable[Line]) -> int:
+def send(conn: Connection, into: str, columns: Sequence[TransferColumn], lines: Iterable[Line]) -> int:
     """Send lines as they come, and return how many rows they have become. Few are held, whatever their size."""
-    columns = ", ".join(quote(one.name) for one in action.columns)
+    listed = ", ".join(quote(one.name) for one in columns)
     with conn.cursor() as cursor:
-        with cursor.copy(f"copy {into} ({columns}) from stdin".encode()) as copy:
+        with cursor.copy(f"copy {into} ({listed}) from stdin".encode()) as copy:
             held = bytearray()
             for one in lines:
                 held += one.line + b"\n"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tasks.engines.records import Key, Line
 from tasks.engines.session import Session
@@ -22,6 +22,38 @@ class Reading(Protocol):
         """Return the number that the source would give to its next row; 0 where it numbers none."""
 
 
+@runtime_checkable
+class NotedReading(Reading, Protocol):
+    """One that knows of notes: keys of rows that were written."""
+
+    def last_note(self, action: RowTransfer) -> int:
+        """Return the number of the last note; 0 where there is none."""
+
+    def notes(self, action: RowTransfer, most: int) -> list[int]:
+        """Return the numbers of up to `most` notes, the oldest first."""
+
+    def noted(self, action: RowTransfer, numbers: Sequence[int] | None) -> Iterator[Line]:
+        """Give the keys that notes tell of, as lines of the columns of the key alone; None: of all notes."""
+
+    def written(self, action: RowTransfer, numbers: Sequence[int] | None) -> Iterator[Line]:
+        """Give the rows that notes tell of, as far as they are there, and to be copied; None: of all notes.
+
+        What it reads is at least as new as notes that were seen before."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let everything that is read be of one moment."""
+
+
+class Standstill(Protocol):
+    """What can hold the table of the source still: nobody writes to it, everybody reads it."""
+
+    def begin(self) -> str:
+        """Hold it, and return nothing; or return why that is not possible within the lock budget."""
+
+    def lost(self) -> str:
+        """Return why it is not held any more, or not for much longer; nothing where all is well."""
+
+
 class Rows(Protocol):
     """Rows of a database, which also has the ledger."""
 
@@ -30,3 +62,17 @@ class Rows(Protocol):
 
     def reading(self, purpose: str) -> AbstractContextManager[Reading]:
         """Open a session to read with."""
+
+
+@runtime_checkable
+class NotedRows(Rows, Protocol):
+    """Rows whose writes are noted, and which can be held still."""
+
+    def reading(self, purpose: str) -> AbstractContextManager[NotedReading]:
+        """Open a session to read with."""
+
+    def require_unbroken(self, conn: Any) -> None:
+        """Raise GateError where the server may have forgotten what was read from it during this run."""
+
+    def standstill(self, action: RowTransfer, budget_ms: int) -> AbstractContextManager[Standstill]:
+        """Open what can hold the table still; it lets go of it at the end."""

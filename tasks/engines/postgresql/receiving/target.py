@@ -11,9 +11,12 @@ from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_version, require_writable
 from tasks.engines.postgresql.receiving.compare import compare, refuse_other_columns
+from tasks.engines.postgresql.receiving.cutover import cut_over
+from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import load
 from tasks.engines.postgresql.receiving.place import (
     WRITING,
+    Place,
     claim,
     clear,
     end_writers,
@@ -27,7 +30,7 @@ from tasks.engines.postgresql.receiving.place import (
     require_free,
     session_of,
 )
-from tasks.engines.postgresql.receiving.source import Rows
+from tasks.engines.postgresql.receiving.source import NotedRows, Reading, Rows
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
@@ -90,6 +93,9 @@ class RowTarget:
             with ledger.transaction():
                 # Committed before anything happens, so that a rollback knows that something may have.
                 journal.begin(ledger)
+            if action.does == "put" and self.copy.notes:
+                self._cut_over(ledger, action, journal)
+                return
             with ledger.transaction():
                 # It fences: until this commits nobody takes over, and does the opposite meanwhile.
                 journal.fence(ledger)
@@ -106,12 +112,28 @@ class RowTarget:
             clear(conn, action)
         else:
             claim(conn, action, self.epoch)
-            place = present(conn, action)
-            if not place.is_put(action):
-                if action.numbered:
-                    with self.source.reading("swap") as reading:
-                        number_from(conn, place, action.numbered, reading.next_number(self.copy))
-                move(conn, place, action.schema_name, action)
+            with self.source.reading("swap") as reading:
+                self._put(conn, action, present(conn, action), reading)
+
+    def _put(self, conn: Connection, action: Relation, place: Place, reading: Reading) -> None:
+        if not place.is_put(action):
+            if action.numbered:
+                number_from(conn, place, action.numbered, reading.next_number(self.copy))
+            move(conn, place, action.schema_name, action)
+
+    def _cut_over(self, ledger: Session, action: Relation, journal: Journal) -> None:
+        # First: it ends the sessions that write, also those of a run that was cut off in the middle of this.
+        self.claim(self.copy, self.epoch, journal.fence)
+        source = self._noted()
+        with self.open(WRITING) as conn:
+
+            def put(place: Place, reading: Reading) -> None:
+                if not place.is_put(action):
+                    # What was carried was read from this server: else it may be of commits that are gone.
+                    source.require_unbroken(ledger)
+                    self._put(conn, action, place, reading)
+
+            cut_over(conn, ledger, source, self.copy, self.epoch, self.limits, journal, put)
 
     def _inverse(self, action: Relation, journal: Journal) -> None:
         with self.source.connect("rollback") as ledger, self.open("rollback") as conn:
@@ -211,7 +233,8 @@ class RowTarget:
                 return 0
             refuse_other_columns(conn, action, place.table)
             found = compare(conn, reading, action, place.table)
-            return found.differing + abs(found.superfluous)
+            # Where both sides were written, nobody can tell what the row would have been.
+            return found.differing + abs(found.superfluous) + found.unsettled
 
     def claim(self, action: RowTransfer, epoch: int, fence: Callable[[Session], object]) -> None:
         """Keep older runs from writing. Errors are those of the drivers."""
@@ -237,13 +260,22 @@ class RowTarget:
             return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, between)
 
     def follow(
-        self,
-        action: RowTransfer,
-        fence: Callable[[Session], object],  # noqa: ARG002
-        between: Callable[[int], int | None],  # noqa: ARG002
+        self, action: RowTransfer, fence: Callable[[Session], object], between: Callable[[int], int | None]
     ) -> int:
-        """Refuse: no plan notes writes."""
-        raise StepError("writes are not carried over", where=action.table, hint="Stop the writers.")
+        """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
+        source = self._noted()
+        with (
+            source.connect("follow") as ledger,
+            source.reading("follow") as reading,
+            self.open(WRITING) as conn,
+        ):
+            table = present(conn, action.into).table
+            prepare(conn, action, table)
+            return follow(conn, ledger, reading, action, table, self.epoch, self.limits, fence, between)
+
+    def _noted(self) -> NotedRows:
+        assert isinstance(self.source, NotedRows), "no plan notes writes of such a source"
+        return self.source
 
     def retrying(self) -> tenacity.Retrying:
         """Try again what can pass by itself, of either database."""

@@ -1,0 +1,52 @@
+"""Hold a table still for a moment: nobody writes to it, everybody reads it.
+
+LOCK TABLES ... READ waits for every transaction that has written to the table, and lets no other begin to write. It is
+held by a session of its own, with which nothing else is done: the server ends that session a second after it was last
+heard of, so a process that is stopped does not stop everybody else.
+"""
+
+import time
+
+import pymysql
+
+from tasks.engines.mysql.blockers import open_transactions
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transient import LOCKED, LOST, code_of
+
+
+class Standstill:
+    """A session that holds a table still, once it was asked to, until it is closed."""
+
+    def __init__(self, conn: MariaSession, table: str, budget_ms: int) -> None:
+        self._conn, self._table, self._budget = conn, table, budget_ms
+        self._since = 0.0
+        # MySQL knows the first for what only reads: there a whole second is waited.
+        limit = f"max_statement_time = {budget_ms / 1000:.3f}, " if conn.dialect.maria else ""
+        conn.execute(f"set session {limit}lock_wait_timeout = {max(1, budget_ms // 1000)}")
+
+    def begin(self) -> str:
+        """Hold it, and return nothing; or return why that is not possible within the lock budget.
+
+        Locks: no writer of the table goes on until this session is closed.
+        """
+        try:
+            self._conn.execute(f"lock tables {self._table} read")
+        except pymysql.err.MySQLError as error:
+            if self._conn.closed or code_of(error) not in LOCKED:
+                raise
+            return f"blocked by {open_transactions(self._conn)}"
+        self._since = time.monotonic()
+        self._conn.execute("set session wait_timeout = 1")
+        return ""
+
+    def lost(self) -> str:
+        """Return why it is not held any more, or not for much longer; nothing where all is well."""
+        if (time.monotonic() - self._since) * 1000 > self._budget:
+            return f"what was done under the lock took more than {self._budget} ms"
+        try:
+            self._conn.execute("do 0")
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in LOST:
+                raise
+            return "the session that held the table has ended"
+        return ""
