@@ -83,7 +83,7 @@ def into_rows(source: Documents, conn: psycopg.Connection[Any], table: str, **tr
     for low, high in ((None, middle), (middle, last)):
         lines = list(reading.lines(action, low, high))
         assert [one.touched for one in lines if one.touched] == []
-        send(conn, table, action, lines)
+        send(conn, table, action.columns, lines)
     return action
 
 
