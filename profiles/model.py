@@ -75,7 +75,7 @@ class Limits(Record):
     """How long an index build, or a swap by shadow table, waits for older snapshots before it says who holds them and
     gives up."""
     room: Annotated[int, Field(gt=0)] | None = None
-    """On PostgreSQL, the most bytes that a shadow table may take, with its indexes; None: not looked at. A server
+    """The most bytes that a shadow table may take, with its indexes; None: not looked at. A server
     does not tell how much is free on its disks: whoever knows writes it here."""
 
 

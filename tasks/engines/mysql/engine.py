@@ -101,7 +101,7 @@ class MariaEngine:
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """Say what stands in the way now; change nothing."""
         with self.connect("preflight") as conn:
-            return preflight(conn, plan)
+            return preflight(conn, plan, self.limits)
 
     def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
         """Ask the rows what the new shape demands, before anything is done."""

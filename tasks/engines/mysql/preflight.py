@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from profiles.model import Limits
 from tasks.engines.mysql.blockers import sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
@@ -75,7 +76,7 @@ def _refuse_missing(conn: MariaSession, missing: Sequence[str], where: str) -> N
         )
 
 
-def preflight(conn: MariaSession, plan: Plan) -> tuple[Finding, ...]:
+def preflight(conn: MariaSession, plan: Plan, limits: Limits) -> tuple[Finding, ...]:
     """Return what stands in the way now; changes nothing."""
     # The ledger, which has triggers, is there by now.
     asked = require_privileges if plan.phase(Phase.DUAL_WRITE) else _require_grants
@@ -83,7 +84,23 @@ def preflight(conn: MariaSession, plan: Plan) -> tuple[Finding, ...]:
     for step in plan.phase(Phase.BACKFILL):
         if isinstance(step.action, RowTransfer) and step.action.notes:
             _require_standstill(conn, step.action)
-    return tuple(_findings(conn, plan))
+    return (*_findings(conn, plan), *_room(conn, plan, limits))
+
+
+def _room(conn: MariaSession, plan: Plan, limits: Limits) -> Iterator[Finding]:
+    """Look before the shadow is made: from then on it is a part of what is on the disk."""
+    made = (s.action.done for s in plan.phase(Phase.EXPAND) if isinstance(s.action, SelfCommitting))
+    first = next(made, "") if plan.strategy == "shadow_table" else ""
+    needed = sum(estimate.bytes for estimate in plan.estimates)
+    if first and limits.room is not None and needed > limits.room and conn.execute(first).fetchone() is None:
+        yield Finding(
+            rule="SHD-10",
+            severity="error",
+            message=f"the shadow and its indexes take about {needed / 1e6:,.0f} MB, without what the spec adds, and"
+            f" limits.room of the profile is {limits.room / 1e6:,.0f} MB",
+            where=plan.tables[0],
+            hint="Make room on the disk of the server, and say so in limits.room.",
+        )
 
 
 def _require_standstill(conn: MariaSession, action: RowTransfer) -> None:

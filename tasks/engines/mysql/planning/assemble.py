@@ -1,11 +1,11 @@
 """The steps of a shadow table on MariaDB, each with its way back and its question to the catalogue."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted
-from tasks.engines.mysql.planning import parity
+from tasks.engines.mysql.planning import foreign_keys, parity
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
@@ -70,12 +70,17 @@ class Names:
         return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
 
 
-def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Step]:
+def steps(
+    migration: str, change: Change, mapping: Mapping, names: Names, keys: Sequence[foreign_keys.Kept]
+) -> Iterator[Step]:
     """Yield all steps for one table, in order."""
     full = mapping.old.full_name
+    parents = dict.fromkeys(key.parent for key in keys)
     yield _build(full, change, names)
     yield _switch(full, names)
-    yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
+    yield from foreign_keys.add(full, names.new, keys)
+    forward = replace(_mirror(migration, mapping, names, up=True), unchecked=bool(keys))
+    yield from _dual_write(full, forward, names.table, names.up)
     yield Step(
         key=f"backfill/{full}/copy",
         phase=Phase.BACKFILL,
@@ -95,7 +100,8 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         action=SelfCommitting(
             table=full,
             forward=(names.exchange,),
-            locks=_exclusive(full),
+            # Whoever has written to a parent is in the way of a RENAME.
+            locks=(*_exclusive(full), *(Lock(table=one, mode=LockMode.SHARE) for one in parents)),
             inverse=(names.exchange_back,),
             done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
             guard=True,
@@ -106,7 +112,8 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             f" and `key` = {quoted(f'backfill/{full}/copy')}",
         ),
     )
-    yield from _contract(full, names)
+    yield from _contract(full, names, keys)
+    yield from foreign_keys.call_as_before(full, names.table, keys)
 
 
 def _exclusive(full: str) -> tuple[Lock, ...]:
@@ -279,7 +286,7 @@ def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     )
 
 
-def _contract(full: str, names: Names) -> Iterator[Step]:
+def _contract(full: str, names: Names, keys: Sequence[foreign_keys.Kept]) -> Iterator[Step]:
     for letter in "iud":
         name = f"{names.down}_{letter}"
         yield Step(
@@ -295,13 +302,14 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
         )
     for role in ("old", "new", "forward", "reverse", "over"):
         name = getattr(names, role)
+        freed = (foreign_keys.drop(name, [key.on_old for key in keys]),) if keys and role == "old" else ()
         yield Step(
             key=f"contract/{full}/{role}",
             phase=Phase.CONTRACT,
             title=f"drop {'the old table' if role == 'old' else 'what is left of the switch'}",
             action=SelfCommitting(
                 table=full,
-                forward=(f"drop table if exists {quote(name)}",),
+                forward=(*freed, f"drop table if exists {quote(name)}"),
                 done=f"select 1 from dual where not exists ({_HAS.format(name=name)})",
             ),
         )

@@ -9,14 +9,15 @@ from tasks.model.errors import SpecError
 def refuse(table: Table) -> None:
     """Raise SpecError for a table that cannot be exchanged with all that hangs on it."""
     refuse_kind(table)
-    keys = [c for c in table.constraints if c.kind == "foreign key"]
+    own = [c for c in table.constraints if c.kind == "foreign key" and c.referenced_table == table.full_name]
     _refuse(
         table,
         "made anew",
         (
             (
-                bool(keys),
-                f"its foreign key {keys[0].name if keys else ''} points to the new table of nobody",
+                bool(own),
+                f"its foreign key {own[0].name if own else ''} refers to the table itself, and would go on to refer"
+                " to the old one",
                 "Drop the foreign key for the migration, and add it again afterwards.",
             ),
             (
