@@ -57,7 +57,8 @@ class _Load:
 
     url: str
     rows: int
-    seconds: list[float] = field(default_factory=list)
+    writes: list[tuple[float, float]] = field(default_factory=list)
+    """When each was due, by the clock of the machine, and how long it took from then on."""
     failed: int = 0
 
     def __enter__(self) -> Self:
@@ -86,7 +87,7 @@ class _Load:
                     self._write(conn, number, dice)
                 except pymysql.err.MySQLError:
                     self.failed += 1
-                self.seconds.append(time.monotonic() - due)
+                self.writes.append((due, time.monotonic() - due))
                 number += _THREADS
 
     def _write(self, conn: MariaSession, number: int, dice: random.Random) -> None:
@@ -106,8 +107,8 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     if not server:
         return []
     spec = specs.write(place.folder, "shadow_load", specs.REBUILD, strategy="shadow_table")
-    ways: dict[str, Callable[[str], None]] = {
-        "idle": lambda _: time.sleep(_IDLE),
+    ways: dict[str, Callable[[str], float]] = {
+        "idle": _idle,
         "ours": lambda url: _through_flow(place, url, spec),
         "one insert ... select": _one_statement,
     }
@@ -118,31 +119,44 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     return list(_results(felt, sizes))
 
 
-def _under_load(source: str, server: str, sizes: Sizes, does: Callable[[str], None]) -> _Felt:
+def _under_load(source: str, server: str, sizes: Sizes, does: Callable[[str], float]) -> _Felt:
+    """Let a table be made anew while an application writes; `does` tells from when on that was felt."""
     with on_mariadb(source, server) as (url, pid):
         meter = Meter(pid)
         with _Load(url, sizes.rows) as load:
-            does(url)
-        return _Felt(latency=summarise(load.seconds), failed=load.failed, usage=meter.taken())
+            began = does(url)
+        felt = [seconds for due, seconds in load.writes if due >= began]
+        return _Felt(latency=summarise(felt), failed=load.failed, usage=meter.taken())
 
 
-def _through_flow(place: Surroundings, url: str, spec: Path) -> None:
+def _idle(_: str) -> float:
+    began = time.monotonic()
+    time.sleep(_IDLE)
+    return began
+
+
+def _through_flow(place: Surroundings, url: str, spec: Path) -> float:
     here = replace(place, environment={**place.environment, specs.URL: url})
-    here.migrate("shadow", spec, place.folder / "benchmark.toml")
+    # What Python loads before is not felt, and would thin out what is.
+    return float(here.migrate("shadow", spec, place.folder / "benchmark.toml")["began"])
 
 
-def _one_statement(url: str) -> None:
+def _one_statement(url: str) -> float:
+    began = time.monotonic()
     with connect(url) as conn:
         conn.execute("create table copied like orders")
         conn.execute("set session innodb_lock_wait_timeout = 600")
         conn.execute("insert into copied select * from orders lock in share mode")
+    return began
 
 
-def _peer(program: str, url: str) -> None:
+def _peer(program: str, url: str) -> float:
+    began = time.monotonic()
     parts = urlsplit(url)
     where = f"h={parts.hostname},P={parts.port},u={parts.username},D={parts.path.lstrip('/')},t=orders"
     command = [program, "--execute", "--no-version-check", "--alter", "engine=InnoDB", where]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return began
 
 
 def _results(felt: dict[str, _Felt], sizes: Sizes) -> list[Result]:

@@ -222,6 +222,19 @@ def test_what_others_built_on_a_version_is_named(conn: Connection, url: str) -> 
     first.roll_back()
 
 
+def test_what_others_built_on_a_type_is_named_in_whichever_version_it_stands(conn: Connection, url: str) -> None:
+    """Else the rollback would fail when it drops the type, after all the rest was taken back."""
+    conn.execute(SCHEMA.encode())
+    baseline(url)
+    second = migration(url, "v2", [{"create_type": {"name": "feeling", "values": ["fine", "sad"]}}])
+    second.before_swap()
+    second.swap()
+    conn.execute("create view public_v1.mine as select 'fine'::feeling as felt")
+    assert "column felt of view public_v1.mine" in second.before_rollback()
+    conn.execute("drop view public_v1.mine")
+    second.roll_back()
+
+
 def test_an_old_application_leaves_out_what_the_new_shape_demands(conn: Connection, url: str) -> None:
     """A column that must be given from now on gets what `up` makes of nothing, before the swap and after it."""
     conn.execute("create table t (id int generated always as identity primary key, a text, country text)")

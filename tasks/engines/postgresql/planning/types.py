@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft, as_written
+from tasks.engines.postgresql.planning.versions import MARK
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.plan import Requirement
@@ -109,7 +110,8 @@ where t.oid = pg_catalog.to_regtype({literal(quoted)})
       join pg_catalog.pg_namespace n on n.oid = v.relnamespace and n.nspname in ({schemas})
       left join pg_catalog.pg_rewrite r on r.ev_class = v.oid
       left join pg_catalog.pg_attrdef f on f.adrelid = v.oid
-    where v.relkind = 'v' and (d.classid, d.objid) in (
+    where v.relkind = 'v' and pg_catalog.obj_description(v.oid, 'pg_class') = {literal(MARK)}
+      and (d.classid, d.objid) in (
       ('pg_catalog.pg_class'::pg_catalog.regclass, v.oid), ('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid),
       ('pg_catalog.pg_attrdef'::pg_catalog.regclass, f.oid)))"""
 

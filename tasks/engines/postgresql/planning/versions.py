@@ -19,7 +19,7 @@ from tasks.model.operations.conversions import is_column
 from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
 from tasks.model.spec import MigrationSpec
 
-_MARK = "a version, made by Changeover"
+MARK = "a version, made by Changeover"
 """The comment of each view of ours: what else stands in the schema is somebody else's."""
 
 
@@ -165,7 +165,7 @@ union
 select pg_catalog.format('relation %I.%I', n.nspname, c.relname)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = {schema} and c.relkind not in ('i', 'I', 't')
-  and pg_catalog.obj_description(c.oid, 'pg_class') is distinct from {literal(_MARK)}
+  and pg_catalog.obj_description(c.oid, 'pg_class') is distinct from {literal(MARK)}
 union
 select pg_catalog.format('function %I.%I', n.nspname, p.proname)
 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
@@ -230,7 +230,7 @@ begin
     select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = {literal(schema)} and c.relkind = 'v'
   loop
-    execute format('comment on view %I.%I is %L', {literal(schema)}, shown.relname, {literal(_MARK)});
+    execute format('comment on view %I.%I is %L', {literal(schema)}, shown.relname, {literal(MARK)});
   end loop;
 end
 $mark$"""
@@ -359,7 +359,7 @@ begin
   for shown in
     select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = {literal(schema)} and c.relkind = 'v'
-      and pg_catalog.obj_description(c.oid, 'pg_class') = {literal(_MARK)}
+      and pg_catalog.obj_description(c.oid, 'pg_class') = {literal(MARK)}
   loop
     perform pg_catalog.set_config('lock_timeout', greatest(1, (1000 * extract(
       epoch from budget - (clock_timestamp() - started)))::int)::text, true);
