@@ -11,7 +11,7 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import LockTimeoutError, StepError
+from tasks.model.errors import LockTimeoutError, SpecError, StepError
 from tasks.model.plan import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
@@ -164,3 +164,14 @@ def test_texts_of_a_key_in_another_collation_are_left_to_the_gate(maria_database
     assert shadow.violations("before_swap") == 0
     run(maria_database, f"update {shadow_of(maria_database)} set v = 7 where id = 'k1'")
     assert shadow.violations("before_swap") == 1
+    shadow.back()
+    again = {
+        "rebuild_table": {"table": "orders", "options": "convert to character set latin1 collate latin1_german1_ci"}
+    }
+    with pytest.raises(SpecError, match="does not compare such texts"):
+        Shadow(maria_database, [again], name="again").begin()
+    kept = "collate latin1_german1_ci, add column note varchar(9)"
+    shadow = Shadow(maria_database, [{"rebuild_table": {"table": "orders", "options": kept}}], name="kept")
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    assert shadow.violations("before_swap") == 0

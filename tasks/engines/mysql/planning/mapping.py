@@ -58,6 +58,8 @@ def mapping_of(change: Change, new: Table) -> Mapping:
             )
     if next((index.columns for index in new.indexes if index.primary), ()) != new_key:
         raise SpecError("the new table has another primary key", where=old.full_name, hint="Leave it as it is.")
+    for column, new_column in zip(key, new_key, strict=True):
+        _comparable(old, old.column(column), new.column(new_column))
     back = {new_name: old_name for old_name, new_name in change.renamed.items()}
     forward = [f for c in new.columns if c.generated is None and (f := _forward(change, c, back)) is not None]
     backward = [f for c in old.columns if c.generated is None and (f := _backward(change, c)) is not None]
@@ -91,6 +93,21 @@ def _backward(change: Change, column: Column) -> Filled | None:
         )
     target = change.renamed.get(column.name, column.name)
     return Filled(column=column, expression=quote(target), same=target)
+
+
+def _comparable(table: Table, was: Column | None, now: Column | None) -> None:
+    """Refuse texts of a key that the server does not compare: of one character set, in two collations."""
+    assert was is not None
+    assert now is not None
+    told = {was.collation or "", now.collation or ""}
+    if len(told) == 2 and charset(was) == charset(now) and not any(one.endswith("_bin") for one in told):
+        raise SpecError(
+            f"{was.name!r} is part of the primary key, and its collation would change from {was.collation} to"
+            f" {now.collation}: the server does not compare such texts",
+            where=table.full_name,
+            hint="Let it keep its collation. Instead of `convert to`, write `collate` for what the table gives new"
+            " columns, and `modify column` for each other text.",
+        )
 
 
 def _same_everywhere(filled: Filled, old: Table, new: Table) -> None:
