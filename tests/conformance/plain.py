@@ -198,7 +198,7 @@ def _not_null(nullable: bool) -> str:
 
 
 def _check(check: CheckConstraint) -> str:
-    return f"constraint {quote(check.name)} check ({check.constraint}\n)"
+    return f"constraint {quote(check.name)} check ({check.constraint}\n){' no inherit' if check.no_inherit else ''}"
 
 
 def _references(column: str, key: ForeignKeyReference) -> str:

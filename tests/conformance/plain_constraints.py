@@ -49,7 +49,8 @@ def _definition(op: CreateConstraint) -> str:
     if op.references is None:
         return f"{op.type.replace('_', ' ')} ({columns}){deferral}"
     key = op.references
+    some = f" ({', '.join(map(quote, key.on_delete_set_columns))})" if key.on_delete_set_columns else ""
     return (
         f"foreign key ({columns}) references {_table(key.table)} ({', '.join(map(quote, key.columns))})"
-        f" match {key.match_type} on delete {key.on_delete} on update {key.on_update}{deferral}"
+        f" match {key.match_type} on delete {key.on_delete}{some} on update {key.on_update}{deferral}"
     )

@@ -48,13 +48,20 @@ CASES = [
         computed=False,
         writes=W,
     ),
+    Case(name="add serial", schema=T, operations=[add("c", type="serial", unique=True)], computed=False, writes=W),
     Case(name="add up", schema=T, operations=[add("c", "coalesce(n, 0) + id")], writes=W),
     Case(name="add up nullable", schema=T, operations=[add("c", "n + id", nullable=True)], writes=W),
     Case(name="add up default", schema=T, operations=[add("c", "coalesce(n, 0) + id", default="5")], writes=W),
     Case(
         name="add up check",
         schema=T,
-        operations=[add("c", "id * 2", check={"name": "even", "constraint": "c % 2 = 0 and c <> id + 12345678"})],
+        operations=[
+            add(
+                "c",
+                "id * 2",
+                check={"name": "even", "constraint": "c % 2 = 0 and c <> id + 12345678", "no_inherit": True},
+            )
+        ],
         writes=W,
     ),
     Case(name="add up unique", schema=T, operations=[add("c", "id * 2", unique=True)], writes=W),
@@ -197,7 +204,7 @@ CASES = [
     Case(
         name="check in place",
         schema=T,
-        operations=[alter("n", check={"name": "k", "constraint": "n > -100"})],
+        operations=[alter("n", check={"name": "k", "constraint": "n > -100", "no_inherit": True})],
         writes=W,
     ),
     Case(name="unique in place", schema=T, operations=[alter("n", unique={"name": "u"})], writes=W),

@@ -96,6 +96,23 @@ CREATED = [
         back="delete from t where id = 4; update t set a = null, b = null where id = 5; delete from p where x = 4; update p set y = 'q' where x = 5",
     ),
     Case(
+        name="foreign key that sets some columns",
+        schema=T,
+        operations=[
+            create(
+                "foreign_key",
+                "a",
+                "b",
+                up={"b": "trim(b)"},
+                down={"b": "b"},
+                references={**P, "on_delete": "SET NULL", "on_delete_set_columns": ["b"]},
+            )
+        ],
+        writes=W,
+        after="delete from p where x = 4",
+        back="update t set b = null where id = 4; delete from p where x = 4",
+    ),
+    Case(
         name="foreign keys with the other actions",
         schema=T + "alter table t alter a set default 40; alter table t alter b set default 'p40';",
         operations=[

@@ -60,7 +60,8 @@ insert into x select i, i from generate_series(1, 9) i; insert into y select i, 
 SPECS: dict[str, list[dict[str, Any]]] = {
     "add": [{"add_column": {"table": "t", "up": "case when id = 5 then 1 end", "column": {
         "name": "m", "type": "int", "unique": True, "nullable": True, "check": {"name": "k", "constraint": "m > 0"},
-        "references": {"name": "f", "table": "p", "column": "id"}}}}],
+        "references": {"name": "f", "table": "p", "column": "id"}}}},
+        {"add_column": {"table": "t", "column": {"name": "no", "type": "serial"}}}],
     "widen the key": [{"alter_column": {"table": "t", "column": "id", "type": "bigint", "up": "id", "down": "id"}}],
     "alter all": [{"alter_column": {"table": "t", "column": c, "up": c, "down": c}} for c in ("p_id", "name", "n", "note")],
     "in place": [{"alter_column": {"table": "t", "column": "note", "nullable": False, "default": "''", "unique": {"name": "u"},

@@ -171,6 +171,7 @@ BY_CUSTOMER = {"drop_index": {"name": "by_customer"}}
         ("", [{"alter_column": {"table": "orders", "column": "status", "type": "varchar(30)"}}], "at once.*Cannot change", "shadow_table"),
         ("", [{"create_index": {"table": "orders", "name": "i", "columns": ["status"]}}], "ADD INDEX", "shadow_table"),
         ("", [{"add_column": {**TOTAL["add_column"], "up": "id"}}], "values of total are computed", "shadow_table"),
+        ("", [{"add_column": {"table": "orders", "column": {"name": "no", "type": "serial"}}}], "unique bigint unsigned", "rebuild_table"),
         ("", [{"drop_column": {"table": "orders", "column": "status"}}], None, None),
         ("alter table orders alter status drop default", [{"drop_column": {"table": "orders", "column": "status"}}], "could write no row", "default"),
         ("", [{"drop_column": {"table": "orders", "column": "at"}}], "part of the index 'by_at'", "Drop that index"),

@@ -134,6 +134,170 @@ def test_an_object_mapper_on_each_side(swapped: bool, second: Migration, url: st
         assert old.scalar(select(func.count()).select_from(OldPerson)) == 52
 
 
+def as_django(conn: Connection, table: str, names: str, values: tuple[str, str], read: str, key: int) -> None:
+    """Send what Django's object mapper sends: quoted names, each column with its table, keys by RETURNING."""
+    places = ", ".join(["%s"] * (names.count(",") + 1))
+    insert = f'INSERT INTO "{table}" ("id", {names}, "n") VALUES (%s, {places}, %s)'
+    one, other = (part.split("|") for part in values)
+
+    def sent(statement: str, *given: object) -> list[tuple[Any, ...]]:
+        cursor = conn.execute(statement.encode(), given)
+        return cursor.fetchall() if cursor.description else []
+
+    conn.execute("BEGIN")
+    assert sent(f'{insert} RETURNING "{table}"."id"', key, *one, 1) == [(key,)]
+    conn.execute('SAVEPOINT "s140_x1"')
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        sent(f'{insert} RETURNING "{table}"."id"', key, *one, 1)
+    conn.execute('ROLLBACK TO SAVEPOINT "s140_x1"')
+    conn.execute('RELEASE SAVEPOINT "s140_x1"')
+    many = f"{insert}, (%s, {places}, %s)"
+    returned = sent(f'{many} RETURNING "{table}"."id"', key + 1, *one, 2, key + 2, *other, 3)
+    assert returned == [(key + 1,), (key + 2,)]
+    sent(f"{many} ON CONFLICT DO NOTHING", key, *other, 9, key + 3, *other, 4)
+    upsert = f'{insert} ON CONFLICT("id") DO UPDATE SET "n" = EXCLUDED."n" RETURNING "{table}"."id"'
+    assert sent(upsert, key, *other, 7) == [(key,)]
+    conn.execute("COMMIT")
+    conn.execute("BEGIN")
+    where = f'WHERE "{table}"."id" = %s'
+    rows = f'SELECT "{table}"."id", {read} FROM "{table}" {where}'
+    assert sent(f'{rows} LIMIT 21 FOR UPDATE OF "{table}"', key) == [(key, values[0].replace("|", " "))]
+    with psycopg.connect(conn.info.dsn, autocommit=True) as another:
+        assert another.execute(f"{rows} FOR UPDATE SKIP LOCKED".encode(), (key,)).fetchall() == []
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            another.execute("select from public.people where id = %s for update nowait", (key,))
+    sent(f'UPDATE "{table}" SET "n" = ("{table}"."n" + %s) {where}', 1, key)
+    case = f'CASE WHEN ("{table}"."id" = %s) THEN %s WHEN ("{table}"."id" = %s) THEN %s ELSE NULL END'
+    some = f'WHERE "{table}"."id" IN (%s, %s)'
+    sent(f'UPDATE "{table}" SET "n" = ({case})::integer {some}', key + 1, 21, key + 2, 22, key + 1, key + 2)
+    conn.execute("COMMIT")
+    conn.execute("BEGIN")
+    found = f'SELECT "{table}"."n" FROM "{table}" WHERE "{table}"."id" >= {key} ORDER BY "{table}"."id" ASC'
+    conn.execute(f'DECLARE "_django_curs_1" NO SCROLL CURSOR WITH HOLD FOR {found}'.encode())
+    conn.execute("COMMIT")
+    assert sent('FETCH FORWARD 2000 FROM "_django_curs_1"') == [(8,), (21,), (22,), (4,)]
+    conn.execute('CLOSE "_django_curs_1"')
+    exists = f'SELECT %s AS "a" FROM "{table}" {where} LIMIT 1'
+    sent(f'DELETE FROM "{table}" {some}', key, key + 3)
+    assert (sent(exists, 1, key), sent(exists, 1, key + 1)) == ([], [(1,)])
+
+
+def test_sql_as_django_writes_it(second: Migration, url: str, conn: Connection) -> None:
+    """On each side, before the swap and after it; what it comes to stands in the table."""
+    with (
+        psycopg.connect(url, autocommit=True, options=OLD_PATH) as old,
+        psycopg.connect(url, autocommit=True, options=NEW_PATH) as new,
+    ):
+        for key, moment in ((1000, "before the swap"), (2000, "after it")):
+            names = '"people"."first" || \' \' || "people"."last"'
+            as_django(old, "people", '"full_name"', ("Ann Lee", "Bo Li"), '"people"."full_name"', key)
+            as_django(new, "people", '"first", "last"', ("Ann|Lee", "Bo|Li"), names, key + 500)
+            for at in (key, key + 500):
+                shown = [(at + 1, "Ann Lee", 21), (at + 2, "Bo Li", 22)]
+                query = "select id, full_name, n from people where id between %s and %s + 499 order by id"
+                assert old.execute(query, (at, at)).fetchall() == shown, moment
+                query = query.replace("full_name", "first || ' ' || last")
+                assert new.execute(query.encode(), (at, at)).fetchall() == shown, moment
+            if not second.swapped:
+                second.swap()
+    second.pass_gate("after_swap")
+
+
+TRIGGERS = """
+alter table people add touched int not null default 0;
+create table audit (what text, id int);
+create function touch() returns trigger language plpgsql as $$ begin new.touched := new.touched + 1; return new; end $$;
+create function note() returns trigger language plpgsql as $$ begin
+  insert into audit values (tg_op, coalesce(new.id, old.id)); return null; end $$;
+create trigger m_touch before update on people for each row execute function touch();
+create trigger a_note after insert or update or delete on people for each row execute function note();
+"""
+
+
+def test_triggers_of_the_user_fire_once_for_each_write(conn: Connection, url: str) -> None:
+    """Whichever version writes; the backfill passes them by, as the spec says."""
+    conn.execute((SCHEMA + TRIGGERS).encode())
+    baseline(url)
+    made = Migration(url, OPERATIONS, version_schema="v2", backfill={"user_triggers": "bypass"})
+    with (
+        psycopg.connect(url, autocommit=True, options=OLD_PATH) as old,
+        psycopg.connect(url, autocommit=True, options=NEW_PATH) as new,
+    ):
+
+        def write(*versions: tuple[Connection, str]) -> None:
+            for client, columns in versions:
+                conn.execute("delete from audit")
+                values = "'Ann', 'Lee'" if client is new else "'Ann Lee'"
+                client.execute(f"insert into people (id, {columns}) values (99, {values})".encode())
+                client.execute("update people set n = 8 where id = 99")
+                client.execute(f"update people set ({columns}) = row({values}) where id in (98, 99)".encode())
+                shown = client.execute("select touched, n from people where id = 99").fetchall()
+                assert shown == [(2, 8)]
+                client.execute("delete from people where id = 99")
+                noted = conn.execute("select what, id from audit").fetchall()
+                assert noted == [("INSERT", 99), ("UPDATE", 99), ("UPDATE", 99), ("DELETE", 99)]
+
+        for to_the_end in (False, True):
+            made.begin()
+            made.before_swap()
+            write((old, "full_name"), (new, "first, last"))
+            made.swap()
+            write((old, "full_name"), (new, "first, last"))
+            if not to_the_end:
+                made.roll_back()
+                write((old, "full_name"))
+        made.contract()
+        write((new, "first, last"))
+    assert conn.execute("select sum(touched) from people").fetchone() == (0,)
+
+
+def test_a_version_of_another_schema(conn: Connection, url: str) -> None:
+    """With a table of the same name in public, a reference to it, and names that have to be quoted."""
+    conn.execute(SCHEMA.encode())
+    conn.execute(
+        """create schema "Shop x"; create table "Shop x".people (like people including all);"""
+        """alter table "Shop x".people add "Boss" int references public.people (id) on delete set null;"""
+        """insert into "Shop x".people (id, full_name, n, "Boss") select id, full_name, n, id from public.people"""
+    )
+    path = '"Shop x", public'
+
+    def version(name: str, operations: list[dict[str, Any]]) -> Migration:
+        made = Migration(url, operations, name=name, version_schema=name, search_path=path)
+        made.begin()
+        made.before_swap()
+        return made
+
+    first = version("v1", [])
+    first.swap()
+    first.contract()
+    rename: dict[str, Any] = {"rename_column": {"table": "people", "from": "Boss", "to": "chief"}}
+    second = version("v2", [*OPERATIONS, rename])
+    with (
+        psycopg.connect(url, autocommit=True) as old,
+        psycopg.connect(url, autocommit=True) as new,
+    ):
+        old.execute('set search_path = "Shop x_v1", "Shop x", public')
+        new.execute('set search_path = "Shop x_v2", "Shop x", public')
+        for key in (60, 70):
+            old.execute(f"""insert into people (id, full_name, "Boss") values ({key}, 'Ann Lee', 3)""".encode())
+            new.execute(f"update people set last = 'Wu', chief = 4 where id = {key}".encode())
+            new.execute(f"insert into people (id, first, last) values ({key + 1}, 'Bo', 'Li')".encode())
+            query = """select full_name, "Boss" from people where id between %s and %s + 1 order by id"""
+            assert old.execute(query, (key, key)).fetchall() == [("Ann Wu", 4), ("Bo Li", None)]
+            if not second.swapped:
+                second.swap()
+        conn.execute("delete from public.people where id = 4")
+        assert new.execute("select chief from people where id = 60").fetchall() == [(None,)]
+        second.pass_gate("after_swap")
+        second.roll_back()
+        assert old.execute("select count(*) from people").fetchone() == (54,)
+        second = version("v3", [*OPERATIONS, rename])
+        second.swap()
+        second.contract()
+        assert conn.execute('select count(*), max(first) from "Shop x_v3".people').fetchone() == (54, "First9")
+    assert conn.execute("select count(*), max(full_name) from public.people").fetchone() == (49, "First9 Last9")
+
+
 class Writer(threading.Thread):
     """Writes through one version, and what it means for the old one into the twin, which is never migrated."""
 

@@ -47,6 +47,18 @@ CASES: dict[str, Case] = {
         seen=("b", "b"),
         seen_by_new=("d", "d"),
     ),
+    "a column that numbers rows": Case(
+        schema="create table z (id int primary key, name text); insert into z select i, 'n' from generate_series(1, 9) i;"
+        "grant select on z to pg_monitor; grant insert (id) on z to pg_monitor",
+        operations=[on("z", "add_column", column={"name": "no", "type": "bigserial", "unique": True})],
+        by_old="set role pg_monitor; insert into z (id) values ({k}); reset role",
+        by_new="insert into z (id) values ({k}); insert into z (id, no) values (-{k}, -{k})",
+        shown_to_old="select id - {k} from z where id = {k}",
+        shown_to_new="select no > 0 from z where id = {k}",
+        seen=(0, True),
+        seen_by_new=(0, True),
+        stored=[("insert into z values (0, '', 1)", psycopg.errors.UniqueViolation)],
+    ),
     "drop a constraint of several columns": Case(
         schema="create table m (id int primary key, lo int, hi int, constraint m_order check (lo < hi));"
         "insert into m select i, i, i + 1 from generate_series(1, 9) i",

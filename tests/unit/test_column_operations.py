@@ -34,14 +34,15 @@ def test_add_column_has_no_primary_key() -> None:
 
 
 @pytest.mark.parametrize("serial", ["serial", "BIGSERIAL", "smallserial", "serial8"])
-def test_add_column_has_no_serial(serial: str) -> None:
+def test_a_serial_is_filled_by_nothing_else(serial: str) -> None:
     refuse(f"""
         add_column:
           table: t
-          column: {{name: c, type: ▸{serial}}}
-        """, "add_column.column.type",
-        f"{serial} on a table that exists rewrites it while nobody can use it",
-        "Write integer or bigint, and a sequence of your own in default and up.")  # fmt: skip
+          column: {{name: c, type: {serial}}}
+          up: ▸id
+        """, "add_column.up",
+        f"{serial} draws a number for each row",
+        "Remove up; or write integer or bigint, and a sequence of your own in default.")  # fmt: skip
 
 
 def test_add_column_up_is_not_null() -> None:

@@ -155,9 +155,9 @@ def test_operations_are_frozen() -> None:
 
 def test_contradictions_reach_python_code_too() -> None:
     with pytest.raises(ValidationError) as caught:
-        AddColumn(table="t", column=ColumnDefinition(name="c", type="serial", pk=True))
-    assert [error["loc"] for error in caught.value.errors()] == [("column", "pk"), ("column", "type")]
-    assert "rewrites it while nobody can use it. Write integer or bigint" in str(caught.value)
+        AddColumn(table="t", column=ColumnDefinition(name="c", type="serial", pk=True), up="id")
+    assert [error["loc"] for error in caught.value.errors()] == [("column", "pk"), ("up",)]
+    assert "draws a number for each row. Remove up; or write integer or bigint" in str(caught.value)
 
 
 def test_rename_column_to_itself() -> None:

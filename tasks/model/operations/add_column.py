@@ -45,11 +45,12 @@ class AddColumn(Operation):
                 hint="Write up, and default for what comes later.",
             )
         elif is_serial(column.type):
-            yield Contradiction(
-                at=("column", "type"),
-                reason=f"{column.type} on a table that exists rewrites it while nobody can use it",
-                hint="Write integer or bigint, and a sequence of your own in default and up.",
-            )
+            if self.up is not None:
+                yield Contradiction(
+                    at=("up",),
+                    reason=f"{column.type} draws a number for each row",
+                    hint="Remove up; or write integer or bigint, and a sequence of your own in default.",
+                )
         elif not column.nullable and column.default is None and self.up is None:
             yield Contradiction(
                 at=("column", "nullable"),

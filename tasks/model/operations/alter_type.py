@@ -51,6 +51,8 @@ class AlterType(Operation):
                 reason="values are for an enum and check is for a domain, one of the two",
                 hint="Write add_values, or check.",
             )
+        if self.check is not None:
+            yield from self.check.of_domain()
         yield from twice(tuple(one.value for one in self.add_values or ()), "add_values")
 
     def settles(self) -> Iterator[str]:

@@ -23,6 +23,20 @@ class CheckConstraint(Part):
     name: Identifier
     constraint: Expression
     """The condition, without the word CHECK."""
+    no_inherit: StrictBool = False
+    """Tables that inherit from this one need not meet it."""
+
+    @property
+    def definition(self) -> str:
+        """The constraint as SQL, without its name."""
+        return f"check ({self.constraint}\n){' no inherit' if self.no_inherit else ''}"
+
+    def of_domain(self) -> Iterator[Contradiction]:
+        """Refuse what only the check of a table can say."""
+        if self.no_inherit:
+            yield Contradiction(
+                at=("check", "no_inherit"), reason="nothing inherits from a domain", hint="Remove no_inherit."
+            )
 
 
 class UniqueConstraint(Part):

@@ -1,12 +1,12 @@
 """create_table: a table that does not exist yet."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from tasks.model.names import Identifier, TableName
+from tasks.model.names import Identifier, TableName, quote
 from tasks.model.operations.base import (
     Claim,
     Contradiction,
@@ -29,8 +29,25 @@ class TableForeignKeyReference(Part):
     table: TableName
     columns: Columns
     on_delete: ForeignKeyAction = "NO ACTION"
+    on_delete_set_columns: tuple[Identifier, ...] = ()
+    """Those of the columns that `on_delete` sets, with SET NULL and SET DEFAULT; all of them unless given."""
     on_update: ForeignKeyAction = "NO ACTION"
     match_type: MatchType = "SIMPLE"
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse columns to set where none is set."""
+        if self.on_delete_set_columns and self.on_delete not in ("SET NULL", "SET DEFAULT"):
+            yield Contradiction(
+                at=("on_delete_set_columns",),
+                reason=f"on_delete is {self.on_delete}, which sets no column",
+                hint="Write on_delete: SET NULL, or SET DEFAULT; or remove on_delete_set_columns.",
+            )
+
+    def actions(self, names: Mapping[str, str]) -> str:
+        """Return what the key does, as SQL; `names` are those of the columns that it covers, where they differ."""
+        listed = ", ".join(quote(names.get(column, column)) for column in self.on_delete_set_columns)
+        some = f" ({listed})" if listed else ""
+        return f"match {self.match_type} on delete {self.on_delete}{some} on update {self.on_update}"
 
 
 class TableConstraint(Part):
@@ -63,6 +80,13 @@ class TableConstraint(Part):
                 reason=f"{len(self.columns)} columns cannot point to {len(self.references.columns)}",
                 hint="Name as many columns on both sides.",
             )
+        for position, column in enumerate(self.references.on_delete_set_columns if self.references else ()):
+            if column not in (self.columns or ()):
+                yield Contradiction(
+                    at=("references", "on_delete_set_columns", position),
+                    reason=f"the constraint does not cover the column {column!r}",
+                    hint="Name one of its columns.",
+                )
 
     def _keys(self) -> Iterator[Contradiction]:
         needs: dict[str, set[str]] = {"check": {"check"}, "foreign_key": {"columns", "references"}, "exclude": set()}

@@ -35,6 +35,8 @@ class Domain(Part):
         """Refuse a shorthand for a type and a default."""
         if is_serial(self.type):
             yield Contradiction(at=("type",), reason=f"{self.type} is not a type", hint="Write integer or bigint.")
+        if self.check is not None:
+            yield from self.check.of_domain()
 
 
 class CreateType(Operation):

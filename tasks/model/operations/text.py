@@ -68,6 +68,12 @@ def is_serial(column_type: str) -> bool:
     return _SERIAL.fullmatch(column_type.strip()) is not None
 
 
+def drawn_type(column_type: str) -> str:
+    """Return the type of the numbers that a `serial` draws."""
+    others = {"smallserial": "smallint", "serial2": "smallint", "bigserial": "bigint", "serial8": "bigint"}
+    return others.get(column_type.strip().lower(), "integer")
+
+
 def is_null(expression: str | None) -> bool:
     """Tell whether an expression is the literal NULL."""
     return expression is not None and expression.strip().lower() == "null"

@@ -27,18 +27,7 @@ def operation(value: Any, at: Location, reader: Reader) -> Any:
 def _add_column(body: Mapping[str, Any], at: Location, reader: Reader) -> dict[str, Any]:
     found = reader.given(body, at)
     part(found, "column", at, reader, read_column)
-    if isinstance(found.get("column"), dict):
-        _inherited(found["column"], (*at, "column"), reader)
     return _expressions(found)
-
-
-def _inherited(found: Mapping[str, Any], at: Location, reader: Reader) -> None:
-    if isinstance(found.get("check"), dict) and "no_inherit" in found["check"]:
-        reader.refuse(
-            (*at, "check", "no_inherit"),
-            "on a table that exists, the check of a column is inherited",
-            "Use create_constraint of type check, which knows no_inherit.",
-        )
 
 
 _NULLS = frozenset({"default", "comment"})
@@ -51,7 +40,6 @@ def _alter_column(body: Mapping[str, Any], at: Location, reader: Reader) -> dict
     if found.get("comment") == "":
         found["comment"] = None
     part(found, "check", at, reader, read_check)
-    _inherited(found, at, reader)
     part(found, "references", at, reader, read_references)
     part(found, "unique", at, reader, plain)
     column = found.get("column")

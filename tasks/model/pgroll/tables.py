@@ -72,12 +72,6 @@ def read_references(body: Mapping[str, Any], at: Location, reader: Reader) -> di
     found = upper(reader.given(body, at), *_ACTIONS)
     if found.get("on_delete_set_columns") == []:
         del found["on_delete_set_columns"]
-    elif "on_delete_set_columns" in found:
-        reader.refuse(
-            (*at, "on_delete_set_columns"),
-            "a foreign key that sets only some of its columns is not known here",
-            "Add it by sql, with up and down.",
-        )
     return found
 
 

@@ -18,6 +18,7 @@ from tasks.model.operations import (
     RebuildTable,
     RenameColumn,
 )
+from tasks.model.operations.text import is_serial
 
 _QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
 """Names and texts, in sessions where a backslash escapes."""
@@ -153,7 +154,7 @@ def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
     if asked.type or asked.nullable is not None or asked.sets_default or asked.drops_default or asked.sets_comment:
         change.clauses.append(f"modify column {quote(name)} {_definition(column, asked, dialect)}")
     if asked.check is not None:
-        change.clauses.append(f"add constraint {quote(asked.check.name)} check ({asked.check.constraint})")
+        change.clauses.append(f"add constraint {quote(asked.check.name)} {asked.check.definition}")
     if asked.unique is not None:
         change.clauses.append(f"add unique index {quote(asked.unique.name)} ({quote(name)})")
     if asked.up is not None:
@@ -186,6 +187,11 @@ def _definition(column: Column, asked: AlterColumn, dialect: Dialect) -> str:
 
 def _add_column(change: Change, asked: AddColumn) -> None:
     column = asked.column
+    if is_serial(column.type):
+        raise SpecError(
+            f"{column.type} on MariaDB is a unique bigint unsigned with auto_increment",
+            hint="Write `rebuild_table` with the whole definition.",
+        )
     if column.references is not None:
         raise SpecError(NO_FOREIGN_KEYS, hint=AFTERWARDS)
     words = [quote(column.name), column.type, "null" if column.nullable else "not null"]
@@ -195,7 +201,7 @@ def _add_column(change: Change, asked: AddColumn) -> None:
         words.append(f"comment {quoted(column.comment)}")
     change.clauses.append("add column " + " ".join(words))
     if column.check is not None:
-        change.clauses.append(f"add constraint {quote(column.check.name)} check ({column.check.constraint})")
+        change.clauses.append(f"add constraint {quote(column.check.name)} {column.check.definition}")
     if column.unique:
         change.clauses.append(f"add unique index {quote(column.name)} ({quote(column.name)})")
     change.added.add(column.name)

@@ -1,19 +1,35 @@
 """add_column: public from the start, filled by `up`, restricted only after approval."""
 
+from dataclasses import dataclass
+
+from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.domains import Beneath, beneath, end_silence, silent
-from tasks.engines.postgresql.planning.checks.require import free_column
+from tasks.engines.postgresql.planning.checks.require import free_column, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
+from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Target
 from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn
+from tasks.model.operations.text import drawn_type, is_serial
+from tasks.model.plan import Phase, ShortTransaction, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sequence:
+    """The sequence that a `serial` draws from."""
+
+    name: str
+    quoted: str
 
 
 def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
     """Add the column without a rewrite, whatever its default."""
+    free_column(draft, op.column.name, where)
+    if is_serial(op.column.type):
+        op = _drawing(op, draft, where)
     new = op.column
-    free_column(draft, new.name, where)
     name = quote(new.name)
     default = f" default {new.default}" if new.default is not None else ""
     draft.rehearsal.try_on_new(f"alter table {{table}} add column {name} {new.type}{default}", f"{where}.column")
@@ -34,6 +50,50 @@ def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
         add_unique(draft, own_unique_name(draft, new.name), (new.name,), f"{where}.column.unique")
     if new.references:
         add_references(draft, new.name, new.references, f"{where}.column.references")
+
+
+def _drawing(op: AddColumn, draft: TableDraft, where: str) -> AddColumn:
+    """Make the sequence of a `serial`, and say the column in plain words: so no table has to be rewritten."""
+    sequence, place = _sequence(draft, op.column.name), f"{where}.column.type"
+    free_relation(draft, sequence.name, place)
+    kind = drawn_type(op.column.type)
+    create = f"create sequence {sequence.quoted} as {kind}"
+    draft.spec.keep(create, place)
+    draft.spec.steps.append(
+        Step(
+            key=f"expand/{draft.full_name}/sequence of {op.column.name}",
+            phase=Phase.EXPAND,
+            title=f"make the sequence {sequence.name}",
+            undo="drop it",
+            action=ShortTransaction(
+                forward=(
+                    create,
+                    f"alter sequence {sequence.quoted} owner to {quote(draft.table.owner)}",
+                    *(f"grant usage on sequence {sequence.quoted} to {role}" for role in _inserting(draft)),
+                ),
+                inverse=(f"drop sequence if exists {sequence.quoted}",),
+            ),
+        )
+    )
+    draft.swap(
+        forward=[f"alter sequence {sequence.quoted} owned by {draft.real}.{quote(op.column.name)}"],
+        inverse=[f"alter sequence if exists {sequence.quoted} owned by none"],
+    )
+    default = f"pg_catalog.nextval({literal(sequence.quoted)}::pg_catalog.regclass)"
+    return op.model_copy(update={"column": op.column.model_copy(update={"type": kind, "default": default})})
+
+
+def _inserting(draft: TableDraft) -> list[str]:
+    """Name the roles whose statements would fail if they could not draw a number: those that may insert rows."""
+    granted = (draft.table.grants, *(column.grants for column in draft.table.columns))
+    return sorted({role for one in granted for role, letter, _ in privileges(one) if letter == "a"})
+
+
+def _sequence(draft: TableDraft, column: str) -> _Sequence:
+    """Name it as PostgreSQL itself would."""
+    name = f"{draft.table.name}_{column}_seq"
+    name = name if len(name.encode()) <= 63 else own_name("seq", name).lstrip("_")
+    return _Sequence(name=name, quoted=f"{quote(draft.table.schema_name)}.{quote(name)}")
 
 
 def own_unique_name(draft: TableDraft, column: str) -> str:

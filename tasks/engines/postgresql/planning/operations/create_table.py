@@ -59,7 +59,7 @@ def _column(column: ColumnDefinition, draft: SpecDraft, foreign: bool) -> str:
     if column.unique:
         parts.append("unique")
     if column.check:
-        parts.append(f"constraint {quote(column.check.name)} check ({column.check.constraint}\n)")
+        parts.append(f"constraint {quote(column.check.name)} {column.check.definition}")
     if column.references and foreign:
         parent = draft.resolve_table(column.references.table, column.name)
         parts.append(f"constraint {quote(column.references.name)} {references(column.references, parent)}")
@@ -114,10 +114,7 @@ def _parameters(given: IndexParameters | None) -> str:
 def _table_references(reference: TableForeignKeyReference, draft: SpecDraft) -> str:
     parent = draft.resolve_table(reference.table, reference.table)
     columns = ", ".join(quote(column) for column in reference.columns)
-    return (
-        f"references {parent} ({columns}) match {reference.match_type}"
-        f" on delete {reference.on_delete} on update {reference.on_update}"
-    )
+    return f"references {parent} ({columns}) {reference.actions({})}"
 
 
 def _deferral(deferrable: bool, initially_deferred: bool) -> str:

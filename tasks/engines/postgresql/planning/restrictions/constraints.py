@@ -27,7 +27,7 @@ def require_not_null(draft: TableDraft, column: str, physical: str) -> None:
 
 def add_check(draft: TableDraft, check: CheckConstraint, where: str) -> None:
     """A CHECK over the new shape."""
-    add_condition(draft, check.name, check.constraint, f"{where}.constraint")
+    add_condition(draft, check.name, check.constraint, f"{where}.constraint", no_inherit=check.no_inherit)
 
 
 def add_condition(draft: TableDraft, name: str, condition: str, where: str, *, no_inherit: bool = False) -> None:

@@ -85,8 +85,8 @@ def resolve_references(draft: TableDraft, key: NewForeignKey) -> Restriction:
         )
     )
     definition = (
-        f"foreign key ({listed}) references {key.parent} ({referenced}) match {key.reference.match_type}"
-        f" on delete {key.reference.on_delete} on update {key.reference.on_update}{key.deferral}"
+        f"foreign key ({listed}) references {key.parent} ({referenced})"
+        f" {key.reference.actions(draft.lasting)}{key.deferral}"
     )
     return draft.restrict(key.name, definition, locks=[Lock(table=key.parent, mode=LockMode.SHARE_ROW_EXCLUSIVE)])
 

@@ -24,6 +24,7 @@ from tasks.model.operations import (
     RenameColumn,
 )
 from tasks.model.operations.partition_by import PartitionBy
+from tasks.model.operations.text import is_serial
 
 _WIDER = {
     "smallint": ("integer", "bigint"),
@@ -194,6 +195,12 @@ class Change:
         column = op.column
         if column.unique or column.check is not None or column.references is not None:
             raise _constraint(where, foreign=column.references is not None)
+        if is_serial(column.type):
+            raise SpecError(
+                f"{column.type} in a table that is copied has no order of its rows to number them by",
+                where=where,
+                hint="Add it by expand_contract, in a migration of its own.",
+            )
         if op.up is None and not column.nullable and column.default is None:
             raise SpecError(
                 f"{column.name} is not nullable and nothing fills it", where=where, hint="Add up, or a default."

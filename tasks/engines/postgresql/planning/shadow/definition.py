@@ -265,7 +265,9 @@ class _Differences:
 
     def _created(self, one: Constraint) -> AnyOperation:
         if one.kind not in ("check", "unique") or one.deferrable:
-            raise self._refuse(f"the definition adds the {one.kind} constraint {one.name}", _IN_PLACE)
+            stopped = "Add it while applications are stopped: nothing can build it beside them."
+            hint = stopped if one.kind == "exclusion" else _IN_PLACE
+            raise self._refuse(f"the definition adds the {one.kind} constraint {one.name}", hint)
         rule: dict[str, Any] = {"table": self.asked.table, "name": one.name, "type": one.kind}
         if one.kind == "unique":
             return CreateConstraint.model_validate(rule | {"columns": list(one.columns)})
