@@ -111,7 +111,8 @@ def _mysql_in_place(plan: Plan) -> Iterator[str]:
 
 
 def _operations(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    listed = plan.spec.get("operations")
+    together = plan.spec.get("strategy", "expand_contract") == "expand_contract" and plan.written_out
+    listed = together or plan.spec.get("operations")
     for operation in listed if isinstance(listed, list | tuple) else ():
         yield from operation.items()
 

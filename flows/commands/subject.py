@@ -115,5 +115,5 @@ def place(path: str, text: str, origin: str) -> str:
         [key] for key in Document(text).value
     ]:
         return path
-    spot = find(text, origin, tuple(parts))
+    spot = find(text, tuple(parts))
     return f"{file_of(origin)}:{spot.line}:{spot.column} ({path})"

@@ -14,7 +14,7 @@ from ruamel.yaml.nodes import Node
 
 from tasks.model.document import Document, Location, Problem, Spot, UnreadableError, show
 from tasks.model.errors import SpecError
-from tasks.model.pgroll.translation import Translation, looks_like, translate
+from tasks.model.pgroll.translation import looks_like, translate
 from tasks.model.spec import MigrationSpec
 
 Schema = Mapping[str, Any]
@@ -80,7 +80,7 @@ def parse(text: str, origin: str) -> MigrationSpec:
     except ValidationError as error:
         # pydantic does not count items that are wrong: a list is too short only when it is empty.
         errors = [one for one in error.errors(include_url=False) if one["type"] != "too_short" or not one["input"]]
-        problems += _unreported(problems, [_problem(document, one, file, foreign) for one in errors])
+        problems += _unreported(problems, [_problem(document, one, file) for one in errors])
     if foreign is None:
         problems += _unreported(problems, _nulls(document, problems))
     if spec is None or problems:
@@ -93,11 +93,9 @@ def notes(text: str, origin: str) -> tuple[str, ...]:
     return translate(Document(text), file_of(origin)).notes if origin.startswith(PGROLL) else ()
 
 
-def find(text: str, origin: str, location: Location) -> Spot:
+def find(text: str, location: Location) -> Spot:
     """Return where a text that `parse` takes says what a location of the spec is about."""
-    document = Document(text)
-    written = translate(document, file_of(origin)).written(location) if origin.startswith(PGROLL) else location
-    return document.find(written)
+    return Document(text).find(location)
 
 
 def _unreported(known: list[Problem], found: Iterable[Problem]) -> list[Problem]:
@@ -106,9 +104,8 @@ def _unreported(known: list[Problem], found: Iterable[Problem]) -> list[Problem]
     return [one for one in found if one.path not in paths]
 
 
-def _problem(document: Document, error: ErrorDetails, file: str, foreign: Translation | None) -> Problem:
-    location = foreign.written(error["loc"]) if foreign else error["loc"]
-    spot = document.find(location, at_key=error["type"] == "extra_forbidden")
+def _problem(document: Document, error: ErrorDetails, file: str) -> Problem:
+    spot = document.find(error["loc"], at_key=error["type"] == "extra_forbidden")
     reason, hint = _explain(error, spot)
     if error["loc"] in (("migration",), ("name",)) and looks_like(document.value):
         hint = f"For a file of pgroll, use changeover plan {PGROLL}{file}; for a spec, add migration and a name."

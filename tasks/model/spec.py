@@ -23,6 +23,7 @@ from tasks.model.names import Identifier, TableName
 from tasks.model.operations import CreateTable, RebuildTable
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.conflicts import conflicts
+from tasks.model.operations.fold import Folding, fold
 from tasks.model.operations.mapping import SpecOperation
 from tasks.model.operations.text import DatabaseName, Text
 from tasks.model.probe import Probe
@@ -152,6 +153,11 @@ class MigrationSpec(Part):
         """Names exactly this request, however it is laid out and whichever defaults are written out."""
         return digest(self.model_dump(mode="json", exclude_defaults=True))
 
+    @property
+    def folding(self) -> Folding:
+        """What the operations come to where several mean one thing together."""
+        return fold(self.operations)
+
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse operations that cannot stand together, and a key for a table that is not backfilled."""
         bare = not self.operations and self.version_schema is None and self.documents is None
@@ -161,7 +167,7 @@ class MigrationSpec(Part):
                 reason="there is no operation",
                 hint="Add one; or version_schema, to show the shape as it is under a name.",
             )
-        yield from conflicts(self.operations)
+        yield from self._together()
         yield from self._strategy()
         names = [one.name for one in self.probes]
         for number, name in enumerate(names):
@@ -172,7 +178,7 @@ class MigrationSpec(Part):
                     hint="Give each a name of its own.",
                 )
         created = {one.name for one in self.operations if isinstance(one, CreateTable)}
-        touched = {name for one in self.operations for name in one.tables} - created
+        touched = {name for _, one in self.folding.operations for name in one.tables} - created
         if self.transfer is not None and self.transfer.table is not None:
             touched.add(self.transfer.table)
         for name in self.backfill.key:
@@ -183,6 +189,15 @@ class MigrationSpec(Part):
                     reason=f"no operation changes a table {name!r} that exists",
                     hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
                 )
+
+    def _together(self) -> Iterator[Contradiction]:
+        if self.strategy == "shadow_table":
+            # The table is made anew by its last shape, which one operation a column says.
+            yield from conflicts(self.operations)
+            return
+        folding = self.folding
+        yield from folding.contradictions
+        yield from conflicts(self.operations, folding.operations)
 
     def _strategy(self) -> Iterator[Contradiction]:
         yield from self._cross_database()

@@ -139,7 +139,7 @@ class Cycle:
             self.conn.execute(statements.encode())
 
     def _plainly(self, writes: str, after: str = "") -> State:
-        change = self.case.plain or [self._typed(one) for one in plainly(self.migration.spec)]
+        change = self.case.plain or plainly(self.migration.spec)
         return self._rehearsed(writes, *change, self.case.also, after)
 
     def _typed(self, statement: str) -> str:
@@ -157,7 +157,7 @@ class Cycle:
     def _rehearsed(self, *statements: str) -> State:
         with self.conn.transaction(force_rollback=True):
             for statement in statements:
-                self._write(statement)
+                self._write(self._typed(statement))
                 # No ALTER TABLE while a deferred check is still to come.
                 self._write("set constraints all immediate; set constraints all deferred")
             return state(self.conn)

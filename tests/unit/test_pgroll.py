@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.model.document import Problem
+from tasks.model.operations import DropTable
 from tasks.model.source import InvalidSpecError, file_of, find, is_spec, notes, parse
 from tasks.model.spec import MigrationSpec
 from tests.unit.refusals import at_the_mark
@@ -255,16 +256,17 @@ def test_a_constraint_on_a_table_of_the_same_file_becomes_part_of_it() -> None:
           - create_constraint: {name: k, table: t, type: check, columns: [a], check: a > 0, up: {a: a}, down: {a: '1'}}
           - drop_table: {name: u}
         """
-    first, second = read(text).model_dump(mode="json", exclude_defaults=True)["operations"]
-    assert first["create_table"]["columns"] == [{"name": "a", "type": "int"}]
-    assert first["create_table"]["constraints"] == [
+    folding = read(text).folding
+    (_, first), second = folding.operations
+    said = first.model_dump(mode="json", exclude_defaults=True)
+    assert said["columns"] == [{"name": "a", "type": "int"}]
+    assert said["constraints"] == [
         {"name": "p", "type": "primary_key", "columns": ["a"]},
         {"name": "k", "type": "check", "check": "a > 0"},
     ]
-    assert second == {"drop_table": {"name": "u"}}
-    assert notes(dedent(text), "pgroll:m.yaml") == tuple(
-        f"operations[{number}] becomes part of the table that the file makes, without its up and down"
-        for number in (1, 2)
+    assert second == (3, DropTable(name="u"))
+    assert folding.notes == tuple(
+        f"operations[{number}].create_constraint is part of operations[0].create_table" for number in (1, 2)
     )
 
 
@@ -277,7 +279,7 @@ def test_what_comes_after_such_a_constraint_keeps_its_place() -> None:
         """)
     (problem,) = problems(text)
     assert (problem.line, problem.path) == (4, "operations[2].drop_column.down")
-    spot = find(text.replace(";", ""), "pgroll:m.yaml", ("operations", 1, "drop_column", "down"))
+    spot = find(text.replace(";", ""), ("operations", 2, "drop_column", "down"))
     assert (spot.line, spot.path[1]) == (4, 2)
 
 

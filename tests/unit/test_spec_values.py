@@ -261,7 +261,7 @@ def test_a_conflict_is_told_where_the_second_operation_names_the_column() -> Non
                 up: a
             """),
         "operations[1].add_column.column.name",
-        "operations[0].rename_column already concerns the column t.b; one operation a column for now",
+        "operations[0].rename_column already concerns the column t.b, and the two do not make one operation",
         "Say it in one operation, or put the second one into a migration of its own.",
     )
 

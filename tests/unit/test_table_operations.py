@@ -116,24 +116,33 @@ def test_what_says_nothing_is_refused(body: str, path: str, reason: str, hint: s
     refuse(body, path, reason, hint)
 
 
-@pytest.mark.parametrize("whole", [DROP, RENAME])
 @pytest.mark.parametrize("other", [IDENTITY, COLUMN, CHILD])
-def test_nothing_stands_beside_what_concerns_a_whole_table(whole: dict[str, Any], other: dict[str, Any]) -> None:
-    (kind,), (other_kind,) = whole, other
-    for operations, number in (((whole, other), 1), ((other, whole), 0)):
+def test_nothing_stands_beside_a_table_that_goes(other: dict[str, Any]) -> None:
+    (other_kind,) = other
+    for operations, number in (((DROP, other), 1), ((other, DROP), 0)):
         assert refused(*operations) == [
             (
                 f"operations.{number}.{other_kind}",
-                f"operations[{1 - number}].{kind} concerns the whole table 't'",
+                f"operations[{1 - number}].drop_table concerns the whole table 't'",
                 "Put the two into migrations of their own, one after the other.",
             )
         ]
 
 
-@pytest.mark.parametrize(("first", "second"), [(DROP, DROP), (DROP, RENAME), (RENAME, RENAME)])
-def test_only_one_of_them_concerns_a_table(first: dict[str, Any], second: dict[str, Any]) -> None:
-    (kind,) = first
-    assert f"operations[0].{kind} concerns the whole table 't'" in [reason for _, reason, _ in refused(first, second)]
+@pytest.mark.parametrize("other", [IDENTITY, COLUMN, CHILD])
+def test_a_table_is_called_by_the_name_that_it_has_by_then(other: dict[str, Any]) -> None:
+    (kind,) = other
+    assert refused(RENAME, other) == [
+        (f"operations.1.{kind}", "operations[0].rename_table gives the table 't' the name 'u'", "Write 'u'.")
+    ]
+    assert len(spec(other, RENAME).folding.operations) == 2
+
+
+@pytest.mark.parametrize(("first", "second"), [(DROP, DROP), (DROP, RENAME)])
+def test_a_table_goes_once(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert "operations[0].drop_table concerns the whole table 't'" in [
+        reason for _, reason, _ in refused(first, second)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,12 @@ def _without_ours(table: Table, plan: Plan) -> Table:
 
 def _shown_by(dependent: Dependent, plan: Plan, table: Table) -> bool:
     """Tell whether it is a view of ours, a default of one, or built on one: the gates ask about the last."""
-    if plan.version is not None and dependent.name.rpartition(".")[0] == plan.version:
+    if plan.version is not None and dependent.name.startswith(f"{plan.version}."):
         return True
-    views = {step.key.removeprefix(f"expand/{table.full_name}/view ") for step in plan.phase(Phase.EXPAND)}
-    itself = dependent.name.rpartition(".")[0] if dependent.kind == "default" else dependent.name
-    return itself in views or dependent.through in views
+    prefixes = tuple(f"{phase}/{table.full_name}/view " for phase in (Phase.EXPAND, Phase.INDEX))
+    views = {step.key.partition("/view ")[2] for step in plan.steps if step.key.startswith(prefixes)}
+    of_a_view = dependent.kind == "default" and any(dependent.name.startswith(f"{view}.") for view in views)
+    return of_a_view or dependent.name in views or dependent.through in views
 
 
 def _on_new(columns: tuple[str, ...], new: set[str]) -> bool:

@@ -84,7 +84,24 @@ class AlterColumn(Operation):
         """The foreign key as an operation of its own, where rows that it would refuse move to another table."""
         if self.orphans != "archive" or self.references is None:
             return None
-        given = self.references
+        return self._foreign_key(self.references).model_copy(update={"orphans": "archive", "archive": self.archive})
+
+    def constraints(self) -> Iterator[CreateConstraint]:
+        """Yield the constraints to add as operations of their own; what becomes of rows aside."""
+        if self.check is not None:
+            yield CreateConstraint(
+                table=self.table,
+                name=self.check.name,
+                type="check",
+                columns=(self.column,),
+                check=self.check.constraint,
+            )
+        if self.unique is not None:
+            yield CreateConstraint(table=self.table, name=self.unique.name, type="unique", columns=(self.column,))
+        if self.references is not None:
+            yield self._foreign_key(self.references)
+
+    def _foreign_key(self, given: ForeignKeyReference) -> CreateConstraint:
         return CreateConstraint(
             table=self.table,
             name=given.name,
@@ -99,8 +116,6 @@ class AlterColumn(Operation):
             ),
             deferrable=given.deferrable,
             initially_deferred=given.initially_deferred,
-            orphans="archive",
-            archive=self.archive,
         )
 
     @property

@@ -80,6 +80,8 @@ class Manner(StrEnum):
     MAKES = "makes"
     CHANGES = "changes"
     """Its values; the name stays, and means the new column."""
+    RENAMES = "renames"
+    """The name is gone; the column, with what is attached to it, has another one."""
     REMOVES = "removes"
     """The name is gone."""
     RESTRICTS = "restricts"

@@ -30,5 +30,5 @@ class RenameColumn(Operation):
 
     def claims(self) -> Iterator[Claim]:
         """Change the columns of both names."""
-        yield Claim(table=self.table, column=self.from_, manner=Manner.REMOVES, at=("from",))
+        yield Claim(table=self.table, column=self.from_, manner=Manner.RENAMES, at=("from",))
         yield Claim(table=self.table, column=self.to, manner=Manner.MAKES, at=("to",))

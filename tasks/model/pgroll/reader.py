@@ -16,7 +16,6 @@ class Reader:
         self.document = document
         self.problems: list[Problem] = []
         self.lossy: list[Location] = []
-        self.folded: tuple[int, ...] = ()
         self.in_place: list[str] = []
 
     def given(self, body: Any, at: Location, keep: frozenset[str] = _NOTHING) -> dict[str, Any]:
@@ -30,11 +29,8 @@ class Reader:
 
     def notes(self) -> Iterator[str]:
         """Yield what differs from what an author of ours would have written."""
-        for number in self.folded:
-            yield f"operations[{number}] becomes part of the table that the file makes, without its up and down"
-        lossy = [show(at) for at in self.lossy if at[1] not in self.folded]
-        if lossy:
-            listed = ", ".join(lossy)
+        if self.lossy:
+            listed = ", ".join(show(at) for at in self.lossy)
             yield f"down need not bring back the old value (lossy), only one that leads to the same new one: {listed}"
         for column in self.in_place:
             yield f"{column} is altered where it is: its up and down change no value"

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from tasks.model.document import Document, Location, Problem
+from tasks.model.document import Document, Problem
 from tasks.model.pgroll.operations import operation
 from tasks.model.pgroll.reader import Reader
-from tasks.model.pgroll.together import together
 
 _TOP = ("name", "operations", "version_schema")
 _LONGEST = 63
@@ -23,15 +22,6 @@ class Translation:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     """What a reader of the file should know, a sentence each."""
-    numbers: tuple[int, ...] = ()
-    """For each operation, its number in the file."""
-
-    def written(self, location: Location) -> Location:
-        """Return where the file says what a location of the spec is about."""
-        match location:
-            case ("operations", int(number), *rest) if number < len(self.numbers):
-                return ("operations", self.numbers[number], *rest)
-        return location
 
 
 def translate(document: Document, file: str) -> Translation:
@@ -42,12 +32,9 @@ def translate(document: Document, file: str) -> Translation:
     name = migration_name(stem)
     reader = Reader(document)
     value: dict[str, Any] = {"migration": name if 0 < len(name) <= _LONGEST else "unnamed"}
-    numbers: tuple[int, ...] = ()
     listed = document.value.get("operations")
     if isinstance(listed, list):
-        read = [operation(one, ("operations", number), reader) for number, one in enumerate(listed)]
-        value["operations"], numbers = together(read)
-        reader.folded = tuple(sorted({*range(len(listed))} - {*numbers}))
+        value["operations"] = [operation(one, ("operations", number), reader) for number, one in enumerate(listed)]
     elif "operations" in document.value:
         value["operations"] = listed
     if document.value.get("version_schema") not in (None, ""):
@@ -55,7 +42,7 @@ def translate(document: Document, file: str) -> Translation:
     _top(reader)
     notes = (*_named(document.value.get("name"), stem, name), *reader.notes())
     problems = (*_stem(stem, name, file), *reader.problems)
-    return Translation(value=value, problems=problems, notes=notes, numbers=numbers)
+    return Translation(value=value, problems=problems, notes=notes)
 
 
 def looks_like(value: Any) -> bool:

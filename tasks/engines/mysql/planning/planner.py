@@ -22,8 +22,10 @@ from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
 from tasks.engines.refuse_documents import refuse_documents
 from tasks.model.catalogue import Catalogue, Table
+from tasks.model.document import show
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
+from tasks.model.operations.conflicts import conflicts
 from tasks.model.plan import Finding, Plan, Requirement, Risk
 from tasks.model.spec import MigrationSpec
 
@@ -42,6 +44,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         raise SpecError(
             f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."
         )
+    for one in conflicts(spec.operations):
+        raise SpecError(f"{one.reason}, on MariaDB", where=show(one.at), hint=one.hint)
     named = {name for operation in spec.operations for name in operation.tables}
     catalogue = inspect(conn, sorted(named))
     if len(catalogue.tables) != 1:

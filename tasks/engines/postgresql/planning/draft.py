@@ -27,6 +27,8 @@ class TableDraft:
     search_path: str
     key: tuple[str, ...] = ()
     expand: list[Move] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    """Physical columns that the migration adds, in their order, by their names before the swap."""
     indexes: list[Step] = field(default_factory=list)
     unique_indexes: list[Step] = field(default_factory=list)
     restrictions: list[Restriction] = field(default_factory=list)
@@ -80,6 +82,8 @@ class TableDraft:
     commented: set[str] = field(default_factory=set)
     renamed_to: str | None = None
     """The name that the table itself gets at the swap; a view then has the old one."""
+    renamed_last: str | None = None
+    """The name that the table gets at the very end, because its shape changes, too; until then a view has it."""
     dropped_at: str | None = None
     """Where in the spec the table is dropped."""
     replica_identity: tuple[str | None, str] | None = None
@@ -94,6 +98,11 @@ class TableDraft:
     def real_after(self) -> str:
         """The same after the swap."""
         return f"{quote(self.table.schema_name)}.{quote(self.renamed_to or self.table.name)}"
+
+    @property
+    def last_name(self) -> str:
+        """The name of the table once the migration is contracted, without its schema."""
+        return self.renamed_last or self.renamed_to or self.table.name
 
     @property
     def regclass(self) -> str:
@@ -190,6 +199,7 @@ class TableDraft:
     def add_column(self, name: str, definition: str, *, like: Column | None = None, default: str = "") -> None:
         """Add a physical column at once, with the storage settings of the column it stands for."""
         column = quote(name)
+        self.added.append(name)
         collation = f" collate {like.collation}" if like and like.collation else ""
         forward = [self.alter(f"add column {column} {definition}{collation}{default}")]
         if like and like.storage:

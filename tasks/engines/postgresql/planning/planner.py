@@ -37,6 +37,7 @@ from tasks.engines.postgresql.planning.operations.merge_tables import draft_merg
 from tasks.engines.postgresql.planning.operations.move_column import draft_move_column
 from tasks.engines.postgresql.planning.operations.rename_column import draft_rename_column
 from tasks.engines.postgresql.planning.operations.rename_constraint import draft_rename_constraint
+from tasks.engines.postgresql.planning.operations.rename_last import draft_rename_last, show_new_shape
 from tasks.engines.postgresql.planning.operations.rename_table import draft_rename_table, refuse_same_names
 from tasks.engines.postgresql.planning.operations.set_replica_identity import (
     draft_replica_identity,
@@ -59,6 +60,7 @@ from tasks.model.operations import (
     AddColumn,
     AlterColumn,
     AlterType,
+    AnyOperation,
     CleanColumn,
     CreateApiVersion,
     CreateConstraint,
@@ -85,7 +87,7 @@ from tasks.model.operations import (
     SplitTable,
     Sql,
 )
-from tasks.model.plan import Addition, DumpTarget, Plan
+from tasks.model.plan import Addition, DumpTarget, Finding, Plan
 from tasks.model.spec import BackfillOptions, MigrationSpec
 
 Connection = psycopg.Connection[Any]
@@ -100,6 +102,10 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
 
     Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the tables.
     """
+    asked, folding = spec, spec.folding
+    spec = asked.model_copy(update={"operations": tuple(op for _, op in folding.operations)})
+    places = [f"operations[{number}].{asked.operations[number].kind}" for number, _ in folding.operations]
+    work = list(zip(places, spec.operations, strict=True))
     created = {op.name for op in spec.operations if isinstance(op, CreateTable)}
     of_indexes = tables_of_indexes(conn, spec.operations, search_path)
     names = {name for op in spec.operations for name in op.tables} - created
@@ -110,7 +116,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         whole = SpecDraft(conn=conn, catalogue=catalogue, search_path=search_path)
         whole.makes_version = spec.version_schema is not None
         whole.versions = frozenset(versions.known(conn))
-        drafts = _draft(whole, spec, catalogue, of_indexes)
+        drafts = _draft(whole, spec, work, catalogue, of_indexes)
         version = versions.versions_of(whole, spec, drafts)
         whole.version = version.new if version is not None else None
         if version is not None:
@@ -119,10 +125,14 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
                 versions.follow(draft, version)
         # After the views of the version before, which show the tables.
         finish_drops({draft.full_name: draft for draft in drafts}, whole)
-        findings = (*whole.findings, *(finding for draft in drafts for finding in draft.findings))
-        for number, op in enumerate(spec.operations):
+        findings = (
+            *(Finding(rule="SPC-01", severity="note", message=note) for note in folding.notes),
+            *whole.findings,
+            *(finding for draft in drafts for finding in draft.findings),
+        )
+        for where, op in work:
             if isinstance(op, DropType):
-                whole.requirements.append(draft_drop_type(op, whole, drafts, f"operations[{number}].drop_type"))
+                whole.requirements.append(draft_drop_type(op, whole, drafts, where))
         steps = (*assemble.steps(drafts, whole.steps), *whole.last_steps)
         comparisons = tuple(c for draft in drafts for c in (*gates.comparisons(draft), *draft.comparisons))
         requirements = tuple(
@@ -150,8 +160,9 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     return Plan(
         migration=spec.migration,
         database=spec.database,
-        spec=spec.model_dump(mode="json", exclude_defaults=True),
-        spec_digest=spec.spec_digest,
+        spec=asked.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=asked.spec_digest,
+        written_out=_written_out(spec) if folding.notes else (),
         catalogue=catalogue,
         search_path=search_path,
         steps=steps,
@@ -176,8 +187,16 @@ def _rolled_back(conn: Connection, search_path: str) -> Iterator[None]:
         yield
 
 
+def _written_out(spec: MigrationSpec) -> tuple[dict[str, object], ...]:
+    return tuple({op.kind: op.model_dump(mode="json", by_alias=True, exclude_unset=True)} for op in spec.operations)
+
+
 def _draft(
-    whole: SpecDraft, spec: MigrationSpec, catalogue: Catalogue, of_indexes: Mapping[str, str]
+    whole: SpecDraft,
+    spec: MigrationSpec,
+    work: Sequence[tuple[str, AnyOperation]],
+    catalogue: Catalogue,
+    of_indexes: Mapping[str, str],
 ) -> list[TableDraft]:
     drafts: dict[str, TableDraft] = {}
     for number, table in enumerate(catalogue.tables):
@@ -185,35 +204,47 @@ def _draft(
         obstacles.of_table(table)
         drafts[table.full_name] = _table_draft(whole, spec, table, number)
     places: dict[tuple[str, str, str], str] = {}
+    last: dict[str, str] = {}
     # What is dropped first does not stand in the way of trying the rest.
-    for number, op in sorted(enumerate(spec.operations), key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
-        where = f"operations[{number}].{op.kind}"
-        if isinstance(op, AlterColumn) and op.archiving is not None:
-            op = op.archiving
+    for where, op in sorted(work, key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         if isinstance(op, CreateTable | Sql | CreateType | AlterType | DropApiVersion):
-            _of_no_table(op, whole, where)
+            _of_no_table(op, whole, where, work)
+        elif isinstance(op, RenameTable) and _beside_others(op, work):
+            last[_full_name(whole, op.from_, where)] = where
+            draft_rename_last(op, drafts[_full_name(whole, op.from_, where)], where)
         elif isinstance(op, DropTable | RenameTable | SetReplicaIdentity | Linked | Alone):
             concerned = [drafts[_full_name(whole, name, where)] for name in op.tables]
             _of_whole_tables(op, concerned, spec.backfill, where)
         elif isinstance(op, RebuildTable):
             raise AssertionError("a spec with rebuild_table has another strategy")
-        elif not isinstance(op, DropIndex | DropType):
+        elif not isinstance(op, DropIndex | DropType) and not _of_new_table(op, whole):
             draft = drafts[_full_name(whole, op.table, where)]
+            op = (op.archiving if isinstance(op, AlterColumn) else None) or op
             if isinstance(op, ConstraintOperation):
                 found = _of_constraints(op, draft, spec.backfill, where)
                 places |= {(draft.full_name, *key): place for key, place in found.items()}
             else:
                 _contribute(op, draft, where, places)
-    for number, op in enumerate(spec.operations):
-        if isinstance(op, DropIndex):
-            # Last: what else becomes of its table is known only now.
-            draft_drop_index(op, drafts[of_indexes[op.name]], f"operations[{number}].drop_index")
+    for where, op in ((place, one) for place, one in work if isinstance(one, DropIndex)):
+        # Last: what else becomes of its table is known only now.
+        draft_drop_index(op, drafts[of_indexes[op.name]], where)
     refuse_same_names(drafts.values(), whole)
     obstacles.between_tables(drafts)
     between_constraints(drafts)
     for draft in drafts.values():
         _finish(draft, spec, places)
+        show_new_shape(draft, last.get(draft.full_name))
     return list(drafts.values())
+
+
+def _of_new_table(op: AnyOperation, whole: SpecDraft) -> bool:
+    """Tell whether this is an index of a table that the spec creates, and is made with it."""
+    return isinstance(op, CreateIndex) and op.table in whole.created
+
+
+def _beside_others(op: RenameTable, work: Sequence[tuple[str, AnyOperation]]) -> bool:
+    """Tell whether anything else of the spec concerns the table, or refers to it."""
+    return any(op.from_ in (*one.tables, *one.referenced) for _, one in work if one is not op)
 
 
 def _full_name(whole: SpecDraft, name: str, where: str) -> str:
@@ -241,10 +272,16 @@ def _table_draft(whole: SpecDraft, spec: MigrationSpec, table: Table, number: in
     )
 
 
-def _of_no_table(op: CreateTable | Sql | CreateType | AlterType | DropApiVersion, whole: SpecDraft, where: str) -> None:
+def _of_no_table(
+    op: CreateTable | Sql | CreateType | AlterType | DropApiVersion,
+    whole: SpecDraft,
+    where: str,
+    work: Sequence[tuple[str, AnyOperation]],
+) -> None:
     match op:
         case CreateTable():
-            draft_create_table(op, whole, where)
+            indexes = [(place, one) for place, one in work if isinstance(one, CreateIndex) and one.table == op.name]
+            draft_create_table(op, whole, where, indexes)
         case Sql():
             draft_sql(op, whole, where)
         case CreateType():

@@ -120,23 +120,28 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     """Let the views of a table that changes its columns follow them through the swap, and back."""
     if not (draft.shape.targets or draft.shape.retired):
         return
-    new_view = f"{quote(versions.new)}.{quote(draft.table.name)}"
-    forward = [_view(versions.new, draft, _new(draft, swapped=True))]
-    # From now on the column itself has the default; that of the view would hide what becomes of it later.
-    forward += _drop_defaults(versions.new, draft, _defaults(draft))
+    new_view = f"{quote(versions.new)}.{quote(draft.last_name)}"
+    forward = [*followed(versions.new, draft, new_columns(draft, swapped=True))]
     if versions.old is not None:
         defaults = _old_defaults(draft)
-        forward.append(_view(versions.old, draft, draft.shape.old(swapped=True)))
+        forward.append(_view_of(versions.old, draft, draft.shape.old(swapped=True)))
         forward += _set_defaults(versions.old, draft, defaults)
         # Undone last first: once the names are back, and before the new columns go.
-        back = _view(versions.old, draft, draft.shape.old(swapped=False))
+        back = _view_of(versions.old, draft, draft.shape.old(swapped=False))
         draft.moves.insert(1, Move(inverse=(back, *_drop_defaults(versions.old, draft, defaults))))
         _keep_keys(draft)
     draft.swap(forward=forward, inverse=[f"drop view if exists {new_view}"])
-    schemas = [versions.new] if versions.old is None else [versions.new, versions.old]
-    draft.view_locks += [
-        Lock(table=f"{quote(schema)}.{quote(draft.table.name)}", mode=LockMode.ACCESS_EXCLUSIVE) for schema in schemas
-    ]
+    draft.view_locks.append(Lock(table=new_view, mode=LockMode.ACCESS_EXCLUSIVE))
+    if versions.old is not None:
+        old_view = f"{quote(versions.old)}.{quote(draft.table.name)}"
+        draft.view_locks.append(Lock(table=old_view, mode=LockMode.ACCESS_EXCLUSIVE))
+
+
+def followed(schema: str, draft: TableDraft, columns: Mapping[str, str]) -> Iterator[str]:
+    """Yield what lets the view of the new shape, in a schema, follow the columns through the swap."""
+    yield _view_of(schema, draft, columns, draft.last_name)
+    # From now on the column itself has the default; that of the view would hide what becomes of it later.
+    yield from _drop_defaults(schema, draft, new_defaults(draft), draft.last_name)
 
 
 def nothing_built_on(versions: Versions) -> Iterator[Requirement]:
@@ -206,8 +211,8 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     yield f"grant usage on schema {schema} to public"
     for draft in drafts:
         if draft.dropped_at is None:
-            yield _view(versions.new, draft, _new(draft, swapped=False), draft.renamed_to)
-            yield from _set_defaults(versions.new, draft, _defaults(draft))
+            yield _view_of(versions.new, draft, new_columns(draft, swapped=False), draft.last_name)
+            yield from _set_defaults(versions.new, draft, new_defaults(draft), draft.last_name)
     yield _other_tables(versions, drafts)
     # The rights that count are those on the tables: the views run with the rights of who uses them.
     yield f"grant select, insert, update, delete on all tables in schema {schema} to public"
@@ -250,7 +255,8 @@ end
 $alone$"""
 
 
-def _view(schema: str, draft: TableDraft, columns: Mapping[str, str], name: str | None = None) -> str:
+def _view_of(schema: str, draft: TableDraft, columns: Mapping[str, str], name: str | None = None) -> str:
+    """Return the statement that shows physical columns of the table, under other names, as a view."""
     shown = ", ".join(f"{quote(physical)} as {quote(name)}" for name, physical in columns.items())
     return (
         f"create or replace view {quote(schema)}.{quote(name or draft.table.name)} with (security_invoker = true) as"
@@ -258,7 +264,7 @@ def _view(schema: str, draft: TableDraft, columns: Mapping[str, str], name: str 
     )
 
 
-def _new(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
+def new_columns(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
     """Map the new shape to physical columns, in the order in which people know them."""
     physical = draft.shape.new(swapped=swapped)
     names = [draft.renamed.get(column, column) for column in draft.shape.columns]
@@ -266,7 +272,7 @@ def _new(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
     return {name: physical[name] for name in dict.fromkeys((*ordered, *physical))}
 
 
-def _defaults(draft: TableDraft) -> dict[str, str]:
+def new_defaults(draft: TableDraft) -> dict[str, str]:
     """A default that the new column gets at the swap only, by column: it holds for the new applications at once.
 
     One that stays as it was, too: who gives a value to another column is known to be a new application, and the old
@@ -287,16 +293,14 @@ def _old_defaults(draft: TableDraft) -> dict[str, str]:
     return {c.name: c.default for c in draft.table.columns if c.name in retired and c.default is not None}
 
 
-def _set_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str]) -> list[str]:
-    return [f"{_alter(schema, draft, name)} set default {default}" for name, default in defaults.items()]
+def _set_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str], name: str | None = None) -> list[str]:
+    view = f"{quote(schema)}.{quote(name or draft.table.name)}"
+    return [f"alter view {view} alter column {quote(one)} set default {value}" for one, value in defaults.items()]
 
 
-def _drop_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str]) -> list[str]:
-    return [f"{_alter(schema, draft, name)} drop default" for name in defaults]
-
-
-def _alter(schema: str, draft: TableDraft, column: str) -> str:
-    return f"alter view {quote(schema)}.{quote(draft.table.name)} alter column {quote(column)}"
+def _drop_defaults(schema: str, draft: TableDraft, defaults: Mapping[str, str], name: str | None = None) -> list[str]:
+    view = f"{quote(schema)}.{quote(name or draft.table.name)}"
+    return [f"alter view {view} alter column {quote(one)} drop default" for one in defaults]
 
 
 def _keep_keys(draft: TableDraft) -> None:

@@ -70,7 +70,9 @@ def attach(draft: TableDraft) -> None:
     if draft.altered:
         draft.tidy.append(tidy_index_columns(draft))
     filled = {target.before for target in draft.shape.targets}
-    lifted = [draft.alter(f"alter column {quote(c)} drop not null") for c in draft.not_null if c not in filled]
+    # Between swap and rollback the original of a renamed column goes by its new name.
+    names = {column: draft.renamed.get(column, column) for column in draft.not_null}
+    lifted = [draft.alter(f"alter column {quote(names[c])} drop not null") for c in names if c not in filled]
     lifted += [restriction.drop for restriction in draft.restrictions]
     lifted += [statement for move in draft.attach for statement in move.inverse]
     draft.swap(inverse=lifted)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.model.names import OWN_TRIGGERS, own_name
+from tasks.model.names import OWN_TRIGGERS, own_name, quote
 from tasks.model.plan import Requirement
 
 
@@ -16,6 +16,7 @@ def nothing_built_on(draft: TableDraft) -> Requirement:
     # Those of both versions follow the columns by themselves.
     versions = ", ".join(literal(name) for name in sorted({"", *draft.spec.versions, draft.spec.version or ""}))
     triggers = ", ".join(literal(name) for name in draft.dual.trigger_names)
+    shown = f"{quote(draft.table.schema_name)}.{quote(draft.last_name)}"
     return Requirement(
         name=f"nothing else depends on the new columns of {draft.full_name}",
         table=draft.full_name,
@@ -36,7 +37,7 @@ where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid =
                   join pg_catalog.pg_class v on v.oid = r.ev_class
                   join pg_catalog.pg_namespace n on n.oid = v.relnamespace
                   where d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
-                    and n.nspname in ({versions}))
+                    and (n.nspname in ({versions}) or v.oid = pg_catalog.to_regclass({literal(shown)})))
   and not exists (select from pg_catalog.pg_trigger t
                   where d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass and t.oid = d.objid
                     and (t.tgname in ({triggers}) or starts_with(t.tgname::text, {literal(OWN_TRIGGERS)})))

@@ -1,26 +1,36 @@
 """create_table: at once, empty, seen by nobody until an application uses it."""
 
+from collections.abc import Sequence
+
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.operations.create_index import definition
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.operations import CreateTable
+from tasks.model.operations import CreateIndex, CreateTable
 from tasks.model.operations.column import ColumnDefinition, ForeignKeyReference, Generated
 from tasks.model.operations.create_table import CreatedConstraint, IndexParameters, TableForeignKeyReference
 from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
 
+Indexes = Sequence[tuple[str, CreateIndex]]
+"""Each with its place in the spec."""
 
-def draft_create_table(op: CreateTable, draft: SpecDraft, where: str) -> None:
-    """Try it as a temporary table, without the foreign keys that would lock others; then plan it."""
+
+def draft_create_table(op: CreateTable, draft: SpecDraft, where: str, indexes: Indexes = ()) -> None:
+    """Try it as a temporary table, without the foreign keys that would lock others; then plan it.
+
+    Its indexes come in the same transaction: it has no rows, and nobody sees it yet.
+    """
     schema, name = draft.split_name(op.name)
     if draft.relation_exists(schema, name):
         raise SpecError(f"{schema}.{name} exists already", where=where, hint="Choose another name.")
     table = f"{quote(schema)}.{quote(name)}"
     draft.created[op.name] = draft.created[f"{schema}.{name}"] = table
     parents = tuple(draft.resolve_table(parent, where) for parent in op.referenced)
-    draft.tried(f"create temporary table {quote(name)} ({_body(op, draft, foreign=False)})", where)
+    _try(op, draft, where, indexes)
     statements = [f"create table {table} ({_body(op, draft, foreign=True)})"]
     statements += _comments(op, table)
+    statements += [_index(index, table) for _, index in indexes]
     locks = tuple(Lock(table=parent, mode=LockMode.SHARE_ROW_EXCLUSIVE) for parent in sorted({*parents} - {table}))
     draft.steps.append(
         Step(
@@ -37,6 +47,25 @@ def draft_create_table(op: CreateTable, draft: SpecDraft, where: str) -> None:
             ),
         )
     )
+
+
+def _try(op: CreateTable, draft: SpecDraft, where: str, indexes: Indexes) -> None:
+    _, name = draft.split_name(op.name)
+    temporary = f"create temporary table {quote(name)} ({_body(op, draft, foreign=False)})"
+    draft.tried(temporary, where)
+    schema, _ = draft.split_name(op.name)
+    for place, index in indexes:
+        if draft.relation_exists(schema, index.name):
+            raise SpecError(
+                f"the schema {schema} already has a relation {index.name}",
+                where=f"{place}.name",
+                hint="Choose another name.",
+            )
+        draft.tried(f"{temporary}; {_index(index, f'pg_temp.{quote(name)}')}", place)
+
+
+def _index(index: CreateIndex, table: str) -> str:
+    return definition(index).replace("{table}", table, 1)
 
 
 def _body(op: CreateTable, draft: SpecDraft, *, foreign: bool) -> str:

@@ -2,9 +2,11 @@
 
 One of them is a view that shows every column of the table as it is. It has the new name first; at the swap the two
 exchange names, so that whatever others have built on either follows it. `contract` drops the view.
+
+Beside other operations on the table it is done by `rename_last`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import free_relation
@@ -32,13 +34,13 @@ _PRIVILEGES = {
 
 def draft_rename_table(op: RenameTable, draft: TableDraft, where: str) -> None:
     """Show the table under its new name; exchange the names at the swap; drop the view when contracted."""
-    _refuse_name(op, draft, where)
-    _refuse(draft, where)
+    refuse_rename(op, draft, where)
     draft.renamed_to = op.to
     schema, old = draft.table.schema_name, draft.table.name
     view = f"{quote(schema)}.{quote(op.to)}"
-    create = tuple(_create(draft, view))
-    _try(draft, create, view, where)
+    defaults = {column.name: column.default for column in draft.table.columns if column.default is not None}
+    create = tuple(create_view(draft, view, {column.name: column.name for column in draft.table.columns}, defaults))
+    try_view(draft, create, view, where)
     spare = own_name("swap", old)
     draft.swap(
         forward=_exchange(schema, view=op.to, table=old, spare=spare),
@@ -63,8 +65,14 @@ def draft_rename_table(op: RenameTable, draft: TableDraft, where: str) -> None:
             ),
         ),
     ]
-    draft.requirements += [_view_stands_alone(draft, "after_swap"), _view_stands_alone(draft, "before_rollback")]
-    draft.findings += _findings(draft)
+    draft.requirements += [view_stands_alone(draft, "after_swap"), view_stands_alone(draft, "before_rollback")]
+    draft.findings += findings(draft)
+
+
+def refuse_rename(op: RenameTable, draft: TableDraft, where: str) -> None:
+    """Refuse a name that something else has, and a table for which no view can stand."""
+    _refuse_name(op, draft, where)
+    _refuse(draft, where)
 
 
 def _refuse_name(op: RenameTable, draft: TableDraft, where: str) -> None:
@@ -114,27 +122,33 @@ def refuse_same_names(drafts: Iterable[TableDraft], whole: SpecDraft) -> None:
     for draft in drafts:
         schema = quote(draft.table.schema_name)
         given += [(f"{schema}.{quote(op.name)}", "an index") for op, _ in draft.late_indexes]
-        given += [(draft.real_after, "a renamed table")] if draft.renamed_to else []
+        given += [(f"{schema}.{quote(draft.last_name)}", "a renamed table")] if _renamed(draft) else []
     for draft in drafts:
-        same = [kind for name, kind in given if name == draft.real_after]
-        if draft.renamed_to and len(same) > 1:
+        same = [kind for name, kind in given if name == f"{quote(draft.table.schema_name)}.{quote(draft.last_name)}"]
+        if _renamed(draft) and len(same) > 1:
             raise SpecError(
-                f"the name {draft.renamed_to} of {draft.full_name} is given twice: to {' and to '.join(same)}",
+                f"the name {draft.last_name} of {draft.full_name} is given twice: to {' and to '.join(same)}",
                 where=draft.full_name,
                 hint="Choose another name.",
             )
 
 
-def _create(draft: TableDraft, view: str) -> Iterator[str]:
-    """Where users may read only some columns, those rights count that the view has: it reads all of the table."""
-    columns = ", ".join(quote(column.name) for column in draft.table.columns)
+def _renamed(draft: TableDraft) -> bool:
+    return draft.last_name != draft.table.name
+
+
+def create_view(draft: TableDraft, view: str, columns: Mapping[str, str], defaults: Mapping[str, str]) -> Iterator[str]:
+    """Yield what makes a view of a table, with its rights; `columns` maps names to physical columns.
+
+    Where users may read only some columns, those rights count that the view has: it reads all of the table.
+    """
+    shown = ", ".join(f"{quote(physical)} as {quote(name)}" for name, physical in columns.items())
     invoker = "false" if _reads_by_column(draft) else "true"
-    yield f"create view {view} with (security_invoker = {invoker}) as select {columns} from {draft.real}"
+    yield f"create view {view} with (security_invoker = {invoker}) as select {shown} from {draft.real}"
     yield f"alter view {view} owner to {quote(draft.table.owner)}"
-    for column in draft.table.columns:
-        if column.default is not None:
-            # INSERT would find that of the table by itself; UPDATE ... SET column = DEFAULT would write NULL.
-            yield f"alter view {view} alter column {quote(column.name)} set default {column.default}"
+    for name, default in defaults.items():
+        # INSERT would find that of the table by itself; UPDATE ... SET column = DEFAULT would write NULL.
+        yield f"alter view {view} alter column {quote(name)} set default {default}"
     yield _revoke(view)
     for grantee, letter, option in privileges(draft.table.grants):
         yield f"grant {_PRIVILEGES[letter]} on {view} to {grantee}{option}"
@@ -166,7 +180,7 @@ end
 $rights$"""
 
 
-def _try(draft: TableDraft, create: tuple[str, ...], view: str, where: str) -> None:
+def try_view(draft: TableDraft, create: tuple[str, ...], view: str, where: str) -> None:
     """Make the view once, within the transaction of the planning, which is rolled back."""
     conn = draft.rehearsal.conn
     hint = "Give the role CREATE on the schema, and membership in the role that owns the table."
@@ -191,8 +205,9 @@ def _exchange(schema: str, *, view: str, table: str, spare: str) -> tuple[str, .
     )
 
 
-def _view_stands_alone(draft: TableDraft, gate: str) -> Requirement:
-    names = f"{literal(draft.table.name)}, {literal(draft.renamed_to or '')}"
+def view_stands_alone(draft: TableDraft, gate: str) -> Requirement:
+    """Name what others have built on the view, which goes, and its being gone."""
+    names = f"{literal(draft.table.name)}, {literal(draft.last_name)}"
     view = f"""select c.oid, c.reltype from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where n.nspname = {literal(draft.table.schema_name)} and c.relname in ({names}) and c.relkind = 'v'"""
@@ -217,20 +232,24 @@ where d.deptype = 'n'"""
     )
 
 
-def _findings(draft: TableDraft) -> Iterator[Finding]:
+def findings(draft: TableDraft) -> Iterator[Finding]:
+    """Say what a view cannot do, and what does not follow the name of the table."""
     where = draft.full_name
-    old, new = draft.table.name, draft.renamed_to
+    old, new = draft.table.name, draft.last_name
+    last = draft.renamed_last is not None
+    shown = new if last else f"one of {old} and {new}"
     before17 = ", MERGE" if draft.rehearsal.conn.info.server_version < 170000 else ""
     yield Finding(
         rule="TAB-01",
         severity="note",
-        message=f"until contracted one of {old} and {new} is a view: SELECT, INSERT, UPDATE, DELETE, row locks and"
+        message=f"until contracted {shown} is a view: SELECT, INSERT, UPDATE, DELETE, row locks and"
         f" INSERT ... ON CONFLICT with columns work through it; COPY, TRUNCATE{before17}, ON CONFLICT ON CONSTRAINT,"
         " WHERE CURRENT OF, TABLESAMPLE, GROUP BY that relies on the primary key, SET of an identity column ="
         " DEFAULT, pg_get_serial_sequence, system columns such as ctid, and DDL do not",
         where=where,
-        hint=f"Before the swap use {old} for those, afterwards {new}.",
+        hint=f"Use {old} for those." if last else f"Before the swap use {old} for those, afterwards {new}.",
     )
+    moment = "contract" if last else "swap"
     kept = [*(s.name.rpartition(".")[2] for s in draft.table.sequences)]
     kept += [*(i.name for i in draft.table.indexes), *(c.name for c in draft.table.constraints if c.kind != "not null")]
     if kept:
@@ -245,7 +264,7 @@ def _findings(draft: TableDraft) -> Iterator[Finding]:
             yield Finding(
                 rule="TAB-03",
                 severity="warning",
-                message=f"the publication {dependent.name} sends rows under the new name from the swap on",
+                message=f"the publication {dependent.name} sends rows under the new name from the {moment} on",
                 where=where,
                 hint=f"Have a table {new} ready at every subscriber, and refresh the subscription.",
             )

@@ -1,0 +1,124 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""What several operations of one spec come to, and what cannot be put together."""
+
+from typing import Any
+
+import pytest
+
+from tasks.model.operations.names_within import UncertainError, with_other_names
+from tests.unit.documents import add, alter, convert, create, drop, index, rename
+from tests.unit.refusals import refused, spec
+
+Body = dict[str, Any]
+
+
+def rename_table(old: str, new: str) -> Body:
+    return {"rename_table": {"from": old, "to": new}}
+
+
+def check(name: str, condition: str, table: str = "t") -> Body:
+    return {"create_constraint": {"table": table, "name": name, "type": "check", "check": condition}}
+
+
+def folded(*operations: Body) -> list[Body]:
+    """What is carried out, as a spec would say it."""
+    done = spec(*operations).folding.operations
+    return [{op.kind: op.model_dump(mode="json", by_alias=True, exclude_defaults=True)} for _, op in done]
+
+
+def written(*operations: Body) -> list[Body]:
+    """The same for operations that stand as they are."""
+    return [folded(one)[0] for one in operations]
+
+
+SEQUENCES: dict[str, tuple[list[Body], list[Body]]] = {
+    "type, not null": ([convert("c"), alter("c", nullable=False)], [alter("c", type="text", up="a", down="b", nullable=False)]),
+    "not null, type": ([alter("c", nullable=False), convert("c")], [alter("c", nullable=False, type="text", up="a", down="b")]),
+    "the last comment, and the last default": ([alter("c", default="1", comment="a"), alter("c", default=None, comment="b")], [alter("c", default=None, comment="b")]),
+    "names": ([rename("a", "b"), rename("b", "c"), rename("c", "d")], [rename("a", "d")]),
+    "a name and its drop": ([rename("a", "b"), drop("b"), add("e")], [drop("a"), add("e")]),
+    "changed and dropped": ([alter("c", nullable=False), drop("c")], [drop("c")]),
+    "made and dropped": ([add("c"), drop("c"), add("d")], [add("d")]),
+    "made under another name": ([add("a", check={"name": "k", "constraint": "a > b"}), rename("a", "c")], [add("c", check={"name": "k", "constraint": '"c" > b'})]),
+    "made, and not null": ([add("a"), alter("a", nullable=False, up="coalesce(a, 7)")], [{"add_column": {"table": "t", "column": {"name": "a", "type": "int"}, "up": "coalesce(cast(null as int), 7)"}}]),
+    "default after default": ([add("a", default="1"), alter("a", default="2")], [{"add_column": {**add("a", default="2")["add_column"], "up": "1"}}]),
+    "default after none": ([add("a"), alter("a", default="2")], [{"add_column": {**add("a", default="2")["add_column"], "up": "null"}}]),
+    "an index before the name": ([index("i", "a", "x"), rename("a", "b")], [rename("a", "b"), index("i", "b", "x")]),
+    "up by either name": ([rename("a", "b"), {"add_column": {**add("c")["add_column"], "up": "b + a"}}], [rename("a", "b"), {"add_column": {**add("c")["add_column"], "up": '"a" + a'}}]),
+    "down by the last name": ([{"drop_column": {"table": "t", "column": "x", "down": "a || 'a'"}}, rename("a", "b")], [{"drop_column": {"table": "t", "column": "x", "down": "\"b\" || 'a'"}}, rename("a", "b")]),
+    "altered where it is, by its first name": ([rename("a", "b"), alter("b", default="'x'", unique={"name": "u"})],
+        [alter("a", default="'x'"), rename("a", "b"), {"create_constraint": {"table": "t", "name": "u", "type": "unique", "columns": ["b"]}}]),
+    "a table by its first name": ([rename_table("t", "u"), rename_table("u", "v"), rename("a", "b", "v"), check("k", "b > 0", "v")], [rename_table("t", "v"), rename("a", "b"), check("k", "b > 0")]),
+    "up by the last name of the table": ([rename_table("t", "u"), {"add_column": {**add("c", "u")["add_column"], "up": "u.a"}}], [rename_table("t", "u"), {"add_column": {**add("c")["add_column"], "up": '"t".a'}}]),
+    "a reference to a table with another name": ([rename_table("p", "q"), add("c", references={"name": "f", "table": "q", "column": "id"})], [rename_table("p", "q"), add("c", references={"name": "f", "table": "p", "column": "id"})]),
+    "another name, and dropped": ([rename_table("t", "u"), {"drop_table": {"name": "u"}}], [{"drop_table": {"name": "t"}}]),
+    "a table made and dropped, and made": ([create("m", "a"), index("i", "a", table="m"), {"drop_table": {"name": "m"}}, create("m", "b")], [create("m", "b")]),
+    "a new table": ([create("m", "a", "b"), add("c", "m"), rename("a", "d", "m"), drop("b", "m"), check("k", "d > 0", "m"), rename_table("m", "n")],
+        [{"create_table": {"name": "n", "columns": [{"name": "d", "type": "int"}, {"name": "c", "type": "int", "nullable": True}], "constraints": [{"name": "k", "type": "check", "check": "d > 0"}]}}]),
+    "a new table that refers to itself": ([{"create_table": {"name": "m", "columns": [{"name": "a", "type": "int", "pk": True}, {"name": "b", "type": "int", "references": {"name": "k", "table": "m", "column": "a"}}]}}, rename("a", "c", "m"), rename_table("m", "n")],
+        [{"create_table": {"name": "n", "columns": [{"name": "c", "type": "int", "pk": True}, {"name": "b", "type": "int", "references": {"name": "k", "table": "n", "column": "c"}}]}}]),
+    "an index made and dropped": ([index("i", "a"), {"drop_index": {"name": "i"}}, add("c")], [add("c")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_what_a_sequence_comes_to(name: str) -> None:
+    operations, wanted = SEQUENCES[name]
+    assert folded(*operations) == written(*wanted)
+    assert spec(*operations).folding.notes or name.startswith(("up", "down", "a reference"))
+    # It stands as it was written in what people read, and in the digest.
+    assert len(spec(*operations).operations) == len(operations)
+
+
+APART: dict[str, tuple[list[Body], str]] = {
+    "two conversions": ([convert("c"), convert("c")], "both give the column other values"),
+    "the same twice": ([alter("c", nullable=False), alter("c", nullable=False)], "both say nullable"),
+    "a conversion and a name": ([convert("a"), rename("a", "b")], "the values of the column are converted"),
+    "a name and a conversion": ([rename("a", "b"), convert("b")], "the values of the column are converted"),
+    "a default that goes": ([rename("a", "b"), alter("b", default=None)], "what applications of the old name rely on goes"),
+    "statements between": ([create("m", "a"), {"sql": {"up": "insert into m values (1)"}}, add("b", "m")], "operations[1].sql stands between it and operations[0].create_table"),
+    "nothing left": ([add("c"), drop("c")], "one takes back the other"),
+    "a table in use": ([create("m", "id"), add("c", references={"name": "f", "table": "m", "column": "id"}), {"drop_table": {"name": "m"}}], "operations[1].add_column refers to the table 'm'"),
+    "a column in use": ([rename("a", "b"), index("i", "b"), drop("b")], "operations[1].create_index uses the column b"),
+    "a word that may be a type": ([create("m", "date", constraints=[{"name": "k", "type": "check", "check": "date > 'today'::date"}]), rename("date", "day", "m")], "cannot be told for certain"),
+    "a table without the constraint": ([create("m", "a"), {"drop_constraint": {"table": "m", "name": "k"}}], "has no constraint 'k'"),
+    "NULL in a key": ([create("m", "a", constraints=[{"name": "k", "type": "primary_key", "columns": ["a"]}]), alter("a", "m")], "the column 'a' is nullable"),
+    "rows of a new table": ([create("m", "a"), {"clean_column": {"table": "m", "column": "a", "rules": ["trim"]}}], "clean_column cannot be part of a create_table"),
+    "a name that is gone": ([alter("a", comment="c"), rename("a", "b"), alter("a", nullable=False)], "already concerns the column t.a"),
+    "a column that the table itself refers to": ([create("m", "a", "b", constraints=[{"name": "k", "type": "foreign_key", "columns": ["b"], "references": {"table": "m", "columns": ["a"]}}]), drop("a", "m")], "uses the column 'a'"),
+    "an old name, made anew": ([rename_table("t", "u"), create("t", "a")], "until contract the table that operations[0].rename_table gives another name keeps this one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_stays_apart(name: str) -> None:
+    operations, why = APART[name]
+    assert why in " ".join(reason for _, reason, _ in refused(*operations))
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("upper(N) || \"n\" || 'n' -- n", "upper(\"m\") || \"m\" || 'n' -- n"),
+        ("(select case when n is null then $$n$$ else t.n end)", '(select case when "m" is null then $$n$$ else "u"."m" end)'),
+        ("extract(year from n) + substring(n from 1)::int", 'extract(year from "m") + substring("m" from 1)::int'),
+        ("other", "other"),
+        ("'n' || \"N\"", "'n' || \"N\""),
+    ],
+)  # fmt: skip
+def test_other_names_within_an_expression(expression: str, wanted: str) -> None:
+    assert with_other_names(expression, {"n": "m"}, {"t": "u"}) == wanted
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["x::n", "n(n)", "(select n from o)", "o.n", "n.x", "n =", 'u&"n"', "f(n => 1)", "cast(n as n)", "x collate n"],
+)
+def test_what_may_be_no_column_is_not_certain(expression: str) -> None:
+    with pytest.raises(UncertainError):
+        with_other_names(expression, {"n": "m"}, {"t": "u"})
+
+
+def test_a_word_that_is_a_value_is_no_column() -> None:
+    with pytest.raises(UncertainError):
+        with_other_names('user || "user"', {"user": "m"})
