@@ -53,7 +53,7 @@ def test_a_plan_says_how_the_file_was_read(cli: Changeover) -> None:
 
 
 def test_what_the_database_refuses_stands_where_the_file_has_it(cli: Changeover) -> None:
-    """Although the number of the operation is another one in our words."""
+    """By its number there, whatever it is put together with."""
     text = """\
         operations:
           - create_table: {name: notes, columns: [{name: id, type: int}]}
@@ -62,7 +62,7 @@ def test_what_the_database_refuses_stands_where_the_file_has_it(cli: Changeover)
         """
     result = cli("plan", written(cli, "08.yaml", text))
     assert result.returncode == 2
-    assert "migrations/08.yaml:4:56 (operations[1].drop_column.down)" in result.stderr
+    assert "migrations/08.yaml:4:56 (operations[2].drop_column.down)" in result.stderr
 
 
 @pytest.mark.every_leg

@@ -48,6 +48,11 @@ SEQUENCES: dict[str, tuple[list[Body], list[Body]]] = {
     "down by the last name": ([{"drop_column": {"table": "t", "column": "x", "down": "a || 'a'"}}, rename("a", "b")], [{"drop_column": {"table": "t", "column": "x", "down": "\"b\" || 'a'"}}, rename("a", "b")]),
     "altered where it is, by its first name": ([rename("a", "b"), alter("b", default="'x'", unique={"name": "u"})],
         [alter("a", default="'x'"), rename("a", "b"), {"create_constraint": {"table": "t", "name": "u", "type": "unique", "columns": ["b"]}}]),
+    "a conversion and a name": ([alter("c", type="text", up="c || 'c'", down="left(c, 1)"), rename("c", "d")], [alter("c", type="text", up="c || 'c'", down='left("d", 1)'), rename("c", "d")]),
+    "a name and a conversion": ([rename("c", "d"), alter("d", type="text", up="d || 'd'", down="left(d, 1)"), index("i", "d")], [alter("c", type="text", up="\"c\" || 'd'", down="left(d, 1)"), rename("c", "d"), index("i", "d")]),
+    "a name, and a constraint that converts": (
+        [rename("a", "b"), {"create_constraint": {"table": "t", "name": "k", "type": "check", "columns": ["b"], "check": "b <> ''", "up": {"b": "coalesce(b, '-')"}, "down": {"b": "b"}, "lossy": True}}],
+        [alter("a", up="coalesce(\"a\", '-')", down="b", lossy=True), rename("a", "b"), {"create_constraint": {"table": "t", "name": "k", "type": "check", "columns": ["b"], "check": "b <> ''"}}]),
     "a table by its first name": ([rename_table("t", "u"), rename_table("u", "v"), rename("a", "b", "v"), check("k", "b > 0", "v")], [rename_table("t", "v"), rename("a", "b"), check("k", "b > 0")]),
     "up by the last name of the table": ([rename_table("t", "u"), {"add_column": {**add("c", "u")["add_column"], "up": "u.a"}}], [rename_table("t", "u"), {"add_column": {**add("c")["add_column"], "up": '"t".a'}}]),
     "a reference to a table with another name": ([rename_table("p", "q"), add("c", references={"name": "f", "table": "q", "column": "id"})], [rename_table("p", "q"), add("c", references={"name": "f", "table": "p", "column": "id"})]),
@@ -73,8 +78,7 @@ def test_what_a_sequence_comes_to(name: str) -> None:
 APART: dict[str, tuple[list[Body], str]] = {
     "two conversions": ([convert("c"), convert("c")], "both give the column other values"),
     "the same twice": ([alter("c", nullable=False), alter("c", nullable=False)], "both say nullable"),
-    "a conversion and a name": ([convert("a"), rename("a", "b")], "the values of the column are converted"),
-    "a name and a conversion": ([rename("a", "b"), convert("b")], "the values of the column are converted"),
+    "cleaned, and another name": ([{"clean_column": {"table": "t", "column": "a", "rules": ["trim"]}}, rename("a", "b")], "operations[0].clean_column gives the column a its values"),
     "a default that goes": ([rename("a", "b"), alter("b", default=None)], "what applications of the old name rely on goes"),
     "statements between": ([create("m", "a"), {"sql": {"up": "insert into m values (1)"}}, add("b", "m")], "operations[1].sql stands between it and operations[0].create_table"),
     "nothing left": ([add("c"), drop("c")], "one takes back the other"),
@@ -86,6 +90,8 @@ APART: dict[str, tuple[list[Body], str]] = {
     "rows of a new table": ([create("m", "a"), {"clean_column": {"table": "m", "column": "a", "rules": ["trim"]}}], "clean_column cannot be part of a create_table"),
     "a name that is gone": ([alter("a", comment="c"), rename("a", "b"), alter("a", nullable=False)], "already concerns the column t.a"),
     "a column that the table itself refers to": ([create("m", "a", "b", constraints=[{"name": "k", "type": "foreign_key", "columns": ["b"], "references": {"table": "m", "columns": ["a"]}}]), drop("a", "m")], "uses the column 'a'"),
+    "statements with the name of a view": ([rename_table("t", "u"), add("c", "u"), {"sql": {"up": "alter table u set (fillfactor = 70)", "on_complete": True}}], "is that of a view until the very end"),
+    "unique twice": ([create("m", "a"), alter("a", "m", unique={"name": "u"}), alter("a", "m", unique={"name": "v"})], "has a unique constraint on these columns already"),
     "an old name, made anew": ([rename_table("t", "u"), create("t", "a")], "until contract the table that operations[0].rename_table gives another name keeps this one"),
 }  # fmt: skip
 

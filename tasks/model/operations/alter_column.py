@@ -95,6 +95,7 @@ class AlterColumn(Operation):
                 type="check",
                 columns=(self.column,),
                 check=self.check.constraint,
+                no_inherit=self.check.no_inherit,
             )
         if self.unique is not None:
             yield CreateConstraint(table=self.table, name=self.unique.name, type="unique", columns=(self.column,))

@@ -32,8 +32,9 @@ _TOGETHER = {
     (Manner.CHANGES, Manner.READS),
 }
 _FOLDED = {
-    # A column that is altered where it is, and gets another name.
+    # A column that is altered, and gets another name.
     (Manner.RESTRICTS, Manner.RENAMES),
+    (Manner.CHANGES, Manner.RENAMES),
 }
 """What goes together once `fold` has said so."""
 

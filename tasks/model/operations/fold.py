@@ -5,18 +5,19 @@ migrations of their own; where that is not certain, they are refused, with the r
 sense: columns as they are today, and as they will be, under either name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Contradiction, Operation
 from tasks.model.operations.conflicts import Numbered
+from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_table import DropTable
-from tasks.model.operations.fold_column import take_alteration, take_drop, take_rename
+from tasks.model.operations.fold_column import take_alteration, take_constraint, take_drop, take_rename
 from tasks.model.operations.fold_names import with_tables
 from tasks.model.operations.fold_table import WHOLE, index_by, index_uses, part_of_table, remade
 from tasks.model.operations.fold_texts import by_last_names
@@ -52,7 +53,7 @@ def fold(operations: Sequence[Operation]) -> Folding:
     for entry in done.entries:
         entry.operation = by_last_names(entry.operation, done, renamed)
     for entry in done.entries:
-        _beside(done, entry)
+        found += _beside(done, entry, operations)
     if not done.entries and operations and not found:
         last = len(operations) - 1
         reason = "one takes back the other, and nothing is left to do"
@@ -65,13 +66,23 @@ def fold(operations: Sequence[Operation]) -> Folding:
     )
 
 
-def _beside(done: Operations, renaming: Entry) -> None:
-    """Say what is planned on a table together with its other name."""
-    if isinstance(renaming.operation, RenameTable):
-        around = done.of_table(renaming.operation.from_)
-        others = dict.fromkeys(done.name(one.number) for one in around if one is not renaming)
-        if others:
-            done.note(renaming.number, f"takes effect together with {', '.join(others)}")
+def _beside(done: Operations, renaming: Entry, asked: Sequence[Operation]) -> Iterator[Contradiction]:
+    """Say what is planned on a table together with its other name; refuse statements that may need the name before."""
+    if not isinstance(renaming.operation, RenameTable):
+        return
+    around = done.of_table(renaming.operation.from_)
+    others = dict.fromkeys(done.name(one.number) for one in around if one is not renaming)
+    if not others:
+        return
+    done.note(renaming.number, f"takes effect together with {', '.join(others)}")
+    for number, op in enumerate(asked):
+        if isinstance(op, Sql) and number > renaming.number:
+            yield Contradiction(
+                at=("operations", number, op.kind),
+                reason=f"beside other operations the name of {done.name(renaming.number)} is that of a view until the"
+                " very end, and these statements may need the table",
+                hint="Put the statements, or the new name, into a migration of its own.",
+            )
 
 
 class _Fold:
@@ -103,6 +114,8 @@ class _Fold:
             take_drop(self.done, number, op)
         elif isinstance(op, AlterColumn):
             take_alteration(self.done, number, op)
+        elif isinstance(op, CreateConstraint):
+            take_constraint(self.done, number, op)
         else:
             self.done.add(number, op)
 

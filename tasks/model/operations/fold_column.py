@@ -7,7 +7,6 @@ from tasks.model.names import quote
 from tasks.model.operations.add_column import AddColumn
 from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Manner, Operation
-from tasks.model.operations.column import CheckConstraint
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.drop_column import DropColumn
@@ -15,6 +14,7 @@ from tasks.model.operations.fold_table import by_names, checked, index_by
 from tasks.model.operations.names_within import UncertainError, mentions, occurrences, with_values
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.sequence import OF_ITS_OWN, ApartError, Entry, Operations
+from tasks.model.operations.text import is_serial
 
 _CONSTRAINTS = ("check", "unique", "references", "orphans", "archive")
 
@@ -59,8 +59,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
                 all_of.add(before.number, _constraint_by(constraint, {op.from_: op.to}))
             all_of.note(number, f"and {all_of.name(before.number)} take effect together")
         case _:
-            # Left to `conflicts`, which knows the words for it.
-            all_of.add(number, op)
+            raise ApartError(f"{all_of.name(before.number)} gives the column {op.from_} its values", OF_ITS_OWN)
 
 
 def take_drop(all_of: Operations, number: int, op: DropColumn) -> None:
@@ -119,6 +118,20 @@ def take_alteration(all_of: Operations, number: int, op: AlterColumn) -> None:
         case AlterColumn() as first:
             before.operation = _both(first, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
+
+
+def take_constraint(all_of: Operations, number: int, op: CreateConstraint) -> None:
+    """Add a constraint; what it converts of columns that were made or renamed before is an alteration of theirs."""
+    before = [column_entry(all_of, op.table, column) for column in op.converted]
+    ours = [one for one in before if one is not None and isinstance(one.operation, RenameColumn | AddColumn)]
+    if not ours or op.type == "primary_key":
+        all_of.add(number, op)
+        return
+    for column in op.converted:
+        up, down = (op.up or {}).get(column), (op.down or {}).get(column)
+        values = {"table": op.table, "column": column, "up": up, "down": down, "lossy": op.lossy}
+        take_alteration(all_of, number, AlterColumn(**{key: value for key, value in values.items() if value}))
+    all_of.add(number, op.model_copy(update={"up": None, "down": None, "lossy": False}))
 
 
 def _restrict_first(all_of: Operations, renaming: Entry, number: int, op: AlterColumn) -> None:
@@ -204,9 +217,14 @@ def _after_all(all_of: Operations, entries: list[Entry]) -> None:
 
 def _constraint_by(one: CreateConstraint, names: Mapping[str, str]) -> CreateConstraint:
     columns = tuple(names.get(column, column) for column in one.columns or ())
+    reference = one.references
+    if reference is not None:
+        some = tuple(names.get(column, column) for column in reference.on_delete_set_columns)
+        reference = reference.model_copy(update={"on_delete_set_columns": some})
     return one.model_copy(
         update={
             "columns": columns if one.columns is not None else None,
+            "references": reference,
             "check": by_names(one.check, names) if one.check is not None else None,
         }
     )
@@ -216,15 +234,13 @@ def _named(first: AddColumn, name: str) -> Any:
     column = first.column
     check = column.check
     if check is not None:
-        check = CheckConstraint(name=check.name, constraint=by_names(check.constraint, {column.name: name}))
+        check = check.model_copy(update={"constraint": by_names(check.constraint, {column.name: name})})
     return column.model_copy(update={"name": name, "check": check})
 
 
 def _together(op: AlterColumn) -> None:
     """Refuse what cannot be altered in the same migration as the name."""
-    if op.converts:
-        raise ApartError("the values of the column are converted, and it gets another name", OF_ITS_OWN)
-    if op.drops_default or "generated" in op.model_fields_set or op.orphans != "reject":
+    if (op.drops_default and not op.converts) or "generated" in op.model_fields_set or op.orphans != "reject":
         raise ApartError("what applications of the old name rely on goes, and the column gets another name", OF_ITS_OWN)
 
 
@@ -266,6 +282,8 @@ def _added(first: AddColumn, op: AlterColumn) -> AddColumn:
     if "generated" in op.model_fields_set:
         raise ApartError("a column on a table that exists is made first, and computed or numbered later", OF_ITS_OWN)
     redone = op.sets_default or op.drops_default
+    if (is_serial(column.type) or column.generated is not None) and (op.converts or redone or op.nullable is not None):
+        raise ApartError(f"{column.name} draws its own numbers", OF_ITS_OWN)
     changes: dict[str, Any] = {}
     if op.type is not None:
         if column.default is not None and not redone:

@@ -3,7 +3,7 @@
 Nobody has seen it any other way and it has no rows, so `up`, `down` and what becomes of rows say nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tasks.model.operations.add_column import AddColumn
 from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Operation, Part
-from tasks.model.operations.column import CheckConstraint, ColumnDefinition, Generated
+from tasks.model.operations.column import ColumnDefinition, Generated
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex, IndexField
 from tasks.model.operations.create_table import CreatedConstraint, CreateTable, TableForeignKeyReference
@@ -123,6 +123,9 @@ def _constrained(table: CreateTable, op: CreateConstraint) -> CreateTable:
     for name in op.columns or ():
         _column(table, name)
     _free_name(table, op.name)
+    if op.type in ("unique", "primary_key") and op.columns in _unique(table):
+        # Within one CREATE TABLE PostgreSQL makes one index of both, by the first name.
+        raise ApartError("the new table has a unique constraint on these columns already", "Remove one of the two.")
     columns = table.columns
     if op.type == "primary_key":
         # Its columns are never NULL, whatever was said before.
@@ -131,6 +134,14 @@ def _constrained(table: CreateTable, op: CreateConstraint) -> CreateTable:
             for column in columns
         )
     return remade(table, columns=columns, constraints=(*table.constraints, CreatedConstraint(**given)))
+
+
+def _unique(table: CreateTable) -> Iterator[tuple[str, ...] | None]:
+    keys = tuple(column.name for column in table.columns if column.pk)
+    yield from ((column.name,) for column in table.columns if column.unique)
+    yield from (one.columns for one in table.constraints if one.type in ("unique", "primary_key"))
+    if keys:
+        yield keys
 
 
 def _free_name(table: CreateTable, name: str) -> None:
@@ -191,7 +202,7 @@ def _column_by(column: ColumnDefinition, names: Mapping[str, str], table: str) -
         changes["references"] = column.references.model_copy(update={"column": referenced})
     if column.check is not None:
         check = by_names(column.check.constraint, names)
-        changes["check"] = CheckConstraint(name=column.check.name, constraint=check)
+        changes["check"] = column.check.model_copy(update={"constraint": check})
     if column.generated is not None and column.generated.expression is not None:
         changes["generated"] = Generated(expression=by_names(column.generated.expression, names))
     return column.model_copy(update=changes)
@@ -208,9 +219,11 @@ def _constraint_by(one: CreatedConstraint, names: Mapping[str, str], table: str)
     if one.index_parameters is not None:
         included = _listed(one.index_parameters.include_columns, names)
         changes["index_parameters"] = one.index_parameters.model_copy(update={"include_columns": included})
-    if one.references is not None and one.references.table == table:
-        referenced = _listed(one.references.columns, names)
-        changes["references"] = one.references.model_copy(update={"columns": referenced})
+    if one.references is not None:
+        own = one.references.table == table
+        referenced = _listed(one.references.columns, names) if own else one.references.columns
+        changed = {"columns": referenced, "on_delete_set_columns": _listed(one.references.on_delete_set_columns, names)}
+        changes["references"] = one.references.model_copy(update=changed)
     return one.model_copy(update=changes)
 
 

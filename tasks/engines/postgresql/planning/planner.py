@@ -19,6 +19,7 @@ from tasks.engines.postgresql.planning.operations.alter_column import draft_alte
 from tasks.engines.postgresql.planning.operations.alter_type import draft_alter_type, tables_of_domains
 from tasks.engines.postgresql.planning.operations.api_version import draft_create_api_version, draft_drop_api_version
 from tasks.engines.postgresql.planning.operations.clean_column import draft_clean_column
+from tasks.engines.postgresql.planning.operations.convert_renamed import draft_convert_renamed
 from tasks.engines.postgresql.planning.operations.create_constraint import draft_create_constraint
 from tasks.engines.postgresql.planning.operations.create_index import draft_create_index
 from tasks.engines.postgresql.planning.operations.create_table import draft_create_table
@@ -205,6 +206,7 @@ def _draft(
         drafts[table.full_name] = _table_draft(whole, spec, table, number)
     places: dict[tuple[str, str, str], str] = {}
     last: dict[str, str] = {}
+    renamed = _converted_under_another_name(spec)
     # What is dropped first does not stand in the way of trying the rest.
     for where, op in sorted(work, key=lambda one: not isinstance(one[1], DROPS_CONSTRAINT)):
         if isinstance(op, CreateTable | Sql | CreateType | AlterType | DropApiVersion):
@@ -224,7 +226,7 @@ def _draft(
                 found = _of_constraints(op, draft, spec.backfill, where)
                 places |= {(draft.full_name, *key): place for key, place in found.items()}
             else:
-                _contribute(op, draft, where, places)
+                _contribute(op, draft, where, places, renamed)
     for where, op in ((place, one) for place, one in work if isinstance(one, DropIndex)):
         # Last: what else becomes of its table is known only now.
         draft_drop_index(op, drafts[of_indexes[op.name]], where)
@@ -235,6 +237,27 @@ def _draft(
         _finish(draft, spec, places)
         show_new_shape(draft, last.get(draft.full_name))
     return list(drafts.values())
+
+
+def _converted_under_another_name(spec: MigrationSpec) -> dict[tuple[str, str], str]:
+    """Map columns that are converted and get another name, by table and name of today, to that name."""
+    converted = {(op.table, op.column) for op in spec.operations if isinstance(op, AlterColumn) and op.converts}
+    renames = [op for op in spec.operations if isinstance(op, RenameColumn)]
+    return {(op.table, op.from_): op.to for op in renames if (op.table, op.from_) in converted}
+
+
+def _column(op: AlterColumn | RenameColumn) -> str:
+    return op.column if isinstance(op, AlterColumn) else op.from_
+
+
+def _convert_renamed(
+    op: AlterColumn | RenameColumn, draft: TableDraft, where: str, places: dict[tuple[str, str, str], str], to: str
+) -> None:
+    """Plan both at the conversion, which comes first."""
+    if isinstance(op, AlterColumn):
+        draft_convert_renamed(op, to, draft, where)
+        places[draft.full_name, "up", to] = f"{where}.up"
+        places[draft.full_name, "down", op.column] = f"{where}.down"
 
 
 def _of_new_table(op: AnyOperation, whole: SpecDraft) -> bool:
@@ -337,8 +360,11 @@ def _contribute(
     draft: TableDraft,
     where: str,
     places: dict[tuple[str, str, str], str],
+    renamed: Mapping[tuple[str, str], str],
 ) -> None:
     match op:
+        case AlterColumn() | RenameColumn() if (op.table, _column(op)) in renamed:
+            _convert_renamed(op, draft, where, places, renamed[op.table, _column(op)])
         case AddColumn():
             draft_add_column(op, draft, where)
             places[draft.full_name, "up", op.column.name] = f"{where}.up"
