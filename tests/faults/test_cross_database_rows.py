@@ -179,6 +179,7 @@ def test_killed_while_applications_write(
         # The old application has never been told to stop.
         source.execute("update people set name = 'last' where id = 2")
         source.execute("insert into people (id, name) values (5000, 'last')")
+        source.execute("insert into people (name) values ('numbered there')")
 
         outcome = begin().wait()
         assert outcome.state == "complete", str(outcome)
@@ -186,6 +187,9 @@ def test_killed_while_applications_write(
         kept = target.execute("select id, name from people order by id").fetchall()
         assert kept == list(source.fetchall())
         assert _notes(source) == 0
+        # The new application numbers after the rows of the old one, also after those that came when it was put.
+        numbered = target.execute("insert into people (name) values ('numbered here') returning id").fetchone()
+        assert numbered == (5002,)
 
 
 class Writer(threading.Thread):

@@ -229,13 +229,17 @@ def mark(conn: Connection, action: Relation, *, withdrawn: bool) -> None:
 
 
 def number_from(conn: Connection, place: Place, column: str, least: int) -> None:
-    """Let the numbers of new rows begin after those that are there, and not before `least`; never beyond the last."""
+    """Let the numbers of new rows begin after those that are there, and not before `least`; never beyond the last.
+
+    Nor before the next one that it has: whoever writes already is not given a number twice.
+    """
     sequence = "pg_catalog.pg_get_serial_sequence(%(table)s, %(column)s)"
     # What is in the statement beside its parameters is a name, and may have a % in it.
     there = f"select coalesce(max({quote(column)}), 0)::bigint + 1 from {place.table}".replace("%", "%%")
+    given = f"coalesce(pg_catalog.pg_sequence_last_value({sequence}::pg_catalog.regclass), 0) + 1"
     last = f"select seqmax from pg_catalog.pg_sequence where seqrelid = {sequence}::pg_catalog.regclass"
     conn.execute(
-        f"select pg_catalog.setval({sequence}, least(greatest(%(least)s, ({there}), 1), ({last})), false)",
+        f"select pg_catalog.setval({sequence}, least(greatest(%(least)s, ({there}), {given}, 1), ({last})), false)",
         {"table": place.table, "column": column, "least": least},
     )
 

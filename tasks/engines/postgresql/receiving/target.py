@@ -117,9 +117,12 @@ class RowTarget:
 
     def _put(self, conn: Connection, action: Relation, place: Place, reading: Reading) -> None:
         if not place.is_put(action):
-            if action.numbered:
-                number_from(conn, place, action.numbered, reading.next_number(self.copy))
+            self._number(conn, action, place, reading)
             move(conn, place, action.schema_name, action)
+
+    def _number(self, conn: Connection, action: Relation, place: Place, reading: Reading) -> None:
+        if action.numbered:
+            number_from(conn, place, action.numbered, reading.next_number(self.copy))
 
     def _cut_over(self, ledger: Session, action: Relation, journal: Journal) -> None:
         # First: it ends the sessions that write, also those of a run that was cut off in the middle of this.
@@ -128,10 +131,12 @@ class RowTarget:
         with self.open(WRITING) as conn:
 
             def put(place: Place, reading: Reading) -> None:
-                if not place.is_put(action):
-                    # What was carried was read from this server: else it may be of commits that are gone.
-                    source.require_unbroken(ledger)
-                    self._put(conn, action, place, reading)
+                # What was carried was read from this server: else it may be of commits that are gone.
+                source.require_unbroken(ledger)
+                self._put(conn, action, place, reading)
+                if place.is_put(action):
+                    # Rows have been carried since it was put: what comes next is numbered after them, too.
+                    self._number(conn, action, place, reading)
 
             cut_over(conn, ledger, source, self.copy, self.epoch, self.limits, journal, put)
 
