@@ -82,7 +82,7 @@ def steps(
     forward = replace(_mirror(migration, mapping, names, up=True), unchecked=bool(keys))
     yield from _dual_write(full, forward, names.table, names.up)
     yield Step(
-        key=f"backfill/{full}/copy",
+        key=_copied_by(full),
         phase=Phase.BACKFILL,
         title=f"copy the rows of {full}",
         undo="nothing: the copy goes with its table",
@@ -108,12 +108,21 @@ def steps(
             given=mapping.old,
             set_aside=names.old,
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
-            filled=f"select finished_at from changeover_steps where migration = {quoted(migration)}"
-            f" and `key` = {quoted(f'backfill/{full}/copy')}",
+            # The comparison writes rows into the shadow, too: also one that was killed, and has left no count of them.
+            filled=f"select max(finished_at) from changeover_steps where migration = {quoted(migration)}"
+            f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
     yield from _contract(full, names, keys)
     yield from foreign_keys.call_as_before(full, names.table, keys)
+
+
+def _copied_by(full: str) -> str:
+    return f"backfill/{full}/copy"
+
+
+def _compared_by(full: str) -> str:
+    return f"reconcile/{full}/rows"
 
 
 def _exclusive(full: str) -> tuple[Lock, ...]:
@@ -154,7 +163,7 @@ def _compared(mapping: Mapping, names: Names) -> Iterator[Step]:
         return
     shown = [f"{OWN_PREFIX}k{number}" for number in range(len(mapping.key))]
     yield Step(
-        key=f"reconcile/{mapping.old.full_name}/rows",
+        key=_compared_by(mapping.old.full_name),
         phase=Phase.RECONCILE,
         title=f"compare every row of {mapping.old.full_name} with its shadow, and carry over what differs",
         action=CopyAgain(
