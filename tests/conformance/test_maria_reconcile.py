@@ -175,3 +175,13 @@ def test_texts_of_a_key_in_another_collation_are_left_to_the_gate(maria_database
     shadow.begin()
     shadow.forward(*BEFORE_SWAP)
     assert shadow.violations("before_swap") == 0
+
+
+def test_a_shadow_larger_than_the_room_is_refused_before_it_is_made(maria_database: str) -> None:
+    """The server does not tell how much is free: the profile does."""
+    prepare(maria_database, 10)
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits(room=1))
+    plan = shadow.begin()
+    assert [finding.rule for finding in shadow.engine.preflight(plan) if finding.severity == "error"] == ["SHD-10"]
+    roomy = replace(shadow.engine, limits=Limits(room=10**9))
+    assert [finding for finding in roomy.preflight(plan) if finding.severity == "error"] == []

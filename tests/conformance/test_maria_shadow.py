@@ -347,7 +347,8 @@ def test_an_empty_table(maria_database: str) -> None:
     [
         (["create table orders (id int)"], "no primary key"),
         (["create table orders (id int primary key) engine=MyISAM"], "no transactions"),
-        (["create table orders (id int primary key, up int references orders (id))"], "refers to the table itself"),
+        (["create table p (id int primary key)",
+          "create table orders (id int primary key, foreign key (id) references p (id))"], "foreign key"),
         (["create table orders (id int primary key)", "create table c (id int primary key references orders (id))"],
          "foreign key"),
         (["create table orders (id int primary key)",

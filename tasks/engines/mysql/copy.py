@@ -27,9 +27,9 @@ from tasks.model.plan import Copy
 _BESIDE = f"{OWN_PREFIX}beside"
 OF_A_ROW: Final = frozenset({
     1048, 1062, 1138, 1242, 1263, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1416, 1441,
-    1452, 1526, 1690, 3819, 4025,
+    1526, 1690, 3819, 4025,
 })  # fmt: skip
-"""NULLs, duplicates, values that do not fit their type, cannot be computed, break a check, or refer to no row."""
+"""NULLs, duplicates, values that do not fit their type, cannot be computed, or break a check or a partition."""
 _ANOTHER_COLLATION: Final = 1267
 CAREFUL: Final = 10
 """As many batches expect rows of applications in the shadow, once one has met them."""
@@ -186,6 +186,6 @@ def _bad_row(action: Copy, code: int | None) -> StepError:
         f"a row that exists does not fit into the new table: the server said {code}",
         where=action.table,
         hint="Correct the row, or give `up` so that it fits: 1062 is a duplicate, 1406 a text that is too long, 1264 a"
-        " number out of range, 1048 a NULL, 1452 a row without its parent.",
+        " number out of range, 1048 a NULL.",
         changed=DataChanged.PARTIALLY,
     )

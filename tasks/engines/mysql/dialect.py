@@ -35,7 +35,7 @@ class Dialect:
         """Return a statement in the words of this server."""
         if self.maria:
             return statement
-        for ours, theirs in _WORDS.items():
+        for ours, theirs in _VARIABLES.items():
             statement = statement.replace(ours, theirs)
         return statement
 
@@ -72,12 +72,10 @@ class Dialect:
 
 _WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
-_WORDS: Final = {
+_VARIABLES: Final = {
     "@@tx_isolation": "@@transaction_isolation",
     "@@server_uid": "@@server_uuid",
     "information_schema.innodb_sys_tables": "information_schema.innodb_tables",
-    # There is no SET STATEMENT: an application then locks the parent of a row that it changes before it is copied.
-    "set statement foreign_key_checks = 0 for ": "",
 }
 
 

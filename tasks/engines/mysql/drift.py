@@ -1,7 +1,5 @@
 """Has somebody else changed the table? Before a run, and once more before the swap."""
 
-import re
-
 from tasks.engines.drift import refuse_difference
 from tasks.engines.mysql.inspect import inspect
 from tasks.engines.mysql.session import MariaSession
@@ -27,7 +25,7 @@ def refuse_drift_since(conn: MariaSession, plan: Plan) -> None:
 def refuse_other_shape(conn: MariaSession, wanted: Table, name: str) -> None:
     """Raise DriftError when the table that has this name now is not what the plan was made for."""
     found = _without_ours(inspect(conn, [name]).tables[0]).model_copy(update={"name": wanted.name})
-    differences = compare(_only(_unnumbered(wanted)), _only(_unnumbered(found)))
+    differences = compare(_only(wanted), _only(found))
     if differences:
         raise DriftError(
             "the table has changed since the plan was made: " + "; ".join(differences[:10]),
@@ -39,18 +37,6 @@ def refuse_other_shape(conn: MariaSession, wanted: Table, name: str) -> None:
 
 def _only(table: Table) -> Catalogue:
     return Catalogue(engine="mysql", version="", tables=(table,))
-
-
-def _unnumbered(table: Table) -> Table:
-    """Leave out of the names of foreign keys what the server changes with the name of the table."""
-    kept = sorted(
-        (
-            c.model_copy(update={"name": re.sub(r"^.*(?=_ibfk_[0-9]+$)", "", c.name)}) if c.kind == "foreign key" else c
-            for c in table.constraints
-        ),
-        key=lambda c: (c.kind, c.name),
-    )
-    return table.model_copy(update={"constraints": tuple(kept)})
 
 
 def _without_ours(table: Table) -> Table:

@@ -1,11 +1,11 @@
 """The steps of a shadow table on MariaDB, each with its way back and its question to the catalogue."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted
-from tasks.engines.mysql.planning import foreign_keys, parity
+from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
@@ -70,17 +70,12 @@ class Names:
         return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
 
 
-def steps(
-    migration: str, change: Change, mapping: Mapping, names: Names, keys: Sequence[foreign_keys.Kept]
-) -> Iterator[Step]:
+def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Step]:
     """Yield all steps for one table, in order."""
     full = mapping.old.full_name
-    parents = dict.fromkeys(key.parent for key in keys)
     yield _build(full, change, names)
     yield _switch(full, names)
-    yield from foreign_keys.add(full, names.new, keys)
-    forward = replace(_mirror(migration, mapping, names, up=True), unchecked=bool(keys))
-    yield from _dual_write(full, forward, names.table, names.up)
+    yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
     yield Step(
         key=_copied_by(full),
         phase=Phase.BACKFILL,
@@ -100,8 +95,7 @@ def steps(
         action=SelfCommitting(
             table=full,
             forward=(names.exchange,),
-            # Whoever has written to a parent is in the way of a RENAME.
-            locks=(*_exclusive(full), *(Lock(table=one, mode=LockMode.SHARE) for one in parents)),
+            locks=_exclusive(full),
             inverse=(names.exchange_back,),
             done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
             guard=True,
@@ -113,8 +107,7 @@ def steps(
             f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
-    yield from _contract(full, names, keys)
-    yield from foreign_keys.call_as_before(full, names.table, keys)
+    yield from _contract(full, names)
 
 
 def _copied_by(full: str) -> str:
@@ -295,7 +288,7 @@ def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     )
 
 
-def _contract(full: str, names: Names, keys: Sequence[foreign_keys.Kept]) -> Iterator[Step]:
+def _contract(full: str, names: Names) -> Iterator[Step]:
     for letter in "iud":
         name = f"{names.down}_{letter}"
         yield Step(
@@ -311,14 +304,13 @@ def _contract(full: str, names: Names, keys: Sequence[foreign_keys.Kept]) -> Ite
         )
     for role in ("old", "new", "forward", "reverse", "over"):
         name = getattr(names, role)
-        freed = (foreign_keys.drop(name, [key.on_old for key in keys]),) if keys and role == "old" else ()
         yield Step(
             key=f"contract/{full}/{role}",
             phase=Phase.CONTRACT,
             title=f"drop {'the old table' if role == 'old' else 'what is left of the switch'}",
             action=SelfCommitting(
                 table=full,
-                forward=(*freed, f"drop table if exists {quote(name)}"),
+                forward=(f"drop table if exists {quote(name)}",),
                 done=f"select 1 from dual where not exists ({_HAS.format(name=name)})",
             ),
         )

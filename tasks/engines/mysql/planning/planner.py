@@ -7,7 +7,7 @@ import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.planning import foreign_keys, others, parity
+from tasks.engines.mysql.planning import others, parity
 from tasks.engines.mysql.planning.assemble import Names, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of
@@ -62,7 +62,6 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         gone = [*change.dropped, *change.renamed]
         others.refuse_mentioned(conn, table, gone)
         mapping = mapping_of(change, new)
-        keys = foreign_keys.kept(table, change, new, tag(spec.migration), 1)
     names = Names.of(tag(spec.migration), 1, table.name)
     size = estimate(conn, table)
     return Plan(
@@ -73,12 +72,11 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path=conn.database,
-        steps=tuple(steps(spec.migration, change, mapping, names, keys)),
+        steps=tuple(steps(spec.migration, change, mapping, names)),
         requirements=(
             *_requirements(spec.migration, change, mapping, names),
             *others.requirements(conn, table, new, leaving=gone),
             *_comes_back(conn, change, mapping, quote(names.table)),
-            *foreign_keys.requirements(table, mapping.key, keys),
         ),
         estimates=(size,),
         risk=Risk.HIGH if change.dropped or change.up else Risk.MEDIUM,

@@ -9,15 +9,15 @@ from tasks.model.errors import SpecError
 def refuse(table: Table) -> None:
     """Raise SpecError for a table that cannot be exchanged with all that hangs on it."""
     refuse_kind(table)
-    own = [c for c in table.constraints if c.kind == "foreign key" and c.referenced_table == table.full_name]
+    keys = [c for c in table.constraints if c.kind == "foreign key"]
     _refuse(
         table,
         "made anew",
         (
             (
-                bool(own),
-                f"its foreign key {own[0].name if own else ''} refers to the table itself, and would go on to refer"
-                " to the old one",
+                bool(keys),
+                f"its foreign key {keys[0].name if keys else ''} would stand on two tables, and what applications do to"
+                " its parent would wait, or fail, for the other one",
                 "Drop the foreign key for the migration, and add it again afterwards.",
             ),
             (

@@ -44,8 +44,6 @@ class Mirror:
     source_key: tuple[Column, ...]
     target_key: tuple[str, ...]
     filled: tuple[Filled, ...]
-    unchecked: bool = False
-    """Foreign keys of the other table are not asked when a row comes into it."""
 
 
 def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -111,9 +109,7 @@ def _insert(mirror: Mirror, row: str, *, keep: bool) -> str:
     if not keep:
         changes += [f"{there}.{quote(f.column.name)} = values({quote(f.column.name)})" for f in mirror.filled
                     if f.column.name != mirror.target_key[0]]  # fmt: skip
-    # The application that writes the row has asked about its parent, or need not: then it shall not lock it for us.
-    free = "set statement foreign_key_checks = 0 for " if mirror.unchecked else ""
-    head = f"{free}insert into {quote(mirror.target)} ({columns}) {_values(mirror, row)}"
+    head = f"insert into {quote(mirror.target)} ({columns}) {_values(mirror, row)}"
     return f"{head} on duplicate key update {', '.join(changes)}"
 
 
