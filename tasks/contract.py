@@ -69,6 +69,13 @@ def _refuse_unseen(conn: Session, run: Run) -> None:
             row = conn.execute(f"select count(*) from ({requirement.violations}) as noted").fetchone()
             assert row is not None
             unseen = int(row[0]) - seen.get(requirement.name, 0)
+            if unseen > 0 and requirement.kind == "structure":
+                raise GateError(
+                    f"{requirement.name}: not so since the gate saw it",
+                    where=run.migration,
+                    hint="Run contract again: it asks anew, and says what is wrong.",
+                    changed=DataChanged.NO,
+                )
             if unseen > 0:
                 raise GateError(
                     f"{requirement.name}: {unseen:,} more notes than the gate saw",

@@ -132,6 +132,10 @@ class SelfCommitting(Record):
     """A query that returns a row as long as `inverse` would destroy what it must not."""
     guard: bool = False
     """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
+    held: str = ""
+    """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
+    mark: str = ""
+    """What another session says when the guard has passed, before the statements under the lock."""
     given: Table | None = None
     """What the table has to be before the statements, and what they put aside has to be after them."""
     set_aside: str = ""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,8 +18,16 @@ from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.place import make
 from tasks.ledger.install import install
-from tasks.model.errors import ChangeoverError, GateError, LockTimeoutError, PreflightError, SpecError, StepError
-from tasks.model.plan import Phase, Plan, SelfCommitting
+from tasks.model.errors import (
+    ChangeoverError,
+    DataChanged,
+    GateError,
+    LockTimeoutError,
+    PreflightError,
+    SpecError,
+    StepError,
+)
+from tasks.model.plan import Phase, Plan, SelfCommitting, Step
 from tasks.model.transfer_steps import RowTransfer
 from tests.integration.test_receiving import engine_of, plan_of
 from tests.legs import EVERY_LEG
@@ -306,6 +315,60 @@ def test_nobody_writes_while_the_table_is_put(copy: Copy, source: pymysql.cursor
     assert len(tried) == 2
     assert copy.notes(source) == 0
     assert [v for b, v in copy.rows("b, v") if b in (3, 4)] == ["waited", "vvvv"]
+
+
+def test_triggers_go_together_or_stay(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:
+    """While nobody can write: from the last look on, until all are gone; whoever reads the table is waited for."""
+    step = next(one for one in copy.plan.phase(Phase.CONTRACT) if one.key.endswith("triggers"))
+    asked = [one for one in copy.plan.requirements if one.gate == "before_contract"]
+    engine = replace(copy.engine, limits=Limits(lock_budget=300, lock_patience=1))
+    looks: list[int] = []
+
+    def look(conn: Any) -> None:
+        source.execute("set session max_statement_time = 0.05")
+        with pytest.raises(pymysql.err.OperationalError, match="max_statement_time"):
+            source.execute("delete from t where b = 4")
+        source.execute("set session max_statement_time = 0")
+        looks.append(sum(len(conn.execute(one.violations).fetchall()) for one in asked))
+        if looks[-1]:
+            raise GateError("written", where="t", hint="Look.", changed=DataChanged.NO)
+
+    def triggers() -> list[str]:
+        source.execute(
+            "select right(trigger_name, 6) from information_schema.triggers where trigger_schema = database()"
+        )
+        return sorted(row[0] for row in source.fetchall())
+
+    def broken(statement: str) -> Step:
+        assert isinstance(step.action, SelfCommitting)
+        forward = (*step.action.forward[:2], statement, step.action.forward[2])
+        return step.model_copy(update={"action": step.action.model_copy(update={"forward": forward})})
+
+    guarded = QUIET.guarded(look)
+    with connected(maria_database, autocommit=False) as other, other.cursor() as reader:
+        reader.execute("select 1 from t limit 1")
+        with pytest.raises(LockTimeoutError, match="no lock on"):
+            engine.apply(step, guarded)
+        assert (looks, triggers()) == ([], ["note_d", "note_i", "note_u"])
+    with pytest.raises(pymysql.err.ProgrammingError):
+        engine.apply(broken("drop nonsense"), guarded)
+    assert (looks, triggers()) == ([0], ["note_d", "note_i", "note_u"])
+    source.execute("delete from t where b = 3")
+    with pytest.raises(GateError, match="written"):
+        engine.apply(step, guarded)
+    copy.follow()
+
+    # As if it had been killed in the middle: what was deleted since nobody knows.
+    name = copy.action.notes.replace("notes", "note_d")
+    source.execute(f"drop trigger {name}")
+    with pytest.raises(GateError, match="written"):
+        engine.apply(step, guarded)
+    source.execute(f"create trigger {name} after delete on t for each row set @gone = 1")
+    engine.apply(step, guarded)
+    assert (looks, triggers()) == ([0, 1, 1, 0], [])
+    # All of them are gone, and the ledger has not heard of it: there is nothing left to look at.
+    engine.apply(step, QUIET.guarded(lambda conn: looks.append(len(conn.execute(asked[0].violations).fetchall()))))
+    assert looks[4:] == [0]
 
 
 def test_no_server_is_trusted_that_may_have_forgotten(copy: Copy) -> None:

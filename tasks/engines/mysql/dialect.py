@@ -70,7 +70,7 @@ class Dialect:
         return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}" if self.maria else statement
 
 
-_WAITS: Final = ("rename", "create trigger", "drop trigger", "execute")
+_WAITS: Final = ("rename", "create trigger", "drop trigger", "lock tables", "execute")
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
 _VARIABLES: Final = {
     "@@tx_isolation": "@@transaction_isolation",

@@ -45,10 +45,12 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             there = holds(worker, action)
             if action.filled and not there:
                 _outlast_old_views(worker, action, limits, journal)
-            if action.guard:
+            if action.guard and (there or not action.held):
                 # Applications may have written ever since it was done: a refusal undoes nothing then.
                 journal.guard(worker)
-            if not there:
+            if not there and action.held:
+                _held(open_session, ledger, worker, action, limits, journal)
+            elif not there:
                 if action.given is not None:
                     refuse_other_shape(worker, action.given, action.given.name)
                 _run(worker, action, action.forward, limits, journal, wanted=True)
@@ -133,6 +135,39 @@ def _guard_again(
     except ChangeoverError:
         _run(conn, action, action.inverse if swapped else action.forward, limits, journal, wanted=not swapped)
         raise
+
+
+def _held(
+    open_session: Open,
+    ledger: MariaSession,
+    conn: MariaSession,
+    action: SelfCommitting,
+    limits: Limits,
+    journal: Journal,
+) -> None:
+    """Check and do everything while nobody can write; what goes wrong is undone before anybody can.
+
+    The lock goes with the session: killed in between, a part is done, and the guard of the next run says which.
+    """
+    _within_budget(conn, action, action.held, limits, journal, last=False, wanted=True)
+    try:
+        # A process that stands still does not stop everybody else.
+        conn.execute("set session wait_timeout = 1")
+        # Whoever holds tables may read no others: the ledger's session asks.
+        journal.guard(ledger)
+        with open_session() as other:
+            other.execute(action.mark)
+        try:
+            for statement in action.forward:
+                conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=True))
+        except BaseException:
+            if not conn.closed:
+                for statement in action.inverse:
+                    conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=True))
+            raise
+    finally:
+        # Its end lets go of the tables.
+        conn.close()
 
 
 def _run(

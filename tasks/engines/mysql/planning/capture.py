@@ -24,6 +24,8 @@ from tasks.model.transfer_steps import NOTE, TransferColumn
 
 _MODE: Final = f"set session sql_mode = '{SQL_MODE},ALLOW_INVALID_DATES'"
 """A trigger keeps the mode that it is made in: whatever a key can be, its note can."""
+_ENDED: Final = 2
+"""The row that says: what was noted was looked at, and the triggers may go."""
 _UNSEEN: Final = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
@@ -80,7 +82,7 @@ class Capture:
                     done=_noting(name),
                 ),
             )
-        known = quote(self._own("known"))
+        known = self._known
         yield Step(
             key=f"dual_write/{full}/known",
             phase=Phase.DUAL_WRITE,
@@ -107,9 +109,12 @@ class Capture:
             title=f"drop the triggers on {full}: {', '.join(names)}",
             action=SelfCommitting(
                 table=full,
+                # Together: where one is gone, what it would have noted is not noticed by the guard either.
+                held=f"lock tables {quote(self.table.name)} write, {self.notes} read",
+                mark=f"insert into {self._known} (one, ids) values ({_ENDED}, '') on duplicate key update ids = ''",
                 forward=tuple(f"drop trigger if exists {quote(name)}" for name in names),
                 locks=self._exclusive(),
-                inverse=(_MODE, *(statement for _, _, statement in self._triggers())),
+                inverse=(_MODE, *(_unless_there(statement) for _, _, statement in self._triggers())),
                 done=" and ".join((f"select 1 from dual where not exists ({_noting(names[0])})",
                                    *(f"not exists ({_noting(name)})" for name in names[1:]))),
                 guard=True,
@@ -128,24 +133,23 @@ class Capture:
 
     def requirements(self) -> Iterator[Requirement]:
         """Yield what has to be so at the swap, and before the triggers go."""
-        full, name = self.table.full_name, quoted(self.table.name)
-        wanted = " union all ".join(f"select {quoted(trigger)} as name" for _, trigger, _ in self._triggers())
-        shape = quoted(", ".join(f"{column.name} {column.type}" for column in self.table.columns))
+        full = self.table.full_name
         yield Requirement(
             name=f"every write to {full} is noted",
             table=full,
             kind="structure",
-            violations=f"""\
-select concat('the trigger ', t.name, ' is gone') as problem from ({wanted}) as t
- where not exists (select 1 from information_schema.triggers as g where g.trigger_schema = database()
-                    and g.event_object_table = {name} and g.trigger_name = t.name)
-union all
-select 'its columns are others' from dual where cast({shape} as binary) <> coalesce((
-  select cast(group_concat(column_name, ' ', column_type order by ordinal_position separator ', ') as binary)
-    from information_schema.columns where table_schema = database() and table_name = {name}), '')
-union all
-select 'it was emptied by TRUNCATE, or made anew: roll back, then run again' from dual
- where coalesce((select ids from {quote(self._own("known"))}), '') <> coalesce(({table_id(self.table.name)}), '-')""",
+            violations=self._unnoted(": roll back, then run again"),
+        )
+        yield Requirement(
+            name=f"every write to {full} was noted until contract",
+            table=full,
+            kind="structure",
+            gate="before_contract",
+            # One that was cut off has dropped all of them, under a lock, and had looked before.
+            violations=f"select problem from ({self._unnoted('')}) as found"
+            f" where not (exists (select 1 from {self._known} where one = {_ENDED})"
+            f" and not exists (select 1 from information_schema.triggers where trigger_schema = database() and"
+            f" trigger_name in ({', '.join(quoted(trigger) for _, trigger, _ in self._triggers())})))",
         )
         yield Requirement(
             name=f"nothing was written to {full} since the swap",
@@ -154,6 +158,27 @@ select 'it was emptied by TRUNCATE, or made anew: roll back, then run again' fro
             gate="before_contract",
             violations=f"select {NOTE} from {self.notes}",
         )
+
+    @property
+    def _known(self) -> str:
+        return quote(self._own("known"))
+
+    def _unnoted(self, advice: str) -> str:
+        """Return the query for what keeps writes from being noted, or would have."""
+        name = quoted(self.table.name)
+        wanted = " union all ".join(f"select {quoted(trigger)} as name" for _, trigger, _ in self._triggers())
+        shape = quoted(", ".join(f"{column.name} {column.type}" for column in self.table.columns))
+        return f"""\
+select concat('the trigger ', t.name, ' is gone') as problem from ({wanted}) as t
+ where not exists (select 1 from information_schema.triggers as g where g.trigger_schema = database()
+                    and g.event_object_table = {name} and g.trigger_name = t.name)
+union all
+select 'its columns are others' from dual where cast({shape} as binary) <> coalesce((
+  select cast(group_concat(column_name, ' ', column_type order by ordinal_position separator ', ') as binary)
+    from information_schema.columns where table_schema = database() and table_name = {name}), '')
+union all
+select 'it was emptied by TRUNCATE, or made anew{advice}' from dual
+ where coalesce((select ids from {self._known} where one = 1), '') <> coalesce(({table_id(self.table.name)}), '-')"""
 
     def _own(self, role: str) -> str:
         return own(self.tag, 0, role)
@@ -182,6 +207,10 @@ select 'it was emptied by TRUNCATE, or made anew: roll back, then run again' fro
             f"cast(old.{quote(one)} as binary) <=> cast(new.{quote(one)} as binary)" for one in self.key
         )
         return f"if not ({same}) then {old} end if;"
+
+
+def _unless_there(statement: str) -> str:
+    return statement.replace("create trigger", "create trigger if not exists", 1)
 
 
 def _has(name: str) -> str:
