@@ -132,6 +132,8 @@ class SelfCommitting(Record):
     """A query that returns a row as long as `inverse` would destroy what it must not."""
     guard: bool = False
     """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
+    outlasts_prepared: bool = False
+    """Prepared transactions (XA), which may have written and hold no table, have to end before the statements."""
     held: str = ""
     """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
     mark: str = ""

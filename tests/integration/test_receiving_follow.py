@@ -1,8 +1,10 @@
 """What is written to a table of MariaDB is noted, and what is noted becomes in PostgreSQL what the row is there."""
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -285,6 +287,46 @@ def test_a_writer_in_flight_is_waited_for(copy: Copy, source: pymysql.cursors.Cu
     assert put == [True]
     assert copy.notes(source) == 0
     assert [v for b, v in copy.rows("b, v") if b in (3, 4)] == ["in flight", "meanwhile"]
+
+
+def test_notes_in_flight_are_not_waited_for(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:
+    """Before, between and after those that are carried: their numbers are given before they commit."""
+    with ExitStack() as open_:
+        for key in range(1, 6):
+            if key % 2:
+                conn = open_.enter_context(connected(maria_database, autocommit=False))
+                conn.cursor().execute("update t set v = 'in flight' where a = %s and b = %s", (f"K{key}", key))
+            else:
+                source.execute("update t set v = 'carried' where a = %s and b = %s", (f"K{key}", key))
+        started = time.monotonic()
+        assert copy.follow(1000) == 2
+        assert time.monotonic() - started < 1.0
+    assert copy.notes(source) == 0
+    assert copy.compare().equal
+
+
+def test_what_is_prepared_is_waited_for(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:
+    """Its session has ended, and no lock on the table tells of it: neither the copy begins, nor is the table put."""
+    put: list[bool] = []
+    known = next(one for one in copy.plan.phase(Phase.DUAL_WRITE) if one.key.endswith("known"))
+    engine = replace(copy.engine, limits=Limits(lock_budget=300, lock_patience=0.5))
+    name = f"changeover {os.urandom(8).hex()}"
+    with connected(maria_database) as other, other.cursor() as writer:
+        writer.execute(f"xa start '{name}'")
+        writer.execute("update t set v = 'prepared' where a = 'K3' and b = 3")
+        writer.execute(f"xa end '{name}'")
+        writer.execute(f"xa prepare '{name}'")
+    try:
+        with pytest.raises(LockTimeoutError, match=f"prepared transactions did not end: .*{name}"):
+            engine.apply(known, QUIET)
+        with pytest.raises(LockTimeoutError, match=f"transactions are prepared.*{name}"):
+            copy.cut(lambda: put.append(True), patience=0.5)
+        assert put == []
+    finally:
+        source.execute(f"xa commit '{name}'")
+    engine.apply(known, QUIET)
+    copy.cut(lambda: put.append(True), patience=30)
+    assert [v for b, v in copy.rows("b, v") if b == 3] == ["prepared"]
 
 
 def test_nobody_writes_while_the_table_is_put(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:

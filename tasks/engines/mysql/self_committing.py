@@ -14,7 +14,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.blockers import named, old_views, open_transactions
+from tasks.engines.mysql.blockers import named, old_views, open_transactions, prepared
 from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, code_of
@@ -45,6 +45,8 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             there = holds(worker, action)
             if action.filled and not there:
                 _outlast_old_views(worker, action, limits, journal)
+            if action.outlasts_prepared and not there:
+                _outlast_prepared(worker, action, limits, journal)
             if action.guard and (there or not action.held):
                 # Applications may have written ever since it was done: a refusal undoes nothing then.
                 journal.guard(worker)
@@ -113,6 +115,29 @@ def _outlast_old_views(conn: MariaSession, action: SelfCommitting, limits: Limit
         time.sleep(_LOOK_EVERY)
         present = old_views(conn, action.filled)
         left = {who: present[who] for who in left if who in present}
+
+
+def _outlast_prepared(conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
+    """Wait until nobody is left who may have written before this, and will commit after it without anybody's lock."""
+    began = time.monotonic()
+    told = began - _TELL_EVERY
+    left = prepared(conn)
+    while left:
+        now = time.monotonic()
+        reason = f"prepared transactions did not end: {', '.join(sorted(left)[:5])}"
+        if now - began >= limits.lock_patience:
+            raise LockTimeoutError(
+                f"{reason}, within {limits.lock_patience:g} s, and may have written to {action.table}",
+                where=conn.place,
+                hint="Commit them, or roll them back, by these names (XA RECOVER shows them), then run again.",
+                changed=DataChanged.PARTIALLY,
+            )
+        if now - told >= _TELL_EVERY:
+            told = now
+            journal.waiting(reason)
+        journal.between()
+        time.sleep(_LOOK_EVERY)
+        left &= prepared(conn)
 
 
 def _guard_again(

@@ -1,15 +1,16 @@
 """Hold a table still for a moment: nobody writes to it, everybody reads it.
 
-LOCK TABLES ... READ waits for every transaction that has written to the table, and lets no other begin to write. It is
-held by a session of its own, with which nothing else is done: the server ends that session a second after it was last
-heard of, so a process that is stopped does not stop everybody else.
+LOCK TABLES ... READ waits for every transaction that has written to the table, but for those that are prepared (XA)
+and whose session has ended: for them it is asked. Once it is had, no other begins to write. It is held by a session of
+its own, with which nothing else is done: the server ends that session a second after it was last heard of, so a process
+that is stopped does not stop everybody else.
 """
 
 import time
 
 import pymysql
 
-from tasks.engines.mysql.blockers import open_transactions
+from tasks.engines.mysql.blockers import open_transactions, prepared
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, LOST, code_of
 
@@ -35,6 +36,8 @@ class Standstill:
             if self._conn.closed or code_of(error) not in LOCKED:
                 raise
             return f"blocked by {open_transactions(self._conn)}"
+        if waiting := prepared(self._conn):
+            return f"transactions are prepared, and may have written to it: {', '.join(sorted(waiting))} (XA RECOVER)"
         self._since = time.monotonic()
         self._conn.execute("set session wait_timeout = 1")
         return ""

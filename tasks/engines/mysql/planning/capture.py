@@ -97,6 +97,8 @@ class Capture:
                     " on duplicate key update one = 1",
                 ),
                 inverse=(f"drop table if exists {known}",),
+                # Made before the triggers, their writes are not noted; the copy has to find them committed.
+                outlasts_prepared=True,
             ),
         )
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.notes import among
+from tasks.engines.notes import deletions
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import Written, send, write
 from tasks.engines.postgresql.receiving.place import hold
@@ -110,7 +110,8 @@ def carry(
     written = write(conn, action, _WRITTEN, reading.written(action, numbers))
     _put(conn, action, table, written)
     _account(conn, action, written)
-    ledger.execute(f"delete from {action.notes} where {among(numbers)}")
+    for deletion in deletions(action.notes, numbers):
+        ledger.execute(deletion)
     return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
 
 
