@@ -187,3 +187,24 @@ def test_an_expression_that_fails_later_is_found_before_the_run(source: Document
     source["c"].insert_one({"_id": 2, "n": 0})
     (failed,) = examine_documents(source, plan).failed
     assert failed.message.startswith("an expression fails on a document that exists")
+
+
+def test_few_that_match_are_read_without_a_limit_of_time(source: Documents) -> None:
+    """A limit would be one of all that a cursor gives; and no range has more to look through than it should."""
+    source["c"].insert_many([{"_id": n, "a": n} for n in range(500)])
+    plan = drawn(source, where={"a": {"$lt": 3}})
+    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    reading, low = Reading(source, scanned=200), None
+    ((_, last),) = shards(source, action, 1)
+    source.command("profile", 2)
+    counted = []
+    while (end := reading.end_of_batch(action, low, last, 2)) is not None:
+        counted.append(len(list(reading.lines(action, low, end))))
+        low = end
+    counted.append(len(list(reading.lines(action, low, last))))
+    source.command("profile", 0)
+    assert counted == [2, 1, 0, 0]
+    profiled = list(source["system.profile"].find({"command.aggregate": "c"}))
+    assert len(profiled) == 4
+    assert [one["command"].get("maxTimeMS") for one in profiled] == [None] * 4
+    assert max(one["docsExamined"] for one in profiled) <= 200

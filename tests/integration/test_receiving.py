@@ -10,11 +10,12 @@ import pytest
 from profiles.model import Database, Limits
 from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.transfer_rows import Reading, prepare
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.compare import Differences, compare
 from tasks.engines.postgresql.receiving.load import load
 from tasks.engines.postgresql.receiving.place import WRITING, Place, claim, clear, hold, make, number_from, session_of
-from tasks.engines.records import Key, Shard
+from tasks.engines.records import Key, Line, Shard
 from tasks.model.errors import FencedError, SpecError, StepError
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
@@ -93,6 +94,22 @@ class Copy:
         ):
             return load(conn, ledger, reading, self.action, shard, 0, epoch, Limits(), checkpoint, between)
 
+    def load_watched(self) -> list[bool]:
+        """Copy, and return for each batch whether the session of the ledger was in a transaction when it was read."""
+        seen = []
+
+        class Watching(Reading):
+            def lines(self, *asked: Any) -> Iterator[Line]:
+                seen.append(ledger.in_transaction)
+                return super().lines(*asked)
+
+        assert self.high is not None
+        shard = Shard(position=None, high=self.high)
+        with self.open() as conn, self.engine.connect("ledger") as ledger, self.engine.connect("test") as source:
+            prepare(source)
+            load(conn, ledger, Watching(source), self.action, shard, 0, 1, Limits(), lambda *_: None, lambda _: 10)
+        return seen
+
     def compare(self) -> Differences:
         """Compare with what is staged."""
         with self.open() as conn, self.engine.rows().reading("test") as reading:
@@ -131,6 +148,11 @@ def test_cut_off_between_two_commits(begin: Callable[[], Copy], source: pymysql.
     assert copy.compare().equal
     source.execute("select sum(n) from ledger")
     assert source.fetchone() == (ROWS,)
+
+
+def test_the_ledger_has_no_transaction_open_while_rows_are_read(begin: Callable[[], Copy]) -> None:
+    """A server ends sessions that do nothing within one, and a range may take long."""
+    assert begin().load_watched() == [False] * 4
 
 
 def test_a_database_that_has_lost_what_it_had_is_found_out(begin: Callable[[], Copy]) -> None:

@@ -49,8 +49,15 @@ class Asked:
         stages += [{"$set": dict(self.added)}] if self.added else []
         stages += [{"$unset": list(self.left_out)}] if self.left_out else []
         into = database.get_collection(self.collection, codec_options=_RAW)
-        with into.aggregate(stages, hint={ID: 1}) as cursor:
-            for one in cursor:
+        # Each time anew: the limit of one operation would be one of all that it gives, which the server keeps count of.
+        with pymongo.timeout(0):
+            cursor = into.aggregate(stages, hint={ID: 1})
+        with cursor:
+            while True:
+                with pymongo.timeout(0):
+                    one = next(cursor, None)
+                if one is None:
+                    return
                 yield one.raw
 
 

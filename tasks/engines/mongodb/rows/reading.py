@@ -1,6 +1,6 @@
 """Read documents as PostgreSQL takes rows: lines of COPY, and what does not fit in each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +8,7 @@ from typing import Any, Final
 import bson
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.collection import Collection
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT
@@ -66,19 +67,29 @@ class MongoRows:
             yield Reading(database)
 
 
+SCANNED: Final = 100_000
+"""The most documents that are looked at for one range: few of them may match."""
+
+
 class Reading:
     """A session that reads documents."""
 
-    def __init__(self, database: Documents) -> None:
+    def __init__(self, database: Documents, *, scanned: int = SCANNED) -> None:
         self.database = database
+        self._scanned = scanned
 
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
-        """Return the `_id` of the document `rows` further on; None when fewer are left before `high`."""
+        """Return the `_id` of the document `rows` further on; None when fewer are left before `high`.
+
+        Where few match, it is an earlier one, perhaps of a document that does not.
+        """
         into = self.database.get_collection(action.alias, codec_options=EXACT)
-        within = asked_by(action).within(condition(low, high))
+        bound = None
         with pymongo.timeout(0):
-            found = into.find_one(within, {ID: 1}, sort=HINT, hint=HINT, skip=rows - 1)
-        return None if found is None else key_of(found[ID])
+            if action.where and (last := _skipping(into, condition(low, high), self._scanned)) is not None:
+                bound = key_of(last[ID])
+            found = _skipping(into, asked_by(action).within(condition(low, bound or high)), rows)
+        return bound if found is None else key_of(found[ID])
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range as they come: few documents are held."""
@@ -99,6 +110,11 @@ class Reading:
     def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
         """Return 0: documents are not numbered."""
         return 0
+
+
+def _skipping(into: Collection[Any], wanted: Mapping[str, Any], count: int) -> Any:
+    """Return the last of so many documents in the order of `_id`; None where there are fewer."""
+    return into.find_one(wanted, {ID: 1}, sort=HINT, hint=HINT, skip=count - 1)
 
 
 def identity_of(raw: bytes) -> Key:

@@ -6,6 +6,7 @@ ahead of the cursor, and the next run begins with it: so no batch is written twi
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -104,8 +105,8 @@ def _batch(
     checkpoint: Callable[[Session, Key, int, int], None],
 ) -> int:
     low, high = span
-    # The inner one commits first; the ledger locks nothing until the rows are there.
-    with ledger.transaction(), conn.transaction():
+    # The inner one commits first. The ledger's begins when the rows are there: it would be ended for its idleness.
+    with ExitStack() as outer, conn.transaction():
         hold(conn, action.into, epoch)
         # First: whoever else works on this range waits for it, and then finds that it is done.
         _advance(conn, action, number, span)
@@ -115,6 +116,7 @@ def _batch(
             " rejected = rejected + %(rejected)s where shard = %(shard)s",
             {"shard": number, **written.model_dump()},
         )
+        outer.enter_context(ledger.transaction())
         checkpoint(ledger, high, written.read, size)
     return written.read
 
