@@ -271,6 +271,31 @@ def test_what_would_go_unnoticed_is_refused(
     assert plan_of(maria_database, capture="triggers", columns={"n": {"up": "doubled(b) + length('select')"}}).steps
 
 
+def test_a_replica_is_refused_that_need_not_fire_triggers(copy: Copy, source: pymysql.cursors.Cursor) -> None:
+    """Also where replication is stopped before the run; what is started later is seen by the gate, and by the swap."""
+    structure = next(one for one in copy.plan.requirements if one.kind == "structure").violations
+    copy.engine.preflight(copy.plan)
+    source.execute("change master 'test' to master_host = '127.0.0.1', master_port = 1, master_user = 'nobody'")
+    try:
+        with copy.engine.connect("test") as conn:
+            for setting in ("NO", "YES", "LOGGING", "ENFORCE"):
+                source.execute(f"set global slave_run_triggers_for_rbr = {setting}")
+                source.execute("start slave 'test' sql_thread")
+                told = [row[0][:43] for row in conn.execute(structure)]
+                source.execute("stop slave 'test'")
+                if setting == "ENFORCE":
+                    copy.engine.preflight(copy.plan)
+                    assert told == []
+                    continue
+                assert told == ["it replicates from another server, whose wr"]
+                with pytest.raises(PreflightError, match=r"configured to replicate .* fire no triggers"):
+                    copy.engine.preflight(copy.plan)
+    finally:
+        source.execute("stop slave 'test'")
+        source.execute("set global slave_run_triggers_for_rbr = NO")
+        source.execute("reset slave 'test' all")
+
+
 def test_a_writer_in_flight_is_waited_for(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:
     """Nothing is put in its place while it is there; its write is the last that arrives, and others go on meanwhile."""
     put: list[bool] = []

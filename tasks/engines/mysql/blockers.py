@@ -4,14 +4,14 @@ Only a user with the privilege PROCESS sees them. The catalogue tells their star
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pymysql
 
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of
 
-_NO_PRIVILEGE = 1227
+NO_PRIVILEGE: Final = 1227
 _OPEN = """
     select t.trx_mysql_thread_id, t.trx_started, coalesce(p.user, ''), coalesce(p.command, ''),
            timestampdiff(microsecond, t.trx_started, convert_tz(now(6), @@time_zone, 'SYSTEM')) / 1e6
@@ -28,7 +28,7 @@ def sees_transactions(conn: MariaSession) -> bool:
     try:
         conn.execute("select 1 from information_schema.innodb_trx limit 1").fetchall()
     except pymysql.err.MySQLError as error:
-        if code_of(error) != _NO_PRIVILEGE:
+        if code_of(error) != NO_PRIVILEGE:
             raise
         return False
     return True

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+import pymysql
+
 from profiles.model import Limits
-from tasks.engines.mysql.blockers import sees_transactions
+from tasks.engines.mysql.blockers import NO_PRIVILEGE, sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.table_id import table_id
+from tasks.engines.mysql.transient import code_of
 from tasks.model.errors import PreflightError
 from tasks.model.plan import Finding, Phase, Plan, SelfCommitting
 from tasks.model.transfer_steps import RowTransfer
@@ -118,13 +121,43 @@ def _require_standstill(conn: MariaSession, action: RowTransfer) -> None:
             where=action.table,
             hint="Copy it without capture, while nobody writes.",
         )
-    row = conn.execute("show global status like 'Slaves_running'").fetchone()
-    if row is not None and int(row[1]) and conn.execute("select @@slave_run_triggers_for_rbr").fetchone()[0] == "NO":
-        raise PreflightError(
-            "the server replicates from another one, whose writes fire no triggers here",
-            where=conn.place,
-            hint="Set slave_run_triggers_for_rbr to YES, or give the URL of the primary.",
+    _refuse_unseen_writes(conn)
+
+
+def _refuse_unseen_writes(conn: MariaSession) -> None:
+    """Refuse a replica that fires no trigger for what it receives, or not for all of it; whether it runs now or not."""
+    if conn.dialect.maria:
+        enforced = conn.execute("select @@global.slave_run_triggers_for_rbr").fetchone()[0] == "ENFORCE"
+        if enforced or not (why := _replicates(conn)):
+            return
+        hint = "Set slave_run_triggers_for_rbr to ENFORCE (with YES, what had triggers where it was written fires none)"
+    else:
+        configured = "select 1 from performance_schema.replication_connection_configuration where host <> ''"
+        if conn.execute(configured).fetchone() is None:
+            return
+        why, hint = (
+            "the server is configured to replicate from another one",
+            "RESET REPLICA ALL, if it does not any more",
         )
+    raise PreflightError(
+        f"{why}, and writes of that one fire no triggers here",
+        where=conn.place,
+        hint=f"{hint}; or give the URL of the primary.",
+    )
+
+
+def _replicates(conn: MariaSession) -> str:
+    """Return why the server is, or may be, a replica; nothing where it is none."""
+    try:
+        if conn.execute("show all slaves status").fetchone() is not None:
+            return "the server is configured to replicate from another one"
+    except pymysql.err.MySQLError as error:
+        if code_of(error) != NO_PRIVILEGE:
+            raise
+        # Without SLAVE MONITOR: what it has received once it may receive again.
+        if conn.execute("select @@global.gtid_slave_pos <> ''").fetchone()[0]:
+            return "the server has been a replica, and the user lacks SLAVE MONITOR to see whether it still is"
+    return ""
 
 
 def _findings(conn: MariaSession, plan: Plan) -> Iterator[Finding]:

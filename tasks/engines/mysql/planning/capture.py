@@ -38,6 +38,7 @@ class Capture:
     key_types: tuple[str, ...]
     """Of the catalogue."""
     tag: str
+    maria: bool = True
 
     @property
     def notes(self) -> str:
@@ -170,6 +171,12 @@ class Capture:
         name = quoted(self.table.name)
         wanted = " union all ".join(f"select {quoted(trigger)} as name" for _, trigger, _ in self._triggers())
         shape = quoted(", ".join(f"{column.name} {column.type}" for column in self.table.columns))
+        # MySQL, where it is asked once, before the run, does not tell it so.
+        replica = """\
+union all
+select 'it replicates from another server, whose writes may fire no trigger: set slave_run_triggers_for_rbr to ENFORCE'
+  from information_schema.global_status where variable_name = 'SLAVES_RUNNING' and variable_value > 0
+   and @@global.slave_run_triggers_for_rbr <> 'ENFORCE'"""
         return f"""\
 select concat('the trigger ', t.name, ' is gone') as problem from ({wanted}) as t
  where not exists (select 1 from information_schema.triggers as g where g.trigger_schema = database()
@@ -180,7 +187,8 @@ select 'its columns are others' from dual where cast({shape} as binary) <> coale
     from information_schema.columns where table_schema = database() and table_name = {name}), '')
 union all
 select 'it was emptied by TRUNCATE, or made anew{advice}' from dual
- where coalesce((select ids from {self._known} where one = 1), '') <> coalesce(({table_id(self.table.name)}), '-')"""
+ where coalesce((select ids from {self._known} where one = 1), '') <> coalesce(({table_id(self.table.name)}), '-')
+{replica if self.maria else ""}"""
 
     def _own(self, role: str) -> str:
         return own(self.tag, 0, role)

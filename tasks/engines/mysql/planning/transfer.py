@@ -50,7 +50,7 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     if wanted.capture != "none":
         refuse_uncapturable(conn, table, wanted.condition, columns)
         types = tuple(column.type for name in key if (column := table.column(name)) is not None)
-        capture = Capture(table=table, key=key, key_types=types, tag=tag(spec.migration))
+        capture = Capture(table=table, key=key, key_types=types, tag=tag(spec.migration), maria=conn.dialect.maria)
     action = RowTransfer(
         table=quote(table.name),
         key=key,
