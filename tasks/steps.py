@@ -7,7 +7,7 @@ from tasks.boundary import Boundary
 from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
-from tasks.ledger.steps import begin_step, finish_step, step_records
+from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.model.plan import Phase, Step, only_for_rollback
 from tasks.model.status import StepRecord, StepState
 from tasks.run import Run, say
@@ -107,6 +107,8 @@ def journal_of(
         finish=finish,
         counted=lambda rows: counts.update(rows=rows),
         fence=lambda conn: fence(conn, run.migration, run.epoch),
+        so_far=lambda conn: so_far(conn, run.migration, step.key),
+        keep=lambda conn, facts: keep_so_far(conn, run.migration, run.epoch, step.key, facts),
         waiting=lambda reason: say(f"waits: {reason}"),
         between=boundary.check if boundary is not None else lambda: None,
     )

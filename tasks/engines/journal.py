@@ -1,6 +1,6 @@
 """How the engine tells the ledger what it does, inside its own transactions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -33,6 +33,10 @@ class Journal:
     """Told before `finish` how many rows a step has dealt with, where it says so: that is recorded, and audited."""
     fence: Callable[[Connection], object] = _nothing
     """Keeps newer runs away until the transaction ends, where `begin` was committed before."""
+    so_far: Callable[[Connection], Mapping[str, object]] = lambda _: {}
+    """What `keep` was told by an attempt that did not come to its end."""
+    keep: Callable[[Connection, Mapping[str, object]], None] = _nothing
+    """Fences, and adds to what an attempt is to know that goes on after this one. `finish` forgets it."""
     guard: Callable[[Connection], None] = _nothing
     """Called under the locks of a guarded step, before its statements; raises to refuse."""
     waiting: Callable[[str], None] = _nothing

@@ -39,11 +39,25 @@ _RECORDS = Statement(
     mysql=(f"select {_QUOTED} from changeover.steps where migration = %s order by position",),
     json=("detail",),
 )
+_SO_FAR = "so_far"
+_KEEP = Statement(
+    postgresql="""
+        update changeover.steps
+           set detail = jsonb_set(detail, '{so_far}', coalesce(detail -> 'so_far', '{}') || (%(facts)s -> 'so_far'))
+         where migration = %(id)s and key = %(key)s
+        """,
+    mysql=(
+        """
+        update changeover.steps set detail = json_merge_patch(detail, %(facts)s)
+         where migration = %(id)s and `key` = %(key)s
+        """,
+    ),
+)
 _FINISH = Statement(
     postgresql="""
         update changeover.steps s
            set state = %(state)s, finished_at = clock_timestamp(),
-               detail = case when %(undone)s then '{}'::jsonb else s.detail end || %(facts)s
+               detail = case when %(undone)s then '{}'::jsonb else s.detail - 'so_far' end || %(facts)s
           from changeover.migrations m
          where s.migration = %(id)s and s.key = %(key)s and m.id = s.migration
         returning m.plan_digest
@@ -52,7 +66,7 @@ _FINISH = Statement(
         """
         update changeover.steps
            set state = %(state)s, finished_at = sysdate(6),
-               detail = json_merge_patch(if(%(undone)s, '{}', detail), %(facts)s)
+               detail = json_merge_patch(if(%(undone)s, '{}', json_remove(detail, '$.so_far')), %(facts)s)
          where migration = %(id)s and `key` = %(key)s
         """,
         """
@@ -75,6 +89,22 @@ def begin_step(conn: Connection, migration: str, epoch: int, key: str) -> StepRe
         if row is None:
             raise _no_step(migration, key)
         return _record(row)
+
+
+def keep_so_far(conn: Connection, migration: str, epoch: int, key: str, facts: Mapping[str, object]) -> None:
+    """Add to what the next attempt at a step is to know when this one does not end; None forgets a fact.
+
+    `finish_step` forgets all of it. Raises FencedError.
+    """
+    with atomic(conn):
+        fence(conn, migration, epoch)
+        write(conn, _KEEP, {"id": migration, "key": key, "facts": Jsonb({_SO_FAR: dict(facts)})})
+
+
+def so_far(conn: Connection, migration: str, key: str) -> dict[str, object]:
+    """Return what was kept of a step that did not end."""
+    found = step_records(conn, migration)[key].detail.get(_SO_FAR)
+    return {name: fact for name, fact in found.items() if fact is not None} if isinstance(found, dict) else {}
 
 
 def finish_step(

@@ -13,7 +13,7 @@ from tasks.ledger import state
 from tasks.ledger.cursors import advance, create_cursors, cursors
 from tasks.ledger.fencing import fence, take_over
 from tasks.ledger.install import install
-from tasks.ledger.steps import begin_step, finish_step, step_records
+from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.plan import Copy, Phase, Plan, Step
@@ -134,10 +134,14 @@ class Shadow:
             fence(conn, name, self.epoch)
             begin_step(conn, name, self.epoch, step.key)
 
+        counts: dict[str, int] = {}
         return Journal(
             begin=begin,
-            finish=lambda conn: finish_step(conn, name, self.epoch, step.key, goal),
+            finish=lambda conn: finish_step(conn, name, self.epoch, step.key, goal, counts),
+            counted=lambda rows: counts.update(rows=rows),
             fence=lambda conn: fence(conn, name, self.epoch),
+            so_far=lambda conn: so_far(conn, name, step.key),
+            keep=lambda conn, facts: keep_so_far(conn, name, self.epoch, step.key, facts),
         )
 
     def _copy(self, step: Step, action: Copy, between: Callable[[int], int | None]) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import LockTimeoutError, SpecError, StepError
+from tasks.model.errors import LockTimeoutError, Paused, SpecError, StepError, TransientError
 from tasks.model.plan import Phase
+from tasks.model.status import StepState
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
 from tests.servers.mariadb import connected, run
@@ -88,17 +90,100 @@ def test_rows_are_told_apart_by_whole_keys(maria_database: str, changes: Mapping
     assert shadow.violations("before_swap") == 0
 
 
+def coded(url: str, rows: int, limits: Limits) -> tuple[Shadow, str]:
+    """Fill a shadow of rows with numbers that are unique."""
+    run(url, "create table orders (id int primary key, code int not null unique)",
+        f"insert into orders select seq, seq from seq_1_to_{rows}")  # fmt: skip
+    shadow = Shadow(url, [WIDEN], limits=limits)
+    return shadow, filled(shadow)
+
+
+def mix_up(url: str, new: str) -> None:
+    """Leave a shadow as changes do that came while its triggers were away."""
+    run(url, f"update {new} set code = 9001 where id = 1", f"update {new} set code = 1 where id = 2900",
+        f"update {new} set code = 2900 where id = 1", f"update {new} set id = 9000 where id = 5",
+        f"update {new} set id = -3 where id = 2500", f"update {new} set code = -code where id between 20 and 40",
+        f"delete from {new} where id = 1234")  # fmt: skip
+
+
+CARRIED = 2 + 2 * 2 + 21 + 1
+
+
+def carried(url: str) -> list[str]:
+    """Return how many rows were carried over, of each time that the comparison came to its end."""
+    rows = "select json_value(detail, '$.rows') from changeover_audit where subject like '%rows' and outcome = 'done'"
+    return [str(count) for (count,) in run(url, f"{rows} order by seq")]
+
+
+def compare(shadow: Shadow, between: Callable[[], None], counted: Callable[[int], None] = lambda _: None) -> None:
+    """Compare, and tell of every moment in which it could stop, and of the last one."""
+    assert shadow.plan is not None
+    (step,) = shadow.plan.phase(Phase.RECONCILE)
+    journal = shadow.journal(step, StepState.DONE)
+
+    def count(rows: int) -> None:
+        journal.counted(rows)
+        counted(rows)
+
+    shadow.engine.apply(step, replace(journal, between=between, counted=count))
+
+
 def test_values_that_stand_in_each_others_place_are_exchanged(maria_database: str) -> None:
-    """Under a unique key neither can be written before the other is gone."""
-    run(maria_database, "create table orders (id int primary key, code int not null unique)",
-        "insert into orders select seq, seq from seq_1_to_250")  # fmt: skip
-    shadow = Shadow(maria_database, [WIDEN], limits=Limits())
-    new = filled(shadow)
-    run(maria_database, f"update {new} set code = 1000 where id = 1", f"update {new} set code = 1 where id = 250",
-        f"update {new} set code = 250 where id = 1",
-        f"update {new} set code = -code where id between 20 and 220")  # fmt: skip
+    """Under a unique key neither can be written before the other is gone, however far that is; nor a key that moved."""
+    shadow, new = coded(maria_database, 3000, Limits())
+    mix_up(maria_database, new)
     shadow.forward(Phase.RECONCILE)
     assert shadow.violations("before_swap") == 0
+    assert carried(maria_database) == [str(CARRIED)]
+
+
+def test_a_comparison_that_has_to_stop_goes_on_there(maria_database: str) -> None:
+    """Each attempt has time for a part of it; what is to be carried over later is not forgotten."""
+    shadow, new = coded(maria_database, 3000, Limits(batch_rows=400))
+    moments: list[int] = []
+    compare(shadow, lambda: moments.append(0))
+    mix_up(maria_database, new)
+    attempts = 0
+    while attempts < 20 and len(carried(maria_database)) == 1:
+        attempts += 1
+        left = iter(range(8))
+
+        def stop(left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise Paused("its time is over")
+
+        with suppress(Paused):
+            compare(shadow, stop)
+    assert 2 < attempts < 12, moments
+    assert shadow.violations("before_swap") == 0
+    assert carried(maria_database) == ["0", str(CARRIED)]
+    # Whoever comes to the swap again compares everything again.
+    run(maria_database, f"delete from {new} where id = 2")
+    compare(shadow, lambda: None)
+    assert shadow.violations("before_swap") == 0
+
+
+def test_whoever_records_something_at_the_end_is_waited_for(maria_database: str) -> None:
+    """Not the hours that it took are repeated because the audit log was held for a moment."""
+    shadow, _ = coded(maria_database, 100, Limits())
+    moments: list[str] = []
+    with connected(maria_database, autocommit=False) as holding, holding.cursor() as cursor:
+
+        def hold(_: int) -> None:
+            moments.append("end")
+            cursor.execute("select name from changeover_locks where name = 'audit' for update")
+            threading.Timer(0.3, holding.rollback).start()
+
+        compare(shadow, lambda: moments.append("range"), hold)
+    assert moments == ["range", "range", "end"]
+
+
+def test_a_row_that_takes_longer_than_the_budget_is_not_blamed_on_others(maria_database: str) -> None:
+    shadow, new = coded(maria_database, 30, Limits(lock_budget=100, lock_patience=20.0, attempts=2))
+    run(maria_database, f"delete from {new} where id in (10, 20)",
+        f"create trigger slow before insert on {new} for each row set @s = if(new.id = 20, sleep(2), 0)")  # fmt: skip
+    with pytest.raises(TransientError, match="a single row"):
+        shadow.forward(Phase.RECONCILE)
 
 
 def test_what_was_refused_once_and_fits_by_now_comes_over(maria_database: str) -> None:

@@ -65,7 +65,7 @@ def fill(
                 continue
             if code == OUT_OF_TIME:
                 too_slow += size == 1
-                _give_up_at_one(action, too_slow, limits)
+                give_up_at_one(action, too_slow, limits)
             elif code in LOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 give_up_waiting(action, blocked_since, limits)
@@ -171,7 +171,7 @@ def give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
         )
 
 
-def _give_up_at_one(action: Copy, failures: int, limits: Limits) -> None:
+def give_up_at_one(action: Copy, failures: int, limits: Limits) -> None:
     if failures >= limits.attempts:
         raise TransientError(
             f"a single row of {action.table} cannot be copied within the lock budget of {limits.lock_budget} ms",

@@ -3,12 +3,13 @@
 One statement is one snapshot, and a write commits to both tables at once: so what differs in it does differ. Such a
 row is first deleted from the shadow, then copied as all others were: read with a lock, and only if the shadow has
 none. Whatever an application writes in between is there, or comes there by its trigger. As the copy does, this waits
-for no lock while it holds one.
+for no lock while it holds one. How far it is stands in the ledger: a run that was paused, or killed, goes on there.
 """
 
 import random
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import pymysql
 
@@ -16,15 +17,18 @@ from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.differences import TIMES, refuse_unless_repaired, unequal
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.copy import OF_A_ROW, give_up_waiting, rows_not_there
+from tasks.engines.mysql.compared import Compared
+from tasks.engines.mysql.copy import OF_A_ROW, give_up_at_one, give_up_waiting, rows_not_there
 from tasks.engines.mysql.key_ranges import condition, count, end_of_batch, equal_to, last_key
 from tasks.engines.mysql.session import MariaSession
-from tasks.engines.mysql.transient import LOCKED, code_of
+from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
 from tasks.engines.records import FIRST_ROWS, Key
+from tasks.model.errors import StepError
 from tasks.model.plan import Copy, CopyAgain
 
-MOST = 100
+MOST: Final = 100
 """As many keys are dealt with in one transaction."""
+_DUPLICATE: Final = 1062
 
 
 def copy_again(conn: MariaSession, action: CopyAgain, limits: Limits, journal: Journal) -> None:
@@ -33,13 +37,167 @@ def copy_again(conn: MariaSession, action: CopyAgain, limits: Limits, journal: J
     Raises StepError when rows differ and may not be carried over, or still differ after that, LockTimeoutError when
     one of them stays locked. Locks: rows that differ, for one transaction. Each range is one snapshot.
     """
-    conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
-    compared, repaired = _walk(conn, action, action.copy_of, action.differing, limits, journal)
-    repaired += _walk(conn, action, _backwards(action.copy_of), action.superfluous, limits, journal)[1]
-    with conn.transaction():
-        journal.begin(conn)
-        journal.finish(conn)
-    journal.waiting(f"{action.table}: {compared:,} rows compared, {repaired:,} carried over, none differs")
+    work = _Work(conn, action, limits, journal)
+    try:
+        work.carry_on()
+    except StepError:
+        # Somebody will look, and change something: then all of it is compared anew.
+        work.note(Compared(repaired=work.done.repaired))
+        raise
+    work.finish()
+
+
+class _Work:
+    """One table and its shadow, one session, and how far they are compared."""
+
+    def __init__(self, conn: MariaSession, action: CopyAgain, limits: Limits, journal: Journal) -> None:
+        self.conn, self.action, self.limits, self.journal = conn, action, limits, journal
+        self.copy, self.backwards = action.copy_of, _backwards(action.copy_of)
+        with conn.transaction():
+            # Committed before anything happens, so that a rollback forgets how far it was.
+            journal.begin(conn)
+            self.done = Compared.model_validate(journal.so_far(conn))
+        self._waits(own=False)
+
+    def carry_on(self) -> None:
+        """Go on where it stopped. What is one too many goes first: it may hold a value that another row is to have."""
+        if not self.done.only_differing:
+            self._walk(self.backwards, self.action.superfluous)
+            self.note(self.done.model_copy(update={"only_differing": True, "position": None}))
+        self._walk(self.copy, self.action.differing)
+        self._until_all_fit()
+
+    def finish(self) -> None:
+        """Record, and wait for whoever records something at the same moment."""
+        self.journal.counted(self.done.repaired)
+        self._waits(own=True)
+        with self.conn.transaction():
+            self.journal.fence(self.conn)
+            self.journal.finish(self.conn)
+        self.journal.waiting(
+            f"{self.action.table}: {self.done.compared:,} rows compared, {self.done.repaired:,} carried over,"
+            " none differs"
+        )
+
+    def note(self, done: Compared) -> None:
+        """Say in the ledger how far it is."""
+        self.done = done
+        self._waits(own=True)
+        with self.conn.transaction():
+            self.journal.keep(self.conn, done.model_dump(mode="json"))
+        self._waits(own=False)
+
+    def _waits(self, *, own: bool) -> None:
+        """Wait for locks within the budget, of the ledger's own rows, or not at all."""
+        budget = max(1, -(-self.limits.lock_budget // 1000))
+        self.conn.execute(f"set session innodb_lock_wait_timeout = {budget if own else self.conn.dialect.no_wait}")
+
+    def _walk(self, walk: Copy, query: tuple[str, str]) -> None:
+        """Go through the ranges of a key that are left."""
+        high, size = last_key(self.conn, walk), FIRST_ROWS
+        while high is not None and self.done.position != high:
+            self.journal.between()
+            low = self.done.position
+            end = end_of_batch(self.conn, walk, low, high, size)
+            rows = size if end is not None else count(self.conn, walk, low, high)
+            end = end or high
+            started = time.monotonic()
+            keys = self._found(query, condition(walk, low, end))
+            took = (time.monotonic() - started) * 1000
+            held = self._until_equal(query, condition(walk, low, end), keys) if keys else ()
+            self.done = self.done.further(end, rows, held)
+            if self.done.can_be_kept:
+                self.note(self.done)
+            size = next_size(size, took, self.limits)
+
+    def _found(self, query: tuple[str, str], within: str) -> list[Key]:
+        rows = self.conn.execute(f"{query[0]}{within}{query[1]}").fetchall()
+        return [tuple(map(str, row)) for row in rows]
+
+    def _until_equal(self, query: tuple[str, str], within: str, keys: list[Key]) -> tuple[Key, ...]:
+        """Carry over what differs in a range, and look again; return the keys whose place a row elsewhere holds."""
+        held: dict[Key, int] = {}
+        refused: dict[Key, int] = {}
+        for _ in range(TIMES):
+            refused = self._carry_over(keys, superfluous=query is self.action.superfluous)
+            held |= {key: code for key, code in refused.items() if code == _DUPLICATE}
+            keys = [key for key in self._found(query, within) if key not in held]
+            if not keys:
+                return tuple(held)
+        raise _unequal(self.action, keys, refused)
+
+    def _until_all_fit(self) -> None:
+        """Carry over the rows whose place was held: by now it may be free, or becomes so by one of them."""
+        tries = 0
+        while self.done.held:
+            refused = self._carry_over(self.done.held, superfluous=False)
+            left = [
+                key
+                for start in range(0, len(self.done.held), MOST)
+                for key in self._found(
+                    self.action.differing, f"({equal_to(self.copy, self.done.held[start : start + MOST])})"
+                )
+            ]
+            tries = tries + 1 if len(left) >= len(self.done.held) else 0
+            if tries == TIMES:
+                raise _unequal(self.action, left, refused)
+            self.done = self.done.model_copy(update={"held": tuple(left)})
+
+    def _carry_over(self, keys: Sequence[Key], *, superfluous: bool) -> dict[Key, int]:
+        """Delete rows from the shadow, and copy them anew; return the errors of single rows."""
+        refuse_unless_repaired(self.action.table, len(keys), self.limits)
+        # All of them first: one may hold a value that another is to have, under a unique key.
+        self._in_turn(keys, self._taken_away, counts=superfluous)
+        return self._in_turn(keys, self._copied, counts=not superfluous)
+
+    def _taken_away(self, keys: Sequence[Key]) -> str:
+        return f"delete s from {self.copy.target} as s force index (primary) where {equal_to(self.backwards, keys)}"
+
+    def _copied(self, keys: Sequence[Key]) -> str:
+        return rows_not_there(self.copy, f"({equal_to(self.copy, keys)})")
+
+    def _in_turn(
+        self, keys: Sequence[Key], statement: Callable[[Sequence[Key]], str], *, counts: bool
+    ) -> dict[Key, int]:
+        """Carry out a statement for all keys, some at a time; return the errors that single rows caused."""
+        done, size, too_slow = 0, MOST, 0
+        refused: dict[Key, int] = {}
+        blocked_since: float | None = None
+        while done < len(keys):
+            self.journal.between()
+            some = keys[done : done + size]
+            counted = self.done.repaired + len(some) * counts
+            try:
+                with self.conn.transaction():
+                    # Whoever has taken this run for dead may have swapped by now.
+                    self.journal.fence(self.conn)
+                    self.conn.execute(self.conn.dialect.timed(statement(some), self.limits.lock_budget))
+                    if counts:
+                        self.journal.keep(self.conn, {"repaired": counted})
+            except pymysql.err.MySQLError as error:
+                code = code_of(error)
+                if code in LOCKED:
+                    if code == OUT_OF_TIME:
+                        too_slow += len(some) == 1
+                        give_up_at_one(self.copy, too_slow, self.limits)
+                    else:
+                        blocked_since = blocked_since or time.monotonic()
+                        give_up_waiting(self.copy, blocked_since, self.limits)
+                    time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+                    size = max(len(some) // 4, 1)
+                    continue
+                if code not in OF_A_ROW:
+                    raise
+                if len(some) > 1:
+                    size = 1
+                    continue
+                # It may fit once another row is what it should be.
+                refused[some[0]] = code or 0
+            else:
+                self.done = self.done.model_copy(update={"repaired": counted})
+            blocked_since, too_slow = None, 0
+            done, size = done + len(some), min(size * 2, MOST)
+        return refused
 
 
 def _backwards(copy: Copy) -> Copy:
@@ -47,96 +205,6 @@ def _backwards(copy: Copy) -> Copy:
     return copy.model_copy(update={"table": copy.target, "key": copy.target_key})
 
 
-def _walk(
-    conn: MariaSession, action: CopyAgain, walk: Copy, query: tuple[str, str], limits: Limits, journal: Journal
-) -> tuple[int, int]:
-    """Go through all ranges of a key; return rows compared and keys carried over."""
-    high = last_key(conn, walk)
-    position: Key | None = None
-    size, compared, repaired = FIRST_ROWS, 0, 0
-    while high is not None and position != high:
-        journal.between()
-        end = end_of_batch(conn, walk, position, high, size)
-        rows = size if end is not None else count(conn, walk, position, high)
-        end = end or high
-        asked = f"{query[0]}{condition(walk, position, end)}{query[1]}"
-        started = time.monotonic()
-        keys = _found(conn, asked)
-        took = (time.monotonic() - started) * 1000
-        if keys:
-            repaired += _until_equal(conn, action, asked, keys, limits, journal)
-        compared += rows
-        size = next_size(size, took, limits)
-        position = end
-    return compared, repaired
-
-
-def _found(conn: MariaSession, query: str) -> list[Key]:
-    return [tuple(map(str, row)) for row in conn.execute(query).fetchall()]
-
-
-def _until_equal(
-    conn: MariaSession, action: CopyAgain, asked: str, keys: list[Key], limits: Limits, journal: Journal
-) -> int:
-    """Carry over what differs in a range, and look again; return how many keys that were."""
-    carried, refused = 0, 0
-    for _ in range(TIMES):
-        if not keys:
-            return carried
-        refuse_unless_repaired(action.table, len(keys), limits)
-        # All of them first: one may hold a value that another is to have, under a unique key.
-        _in_turn(conn, action, keys, _taken_away, limits, journal)
-        refused = _in_turn(conn, action, keys, _copied, limits, journal)
-        carried += len(keys)
-        keys = _found(conn, asked)
-    if keys:
-        raise unequal(action.table, len(keys), f": the server said {refused}" if refused else "")
-    return carried
-
-
-def _taken_away(copy: Copy, keys: Sequence[Key]) -> str:
-    walk = _backwards(copy)
-    return f"delete s from {copy.target} as s force index (primary) where {equal_to(walk, keys)}"
-
-
-def _copied(copy: Copy, keys: Sequence[Key]) -> str:
-    return rows_not_there(copy, f"({equal_to(copy, keys)})")
-
-
-def _in_turn(
-    conn: MariaSession,
-    action: CopyAgain,
-    keys: Sequence[Key],
-    statement: Callable[[Copy, Sequence[Key]], str],
-    limits: Limits,
-    journal: Journal,
-) -> int:
-    """Carry out a statement for all keys, some at a time; return the last error that one row caused, or 0."""
-    done, size, refused = 0, MOST, 0
-    blocked_since: float | None = None
-    while done < len(keys):
-        journal.between()
-        text = statement(action.copy_of, keys[done : done + size])
-        try:
-            with conn.transaction():
-                # Whoever has taken this run for dead may have swapped by now.
-                journal.fence(conn)
-                conn.execute(conn.dialect.timed(text, limits.lock_budget))
-        except pymysql.err.MySQLError as error:
-            code = code_of(error)
-            if code in LOCKED:
-                blocked_since = blocked_since or time.monotonic()
-                give_up_waiting(action.copy_of, blocked_since, limits)
-                time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
-                size = max(size // 4, 1)
-                continue
-            if code not in OF_A_ROW:
-                raise
-            if size > 1:
-                size = 1
-                continue
-            # It may fit once another row is what it should be.
-            refused = code or 0
-        blocked_since = None
-        done, size = done + size, min(size * 2, MOST)
-    return refused
+def _unequal(action: CopyAgain, keys: Sequence[Key], refused: dict[Key, int]) -> StepError:
+    codes = ", ".join(map(str, sorted(set(refused.values()))))
+    return unequal(action.table, len(keys), f": the server said {codes}" if codes else "")
