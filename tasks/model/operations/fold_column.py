@@ -162,7 +162,7 @@ def _free(all_of: Operations, op: RenameColumn) -> None:
     for entry in all_of.of_table(op.table):
         first = entry.operation
         back = isinstance(first, RenameColumn) and (first.from_, first.to) == (op.to, op.from_)
-        if not back and any(claim.column == op.to for claim in first.claims()):
+        if not back and any((claim.table, claim.column) == (op.table, op.to) for claim in first.claims()):
             raise ApartError(f"{all_of.name(entry.number)} concerns the column {op.to} already", OF_ITS_OWN)
 
 
@@ -200,6 +200,9 @@ def _rename_uses(all_of: Operations, op: RenameColumn) -> list[Entry]:
     changed = []
     for entry in all_of.of_table(op.table):
         first = entry.operation
+        if op.table not in first.tables:
+            # It refers to the table: its own columns are of another one.
+            continue
         if isinstance(first, CreateIndex):
             entry.operation = index_by(first, names)
         elif isinstance(first, CreateConstraint) and not first.up and not first.down:
