@@ -31,7 +31,20 @@ def written(*operations: Body) -> list[Body]:
     return [folded(one)[0] for one in operations]
 
 
-FOREIGN = {"create_constraint": {"table": "orders", "name": "f", "type": "foreign_key", "columns": ["customer_id"], "orphans": "set_null", "references": {"table": "customers", "columns": ["customer_id"]}}}
+def up(name: str, value: str, table: str = "t") -> Body:
+    return {"add_column": {**add(name, table)["add_column"], "up": value}}
+
+
+FOREIGN = {
+    "create_constraint": {
+        "table": "orders",
+        "name": "f",
+        "type": "foreign_key",
+        "columns": ["customer_id"],
+        "orphans": "set_null",
+        "references": {"table": "customers", "columns": ["customer_id"]},
+    }
+}
 SEQUENCES: dict[str, tuple[list[Body], list[Body]]] = {
     "type, not null": ([convert("c"), alter("c", nullable=False)], [alter("c", type="text", up="a", down="b", nullable=False)]),
     "not null, type": ([alter("c", nullable=False), convert("c")], [alter("c", nullable=False, type="text", up="a", down="b")]),
@@ -95,6 +108,19 @@ APART: dict[str, tuple[list[Body], str]] = {
     "a column that the table itself refers to": ([create("m", "a", "b", constraints=[{"name": "k", "type": "foreign_key", "columns": ["b"], "references": {"table": "m", "columns": ["a"]}}]), drop("a", "m")], "uses the column 'a'"),
     "statements with the name of a view": ([rename_table("t", "u"), add("c", "u"), {"sql": {"up": "alter table u set (fillfactor = 70)", "on_complete": True}}], "is that of a view until the very end"),
     "unique twice": ([create("m", "a"), alter("a", "m", unique={"name": "u"}), alter("a", "m", unique={"name": "v"})], "has a unique constraint on these columns already"),
+    "a name in between, in a new column": ([rename("a", "b"), up("c", "b"), rename("b", "d"), {"rename_column": {"table": "t", "from": "e", "to": "b"}}], "operations[1].add_column names 'b', which is called so only in between"),
+    "a name in between, in down": ([rename("a", "b"), {"drop_column": {"table": "t", "column": "x", "down": "b"}}, rename("b", "d"), up("b", "0")], "operations[1].drop_column names 'b'"),
+    "a name in between, in a check": ([rename("a", "b"), alter("c", check={"name": "k", "constraint": "c < b"}), rename("b", "d"), add("b")], "operations[1].alter_column names 'b'"),
+    "a name in between, of a new column": ([add("n"), {"drop_column": {"table": "t", "column": "x", "down": "n"}}, rename("n", "m"), add("n")], "operations[1].drop_column names 'n'"),
+    "a name in between, and back": ([rename("a", "b"), up("c", "b"), rename("b", "a")], "operations[1].add_column names 'b'"),
+    "a name in between, of a table": ([rename_table("t", "u"), up("c", "u.a", "u"), rename_table("u", "v")], "operations[1].add_column names 'u'"),
+    "a name in between, of a new table": ([create("m", "a", constraints=[{"name": "k", "type": "check", "check": "m.a > 0"}]), rename_table("m", "n")], "a condition of the new table may name it 'm'"),
+    "archived and dropped": ([alter("c", references={"name": "f", "table": "p", "column": "id"}, orphans="archive"), drop("c")], "moves rows to another table"),
+    "an index of any schema": ([index("i", "a", table="s.t"), {"drop_index": {"name": "i"}}], "depends on the search path"),
+    "statements at the end, between two names": ([create("m", "a"), {"sql": {"up": "insert into m values (1)", "on_complete": True}}, rename_table("m", "n")], "operations[1].sql stands between it and operations[0].create_table"),
+    "statements at the end, with a column that goes": ([add("c"), {"sql": {"up": "update t set c = 1", "on_complete": True}}, drop("c")], "operations[1].sql stands between it and operations[0].add_column"),
+    "a type that cuts": ([{"add_column": {"table": "t", "column": {"name": "c", "type": "char", "nullable": True}, "up": "'long'"}}, alter("c", type="text", up="c", down="c")], "nobody can tell here what char makes of a value on the way"),
+    "a type that may be a domain": ([{"add_column": {"table": "t", "column": {"name": "c", "type": "short", "nullable": True}, "up": "'long'"}}, alter("c", type="text", up="c", down="c")], "nobody can tell here what short makes"),
     "an old name, made anew": ([rename_table("t", "u"), create("t", "a")], "until contract the table that operations[0].rename_table gives another name keeps this one"),
 }  # fmt: skip
 

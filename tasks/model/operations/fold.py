@@ -17,10 +17,17 @@ from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_table import DropTable
-from tasks.model.operations.fold_column import take_alteration, take_constraint, take_drop, take_rename
+from tasks.model.operations.fold_column import (
+    take_alteration,
+    take_constraint,
+    take_drop,
+    take_rename,
+    unnamed_since,
+)
 from tasks.model.operations.fold_names import with_tables
-from tasks.model.operations.fold_table import WHOLE, index_by, index_uses, part_of_table, remade
+from tasks.model.operations.fold_table import WHOLE, index_by, index_uses, part_of_table, remade, texts_of_table
 from tasks.model.operations.fold_texts import by_last_names
+from tasks.model.operations.names_within import mentions
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_table import RenameTable
 from tasks.model.operations.sequence import ApartError, Entry, Operations
@@ -97,7 +104,8 @@ class _Fold:
         """Take one more operation."""
         self._gone(op)
         op = with_tables(op, self.first)
-        if isinstance(op, Sql) and not op.on_complete:
+        if isinstance(op, Sql):
+            # Those that run on completion, too: what they need is not there if it was put together with what follows.
             self.done.statements = number
         made = next((self._made(name) for name in op.tables if self._made(name) is not None), None)
         if made is not None and not isinstance(op, CreateTable):
@@ -191,6 +199,15 @@ class _Fold:
             entry.operation = with_tables(entry.operation, {table.name: new})
         assert isinstance(made.operation, CreateTable)
         made.operation = remade(made.operation, name=new)
+        self._unnamed(table.name, made.operation)
+
+    def _unnamed(self, name: str, made: CreateTable | None = None) -> None:
+        """Refuse to forget a name that a table had only in between, where an expression may mean the table by it."""
+        bare = name.rpartition(".")[2]
+        for entry in self.done.entries:
+            unnamed_since(self.done, entry, bare)
+        if made is not None and any(mentions(text, bare) for text in texts_of_table(made)):
+            raise ApartError(f"a condition of the new table may name it {bare!r}", WHOLE)
 
     def _rename_table(self, number: int, op: RenameTable) -> None:
         before = self._renaming(op.from_)
@@ -200,11 +217,13 @@ class _Fold:
             self.done.add(number, op)
         else:
             self.done.one_after_the_other(before.number, number)
+            assert isinstance(before.operation, RenameTable)
+            self._unnamed(before.operation.to)
             if f"{schema}{dot}{op.to}" == op.from_:
                 self.done.remove(before)
                 self.done.note(number, f"takes back {self.done.name(before.number)}: nothing is left of both")
                 return
-            before.operation = op.model_copy(update={"from_": op.from_})
+            before.operation = op
             self.done.note(number, f"is part of {self.done.name(before.number)}")
         self.first[f"{schema}{dot}{op.to}"] = op.from_
 
@@ -219,7 +238,14 @@ class _Fold:
     def _drop_index(self, number: int, op: DropIndex) -> None:
         for entry in self.done.entries:
             made = entry.operation
-            if isinstance(made, CreateIndex) and op.name in (made.name, _with_schema(made)):
+            if not isinstance(made, CreateIndex):
+                continue
+            if "." not in op.name and "." in made.table and op.name == made.name:
+                raise ApartError(
+                    f"whether this is the index of {self.done.name(entry.number)} depends on the search path",
+                    f"Write {_with_schema(made)!r}, or give the new index another name.",
+                )
+            if op.name == _with_schema(made):
                 self.done.one_after_the_other(entry.number, number)
                 self.done.remove(entry)
                 self.done.note(number, f"takes back {self.done.name(entry.number)}: nothing is left of both")

@@ -16,6 +16,12 @@ from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.sequence import OF_ITS_OWN, ApartError, Entry, Operations
 from tasks.model.operations.text import is_serial
 
+_WHOLE_TYPES = {
+    *("smallint", "integer", "int", "bigint", "int2", "int4", "int8", "numeric", "decimal", "text", "boolean", "bool"),
+    *("real", "double precision", "float4", "float8", "date", "timestamp", "timestamptz", "timestamp with time zone"),
+    *("timestamp without time zone", "uuid", "json", "jsonb", "bytea"),
+}
+"""Types without a length: a cast to them cuts nothing, while one to `char`, or to a domain over `varchar(n)`, can."""
 _CONSTRAINTS = ("check", "unique", "references", "orphans", "archive")
 
 
@@ -35,6 +41,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
     match before.operation:
         case RenameColumn() as first:
             _rename_uses(all_of, op)
+            _unnamed(all_of, op)
             if first.from_ == op.to:
                 all_of.remove(before)
                 all_of.note(number, f"takes back {all_of.name(before.number)}: nothing is left of both")
@@ -44,6 +51,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
         case AddColumn() as first:
             _rename_uses(all_of, op)
             before.operation = first.model_copy(update={"column": _named(first, op.to)})
+            _unnamed(all_of, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
         case AlterColumn() as first:
             _together(first)
@@ -79,6 +87,8 @@ def take_drop(all_of: Operations, number: int, op: DropColumn) -> None:
             all_of.remove(before)
             all_of.note(number, f"takes back {all_of.name(before.number)}: nothing is left of both")
         case AlterColumn() as first:
+            if first.archiving is not None:
+                raise ApartError(f"{all_of.name(before.number)} moves rows to another table", OF_ITS_OWN)
             if first.converts and op.down is not None:
                 raise ApartError(
                     f"`down` gives a value for what {all_of.name(before.number)} makes of the column, and that would"
@@ -177,6 +187,22 @@ def _unused(all_of: Operations, table: str, column: str, before: Entry) -> None:
                 f"{all_of.name(entry.number)} uses the column {column}, which is to be dropped",
                 f"Remove {all_of.name(entry.number)}, or put the second one into a migration of its own.",
             )
+
+
+def _unnamed(all_of: Operations, op: RenameColumn) -> None:
+    """Refuse to forget a name that a column had only in between, where an expression may mean the column by it."""
+    for entry in all_of.of_table(op.table):
+        if op.table in entry.operation.tables:
+            unnamed_since(all_of, entry, op.from_)
+
+
+def unnamed_since(all_of: Operations, entry: Entry, name: str) -> None:
+    """Raise ApartError if an expression of an operation may mean what is not called so any more."""
+    if any(mentions(text, name) for text in _texts(entry.operation) if text is not None):
+        raise ApartError(
+            f"an expression of {all_of.name(entry.number)} names {name!r}, which is called so only in between",
+            f"Let {all_of.name(entry.number)} come last, or put it into a migration of its own.",
+        )
 
 
 def _texts(op: Operation) -> list[str | None]:
@@ -310,7 +336,7 @@ def _filled(first: AddColumn, op: AlterColumn, *, redone: bool) -> str | None:
     if op.up is None and op.type is None:
         # The default that rows were made with is theirs, whatever later ones get.
         return first.up if not redone or first.up is not None else (column.default or "null")
-    if value is not None and "(" in column.type:
+    if value is not None and " ".join(column.type.lower().split()) not in _WHOLE_TYPES:
         raise ApartError(f"nobody can tell here what {column.type} makes of a value on the way", OF_ITS_OWN)
     typed = f"cast(({value}\n) as {column.type})" if value is not None else f"cast(null as {column.type})"
     if op.up is None:

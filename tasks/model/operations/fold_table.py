@@ -173,6 +173,12 @@ def _referred(one: ColumnDefinition | CreatedConstraint, table: str) -> tuple[st
     return reference.columns if isinstance(reference, TableForeignKeyReference) else (reference.column,)
 
 
+def texts_of_table(table: CreateTable) -> list[str]:
+    """Return the conditions and expressions of a new table."""
+    texts = [text for column in table.columns for text in _texts(column)]
+    return texts + [text for one in table.constraints for text in _of(one)]
+
+
 def _included(one: CreatedConstraint) -> tuple[str, ...]:
     return one.index_parameters.include_columns if one.index_parameters is not None else ()
 
