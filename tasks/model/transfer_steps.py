@@ -180,6 +180,8 @@ class RowTransfer(_Walk):
     """What is read: documents are walked along `_id`, and the filter is extended JSON."""
     omit: tuple[tuple[str, ...], ...] = ()
     """Paths of fields that are not read, of documents."""
+    uuid: str = ""
+    """By which the server knows the collection, whatever it is called."""
     into: Relation
 
 

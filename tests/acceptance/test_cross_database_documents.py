@@ -16,7 +16,7 @@ from pymongo.database import Database
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
-from tasks.model.errors import StateError
+from tasks.model.errors import DriftError, StateError
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, Report
 from tasks.run import engine_of
@@ -185,6 +185,12 @@ def test_what_does_not_fit_is_counted_and_decided(
     ]
     account = f'select sum(read), sum(written), sum(rejected) from "{schema}"._changeover_account'
     assert target.execute(account.encode()).fetchone() == (5, 4, 1)
+    source.people.drop()
+    # Nobody can tell any more what was written since; what is there stays, for good.
+    with pytest.raises(DriftError, match="dropped, renamed"):
+        rollback("copy", profile, "shop")
+    assert contract("copy", profile, "shop").state is S.CONTRACTED
+    assert remains(target) == ["people", "people_pkey"]
 
 
 @pytest.mark.every_leg

@@ -1,6 +1,6 @@
 """From PostgreSQL into documents and back, and from MongoDB into rows and back, by real servers: the same values."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bson
@@ -21,7 +21,7 @@ from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.transfer_rows import rows
-from tasks.model.errors import SpecError
+from tasks.model.errors import DriftError, SpecError
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
@@ -72,10 +72,15 @@ def drawn(source: Documents, table: str = "u", **transfer: Any) -> Plan:
     return plan_rows(source, MigrationSpec.model_validate(spec))
 
 
+def action_of(plan: Plan) -> RowTransfer:
+    """Return what a plan copies."""
+    return next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+
+
 def into_rows(source: Documents, conn: psycopg.Connection[Any], table: str, **transfer: Any) -> RowTransfer:
     """Copy the documents of `c` into a table, as a run does, in two ranges."""
     plan = drawn(source, table, **transfer)
-    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    action = action_of(plan)
     conn.execute(action.into.create.replace(f'"{action.into.helpers}"', "public").encode())
     reading = Reading(source)
     ((_, last),) = shards(source, action, 1)
@@ -192,8 +197,7 @@ def test_an_expression_that_fails_later_is_found_before_the_run(source: Document
 def test_few_that_match_are_read_without_a_limit_of_time(source: Documents) -> None:
     """A limit would be one of all that a cursor gives; and no range has more to look through than it should."""
     source["c"].insert_many([{"_id": n, "a": n} for n in range(500)])
-    plan = drawn(source, where={"a": {"$lt": 3}})
-    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    action = action_of(drawn(source, where={"a": {"$lt": 3}}))
     reading, low = Reading(source, scanned=200), None
     ((_, last),) = shards(source, action, 1)
     source.command("profile", 2)
@@ -208,3 +212,32 @@ def test_few_that_match_are_read_without_a_limit_of_time(source: Documents) -> N
     assert len(profiled) == 4
     assert [one["command"].get("maxTimeMS") for one in profiled] == [None] * 4
     assert max(one["docsExamined"] for one in profiled) <= 200
+
+
+def test_a_collection_that_is_gone_does_not_pass_for_an_empty_one(source: Documents) -> None:
+    """Renamed, made anew under its name, or one of another database."""
+    source["c"].insert_one({"_id": 1, "a": 1})
+    action = action_of(drawn(source))
+    reading = Reading(source)
+    ((_, last),) = shards(source, action, 1)
+    assert reading.count(action) == 1
+
+    def refused(elsewhere: Reading) -> None:
+        asked: list[Callable[[], object]] = [
+            lambda: shards(elsewhere.database, action, 1),
+            lambda: elsewhere.end_of_batch(action, None, last, 1),
+            lambda: elsewhere.end_of_batch(action, None, None, 1),
+            lambda: elsewhere.count(action),
+        ]
+        for one in asked:
+            with pytest.raises(DriftError, match="not the one that the plan was made for"):
+                one()
+
+    source["c"].rename("d")
+    refused(reading)
+    source["c"].insert_one({"_id": 1, "a": 1})
+    refused(reading)
+    source["c"].drop()
+    source["d"].rename("c")
+    assert shards(source, action, 1) == [(None, last)]
+    refused(Reading(source.client["changeover_nowhere"]))

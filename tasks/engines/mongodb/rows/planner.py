@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
+from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
@@ -47,6 +48,7 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
         columns=columns,
         target_key=key,
         of="collection",
+        uuid=str(uuid_of(database, table.name)),
         omit=tuple(tuple(path.split(".")) for path in wanted.omit),
         into=into,
         rejected=into.rejected,

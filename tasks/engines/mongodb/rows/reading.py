@@ -13,11 +13,13 @@ from pymongo.collection import Collection
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.walk import condition, key_of
+from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.lines import line_of
 from tasks.engines.records import Key, Line, Range
+from tasks.model.errors import DataChanged, DriftError
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import RowTransfer
 
@@ -31,8 +33,24 @@ def raw_documents(database: Documents, action: RowTransfer, low: Key | None, hig
     return asked_by(action).documents(database, condition(low, high))
 
 
+def require_same(database: Documents, action: RowTransfer) -> None:
+    """Raise DriftError where the collection is not that of the plan: what is not there would pass for empty."""
+    if f"{database.name}.{action.alias}" != action.table or str(uuid_of(database, action.alias)) != action.uuid:
+        raise DriftError(
+            "the collection is not the one that the plan was made for: it was dropped, renamed or made anew since,"
+            " or the URL names another database",
+            where=action.table,
+            hint="Undo that, and run again; or roll back, with --accept-loss where the table is in its place.",
+            changed=DataChanged.PARTIALLY,
+        )
+
+
 def shards(database: Documents, action: RowTransfer, count: int) -> list[Range]:
-    """Divide the identities that exist now into ranges that cover each once; none where there is no document."""
+    """Divide the identities that exist now into ranges that cover each once; none where there is no document.
+
+    Raises DriftError where the collection is not that of the plan.
+    """
+    require_same(database, action)
     into = database.get_collection(action.alias, codec_options=EXACT)
     with pymongo.timeout(0):
         last = into.find_one({}, {ID: 1}, sort=[(ID, -1)])
@@ -81,8 +99,10 @@ class Reading:
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the `_id` of the document `rows` further on; None when fewer are left before `high`.
 
-        Where few match, it is an earlier one, perhaps of a document that does not.
+        Where few match, it is an earlier one, perhaps of a document that does not. Raises DriftError where the
+        collection is not that of the plan.
         """
+        require_same(self.database, action)
         into = self.database.get_collection(action.alias, codec_options=EXACT)
         bound = None
         with pymongo.timeout(0):
@@ -103,7 +123,8 @@ class Reading:
             )
 
     def count(self, action: RowTransfer) -> int:
-        """Return how many documents MongoDB itself says there are to copy."""
+        """Return how many documents MongoDB itself says there are to copy. Raises DriftError as above."""
+        require_same(self.database, action)
         with pymongo.timeout(0):
             return int(self.database[action.alias].count_documents(asked_by(action).where))
 
