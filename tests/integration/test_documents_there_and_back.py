@@ -241,3 +241,12 @@ def test_a_collection_that_is_gone_does_not_pass_for_an_empty_one(source: Docume
     source["d"].rename("c")
     assert shards(source, action, 1) == [(None, last)]
     refused(Reading(source.client["changeover_nowhere"]))
+
+
+def test_texts_of_numbers_are_no_key_of_numbers(source: Documents) -> None:
+    """Unless only one text of each number fits."""
+    source["c"].insert_many([{"_id": "1"}, {"_id": "1.0"}])
+    with pytest.raises(SpecError, match="numeric does not tell its values apart"):
+        drawn(source, columns={"_id": {"type": "numeric"}})
+    (failed,) = examine_documents(source, drawn(source, columns={"_id": {"type": "numeric(3,1)"}})).failed
+    assert failed.unexpected == 1

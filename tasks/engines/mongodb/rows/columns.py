@@ -75,6 +75,11 @@ class PgType:
         """As it stands in a statement."""
         return f"{self.name}({', '.join(map(str, self.arguments))})" if self.arguments else self.name
 
+    @property
+    def scale(self) -> int:
+        """The digits after the point of a numeric with arguments."""
+        return self.arguments[1] if len(self.arguments) == 2 else 0
+
 
 def type_of(wanted: str) -> PgType | None:
     """Take a type to pieces; None for one that is not known here."""
@@ -141,7 +146,7 @@ def _maker(kind: str, of: PgType) -> Made:
     if of.name in _INTEGERS:
         return partial(_integer, bits=_INTEGERS[of.name], whole=_whole if kind == "number" else _spelt_whole)
     if of.name == "numeric":
-        return partial(_numeric, of=of, number=_number if kind == "number" else _spelt)
+        return partial(_numeric, of=of) if kind == "number" else partial(_spelt_numeric, of=of)
     if of.name == "bytea":
         return _BYTES[kind]
     if of.name in TEXTS:
@@ -210,13 +215,24 @@ def _infinite(value: float) -> str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _numeric(value: Any, *, of: PgType, number: Made) -> str:
-    text = number(value)
+def _spelt_numeric(value: str, *, of: PgType) -> str:
+    text = _fitting(_spelt(value), of)
+    # A number stays the same with more zeros or fewer, a text does not.
+    if of.arguments and len(text.partition(".")[2]) != of.scale:
+        raise UnfitError("a text with other digits after the point than PostgreSQL would write")
+    return text
+
+
+def _numeric(value: Any, *, of: PgType) -> str:
+    return _fitting(_number(value), of)
+
+
+def _fitting(text: str, of: PgType) -> str:
     if not of.arguments or text == "NaN":
         return text
     if text.endswith("Infinity"):
         raise UnfitError("infinity")
-    precision, scale = of.arguments if len(of.arguments) == 2 else (of.arguments[0], 0)
+    precision, scale = of.arguments[0], of.scale
     whole, _, fraction = text.lstrip("-").partition(".")
     if len(fraction.rstrip("0")) > scale:
         raise UnfitError("more digits after the point than the type has")

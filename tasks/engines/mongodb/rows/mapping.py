@@ -110,11 +110,13 @@ def _column(name: str, rule: ColumnRule, path: Path, seen: Seen, at: str) -> Tra
     found = seen.at(path)
     of, kind = _held(rule, found, ".".join(path), at)
     key = path[0] == ID
-    if key and (of.name in JSON or kind == ANY):
+    # "1" and "1.0" are two texts, and one number; with a scale, only one of them fits.
+    if key and (of.name in JSON or kind == ANY or (kind == "string" and of == PgType(name="numeric", arguments=()))):
         raise SpecError(
             f"{'.'.join(path)} is the key, and {of.written} does not tell its values apart as MongoDB does",
             where=at,
-            hint="Give a type that holds one kind of value; of an _id that is a document, name its fields: `a: _id.a`.",
+            hint="Give a type that holds one kind of value, text for texts of numbers; of an _id that is a document,"
+            " name its fields: `a: _id.a`.",
         )
     if key and (rule.nulls is not None or rule.unfit not in ("fail", "reject")):
         raise SpecError("a key is never null", where=at, hint="Leave out `nulls`; `unfit` is fail or reject.")
