@@ -174,6 +174,8 @@ def test_what_mongodb_evaluates_is_a_column(source: Documents, target: psycopg.C
         ({"columns": {"x": "n", "y": "n.a"}}, "is in x already"),
         ({"columns": {"x": "zero"}, "omit": ["zero"]}, "is left out, and copied"),
         ({"columns": {"x": {"constant": "a", "type": "integer"}}}, "integer does not hold it"),
+        ({"columns": {"x": {"constant": 1, "type": "text"}}}, "text does not hold it"),
+        ({"columns": {"x": {"constant": True, "type": "integer"}}}, "integer does not hold it"),
         ({"rest": "_id"}, "a column of this name"),
         ({"omit": ["_id"]}, "_id is read"),
     ],
@@ -250,3 +252,17 @@ def test_texts_of_numbers_are_no_key_of_numbers(source: Documents) -> None:
         drawn(source, columns={"_id": {"type": "numeric"}})
     (failed,) = examine_documents(source, drawn(source, columns={"_id": {"type": "numeric(3,1)"}})).failed
     assert failed.unexpected == 1
+
+
+def test_an_index_by_which_mongodb_deletes_documents_is_told_of(source: Documents) -> None:
+    """Nobody can be asked to stop it; and the remedy that is told is one."""
+    source["c"].insert_one({"_id": 1, "at": DatetimeMS(0)})
+    source["c"].create_index("at", name="soon", expireAfterSeconds=2**30)
+
+    def told() -> list[str]:
+        return [one.message for one in drawn(source).findings if one.rule == "XDB-11"]
+
+    (message,) = told()
+    assert message.startswith("the index soon lets MongoDB itself delete documents")
+    source.command("collMod", "c", index={"name": "soon", "expireAfterSeconds": 2**31 - 1})
+    assert told() == []

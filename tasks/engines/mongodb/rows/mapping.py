@@ -175,8 +175,11 @@ def _constant(name: str, rule: ColumnRule, at: str) -> TransferColumn:
     try:
         if of is None:
             raise UnfitError("unknown")
-        maker(kind_of(rule.constant), of, "fail")(rule.constant)
-    except (UnfitError, KeyError):
+        kind = kind_of(rule.constant)
+        if kind_for(of, {kind: 1}, "fail") is None:
+            raise UnfitError("of another kind")
+        maker(kind, of, "fail")(rule.constant)
+    except UnfitError:
         raise SpecError(f"{rule.type} does not hold it", where=at, hint="Give another `type`, or none.") from None
     return TransferColumn(
         name=name, type=of.written, nullable=False, expression="", source_type=CONSTANT,

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Iterator
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
-from tasks.model.catalogue import Table
+from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, Phase, Plan, Risk, Step
@@ -156,6 +156,16 @@ _DONE = {
 }
 
 
+_NEVER = 2**31 - 1
+"""The longest time that an index can give documents, in seconds."""
+
+
+def _expires(index: Index) -> bool:
+    after = from_text(index.definition).get("expireAfterSeconds")
+    # What is not a number is none that is large enough.
+    return isinstance(after, int | float) and not after >= _NEVER
+
+
 def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding]:
     full = table.full_name
     yield Finding(
@@ -166,6 +176,16 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
         hint="Stop its writers first, and keep them away. The gate before the swap finds what was written until it"
         " compared those documents; what is written after that is not found.",
     )
+    for name in (index.name for index in table.indexes if _expires(index)):
+        yield Finding(
+            rule="XDB-11",
+            severity="warning",
+            message=f"the index {name} lets MongoDB itself delete documents, whoever else is kept away: the gate before"
+            " the swap refuses what it finds gone, and rows stay of what goes after that",
+            where=full,
+            hint=f"Before the copy give it expireAfterSeconds: {_NEVER} by collMod, then plan again; or set the"
+            " parameter ttlMonitorEnabled of the server to false until the swap.",
+        )
     for one in action.columns:
         if one.unfit != "fail":
             yield Finding(
