@@ -1,5 +1,6 @@
 """From PostgreSQL into documents and back, and from MongoDB into rows and back, by real servers: the same values."""
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from tasks.engines.mongodb.rows.scan import examine_documents
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.receiving.load import send
+from tasks.engines.postgresql.rejections import key_text, note_rejected
 from tasks.engines.postgresql.transfer_rows import rows
 from tasks.model.errors import DriftError, SpecError
 from tasks.model.plan import Plan
@@ -266,3 +268,25 @@ def test_an_index_by_which_mongodb_deletes_documents_is_told_of(source: Document
     assert message.startswith("the index soon lets MongoDB itself delete documents")
     source.command("collMod", "c", index={"name": "soon", "expireAfterSeconds": 2**31 - 1})
     assert told() == []
+
+
+def test_a_key_that_no_index_holds_is_found_before_the_run(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """It can be left out, and noted; the longest that is taken fits."""
+    dice = random.Random(1)
+    short, long, longer = (dice.randbytes(size // 2).hex() for size in (2592, 2594, 6000))
+    source["c"].insert_many([{"_id": short}, {"_id": dice.randbytes(2592), "b": 1}])
+    into_rows(source, target, "u", where={"b": {"$exists": False}}, omit=["b"])
+    into_rows(source, target, "v", where={"b": 1}, omit=["b"])
+    assert target.execute("select _id from u").fetchall() == [(short,)]
+    source["c"].insert_many([{"_id": long}, {"_id": longer, "b": 1}])
+    wanted: dict[str, Any] = {"where": {"_id": {"$type": "string"}}, "omit": ["b"]}
+    (failed,) = examine_documents(source, drawn(source, **wanted)).failed
+    assert failed.message.startswith("2 × longer than a key of PostgreSQL")
+    action = action_of(drawn(source, columns={"_id": {"unfit": "reject"}}, **wanted))
+    noted = [(one.key, one.touched) for one in Reading(source).lines(action, None, None) if one.touched]
+    assert {key[0] for key, _ in noted} == {f'{{"_id": "{one}"}}' for one in (long, longer)}
+    target.execute("create table r (key text, field text, reason text, primary key (key, field))")
+    for _ in range(2):
+        note_rejected(target, "r", noted)
+    keys = [row[0] for row in target.execute("select key from r").fetchall()]
+    assert sorted(keys) == sorted(key_text(key) for key, _ in noted)

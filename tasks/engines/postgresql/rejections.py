@@ -1,10 +1,16 @@
 """Rows that a policy leaves out of a copy into another database, and the account of all of them."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.records import Key, Touched
 from tasks.model.errors import DataChanged, StepError
+
+_LONGEST: Final = 2000
+_SHOWN: Final = 500
+"""Bytes of a key in an index, and of one that is longer."""
 
 
 def refuse_undecided(table: str, touched: Sequence[Touched]) -> None:
@@ -46,8 +52,15 @@ def refuse_lost(table: str, read: int, written: int, rejected: int) -> None:
 
 
 def key_text(key: Key) -> str:
-    """Return a key as the table of rejected rows holds it: its columns, as PostgreSQL's text of a row shows them."""
-    return key[0] if len(key) == 1 else "(" + ",".join('"' + one.replace('"', '""') + '"' for one in key) + ")"
+    """Return a key as the table of rejected rows holds it: its columns, as PostgreSQL's text of a row shows them.
+
+    Of a long one its beginning and a digest: no index holds more.
+    """
+    text = key[0] if len(key) == 1 else "(" + ",".join('"' + one.replace('"', '""') + '"' for one in key) + ")"
+    encoded = text.encode()
+    if len(encoded) <= _LONGEST:
+        return text
+    return f"{encoded[:_SHOWN].decode(errors='ignore')}... sha256 {hashlib.sha256(encoded).hexdigest()}"
 
 
 def can_be_noted(text: str) -> bool:

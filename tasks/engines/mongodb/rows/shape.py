@@ -18,6 +18,8 @@ REST: Final = "rest"
 """Kinds of columns that are of no field."""
 DOCUMENT: Final = "the document"
 """What is to blame where no single field is."""
+_LONGEST_KEY: Final = 2600
+"""Bytes of the columns of a key together: an index holds 2,704, with what it needs itself."""
 _TOLD: Final = 5
 """Fields without a column that are told of one document."""
 
@@ -54,6 +56,7 @@ class Shape:
     def __init__(self, action: RowTransfer, *, counting: bool = False) -> None:
         self._columns = action.columns
         self._key = frozenset(action.target_key)
+        self._keys = [(number, one) for number, one in enumerate(action.columns) if one.name in self._key]
         self._root = _Node()
         self._rest: int | None = None
         self._fixed: dict[int, str] = {}
@@ -104,6 +107,9 @@ class Shape:
             except UnfitError as error:
                 texts.append(None)
                 self._touch(number, error, touched)
+        if sum(_size(texts[number], one.type) for number, one in self._keys) > _LONGEST_KEY:
+            first = self._keys[0][1]
+            touched.append(Touched(field=first.name, policy=first.unfit, reason="longer than a key of PostgreSQL"))
         if self._identity is not None and (not isinstance(document[ID], dict) or list(document[ID]) != self._identity):
             # Two identities that differ in this would have the same key.
             extra.pop(ID, None)
@@ -168,6 +174,13 @@ class Shape:
         if column.nulls == "both" or (value is None) is (column.nulls == "null"):
             return None
         raise UnfitError("null, where NULL says missing" if value is None else "missing, where NULL says null")
+
+
+def _size(text: str | None, type_: str) -> int:
+    """Return about how many bytes a value has in an index, at most; of bytes the text has two digits for each."""
+    if text is None:
+        return 0
+    return (len(text) // 2 - 1 if type_ == "bytea" else len(text.encode())) + 8
 
 
 NO_COLUMN: Final = "a field that has no column"
