@@ -9,10 +9,10 @@ from pydantic import (
 )
 
 from tasks.model.errors import SpecError
-from tasks.model.names import OWN_PREFIX, Identifier, TableName
+from tasks.model.names import MAX_BYTES, OWN_PREFIX, Identifier, TableName
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import DatabaseName, Expression
-from tasks.model.transfer_columns import ColumnRule, OfColumn, OrItsColumn
+from tasks.model.transfer_columns import ColumnRule, OfColumn, OrItsColumn, SourceName
 
 ID = "_id"
 Misfit = Literal["fail", "reject", "string", "tag"]
@@ -119,7 +119,7 @@ class TransferSpec(Part):
     `none`: nobody may write. `triggers`: the keys of rows that are written are noted, and the rows carried over."""
     columns: Mapping[Identifier, ColumnRuleOrName] = Field(default_factory=dict)
     """Columns of the new table that are not to be what the plan would choose. All others are copied as they are."""
-    omit: tuple[Identifier, ...] = ()
+    omit: tuple[SourceName, ...] = ()
     """Columns of the source, or paths of fields, that the new table does not get."""
     rest: Identifier | None = None
     """The column, of jsonb, that gets the fields of a document that have no column of their own."""
@@ -186,6 +186,18 @@ class TransferSpec(Part):
                     reason="no SQL is evaluated over documents",
                     hint="Write an aggregation expression of MongoDB as a mapping.",
                 )
+        paths = [tuple(one.split(".")) for one in self.omit]
+        for number, path in enumerate(paths):
+            if not all(path) or any(part.startswith("$") for part in path):
+                yield Contradiction(
+                    at=("omit",),
+                    reason=f"{'.'.join(path)[:80]!r} is no path of a field",
+                    hint="Write names with dots between them; none is empty or starts with $.",
+                )
+            if any(other == path[: len(other)] for other in paths[:number] + paths[number + 1 :]):
+                yield Contradiction(
+                    at=("omit",), reason=f"{'.'.join(path)[:80]} is left out already", hint="Name it once."
+                )
 
     def _of_rows(self) -> Iterator[Contradiction]:
         """Refuse what only documents have."""
@@ -193,6 +205,13 @@ class TransferSpec(Part):
             yield Contradiction(at=("rest",), reason="a row has no other columns than its own", hint="Remove it.")
         if self.where is not None and not isinstance(self.where, str):
             yield Contradiction(at=("where",), reason="rows are chosen by SQL", hint="Write an expression.")
+        long = [one for one in (*self.omit, *sorted(_read_by_name(self.columns))) if len(one.encode()) > MAX_BYTES]
+        if long:
+            yield Contradiction(
+                at=("columns",) if set(long) - set(self.omit) else ("omit",),
+                reason=f"the name {long[0][:80]!r} is longer than {MAX_BYTES} bytes",
+                hint="Name a column of the table.",
+            )
         for name, rule in self.columns.items():
             if isinstance(rule.up, Mapping):
                 yield Contradiction(

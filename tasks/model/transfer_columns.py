@@ -1,15 +1,31 @@
 """What a spec says of the columns of a table that rows of another database are copied into."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tasks.model.names import Identifier
-from tasks.model.operations.base import Contradiction, Part
+from tasks.model.names import OWN_PREFIX, Identifier
+from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import ColumnType, Expression
+
+
+def _source(value: str) -> str:
+    if not value or "\x00" in value or value.startswith(OWN_PREFIX):
+        raise refusal(f"{value[:80]!r} is no name of a column or a field", "Write the name as the source has it.")
+    return value
+
+
+SourceName = Annotated[str, AfterValidator(_source)]
+"""A column of a table, or the path of a field, which may be longer."""
 
 
 class OfColumn(Part):
@@ -34,7 +50,7 @@ class ColumnRule(OfColumn):
     A column alone is written as its name.
     """
 
-    column: Identifier | None = None
+    column: SourceName | None = None
     """A column of the source, or the path of a field with dots in it; the one of the same name unless given."""
     up: Expression | Mapping[str, Any] | None = None
     """An expression over the columns, or an aggregation expression over the document, which the source evaluates."""

@@ -178,6 +178,8 @@ def test_what_mongodb_evaluates_is_a_column(source: Documents, target: psycopg.C
         ({"columns": {"x": {"constant": "a", "type": "integer"}}}, "integer does not hold it"),
         ({"columns": {"x": {"constant": 1, "type": "text"}}}, "text does not hold it"),
         ({"columns": {"x": {"constant": True, "type": "integer"}}}, "integer does not hold it"),
+        ({"omit": ["n", "n.b"]}, "n.b is left out already"),
+        ({"omit": ["n..b"]}, "no path of a field"),
         ({"rest": "_id"}, "a column of this name"),
         ({"omit": ["_id"]}, "_id is read"),
     ],
@@ -290,3 +292,32 @@ def test_a_key_that_no_index_holds_is_found_before_the_run(source: Documents, ta
         note_rejected(target, "r", noted)
     keys = [row[0] for row in target.execute("select key from r").fetchall()]
     assert sorted(keys) == sorted(key_text(key) for key, _ in noted)
+
+
+def test_a_null_in_place_of_a_document_has_remedies(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """Each that is told is carried out."""
+    source["c"].insert_many([{"_id": 1, "a": {"x": "1", "y": {"z": 2}}}, {"_id": 2, "a": None}, {"_id": 3, "a": {}}])
+    columns: dict[str, Any] = {"x": {"column": "a.x"}, "z": {"column": "a.y.z"}}
+    (failed,) = examine_documents(source, drawn(source, columns=columns, omit=["b"])).failed[-1:]
+    assert failed.message.startswith("2 × a field that has no column; fields of it have columns: let `rest` take it")
+    both = {name: {**rule, "nulls": "both"} for name, rule in columns.items()}
+    half = examine_documents(source, drawn(source, columns={**both, "z": {**columns["z"], "nulls": "missing"}}))
+    assert [one.unexpected for one in half.failed] == [2]
+    into_rows(source, target, "t", columns=both)
+    assert target.execute("select x, z from t order by _id").fetchall() == [("1", 2), (None, None), (None, None)]
+    into_rows(source, target, "u", columns=both, rest="others")
+    assert target.execute("select others from u order by _id").fetchall() == [(None,), ({"a": None},), ({"a": {}},)]
+    into_rows(source, target, "v", columns=both, where={"a.x": {"$exists": True}})
+    assert target.execute("select count(*) from v").fetchone() == (1,)
+
+
+def test_a_field_whose_name_is_longer_than_that_of_a_column(source: Documents, target: psycopg.Connection[Any]) -> None:
+    """It gets another one, or is left out, as the plan says that it could."""
+    long, other = "x" * 70, f"n.{'y' * 70}"
+    source["c"].insert_one({"_id": 1, long: "a", "n": {"y" * 70: "b"}})
+    with pytest.raises(SpecError, match="as the name of a column"):
+        drawn(source)
+    into_rows(source, target, "t", columns={"x": long, "y": {"column": other}})
+    assert target.execute("select x, y from t").fetchall() == [("a", "b")]
+    into_rows(source, target, "u", columns={"x": long}, omit=[other])
+    assert target.execute("select x, n from u").fetchall() == [("a", {})]

@@ -404,6 +404,8 @@ ROWS = {"database": "documents", "table": "u"}
         ({"transfer": {"collection": "c", "to": ROWS, "columns": {"a": {"constant": 2**63}}}}, "more than 64 bits"),
         ({"transfer": {"table": "t", "to": ROWS, "where": {"a": 1}}}, "rows are chosen by SQL"),
         ({"transfer": {"table": "t", "to": ROWS, "rest": "r"}}, "no other columns"),
+        ({"transfer": {"table": "t", "to": ROWS, "omit": ["x" * 64]}}, "longer than 63 bytes"),
+        ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": "x" * 64}}}, "longer than 63 bytes"),
         ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"unfit": "tag"}}}}, "are about documents"),
     ],
 )

@@ -27,6 +27,10 @@ _DONE = {
     "tag": "they become extended JSON",
 }
 _UNMAPPED = "give it a column, name it in `omit`, or let `rest` take it"
+_PARENT = (
+    "fields of it have columns: let `rest` take it, choose by `where` or, where it is null or empty, give all of these"
+    " columns `nulls: both`"
+)
 
 
 def examine_documents(database: Documents, plan: Plan) -> GateResult:
@@ -62,7 +66,8 @@ def _checks(database: Documents, action: RowTransfer) -> Iterator[CheckResult]:
         told = "every document can be read" if name == DOCUMENT else f"values of {name} fit"
         yield _result(told if name != ID or ID in columns else f"{ID} becomes the key", counts, read, took, "")
     for name, counts in unmapped.items():
-        yield _result(f"the field {name} has a column", counts, read, took, _UNMAPPED)
+        parent = any(one.expression.startswith(f"{name}.") for one in action.columns)
+        yield _result(f"the field {name} has a column", counts, read, took, _PARENT if parent else _UNMAPPED)
 
 
 def _result(name: str, counts: Counter[tuple[str, str]], read: int, took: float, remedy: str) -> CheckResult:

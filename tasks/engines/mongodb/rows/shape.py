@@ -45,6 +45,8 @@ class _Node:
 
     column: int | None = None
     inner: dict[str, "_Node"] = field(default_factory=dict)
+    both: bool = True
+    """The columns of its fields are NULL whether there is a null or nothing: so they are where it is itself null."""
 
 
 class Shape:
@@ -85,6 +87,7 @@ class Shape:
         node = self._root
         # What an expression gives has a name of ours.
         for name in (one.text or one.expression).split("."):
+            node.both = node.both and one.nulls == "both"
             node = node.inner.setdefault(name, _Node())
         node.column = number
 
@@ -128,8 +131,9 @@ class Shape:
             elif child.column is not None:
                 values[child.column] = value
             elif not isinstance(value, dict) or not value:
-                # Also an empty one: of its fields nobody could tell that it was there.
-                left[name] = value
+                # Also an empty one: of its fields nobody could tell that it was there, and only some need not.
+                if not (child.both and self._rest is None and (value is None or value == {})):
+                    left[name] = value
             elif inner := self._take(child, value, values):
                 left[name] = inner
         return left
