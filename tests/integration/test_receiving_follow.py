@@ -357,10 +357,13 @@ def test_what_is_prepared_is_waited_for(copy: Copy, source: pymysql.cursors.Curs
 def test_nobody_writes_while_the_table_is_put(copy: Copy, source: pymysql.cursors.Cursor, maria_database: str) -> None:
     """Everybody reads. What was not done in time is given up: the writer goes on, and what it wrote is carried next."""
     tried: list[bool] = []
+    waits: list[float] = []
     with connected(maria_database) as other, other.cursor() as writer:
 
         def write() -> None:
+            started = time.monotonic()
             writer.execute("update t set v = 'waited' where b = 3")
+            waits.append(time.monotonic() - started)
 
         threads = [threading.Thread(target=write), threading.Thread(target=lambda: None)]
 
@@ -380,6 +383,8 @@ def test_nobody_writes_while_the_table_is_put(copy: Copy, source: pymysql.cursor
         for thread in threads:
             thread.join()
     assert len(tried) == 2
+    # The server by itself would let it go after a second.
+    assert waits[0] < 0.95
     assert copy.notes(source) == 0
     assert [v for b, v in copy.rows("b, v") if b in (3, 4)] == ["waited", "vvvv"]
 

@@ -1,8 +1,9 @@
 """A session with MariaDB: strict, in UTC, read committed, and named so that it is found again."""
 
 import secrets
+import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -104,6 +105,12 @@ class MariaSession:
             if (answer := getattr(self._raw, "_result", None)) is not None:
                 answer.unbuffered_active = False
             self._raw.close()
+
+    def cut(self) -> None:
+        """Cut the connection, from whichever thread: the server ends the session, and lets go of what it holds."""
+        with suppress(OSError, AttributeError):
+            # The types of PyMySQL leave it out; to close it would have to wait for whoever uses it.
+            self._raw._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
 
     def _refuse_warnings(self) -> None:
         with self._raw.cursor() as cursor:

@@ -2,10 +2,14 @@
 
 LOCK TABLES ... READ waits for every transaction that has written to the table, but for those that are prepared (XA)
 and whose session has ended: for them it is asked. Once it is had, no other begins to write. It is held by a session of
-its own, with which nothing else is done: the server ends that session a second after it was last heard of, so a process
-that is stopped does not stop everybody else.
+its own, with which nothing else is done: at the budget the session is cut, whatever is going on; where the process is
+stopped, the server ends it a second after it was last heard of.
+
+While it waits, others do begin to write: the server puts no writer behind a lock that only keeps still. Where one
+transaction always overlaps the next, it is not had.
 """
 
+import threading
 import time
 
 import pymysql
@@ -21,6 +25,9 @@ class Standstill:
     def __init__(self, conn: MariaSession, table: str, budget_ms: int) -> None:
         self._conn, self._table, self._budget = conn, table, budget_ms
         self._since = 0.0
+        self._cut: threading.Timer | None = None
+        self._ending = threading.Lock()
+        self._over = False
         # MySQL knows the first for what only reads: there a whole second is waited.
         limit = f"max_statement_time = {budget_ms / 1000:.3f}, " if conn.dialect.maria else ""
         conn.execute(f"set session {limit}lock_wait_timeout = {max(1, budget_ms // 1000)}")
@@ -36,14 +43,18 @@ class Standstill:
             if self._conn.closed or code_of(error) not in LOCKED:
                 raise
             return f"blocked by {open_transactions(self._conn)}"
-        if waiting := prepared(self._conn):
-            return f"transactions are prepared, and may have written to it: {', '.join(sorted(waiting))} (XA RECOVER)"
         self._since = time.monotonic()
         self._conn.execute("set session wait_timeout = 1")
+        if waiting := prepared(self._conn):
+            return f"transactions are prepared, and may have written to it: {', '.join(sorted(waiting))} (XA RECOVER)"
+        self._cut = threading.Timer(max(0.0, self._budget / 1000 - (time.monotonic() - self._since)), self._let_go)
+        self._cut.daemon = True
+        self._cut.start()
         return ""
 
     def lost(self) -> str:
-        """Return why it is not held any more, or not for much longer; nothing where all is well."""
+        """Return why it was not held all the time, within the budget; nothing where it was: then it is until closed."""
+        self.end()
         if (time.monotonic() - self._since) * 1000 > self._budget:
             return f"what was done under the lock took more than {self._budget} ms"
         try:
@@ -53,3 +64,15 @@ class Standstill:
                 raise
             return "the session that held the table has ended"
         return ""
+
+    def end(self) -> None:
+        """Let the session be what it is from now on: it is not cut any more."""
+        with self._ending:
+            self._over = True
+        if self._cut is not None:
+            self._cut.cancel()
+
+    def _let_go(self) -> None:
+        with self._ending:
+            if not self._over:
+                self._conn.cut()

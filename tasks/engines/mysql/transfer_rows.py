@@ -131,7 +131,11 @@ class MariaRows:
     def standstill(self, action: RowTransfer, budget_ms: int) -> Iterator[Standstill]:
         """Open a session that can hold the table still; it lets go of it at the end."""
         with self.connect("standstill") as conn:
-            yield Standstill(conn, action.table, budget_ms)
+            standstill = Standstill(conn, action.table, budget_ms)
+            try:
+                yield standstill
+            finally:
+                standstill.end()
 
 
 class Reading:

@@ -23,11 +23,16 @@ from tasks.model.errors import DataChanged, LockTimeoutError
 from tasks.model.transfer_steps import RowTransfer
 
 FEW: Final = 200
-"""As many notes may be left for the lock; more are carried before it."""
+"""As many notes may be left for the lock; more are carried before it. Fewer, where they have taken too long."""
+_FEWEST: Final = 10
 
 
 class _NotYet(Exception):  # noqa: N818 - not an error: the writers have the next turn
     """It has to wait, and why."""
+
+
+class _TooLong(_NotYet):
+    """What was done under the lock has not fitted into the budget."""
 
 
 def cut_over(
@@ -49,6 +54,7 @@ def cut_over(
     not come to its end within the patience; then the table is as before, and the notes are kept.
     """
     deadline: float | None = None
+    few = FEW
     prepare(conn, action, present(conn, action.into).table)
 
     def bite(size: int) -> int:
@@ -62,35 +68,38 @@ def cut_over(
             # Each round is shorter than the one before it, unless more is written than can be carried.
             while (
                 left := follow(conn, ledger, reading, action, table, epoch, limits, journal.fence, bite)
-            ) > FEW and not (before is not None and left >= before):
+            ) > few and not (before is not None and left >= before):
                 before = left
             deadline = deadline or time.monotonic() + limits.lock_patience
-            act = partial(_within, conn, ledger, reading, action, epoch, limits, journal, put)
-            reason = _tried(act, standstill, limits)
-        if not reason:
+            act = partial(_within, conn, ledger, reading, action, epoch, few, limits, journal, put)
+            why = _tried(act, standstill, limits)
+        if why is None:
             return
+        reason = str(why)
+        few = max(few // 2, _FEWEST) if isinstance(why, _TooLong) else min(few * 2, FEW)
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
                 f"{action.table} could not be held still within {limits.lock_patience:g} s: {reason}",
                 where=f"{action.into.database}: {action.into.full_name}",
-                hint="End the session that blocks, or run again when less is written.",
+                hint="End the session that blocks, or run again when less is written: where one transaction that writes"
+                " always overlaps the next, there is no moment for it.",
                 changed=DataChanged.PARTIALLY,
             )
         journal.waiting(reason)
         time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads load, guards nothing
 
 
-def _tried(act: Callable[[Standstill], None], standstill: Standstill, limits: Limits) -> str:
+def _tried(act: Callable[[Standstill], None], standstill: Standstill, limits: Limits) -> _NotYet | None:
     """Return nothing when it is done, otherwise why it has to wait."""
     try:
         act(standstill)
     except _NotYet as why:
-        return str(why)
+        return why
     except psycopg.errors.LockNotAvailable:
-        return f"no lock on the new table within {limits.lock_budget} ms"
+        return _NotYet(f"no lock on the new table within {limits.lock_budget} ms")
     except psycopg.errors.QueryCanceled:
-        return f"a statement under the lock took more than {limits.lock_budget} ms"
-    return ""
+        return _TooLong(f"a statement under the lock took more than {limits.lock_budget} ms")
+    return None
 
 
 def _within(
@@ -99,6 +108,7 @@ def _within(
     reading: NotedReading,
     action: RowTransfer,
     epoch: int,
+    few: int,
     limits: Limits,
     journal: Journal,
     put: Callable[[Place, Reading], None],
@@ -115,12 +125,14 @@ def _within(
             conn.execute("set local lock_timeout = '60s'")
         conn.execute(f"lock table {place.table} in access exclusive mode")
         conn.execute(f"set local statement_timeout = {limits.lock_budget}")
+        # What is refused anyway is refused while the source is still written.
+        journal.guard(ledger)
         if reason := standstill.begin():
             raise _NotYet(reason)
-        if carry(conn, ledger, reading, action, place.table, FEW).more:
+        if carry(conn, ledger, reading, action, place.table, few).more:
             raise _NotYet("more was written meanwhile than can be carried within the lock budget")
         journal.guard(ledger)
         put(place, reading)
         journal.finish(ledger)
         if reason := standstill.lost():
-            raise _NotYet(reason)
+            raise _TooLong(reason)

@@ -51,7 +51,7 @@ class Standstill(Protocol):
         """Hold it, and return nothing; or return why that is not possible within the lock budget."""
 
     def lost(self) -> str:
-        """Return why it is not held any more, or not for much longer; nothing where all is well."""
+        """Return why it was not held all the time, within the budget; nothing where it was: then it is until closed."""
 
 
 class Rows(Protocol):
