@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,15 @@ def no_commit(url: str) -> Iterator[None]:
             cursor.execute(f"backup stage {stage}")
         try:
             yield
+            # Whoever has a transaction open: it may not have come as far as to wait for this.
             cursor.execute(
-                "select id from information_schema.processlist where id <> connection_id() and db = database()"
-                " and state like 'Waiting for backup%'"
+                "select p.id from information_schema.processlist p join information_schema.innodb_trx t"
+                " on t.trx_mysql_thread_id = p.id where p.id <> connection_id() and p.db = database()"
             )
             for (session,) in cursor.fetchall():
-                cursor.execute(f"kill {session}")
+                # It may have ended by itself.
+                with suppress(pymysql.err.MySQLError):
+                    cursor.execute(f"kill {session}")
         finally:
             cursor.execute("backup stage end")
 
