@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import StepError
-from tasks.model.plan import Phase
+from tasks.model.plan import Phase, Reconcile
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_writers import REBUILD, finish, rebuilt, rows
 
@@ -98,6 +98,19 @@ def test_a_row_that_is_locked_keeps_no_other_waiting(conn: Connection, url: str)
         assert noted(conn) == 2, "the row before and after"
     finish(migration)
     assert rows(conn, "select distinct a from t") == [("y",)]
+
+
+def test_what_the_comparison_has_carried_over_is_in_the_audit_log(conn: Connection, url: str) -> None:
+    migration = rebuilt(
+        conn, url, "create table t (id int primary key, a text); insert into t values (1, 'x'), (2, 'y')"
+    )
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    assert migration.plan is not None
+    (action,) = (step.action for step in migration.plan.steps if isinstance(step.action, Reconcile))
+    conn.execute(f"delete from {action.copy_of.target} where id = 2".encode())
+    migration.run(Phase.RECONCILE)
+    audited = "select detail -> 'rows' from changeover.audit where subject like '%reconcile/%' and outcome = 'done'"
+    assert rows(conn, audited) == [(1,)]
 
 
 def test_writers_that_note_without_end_do_not_keep_the_run(conn: Connection, url: str) -> None:

@@ -35,7 +35,8 @@ def copy_again(conn: MariaSession, action: CopyAgain, limits: Limits, journal: J
     """Compare everything, repair or refuse as the profile says, and record.
 
     Raises StepError when rows differ and may not be carried over, or still differ after that, LockTimeoutError when
-    one of them stays locked. Locks: rows that differ, for one transaction. Each range is one snapshot.
+    one of them stays locked, TransientError when a single row takes longer than the budget. Locks: rows that differ,
+    for one transaction. Each range is one snapshot.
     """
     work = _Work(conn, action, limits, journal)
     try:

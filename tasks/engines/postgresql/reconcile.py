@@ -45,6 +45,7 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     _refuse_leftovers(conn, action)
     conn.execute(f"analyze {action.copy_of.target}")
+    journal.counted(repaired)
     with conn.transaction():
         journal.begin(conn)
         journal.finish(conn)
