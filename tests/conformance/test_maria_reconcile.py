@@ -59,7 +59,7 @@ def test_planted_differences_are_repaired_under_writers(maria_database: str) -> 
         shadow.forward(Phase.RECONCILE)
         assert shadow.violations("before_swap") == 0
         shadow.forward(Phase.SWAP)
-        time.sleep(0.2)
+        time.sleep(0.1)
     assert writers.failures == []
     assert difference(maria_database) == 0
     assert shadow.violations("after_swap") == 0
@@ -218,7 +218,7 @@ def test_the_profile_may_refuse_to_repair(maria_database: str) -> None:
 def test_a_row_that_is_locked_is_waited_for_and_nobody_waits(maria_database: str) -> None:
     """It is not locked for longer than one try takes, and is carried over as its writer has left it."""
     prepare(maria_database, 50)
-    shadow = Shadow(maria_database, [WIDEN], limits=Limits(lock_patience=0.5))
+    shadow = Shadow(maria_database, [WIDEN], limits=Limits(lock_patience=0.2))
     new = filled(shadow)
     run(maria_database, f"delete from {new} where id in (10, 20)")
     with connected(maria_database, autocommit=False) as holding, holding.cursor() as cursor:
@@ -229,7 +229,7 @@ def test_a_row_that_is_locked_is_waited_for_and_nobody_waits(maria_database: str
         shadow.engine = replace(shadow.engine, limits=Limits(lock_patience=20.0))
         waiting = threading.Thread(target=shadow.forward, args=(Phase.RECONCILE,))
         waiting.start()
-        time.sleep(0.3)
+        time.sleep(0.15)
         cursor.execute("update orders set n = 5 where id = 10")
         holding.commit()
         waiting.join()
