@@ -128,9 +128,9 @@ class Writer:
             return
         if self.statements in (20, 200):
             cursor.execute(
-                "insert ignore into `Odd \"t` (a, b, amount) select seq, 'many', seq from seq_10000_to_14999"
+                "insert ignore into `Odd \"t` (a, b, amount) select seq, 'many', seq from seq_10000_to_11499"
             )
-            left = 10000 + self.random.randint(4900, 5000)
+            left = 10000 + self.random.randint(1400, 1500)
             cursor.execute('delete from `Odd "t` where a between 10000 and %s', (left,))
         conn.commit()
 

@@ -136,7 +136,7 @@ WRITES = {
     "replace, and insert on duplicate": "replace into t (a, b, v) values ('k15', 15, null);"
     " insert into t (a, b, v) values ('K16', 16, '') on duplicate key update v = 'twice'",
     "what is undone": "begin; delete from t; rollback",
-    "many rows at once": "insert into t (a, b) select 'many', seq from seq_1001_to_6000; delete from t where b > 1005",
+    "many rows at once": "insert into t (a, b) select 'many', seq from seq_1001_to_2500; delete from t where b > 1005",
     "everything goes": "delete from t",
 }
 
@@ -302,10 +302,10 @@ def test_a_writer_in_flight_is_waited_for(copy: Copy, source: pymysql.cursors.Cu
     with connected(maria_database, autocommit=False) as other, other.cursor() as writer:
         writer.execute("update t set v = 'in flight' where a = 'K3' and b = 3")
         with pytest.raises(LockTimeoutError, match="could not be held still"):
-            copy.cut(lambda: put.append(True), patience=1)
+            copy.cut(lambda: put.append(True), patience=0.3)
         assert put == []
         source.execute("update t set v = 'meanwhile' where a = 'K4' and b = 4")
-        ending = threading.Timer(1.0, other.commit)
+        ending = threading.Timer(0.5, other.commit)
         ending.start()
         copy.cut(lambda: put.append(True), patience=30)
         ending.join()
