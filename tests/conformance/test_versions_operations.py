@@ -49,9 +49,12 @@ CASES: dict[str, Case] = {
     ),
     "a column that numbers rows": Case(
         schema="create table z (id int primary key, name text); insert into z select i, 'n' from generate_series(1, 9) i;"
-        "grant select on z to pg_monitor; grant insert (id) on z to pg_monitor",
+        "grant select on z to pg_monitor; grant insert (id) on z to pg_monitor;"
+        "create view z_names as select id, name from z; create view z_ids as select id from z_names;"
+        "grant insert on z_names to pg_signal_backend; grant insert (id) on z_ids to pg_checkpoint",
         operations=[on("z", "add_column", column={"name": "no", "type": "bigserial", "unique": True})],
-        by_old="set role pg_monitor; insert into z (id) values ({k}); reset role",
+        by_old="set role pg_monitor; insert into z (id) values ({k}); set role pg_signal_backend; insert into z_names values (1{k}, '');"
+        "set role pg_checkpoint; insert into z_ids values (2{k}); reset role",
         by_new="insert into z (id) values ({k}); insert into z (id, no) values (-{k}, -{k})",
         shown_to_old="select id - {k} from z where id = {k}",
         shown_to_new="select no > 0 from z where id = {k}",

@@ -55,6 +55,8 @@ class TableDraft:
     comparisons: list[Comparison] = field(default_factory=list)
     """Beside those of the columns that dual write fills."""
     findings: list[Finding] = field(default_factory=list)
+    drawn: dict[str, str] = field(default_factory=dict)
+    """New columns that draw from a sequence which the migration makes, and its quoted, qualified name."""
     touched: set[str] = field(default_factory=set)
     """Old columns that an operation replaces or removes."""
     renamed: dict[str, str] = field(default_factory=dict)

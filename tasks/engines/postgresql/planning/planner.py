@@ -10,7 +10,11 @@ from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning import assemble, versions
 from tasks.engines.postgresql.planning.attached import carry
 from tasks.engines.postgresql.planning.checks import before_run, gates, obstacles, old_shape, standing
-from tasks.engines.postgresql.planning.checks.dependents import nothing_built_on, nothing_refers_to
+from tasks.engines.postgresql.planning.checks.dependents import (
+    nothing_built_on,
+    nothing_else_draws,
+    nothing_refers_to,
+)
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import choose_key
 from tasks.engines.postgresql.planning.linting import linted
@@ -144,6 +148,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
             + [gates.structure_after_swap(draft) for draft in drafts]
             + [r for draft in drafts for r in gates.standing_after_swap(draft)]
             + [nothing_built_on(draft) for draft in drafts if draft.shape.plain_new or draft.shape.targets]
+            + [r for draft in drafts for r in nothing_else_draws(draft)]
         )
         requirements += (*whole.requirements, *still_unused(whole, drafts, spec.operations))
         requirements += tuple(nothing_refers_to(sorted({*whole.created.values()}), drafts, whole.version))

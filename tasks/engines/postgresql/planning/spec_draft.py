@@ -90,7 +90,7 @@ class SpecDraft:
             message = error.diag.message_primary or "syntax error"
             raise SpecError(message, where=where, hint="Correct the statement.") from None
 
-    def keep(self, statement: str, where: str) -> None:
+    def keep(self, statement: str, where: str, hint: str = "Correct it.") -> None:
         """Run a statement that touches no table of the user, for as long as the plan is drawn up."""
         try:
             with self.conn.transaction():
@@ -99,7 +99,7 @@ class SpecDraft:
             if is_transient(error):
                 raise
             message = error.diag.message_primary or "error"
-            raise SpecError(message, where=where, hint=error.diag.message_hint or "Correct it.") from None
+            raise SpecError(message, where=where, hint=error.diag.message_hint or hint) from None
 
     def tried(self, statement: str, where: str) -> None:
         """Run a statement that touches no table of the user, and roll it back."""

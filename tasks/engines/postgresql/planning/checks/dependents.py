@@ -48,6 +48,29 @@ where c.confrelid = {table} and c.conrelid <> c.confrelid and c.conname not in (
     )
 
 
+def nothing_else_draws(draft: TableDraft) -> Iterator[Requirement]:
+    """Name what others let draw from a sequence that a rollback drops; the new column, and versions, are its own."""
+    versions = ", ".join(literal(name) for name in sorted({"", *draft.spec.versions, draft.spec.version or ""}))
+    for column, sequence in draft.drawn.items():
+        yield Requirement(
+            name=f"nothing but {column} of {draft.full_name} draws from {sequence}",
+            table=draft.full_name,
+            kind="structure",
+            gate="before_rollback",
+            violations=f"""\
+select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as problem
+from pg_catalog.pg_depend d
+where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.deptype = 'n'
+  and d.refobjid = pg_catalog.to_regclass({literal(sequence)})
+  and not exists (select from pg_catalog.pg_attrdef f
+                  join pg_catalog.pg_class c on c.oid = f.adrelid
+                  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = f.adnum
+                  where d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and f.oid = d.objid
+                    and (n.nspname in ({versions}) or c.oid = {draft.regclass} and a.attname = {literal(column)}))""",
+        )
+
+
 def _after(draft: TableDraft) -> list[str]:
     """The same columns by their names after the swap: the copy of a renamed column then has the old name."""
     back = {new: old for old, new in draft.renamed.items()}

@@ -220,8 +220,8 @@ select 'dual write' where {len(triggers)} <> (
 
 def standing_after_swap(draft: TableDraft) -> Iterator[Requirement]:
     """No sequence gives a number that a row has, and the planner knows what was filled."""
-    if draft.table.sequences:
-        numbered = [draft.renamed.get(one.column, one.column) for one in draft.table.sequences]
+    numbered = [draft.renamed.get(one.column, one.column) for one in draft.table.sequences] + [*draft.drawn]
+    if numbered:
         yield standing.sequences_still_ahead(draft.migration, draft.table, numbered, draft.regclass, draft.real_after)
     if draft.shape.targets:
         columns = [target.after for target in draft.shape.targets]

@@ -1,8 +1,9 @@
 """add_column: public from the start, filled by `up`, restricted only after approval."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.attached.belongings import privileges
+from tasks.engines.postgresql.planning.attached.belongings import TYPE_MAXIMUM
 from tasks.engines.postgresql.planning.checks.domains import Beneath, beneath, end_silence, silent
 from tasks.engines.postgresql.planning.checks.require import free_column, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -13,7 +14,9 @@ from tasks.engines.postgresql.planning.shape import Target
 from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn
 from tasks.model.operations.text import drawn_type, is_serial
-from tasks.model.plan import Phase, ShortTransaction, Step
+from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+
+_RIGHTS = "Give who migrates, and the owner of the table, the right to create in its schema."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,15 @@ def _drawing(op: AddColumn, draft: TableDraft, where: str) -> AddColumn:
     sequence, place = _sequence(draft, op.column.name), f"{where}.column.type"
     free_relation(draft, sequence.name, place)
     kind = drawn_type(op.column.type)
-    create = f"create sequence {sequence.quoted} as {kind}"
-    draft.spec.keep(create, place)
+    made = (
+        f"create sequence {sequence.quoted} as {kind}",
+        f"alter sequence {sequence.quoted} owner to {quote(draft.table.owner)}",
+        *(f"grant usage on sequence {sequence.quoted} to {role}" for role in _inserting(draft)),
+    )
+    for statement in made:
+        draft.spec.keep(statement, place, _RIGHTS)
+    draft.drawn[op.column.name] = sequence.quoted
+    draft.requirements += _enough_numbers(draft, op.column.type, kind)
     draft.spec.steps.append(
         Step(
             key=f"expand/{draft.full_name}/sequence of {op.column.name}",
@@ -66,11 +76,7 @@ def _drawing(op: AddColumn, draft: TableDraft, where: str) -> AddColumn:
             title=f"make the sequence {sequence.name}",
             undo="drop it",
             action=ShortTransaction(
-                forward=(
-                    create,
-                    f"alter sequence {sequence.quoted} owner to {quote(draft.table.owner)}",
-                    *(f"grant usage on sequence {sequence.quoted} to {role}" for role in _inserting(draft)),
-                ),
+                forward=made,
                 inverse=(f"drop sequence if exists {sequence.quoted}",),
             ),
         )
@@ -84,9 +90,49 @@ def _drawing(op: AddColumn, draft: TableDraft, where: str) -> AddColumn:
 
 
 def _inserting(draft: TableDraft) -> list[str]:
-    """Name the roles whose statements would fail if they could not draw a number: those that may insert rows."""
-    granted = (draft.table.grants, *(column.grants for column in draft.table.columns))
-    return sorted({role for one in granted for role, letter, _ in privileges(one) if letter == "a"})
+    """Name the roles whose statements would fail if they could not draw a number: those that may insert rows.
+
+    Also by a view or a rule: with the rights of its owner a row comes into the table, but who asks draws the number.
+    """
+    rows = draft.rehearsal.conn.execute(
+        """
+        with recursive through (oid) as (
+          select %s::pg_catalog.regclass::oid
+          union
+          select r.ev_class from through
+          join pg_catalog.pg_depend d on d.refobjid = through.oid
+            and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+          join pg_catalog.pg_rewrite r on r.oid = d.objid
+        ), items (acl) as (
+          select coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))
+          from pg_catalog.pg_class c join through using (oid)
+          union all
+          select a.attacl from pg_catalog.pg_attribute a join through on a.attrelid = through.oid
+          where not a.attisdropped
+        )
+        select distinct case when one.grantee <> 0 then pg_catalog.pg_get_userbyid(one.grantee)::text end
+        from items, pg_catalog.aclexplode(items.acl) as one where one.privilege_type = 'INSERT'
+        """,
+        (draft.real,),
+    ).fetchall()
+    return sorted("public" if role is None else quote(role) for (role,) in rows)
+
+
+def _enough_numbers(draft: TableDraft, written: str, kind: str) -> Iterator[Requirement]:
+    """Ask before a run whether each row can get a number; where that could not be, it is not asked of every row."""
+    most = TYPE_MAXIMUM[kind]
+    row = draft.rehearsal.conn.execute(
+        "select reltuples from pg_catalog.pg_class where oid = %s::pg_catalog.regclass", (draft.real,)
+    ).fetchone()
+    if kind == "smallint" or (row is not None and row[0] > most / 2):
+        yield Requirement(
+            name=f"{draft.full_name} has no more rows than {written} has numbers, {most}",
+            table=draft.full_name,
+            kind="check",
+            gate="before_run",
+            violations=f"select 1 from {draft.real} offset {most} limit 1",
+        )
 
 
 def _sequence(draft: TableDraft, column: str) -> _Sequence:
