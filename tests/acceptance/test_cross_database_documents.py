@@ -215,8 +215,12 @@ def test_there_and_back_and_for_good(
     with pytest.raises(StateError, match="1 writes since the swap"):
         rollback("copy", profile, "shop")
     assert target.execute("select count(*) from users").fetchone() == (2701,)
+    source.users.rename("others")
+    with pytest.raises(DriftError, match="dropped, renamed"):
+        rollback("copy", profile, "shop")
     assert rollback("copy", profile, "shop", accept_loss=True).state is S.ROLLED_BACK
     assert remains(target) == []
+    source.others.rename("users")
     assert copy("users", **given).state is S.COMPLETE
     assert contract("copy", profile, "shop").state is S.CONTRACTED
     assert target.execute(shown.encode()).fetchone() == first
