@@ -172,7 +172,6 @@ def give_up_waiting(action: Copy, since: float, limits: Limits) -> None:
 
 
 def give_up_at_one(action: Copy, failures: int, limits: Limits) -> None:
-    """Raise TransientError once a single row has taken longer than the lock budget as often as may be tried."""
     """Raise TransientError once a single row has failed as often as the profile allows."""
     if failures >= limits.attempts:
         raise TransientError(
