@@ -11,6 +11,7 @@ import pytest
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_versions import Client, baseline
+from tests.legs import each_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,7 @@ CASES: dict[str, Case] = {
         stored=[("update h set hp_id = 99 where id = 1", psycopg.errors.ForeignKeyViolation)],
     ),
 }  # fmt: skip
-TOGETHER = [*CASES.values()]
+TOGETHER = each_once([*CASES.values()], lambda case: [kind for operation in case.operations for kind in operation])
 
 
 class World:
@@ -312,7 +313,7 @@ def walk(cases: Sequence[Case], conn: Connection, url: str) -> None:
 
 
 def test_each_version_sees_what_the_other_writes(conn: Connection, url: str) -> None:
-    """All of them in one migration."""
+    """In one migration: by default one case for each kind of operation."""
     walk(TOGETHER, conn, url)
 
 
