@@ -128,6 +128,9 @@ def take_alteration(all_of: Operations, number: int, op: AlterColumn) -> None:
         case AlterColumn() as first:
             before.operation = _both(first, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
+            if op.converts:
+                # What is wrong with the values is said where they are given.
+                before.number = number
 
 
 def take_constraint(all_of: Operations, number: int, op: CreateConstraint) -> None:
@@ -150,6 +153,8 @@ def _restrict_first(all_of: Operations, renaming: Entry, number: int, op: AlterC
         first = entry.operation
         if isinstance(first, AlterColumn) and (first.table, first.column) == (op.table, op.column):
             entry.operation = _both(first, op)
+            if op.converts:
+                entry.number = number
             return
     all_of.before(renaming, number, op)
 

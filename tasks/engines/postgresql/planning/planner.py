@@ -112,7 +112,7 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     places = [f"operations[{number}].{asked.operations[number].kind}" for number, _ in folding.operations]
     work = list(zip(places, spec.operations, strict=True))
     created = {op.name for op in spec.operations if isinstance(op, CreateTable)}
-    of_indexes = tables_of_indexes(conn, spec.operations, search_path)
+    of_indexes = tables_of_indexes(conn, work, search_path)
     names = {name for op in spec.operations for name in op.tables} - created
     names |= {*of_indexes.values(), *tables_of_domains(conn, spec.operations, search_path)}
     catalogue = inspect(conn, sorted(names), search_path)

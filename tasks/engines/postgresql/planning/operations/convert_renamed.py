@@ -21,7 +21,9 @@ from tasks.model.operations.column import ColumnDefinition
 def draft_convert_renamed(op: AlterColumn, to: str, draft: TableDraft, where: str) -> None:
     """Add the column under the other name, filled by `up`, and retire the old one, kept in step by `down`."""
     column = existing_column(draft, op.column, where)
-    attached = sorted(_attached(draft, column))
+    # As of a column that is converted under its own name: the storage stays with the type.
+    stored = op.type in (None, column.type) and _stored_its_way(draft, column)
+    attached = sorted((*_attached(draft, column), *(["its storage"] if stored else [])))
     if attached:
         raise PreflightError(
             f"{op.column} is converted and gets another name, and would lose {', '.join(attached)}",
@@ -38,6 +40,15 @@ def draft_convert_renamed(op: AlterColumn, to: str, draft: TableDraft, where: st
     up, down = op.up or quote(op.column), op.down or quote(to)
     draft_add_column(AddColumn(table=op.table, column=definition, up=up), draft, where)
     draft_drop_column(DropColumn(table=op.table, column=op.column, down=down, lossy=op.lossy), draft, where)
+
+
+def _stored_its_way(draft: TableDraft, column: Column) -> bool:
+    row = draft.rehearsal.conn.execute(
+        "select a.attstorage <> t.typstorage from pg_catalog.pg_attribute a"
+        " join pg_catalog.pg_type t on t.oid = a.atttypid where a.attrelid = %s::regclass and a.attname = %s",
+        (draft.real, column.name),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _attached(draft: TableDraft, column: Column) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """create_table: at once, empty, seen by nobody until an application uses it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.operations.create_index import definition
+from tasks.engines.postgresql.planning.restrictions.foreign_keys import require_unique
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
@@ -28,6 +29,10 @@ def draft_create_table(op: CreateTable, draft: SpecDraft, where: str, indexes: I
     draft.created[op.name] = draft.created[f"{schema}.{name}"] = table
     parents = tuple(draft.resolve_table(parent, where) for parent in op.referenced)
     _try(op, draft, where, indexes)
+    for parent, columns in _referred(op):
+        # A table of the same spec is made by the same step or before it, and with its keys.
+        if parent not in draft.created:
+            require_unique(draft.conn, draft.resolve_table(parent, where), columns, where)
     statements = [f"create table {table} ({_body(op, draft, foreign=True)})"]
     statements += _comments(op, table)
     statements += [_index(index, table) for _, index in indexes]
@@ -47,6 +52,11 @@ def draft_create_table(op: CreateTable, draft: SpecDraft, where: str, indexes: I
             ),
         )
     )
+
+
+def _referred(op: CreateTable) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield from ((one.references.table, (one.references.column,)) for one in op.columns if one.references)
+    yield from ((one.references.table, one.references.columns) for one in op.constraints if one.references)
 
 
 def _try(op: CreateTable, draft: SpecDraft, where: str, indexes: Indexes) -> None:

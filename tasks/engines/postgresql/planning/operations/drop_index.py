@@ -36,15 +36,13 @@ order by 2
 """
 
 
-def tables_of_indexes(conn: Connection, operations: Sequence[AnyOperation], search_path: str) -> dict[str, str]:
-    """Return, for each index that is dropped, as written, the full name of its table.
+def tables_of_indexes(conn: Connection, work: Sequence[tuple[str, AnyOperation]], search_path: str) -> dict[str, str]:
+    """Return, for each index that is dropped, as written, the full name of its table; `work` has the place of each.
 
     An index without a schema is the first of its name along the search path. Raises SpecError for one that
     does not exist, with names that are close.
     """
-    dropped = {
-        op.name: f"operations[{n}].drop_index.name" for n, op in enumerate(operations) if isinstance(op, DropIndex)
-    }
+    dropped = {op.name: f"{where}.name" for where, op in work if isinstance(op, DropIndex)}
     if not dropped:
         return {}
     parts = [name.rpartition(".") for name in dropped]

@@ -4,6 +4,7 @@ from tasks.engines.postgresql.planning.checks.require import free_constraint
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Restriction
 from tasks.engines.postgresql.planning.restrictions.late import NewForeignKey, deferral
+from tasks.engines.postgresql.planning.spec_draft import Connection
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations.column import ForeignKeyReference
@@ -69,7 +70,7 @@ def resolve_references(draft: TableDraft, key: NewForeignKey) -> Restriction:
             key.where,
             "The referenced column has to exist and to be of a comparable type.",
         )
-        _require_unique(draft, key.parent, targets, key.where)
+        require_unique(draft.rehearsal.conn, key.parent, targets, key.where)
     listed = ", ".join(quote(column) for column in physical)
     referenced = ", ".join(quote(column) for column in targets)
     draft.requirements.append(
@@ -114,8 +115,9 @@ def orphaned(parent: str, pairs: dict[str, str], *, full: bool) -> str:
     return f"({found}) or not (({present}) or ({absent}))"
 
 
-def _require_unique(draft: TableDraft, parent: str, columns: tuple[str, ...], where: str) -> None:
-    row = draft.rehearsal.conn.execute(
+def require_unique(conn: Connection, parent: str, columns: tuple[str, ...], where: str) -> None:
+    """Raise SpecError unless a key of the parent is there for a foreign key, before anything is done."""
+    row = conn.execute(
         """
         select exists (
           select from pg_catalog.pg_index i
@@ -132,5 +134,5 @@ def _require_unique(draft: TableDraft, parent: str, columns: tuple[str, ...], wh
         raise SpecError(
             f"{parent} has no unique constraint on {', '.join(columns)}",
             where=where,
-            hint="Refer to a key of that table.",
+            hint="Refer to a key of that table; for one that the same spec makes, a second spec.",
         )
