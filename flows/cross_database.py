@@ -1,4 +1,4 @@
-"""Cross-database: the rows of a table in another database, as documents or rows, copied, proven, and put in place."""
+"""Cross-database: a table or a collection in another database, copied, proven, and put in place."""
 
 from tasks.approve import approve
 from tasks.dual_write import dual_write
@@ -17,7 +17,7 @@ from validations.transfer import of_rows, transferred
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows of PostgreSQL into MongoDB, or of the others into PostgreSQL; with `capture` while others write.
+    """Copy rows into MongoDB, or rows of MariaDB and documents into PostgreSQL; rows, with `capture`, under writes.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.

@@ -137,7 +137,7 @@ class SelfCommitting(Record):
     held: str = ""
     """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
     mark: str = ""
-    """What another session says when the guard has passed, before the statements under the lock."""
+    """What another session says when all of `forward` is done, still under the lock: then the guard has passed."""
     given: Table | None = None
     """What the table has to be before the statements, and what they put aside has to be after them."""
     set_aside: str = ""

@@ -64,7 +64,8 @@ def test_killed_at_random_and_after_the_swap(begin: Callable[[], Run], database:
             run = begin()
             if not killed:
                 assert soon(lambda: _is_there(target, "_changeover_transfer"), seconds=60), run.log
-            time.sleep(dice.uniform(0.0, 3.0))
+            # The first one surely before the end.
+            time.sleep(dice.uniform(0.0, 3.0 if killed else 0.1))
             killed += run.kill()
             if _is_there(target, "public"):
                 break
@@ -106,6 +107,14 @@ def _gate_passed(source: Any) -> bool:
 CAPTURED = SPEC.replace("transfer:", "transfer:\n  capture: triggers")
 
 
+def _writing(cursor: Any) -> list[int]:
+    cursor.execute(
+        "select p.id from information_schema.processlist p join information_schema.innodb_trx t"
+        " on t.trx_mysql_thread_id = p.id where p.id <> connection_id() and p.db = database()"
+    )
+    return [session for (session,) in cursor.fetchall()]
+
+
 @contextmanager
 def no_commit(url: str) -> Iterator[None]:
     """Let nothing commit in MariaDB; what wanted to is ended, and so rolled back."""
@@ -115,14 +124,13 @@ def no_commit(url: str) -> Iterator[None]:
         try:
             yield
             # Whoever has a transaction open: it may not have come as far as to wait for this.
-            cursor.execute(
-                "select p.id from information_schema.processlist p join information_schema.innodb_trx t"
-                " on t.trx_mysql_thread_id = p.id where p.id <> connection_id() and p.db = database()"
-            )
-            for (session,) in cursor.fetchall():
-                # It may have ended by itself.
-                with suppress(pymysql.err.MySQLError):
-                    cursor.execute(f"kill {session}")
+            while sessions := _writing(cursor):
+                for session in sessions:
+                    # It may have ended by itself.
+                    with suppress(pymysql.err.MySQLError):
+                        cursor.execute(f"kill {session}")
+                # Else it may be let through before it hears that it was ended.
+                time.sleep(0.02)
         finally:
             cursor.execute("backup stage end")
 

@@ -334,6 +334,7 @@ def test_what_is_prepared_is_waited_for(copy: Copy, source: pymysql.cursors.Curs
     """Its session has ended, and no lock on the table tells of it: neither the copy begins, nor is the table put."""
     put: list[bool] = []
     known = next(one for one in copy.plan.phase(Phase.DUAL_WRITE) if one.key.endswith("known"))
+    triggers = next(one for one in copy.plan.phase(Phase.CONTRACT) if one.key.endswith("triggers"))
     engine = replace(copy.engine, limits=Limits(lock_budget=300, lock_patience=0.5))
     name = f"changeover {os.urandom(8).hex()}"
     with connected(maria_database) as other, other.cursor() as writer:
@@ -346,6 +347,10 @@ def test_what_is_prepared_is_waited_for(copy: Copy, source: pymysql.cursors.Curs
             engine.apply(known, QUIET)
         with pytest.raises(LockTimeoutError, match=f"transactions are prepared.*{name}"):
             copy.cut(lambda: put.append(True), patience=0.5)
+        assert put == []
+        # Its note is not there yet, and would go with the table of notes.
+        with pytest.raises(LockTimeoutError, match=f"prepared transactions did not end: .*{name}"):
+            engine.apply(triggers, QUIET.guarded(lambda _: put.append(True)))
         assert put == []
     finally:
         source.execute(f"xa commit '{name}'")
@@ -425,6 +430,10 @@ def test_triggers_go_together_or_stay(copy: Copy, source: pymysql.cursors.Cursor
     with pytest.raises(pymysql.err.ProgrammingError):
         engine.apply(broken("drop nonsense"), guarded)
     assert (looks, triggers()) == ([0], ["note_d", "note_i", "note_u"])
+    known = copy.action.notes.replace("notes", "known")
+    source.execute(f"select one from {known}")
+    # Nothing vouches for triggers that somebody else drops now.
+    assert source.fetchall() == ((1,),)
     source.execute("delete from t where b = 3")
     with pytest.raises(GateError, match="written"):
         engine.apply(step, guarded)

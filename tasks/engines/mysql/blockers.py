@@ -3,6 +3,7 @@
 Only a user with the privilege PROCESS sees them. The catalogue tells their start in the time zone of the server.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _OPEN = """
       left join information_schema.processlist p on p.id = t.trx_mysql_thread_id
      where t.trx_mysql_thread_id not in (0, connection_id())
 """
+_LOOK_EVERY: Final = 0.01
 _TWICE = "interval 1 hour"
 """When clocks are put back, a time of day comes twice: rather wait for somebody in vain."""
 
@@ -52,6 +54,18 @@ def prepared(conn: MariaSession) -> set[str]:
     # MySQL knows no names in words.
     rows = conn.execute("xa recover format='SQL'" if conn.dialect.maria else "xa recover convert xid").fetchall()
     return {str(row[3]) for row in rows}
+
+
+def outlasted(conn: MariaSession, until: float) -> set[str]:
+    """Return which of the transactions that are prepared now still are at a moment, by the monotonic clock.
+
+    Whoever prepares later has not written to what this session holds.
+    """
+    left = prepared(conn)
+    while left and time.monotonic() < until:
+        time.sleep(_LOOK_EVERY)
+        left &= prepared(conn)
+    return left
 
 
 def old_views(conn: MariaSession, filled: str) -> dict[tuple[int, object], tuple[Any, ...]]:

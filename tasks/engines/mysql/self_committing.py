@@ -7,6 +7,7 @@ most each time. What has happened is never guessed: the catalogue is asked.
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.blockers import named, old_views, open_transactions, prepared
+from tasks.engines.mysql.blockers import named, old_views, open_transactions, outlasted, prepared
 from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, code_of
@@ -172,27 +173,54 @@ def _held(
 ) -> None:
     """Check and do everything while nobody can write; what goes wrong is undone before anybody can.
 
-    The lock goes with the session: killed in between, a part is done, and the guard of the next run says which.
+    Until the first statement the lock is had for the budget at most: then its session is cut. It goes with the session:
+    killed in between, a part is done without a mark, and the guard of the next run says which.
     """
-    _within_budget(conn, action, action.held, limits, journal, last=False, wanted=True)
-    try:
-        # A process that stands still does not stop everybody else.
-        conn.execute("set session wait_timeout = 1")
-        # Whoever holds tables may read no others: the ledger's session asks.
-        journal.guard(ledger)
-        with open_session() as other:
-            other.execute(action.mark)
+    with open_session() as other:
+        _within_budget(conn, action, action.held, limits, journal, last=False, wanted=True)
+        until = time.monotonic() + limits.lock_budget / 1000
+        cut = threading.Timer(limits.lock_budget / 1000, conn.cut)
+        cut.start()
         try:
-            for statement in action.forward:
-                conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=True))
-        except BaseException:
-            if not conn.closed:
-                for statement in action.inverse:
+            # A process that stands still does not stop everybody else.
+            conn.execute("set session wait_timeout = 1")
+            left = outlasted(conn, until - limits.lock_budget / 2000)
+            if not left:
+                # Whoever holds tables may read no others: the ledger's session asks.
+                journal.guard(ledger)
+            cut.cancel()
+            cut.join()
+            _refuse_late(conn, action, limits, left, until)
+            try:
+                for statement in action.forward:
                     conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=True))
-            raise
-    finally:
-        # Its end lets go of the tables.
-        conn.close()
+                other.execute(action.mark)
+            except BaseException:
+                if not conn.closed:
+                    for statement in action.inverse:
+                        conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=True))
+                raise
+        finally:
+            cut.cancel()
+            # Its end lets go of the tables.
+            conn.close()
+
+
+def _refuse_late(conn: MariaSession, action: SelfCommitting, limits: Limits, left: set[str], until: float) -> None:
+    if left:
+        raise LockTimeoutError(
+            f"prepared transactions did not end: {', '.join(sorted(left)[:5])}, and may have written to {action.table}",
+            where=conn.place,
+            hint="Commit them, or roll them back, by these names (XA RECOVER shows them), then run again.",
+            changed=DataChanged.NO,
+        )
+    if time.monotonic() >= until:
+        raise LockTimeoutError(
+            f"what has to be asked while nobody can write to {action.table} took more than {limits.lock_budget} ms",
+            where=conn.place,
+            hint="Run again; or give this run a larger lock_budget, for which applications wait.",
+            changed=DataChanged.NO,
+        )
 
 
 def _run(

@@ -14,7 +14,7 @@ import time
 
 import pymysql
 
-from tasks.engines.mysql.blockers import open_transactions, prepared
+from tasks.engines.mysql.blockers import open_transactions, outlasted
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, LOST, code_of
 
@@ -45,7 +45,7 @@ class Standstill:
             return f"blocked by {open_transactions(self._conn)}"
         self._since = time.monotonic()
         self._conn.execute("set session wait_timeout = 1")
-        if waiting := prepared(self._conn):
+        if waiting := outlasted(self._conn, self._since + self._budget / 1000):
             return f"transactions are prepared, and may have written to it: {', '.join(sorted(waiting))} (XA RECOVER)"
         self._cut = threading.Timer(max(0.0, self._budget / 1000 - (time.monotonic() - self._since)), self._let_go)
         self._cut.daemon = True

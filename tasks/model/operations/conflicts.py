@@ -3,19 +3,10 @@
 from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 
-from tasks.model.operations.add_column import AddColumn
-from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Claim, Contradiction, Location, Manner, NewName, Operation
-from tasks.model.operations.create_constraint import CreateConstraint
-from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.create_table import CreateTable
-from tasks.model.operations.drop_column import DropColumn
-from tasks.model.operations.drop_constraint import DropConstraint
-from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
-from tasks.model.operations.rename_column import RenameColumn
-from tasks.model.operations.rename_constraint import RenameConstraint
+from tasks.model.operations.fold_names import OF_ONE
 from tasks.model.operations.rename_table import RenameTable
-from tasks.model.operations.set_replica_identity import SetReplicaIdentity
 
 Numbered = Sequence[tuple[int, Operation]]
 """Operations, each with its number in the spec; several may have come from one."""
@@ -39,19 +30,7 @@ _FOLDED = {
 """What goes together once `fold` has said so."""
 
 
-_BESIDE_A_RENAME = (
-    AddColumn,
-    AlterColumn,
-    CreateConstraint,
-    CreateIndex,
-    CreateTable,
-    DropColumn,
-    DropConstraint,
-    DropMulticolumnConstraint,
-    RenameColumn,
-    RenameConstraint,
-    SetReplicaIdentity,
-)
+_BESIDE_A_RENAME = (*OF_ONE, CreateTable)
 """What can be done to a table, or refer to one, that gets another name."""
 
 

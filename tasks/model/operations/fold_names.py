@@ -20,7 +20,7 @@ from tasks.model.operations.rename_table import RenameTable
 from tasks.model.operations.sequence import ApartError
 from tasks.model.operations.set_replica_identity import SetReplicaIdentity
 
-_OF_ONE = (
+OF_ONE = (
     *(AddColumn, AlterColumn, CreateConstraint, CreateIndex, DropColumn, DropConstraint, DropMulticolumnConstraint),
     *(RenameColumn, RenameConstraint, SetReplicaIdentity),
 )
@@ -42,7 +42,7 @@ def with_tables(op: Operation, names: Mapping[str, str]) -> Operation:
             changes["name"] = names.get(op.name, op.name)
         case RenameTable():
             changes["from_"] = names.get(op.from_, op.from_)
-        case _ if isinstance(op, _OF_ONE):
+        case _ if isinstance(op, OF_ONE):
             changes["table"] = names.get(op.table, op.table)
         case _:
             raise ApartError(

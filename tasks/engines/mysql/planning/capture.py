@@ -148,7 +148,7 @@ class Capture:
             table=full,
             kind="structure",
             gate="before_contract",
-            # One that was cut off has dropped all of them, under a lock, and had looked before.
+            # The mark is made when all of them are dropped, under a lock, after a look.
             violations=f"select problem from ({self._unnoted('')}) as found"
             f" where not (exists (select 1 from {self._known} where one = {_ENDED})"
             f" and not exists (select 1 from information_schema.triggers where trigger_schema = database() and"

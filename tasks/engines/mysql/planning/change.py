@@ -18,6 +18,7 @@ from tasks.model.operations import (
     RebuildTable,
     RenameColumn,
 )
+from tasks.model.operations.column import CheckConstraint
 from tasks.model.operations.text import is_serial
 
 _QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
@@ -154,7 +155,7 @@ def _alter(change: Change, asked: AlterColumn, dialect: Dialect) -> None:
     if asked.type or asked.nullable is not None or asked.sets_default or asked.drops_default or asked.sets_comment:
         change.clauses.append(f"modify column {quote(name)} {_definition(column, asked, dialect)}")
     if asked.check is not None:
-        change.clauses.append(f"add constraint {quote(asked.check.name)} {asked.check.definition}")
+        change.clauses.append(_check(asked.check))
     if asked.unique is not None:
         change.clauses.append(f"add unique index {quote(asked.unique.name)} ({quote(name)})")
     if asked.up is not None:
@@ -201,12 +202,18 @@ def _add_column(change: Change, asked: AddColumn) -> None:
         words.append(f"comment {quoted(column.comment)}")
     change.clauses.append("add column " + " ".join(words))
     if column.check is not None:
-        change.clauses.append(f"add constraint {quote(column.check.name)} {column.check.definition}")
+        change.clauses.append(_check(column.check))
     if column.unique:
         change.clauses.append(f"add unique index {quote(column.name)} ({quote(column.name)})")
     change.added.add(column.name)
     if asked.up is not None:
         change.up[column.name] = asked.up
+
+
+def _check(check: CheckConstraint) -> str:
+    if check.no_inherit:
+        raise SpecError("no table of MariaDB inherits from another", hint="Remove no_inherit.")
+    return f"add constraint {quote(check.name)} {check.definition}"
 
 
 def _drop_column(change: Change, asked: DropColumn) -> None:
