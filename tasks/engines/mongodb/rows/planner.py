@@ -1,6 +1,5 @@
 """Draw up the plan of a copy of documents into a table of PostgreSQL. Nothing is changed there, nor asked."""
 
-import hashlib
 from collections.abc import Iterator
 
 from tasks.engines.mongodb.connect import Documents
@@ -11,13 +10,15 @@ from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
+from tasks.engines.postgresql.receiving.plan import relation, steps
+from tasks.engines.transfer_findings import not_captured
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError
-from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.names import quote
+from tasks.model.plan import Finding, Plan, Risk
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import ID, TransferSpec
-from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
+from tasks.model.transfer_steps import RowTransfer, TransferColumn
 
 
 def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
@@ -38,7 +39,8 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
     columns = tuple(columns_of(wanted, asked, seen))
     _refuse_twice(columns)
     key = key_of_table(columns)
-    into = _relation(spec, wanted, table, columns, key)
+    lines = [f"{quote(one.name)} {one.type}{'' if one.nullable else ' not null'}" for one in columns]
+    into = relation(spec, wanted.to, table.full_name, lines, key)
     action = RowTransfer(
         table=table.full_name,
         key=(ID,),
@@ -62,7 +64,7 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path="",
-        steps=tuple(_steps(table, action)),
+        steps=tuple(steps(table.full_name, action, "documents")),
         estimates=(estimate(database, table.name),),
         risk=Risk.MEDIUM,
         risk_reasons=(f"the documents of {table.full_name} are copied into another database",),
@@ -98,56 +100,6 @@ def _refuse_twice(columns: tuple[TransferColumn, ...]) -> None:
         )
 
 
-def _relation(
-    spec: MigrationSpec, wanted: TransferSpec, table: Table, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
-) -> Relation:
-    schema, _, name = (wanted.to.table or "").rpartition(".")
-    digest = hashlib.sha256(f"{spec.migration}\0{spec.database}\0{table.full_name}".encode()).hexdigest()[:12]
-    helpers = f"{OWN_PREFIX}transfer_{digest}"
-    lines = [f"{quote(one.name)} {one.type}{'' if one.nullable else ' not null'}" for one in columns]
-    body = ",\n  ".join([*lines, f"primary key ({', '.join(map(quote, key))})"])
-    return Relation(
-        database=wanted.to.database,
-        schema_name=schema or "public",
-        name=name,
-        helpers=helpers,
-        create=f"create table {quote(helpers)}.{quote(name)} (\n  {body}\n)",
-        does="make",
-    )
-
-
-def _steps(table: Table, action: RowTransfer) -> Iterator[Step]:
-    full, into = table.full_name, action.into
-    there = f"{into.full_name} in {into.database}"
-    yield Step(
-        key=f"expand/{full}/table",
-        phase=Phase.EXPAND,
-        title=f"make the table that becomes {there}",
-        undo="drop it",
-        action=into,
-    )
-    yield Step(
-        key=f"backfill/{full}/copy",
-        phase=Phase.BACKFILL,
-        title=f"copy the documents of {full}",
-        undo="nothing: the copy goes with its table",
-        action=action,
-    )
-    yield Step(
-        key="swap/all",
-        phase=Phase.SWAP,
-        title=f"put the table in its place: {there}",
-        undo="take it away again",
-        action=into.model_copy(update={"does": "put"}),
-    )
-    yield Step(
-        key=f"contract/{full}/tables",
-        phase=Phase.CONTRACT,
-        title=f"drop {into.helpers} in {into.database}, with the notes of rejected documents",
-        action=into.model_copy(update={"does": "clear"}),
-    )
-
-
 _DONE = {
     "reject": "its document is left out, and noted with the reason",
     "null": "becomes NULL",
@@ -168,14 +120,7 @@ def _expires(index: Index) -> bool:
 
 def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding]:
     full = table.full_name
-    yield Finding(
-        rule="XDB-01",
-        severity="warning",
-        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
-        where=full,
-        hint="Stop its writers first, and keep them away. The gate before the swap finds what was written until it"
-        " compared those documents; what is written after that is not found.",
-    )
+    yield not_captured(full, "documents")
     for name in (index.name for index in table.indexes if _expires(index)):
         yield Finding(
             rule="XDB-11",

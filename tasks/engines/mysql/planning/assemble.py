@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning import parity
+from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Assignment, Copy, CopyAgain, Lock, LockMode, Phase, SelfCommitting, Step
+from tasks.model.plan import Assignment, Copy, CopyAgain, Phase, SelfCommitting, Step
 
 PLACEHOLDER = "changeover placeholder"
 _RANGE = "/* range */ true"
-_HAS = "select 1 from information_schema.tables where table_schema = database() and table_name = '{name}'"
-_TRIGGER = "select 1 from information_schema.triggers where trigger_schema = database() and trigger_name = '{name}'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +94,9 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         action=SelfCommitting(
             table=full,
             forward=(names.exchange,),
-            locks=_exclusive(full),
+            locks=exclusive(full),
             inverse=(names.exchange_back,),
-            done=f"{_HAS.format(name=names.new)} and table_comment = '{PLACEHOLDER}'",
+            done=f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'",
             guard=True,
             given=mapping.old,
             set_aside=names.old,
@@ -116,10 +115,6 @@ def _copied_by(full: str) -> str:
 
 def _compared_by(full: str) -> str:
     return f"reconcile/{full}/rows"
-
-
-def _exclusive(full: str) -> tuple[Lock, ...]:
-    return (Lock(table=full, mode=LockMode.ACCESS_EXCLUSIVE),)
 
 
 def copy(mapping: Mapping, names: Names) -> Copy:
@@ -205,7 +200,7 @@ def _build(full: str, change: Change, names: Names) -> Step:
                 f"rename table {quote(names.part)} to {quote(names.new)}",
             ),
             inverse=(f"drop table if exists {quote(names.part)}", f"drop table if exists {quote(names.new)}"),
-            done=_HAS.format(name=names.new),
+            done=has_table(names.new),
         ),
     )
 
@@ -227,7 +222,7 @@ def _switch(full: str, names: Names) -> Step:
                 f"drop table if exists {quote(name)}" for name in (names.old, names.reverse, names.forward, names.ahead)
             ),
             # After the swap this name is that of the old table.
-            keeps=f"{_HAS.format(name=names.old)} and table_comment <> '{PLACEHOLDER}'",
+            keeps=f"{has_table(names.old)} and table_comment <> '{PLACEHOLDER}'",
         ),
     )
 
@@ -261,9 +256,9 @@ def _dual_write(full: str, mirror: Mirror, on: str, prefix: str) -> Iterator[Ste
             action=SelfCommitting(
                 table=full,
                 forward=(statement,),
-                locks=_exclusive(full),
+                locks=exclusive(full),
                 inverse=(f"drop trigger if exists {quote(name)}",),
-                done=_TRIGGER.format(name=name),
+                done=has_trigger(name),
             ),
         )
 
@@ -298,8 +293,8 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
             action=SelfCommitting(
                 table=full,
                 forward=(f"drop trigger if exists {quote(name)}",),
-                locks=_exclusive(full),
-                done=f"select 1 from dual where not exists ({_TRIGGER.format(name=name)})",
+                locks=exclusive(full),
+                done=f"select 1 from dual where not exists ({has_trigger(name)})",
             ),
         )
     for role in ("old", "new", "forward", "reverse", "over"):
@@ -311,6 +306,6 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
             action=SelfCommitting(
                 table=full,
                 forward=(f"drop table if exists {quote(name)}",),
-                done=f"select 1 from dual where not exists ({_HAS.format(name=name)})",
+                done=f"select 1 from dual where not exists ({has_table(name)})",
             ),
         )

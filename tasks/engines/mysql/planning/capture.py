@@ -15,11 +15,12 @@ from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
 
 from tasks.engines.mysql.names import own, quote, quoted
+from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.session import SQL_MODE, MariaSession
 from tasks.engines.mysql.table_id import table_id
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.plan import Lock, LockMode, Phase, Requirement, SelfCommitting, Step
+from tasks.model.plan import Phase, Requirement, SelfCommitting, Step
 from tasks.model.transfer_steps import NOTE, TransferColumn
 
 _MODE: Final = f"set session sql_mode = '{SQL_MODE},ALLOW_INVALID_DATES'"
@@ -78,9 +79,9 @@ class Capture:
                 action=SelfCommitting(
                     table=full,
                     forward=(_MODE, statement),
-                    locks=self._exclusive(),
+                    locks=exclusive(full),
                     inverse=(f"drop trigger if exists {quote(name)}",),
-                    done=_noting(name),
+                    done=has_trigger(name),
                 ),
             )
         known = self._known
@@ -116,10 +117,10 @@ class Capture:
                 held=f"lock tables {quote(self.table.name)} write, {self.notes} read",
                 mark=f"insert into {self._known} (one, ids) values ({_ENDED}, '') on duplicate key update ids = ''",
                 forward=tuple(f"drop trigger if exists {quote(name)}" for name in names),
-                locks=self._exclusive(),
+                locks=exclusive(full),
                 inverse=(_MODE, *(_unless_there(statement) for _, _, statement in self._triggers())),
-                done=" and ".join((f"select 1 from dual where not exists ({_noting(names[0])})",
-                                   *(f"not exists ({_noting(name)})" for name in names[1:]))),
+                done=" and ".join((f"select 1 from dual where not exists ({has_trigger(names[0])})",
+                                   *(f"not exists ({has_trigger(name)})" for name in names[1:]))),
                 guard=True,
             ),
         )  # fmt: skip
@@ -130,7 +131,7 @@ class Capture:
             action=SelfCommitting(
                 table=full,
                 forward=tuple(f"drop table if exists {quote(self._own(role))}" for role in ("known", "notes")),
-                done=f"select 1 from dual where not exists ({_has(self._own('notes'))})",
+                done=f"select 1 from dual where not exists ({has_table(self._own('notes'))})",
             ),
         )
 
@@ -193,9 +194,6 @@ select 'it was emptied by TRUNCATE, or made anew{advice}' from dual
     def _own(self, role: str) -> str:
         return own(self.tag, 0, role)
 
-    def _exclusive(self) -> tuple[Lock, ...]:
-        return (Lock(table=self.table.full_name, mode=LockMode.ACCESS_EXCLUSIVE),)
-
     def _triggers(self) -> Iterator[tuple[str, str, str]]:
         """Yield event, name and statement of each trigger."""
         columns = ", ".join(map(quote, self.key))
@@ -221,16 +219,6 @@ select 'it was emptied by TRUNCATE, or made anew{advice}' from dual
 
 def _unless_there(statement: str) -> str:
     return statement.replace("create trigger", "create trigger if not exists", 1)
-
-
-def _has(name: str) -> str:
-    return f"select 1 from information_schema.tables where table_schema = database() and table_name = {quoted(name)}"
-
-
-def _noting(name: str) -> str:
-    return (
-        f"select 1 from information_schema.triggers where trigger_schema = database() and trigger_name = {quoted(name)}"
-    )
 
 
 def refuse_uncapturable(

@@ -1,6 +1,5 @@
 """Draw up the plan of a copy into a table of PostgreSQL. Nothing is changed there, nor asked."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -16,11 +15,13 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transfer_rows import value_name
 from tasks.engines.mysql.transient import code_of
+from tasks.engines.postgresql.receiving.plan import relation, steps
+from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
-from tasks.model.names import MAX_BYTES, OWN_PREFIX
+from tasks.model.names import MAX_BYTES
 from tasks.model.names import quote as pg_quote
-from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.plan import Finding, Plan, Risk, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import TransferSpec
 from tasks.model.transfer_columns import ColumnRule
@@ -233,27 +234,16 @@ def _named(key: tuple[str, ...], columns: tuple[TransferColumn, ...], table: Tab
 def _relation(
     spec: MigrationSpec, wanted: TransferSpec, table: Table, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
 ) -> Relation:
-    schema, _, name = (wanted.to.table or "").rpartition(".")
-    digest = hashlib.sha256(f"{spec.migration}\0{spec.database}\0{table.full_name}".encode()).hexdigest()[:12]
-    helpers = f"{OWN_PREFIX}transfer_{digest}"
-    numbered = next((c.name for c in table.columns if c.identity), None)
-    counted = next((o for o in columns if numbered and o.expression == quote(numbered) and o.type in _NUMBERED), None)
+    identity = next((c.name for c in table.columns if c.identity), None)
+    counted = next((o for o in columns if identity and o.expression == quote(identity) and o.type in _NUMBERED), None)
     lines = [_line(one, table, numbered=one is counted) for one in columns]
-    lines.append(f"primary key ({', '.join(map(pg_quote, key))})")
-    body = ",\n  ".join(lines)
-    return Relation(
-        database=wanted.to.database,
-        schema_name=schema or "public",
-        name=name,
-        helpers=helpers,
-        create=f"create table {pg_quote(helpers)}.{pg_quote(name)} (\n  {body}\n)",
-        numbered=counted.name if counted else "",
-        next_number="select auto_increment from information_schema.tables where table_schema = database()"
+    if counted is None:
+        return relation(spec, wanted.to, table.full_name, lines, key)
+    next_number = (
+        "select auto_increment from information_schema.tables where table_schema = database()"
         f" and table_name = {quoted(table.name)}"
-        if counted
-        else "",
-        does="make",
     )
+    return relation(spec, wanted.to, table.full_name, lines, key, numbered=counted.name, next_number=next_number)
 
 
 def _line(one: TransferColumn, table: Table, *, numbered: bool) -> str:
@@ -278,46 +268,19 @@ def _default(source: Column, one: TransferColumn) -> str:
 
 
 def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterator[Step]:
-    full, into = table.full_name, action.into
-    there = f"{into.full_name} in {into.database}"
-    if capture:
-        yield capture.make()
-    yield Step(
-        key=f"expand/{full}/table",
-        phase=Phase.EXPAND,
-        title=f"make the table that becomes {there}",
-        undo="drop it",
-        action=into,
-    )
-    if capture:
-        yield from capture.begin()
-    yield Step(
-        key=f"backfill/{full}/copy",
-        phase=Phase.BACKFILL,
-        title=f"copy the rows of {full}",
-        undo="nothing: the copy goes with its table",
-        action=action,
-    )
-    yield Step(
-        key="swap/all",
-        phase=Phase.SWAP,
-        title=f"put the table in its place: {there}" + (", with the last writes in it" if capture else ""),
-        undo="take it away again",
-        action=into.model_copy(update={"does": "put"}),
-    )
-    if capture:
-        yield from capture.end()
-    yield Step(
-        key=f"contract/{full}/tables",
-        phase=Phase.CONTRACT,
-        title=f"drop {into.helpers} in {into.database}, with the notes of rejected rows",
-        action=into.model_copy(update={"does": "clear"}),
-    )
+    if capture is None:
+        return steps(table.full_name, action, "rows")
+    own_steps = {"made": [capture.make()], "captured": capture.begin(), "released": capture.end()}
+    return steps(table.full_name, action, "rows", **own_steps)
 
 
 def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     full, name = table.full_name, action.into.full_name
-    yield from _captured(full, action) if action.notes else _not_captured(full)
+    if action.notes:
+        yield noted(full, action.notes)
+        yield _truncated(full)
+    else:
+        yield not_captured(full, "rows", instead=", or give `capture: triggers`")
     for one in action.columns:
         if one.unfit != "fail":
             done = "its row is left out, and noted with the reason" if one.unfit == "reject" else "becomes NULL"
@@ -348,32 +311,14 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
             )
 
 
-def _captured(full: str, action: RowTransfer) -> Iterator[Finding]:
-    yield Finding(
-        rule="XDB-03",
-        severity="note",
-        message=f"every write to {full} also notes the key of the row, until contract or rollback; the notes, in"
-        f" {action.notes}, grow while no run carries them",
-        where=full,
-    )
-    yield Finding(
+def _truncated(full: str) -> Finding:
+    return Finding(
         rule="XDB-07",
         severity="warning",
         message=f"TRUNCATE of {full} fires no trigger on MariaDB: the run is refused before the swap where the table"
         " was emptied so, or made anew, by OPTIMIZE TABLE, too",
         where=full,
         hint="Use DELETE until the swap. After a refusal roll back, and run again.",
-    )
-
-
-def _not_captured(full: str) -> Iterator[Finding]:
-    yield Finding(
-        rule="XDB-01",
-        severity="warning",
-        message=f"{full} must not be written from the beginning of the copy to the swap: changes are not carried over",
-        where=full,
-        hint="Stop its writers first, and keep them away, or give `capture: triggers`. The gate before the swap finds"
-        " what was written until it compared those rows; what is written after that is not found.",
     )
 
 

@@ -13,6 +13,7 @@ from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
+from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_PREFIX, quote
@@ -329,23 +330,9 @@ def _requirements(table: Table, action: DocumentTransfer, capture: Capture | Non
 
 def _findings(table: Table, action: DocumentTransfer) -> Iterator[Finding]:
     if action.notes:
-        yield Finding(
-            rule="XDB-03",
-            severity="note",
-            message=f"every write to {table.full_name} also notes the key of the row, until contract or rollback; the"
-            f" notes, in {action.notes}, grow while no run carries them",
-            where=table.full_name,
-        )
+        yield noted(table.full_name, action.notes)
     else:
-        yield Finding(
-            rule="XDB-01",
-            severity="warning",
-            message=f"{table.full_name} must not be written from the beginning of the copy to the swap: changes are"
-            " not carried over",
-            where=table.full_name,
-            hint="Stop its writers first, or give `capture: triggers`. The gate before the swap finds what was"
-            " written until it compared those rows; what is written after that is not found.",
-        )
+        yield not_captured(table.full_name, "rows", instead=", or give `capture: triggers`")
     for one in table.dependents:
         if one.kind == "publication" and "for all tables" in one.definition:
             yield Finding(

@@ -1,0 +1,87 @@
+"""What is planned of a copy that comes into a table of PostgreSQL, wherever its rows are from."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from tasks.model.names import OWN_PREFIX, quote
+from tasks.model.plan import Phase, Step
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import Destination
+from tasks.model.transfer_steps import Relation, RowTransfer
+
+
+def relation(
+    spec: MigrationSpec,
+    to: Destination,
+    source: str,
+    lines: Sequence[str],
+    key: Sequence[str],
+    *,
+    numbered: str = "",
+    next_number: str = "",
+) -> Relation:
+    """Return the table that is made: `lines` are its columns, `source` is what the rows are of.
+
+    It stands in a schema of ours until the swap. That is the same whenever this migration is planned.
+    """
+    schema, _, name = (to.table or "").rpartition(".")
+    digest = hashlib.sha256(f"{spec.migration}\0{spec.database}\0{source}".encode()).hexdigest()[:12]
+    helpers = f"{OWN_PREFIX}transfer_{digest}"
+    body = ",\n  ".join([*lines, f"primary key ({', '.join(map(quote, key))})"])
+    return Relation(
+        database=to.database,
+        schema_name=schema or "public",
+        name=name,
+        helpers=helpers,
+        create=f"create table {quote(helpers)}.{quote(name)} (\n  {body}\n)",
+        numbered=numbered,
+        next_number=next_number,
+        does="make",
+    )
+
+
+def steps(
+    full: str,
+    action: RowTransfer,
+    what: str,
+    *,
+    made: Iterable[Step] = (),
+    captured: Iterable[Step] = (),
+    released: Iterable[Step] = (),
+) -> Iterator[Step]:
+    """Yield all steps, in order; `what` is copied, rows or documents.
+
+    A capture has steps of its own: `made` before anything else, `captured` before the copy, `released` after the swap.
+    """
+    into = action.into
+    there = f"{into.full_name} in {into.database}"
+    yield from made
+    yield Step(
+        key=f"expand/{full}/table",
+        phase=Phase.EXPAND,
+        title=f"make the table that becomes {there}",
+        undo="drop it",
+        action=into,
+    )
+    yield from captured
+    yield Step(
+        key=f"backfill/{full}/copy",
+        phase=Phase.BACKFILL,
+        title=f"copy the {what} of {full}",
+        undo="nothing: the copy goes with its table",
+        action=action,
+    )
+    yield Step(
+        key="swap/all",
+        phase=Phase.SWAP,
+        title=f"put the table in its place: {there}" + (", with the last writes in it" if action.notes else ""),
+        undo="take it away again",
+        action=into.model_copy(update={"does": "put"}),
+    )
+    yield from released
+    yield Step(
+        key=f"contract/{full}/tables",
+        phase=Phase.CONTRACT,
+        title=f"drop {into.helpers} in {into.database}, with the notes of rejected {what}",
+        action=into.model_copy(update={"does": "clear"}),
+    )
