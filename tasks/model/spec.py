@@ -23,7 +23,7 @@ from tasks.model.names import Identifier, TableName
 from tasks.model.operations import CreateTable, RebuildTable
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.conflicts import conflicts
-from tasks.model.operations.fold import Folding, fold
+from tasks.model.operations.folding.fold import Folding, fold
 from tasks.model.operations.mapping import SpecOperation
 from tasks.model.operations.text import DatabaseName, Text
 from tasks.model.probe import Probe

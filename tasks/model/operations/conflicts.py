@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from tasks.model.operations.base import Claim, Contradiction, Location, Manner, NewName, Operation
 from tasks.model.operations.create_table import CreateTable
-from tasks.model.operations.fold_names import OF_ONE
+from tasks.model.operations.folding.names import OF_ONE
 from tasks.model.operations.rename_table import RenameTable
 
 Numbered = Sequence[tuple[int, Operation]]

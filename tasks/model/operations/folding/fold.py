@@ -17,20 +17,20 @@ from tasks.model.operations.create_table import CreateTable
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_index import DropIndex
 from tasks.model.operations.drop_table import DropTable
-from tasks.model.operations.fold_column import (
+from tasks.model.operations.folding.columns import (
     take_alteration,
     take_constraint,
     take_drop,
     take_rename,
     unnamed_since,
 )
-from tasks.model.operations.fold_names import with_tables
-from tasks.model.operations.fold_table import WHOLE, index_by, index_uses, part_of_table, remade, texts_of_table
-from tasks.model.operations.fold_texts import by_last_names
-from tasks.model.operations.names_within import mentions
+from tasks.model.operations.folding.entries import ApartError, Entry, Operations
+from tasks.model.operations.folding.names import with_tables
+from tasks.model.operations.folding.names_within import mentions
+from tasks.model.operations.folding.tables import WHOLE, index_by, index_uses, part_of_table, remade, texts_of_table
+from tasks.model.operations.folding.texts import by_last_names
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_table import RenameTable
-from tasks.model.operations.sequence import ApartError, Entry, Operations
 from tasks.model.operations.sql import Sql
 
 

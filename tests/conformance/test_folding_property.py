@@ -18,7 +18,7 @@ from tasks.model.errors import PreflightError, SpecError
 from tests.conformance import tables
 from tests.conformance.cycle import Case, Cycle
 from tests.conformance.drive import Connection, Migration
-from tests.conformance.test_cycle_sequences import Body, one_by_one
+from tests.conformance.test_cycle_folding import Body, one_by_one
 from tests.legs import EVERY_LEG
 
 SEQUENCES = int(os.environ.get("CHANGEOVER_SEQUENCES", 10 if EVERY_LEG else 1))

@@ -15,9 +15,9 @@ from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
-from tasks.model.operations.names_within import UncertainError, with_other_names
+from tasks.model.operations.folding.entries import Operations
+from tasks.model.operations.folding.names_within import UncertainError, with_other_names
 from tasks.model.operations.rename_column import RenameColumn
-from tasks.model.operations.sequence import Operations
 
 _TEXTS = AddColumn | AlterColumn | DropColumn | DropConstraint | DropMulticolumnConstraint | CreateConstraint
 

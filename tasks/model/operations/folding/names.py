@@ -14,10 +14,10 @@ from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
 from tasks.model.operations.drop_table import DropTable
+from tasks.model.operations.folding.entries import ApartError
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_constraint import RenameConstraint
 from tasks.model.operations.rename_table import RenameTable
-from tasks.model.operations.sequence import ApartError
 from tasks.model.operations.set_replica_identity import SetReplicaIdentity
 
 OF_ONE = (

@@ -10,10 +10,10 @@ from tasks.model.operations.base import Manner, Operation
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.drop_column import DropColumn
-from tasks.model.operations.fold_table import by_names, checked, index_by
-from tasks.model.operations.names_within import UncertainError, mentions, occurrences, with_values
+from tasks.model.operations.folding.entries import OF_ITS_OWN, ApartError, Entry, Operations
+from tasks.model.operations.folding.names_within import UncertainError, mentions, occurrences, with_values
+from tasks.model.operations.folding.tables import by_names, checked, index_by
 from tasks.model.operations.rename_column import RenameColumn
-from tasks.model.operations.sequence import OF_ITS_OWN, ApartError, Entry, Operations
 from tasks.model.operations.text import is_serial
 
 _WHOLE_TYPES = {

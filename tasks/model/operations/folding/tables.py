@@ -18,10 +18,10 @@ from tasks.model.operations.create_table import CreatedConstraint, CreateTable, 
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
-from tasks.model.operations.names_within import UncertainError, mentions, with_other_names
+from tasks.model.operations.folding.entries import ApartError
+from tasks.model.operations.folding.names_within import UncertainError, mentions, with_other_names
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.rename_constraint import RenameConstraint
-from tasks.model.operations.sequence import ApartError
 from tasks.model.operations.text import is_serial
 
 Kind = TypeVar("Kind", bound=Part)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.model.operations.names_within import UncertainError, with_other_names
+from tasks.model.operations.folding.names_within import UncertainError, with_other_names
 from tests.unit.documents import add, alter, convert, create, drop, index, rename
 from tests.unit.refusals import refused, spec
 

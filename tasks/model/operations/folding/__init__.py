@@ -1,0 +1,1 @@
+"""Several operations of a spec that mean one thing together: put together before anything is planned."""
