@@ -127,7 +127,8 @@ def test_rows_that_a_new_key_has_no_room_for_are_found_before_the_run(orders: st
         "comment 'it''s', rename archive",
         'comment "\\"", rename to archive',
         "discard tablespace",
-        "import tablespace",
+        "import /*M!partition*/ p0 tablespace",
+        "add key (code) /* it's */, exchange # it's\n partition p0 with table archive",
     ],
 )
 def test_clauses_that_reach_beyond_the_table_are_not_even_tried(orders: str, options: str) -> None:

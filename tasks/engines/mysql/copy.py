@@ -31,6 +31,8 @@ OF_A_ROW: Final = frozenset({
 })  # fmt: skip
 """NULLs, duplicates, values that do not fit their type, cannot be computed, or break a check or a partition."""
 _ANOTHER_COLLATION: Final = 1267
+_TOO_LARGE: Final = 1197
+"""The transaction has no room in the cache of the binary log."""
 CAREFUL: Final = 10
 """As many batches expect rows of applications in the shadow, once one has met them."""
 
@@ -46,10 +48,11 @@ def fill(
     """Work through a shard and return the rows copied; see `Engine.fill`."""
     position, size, done, batches = shard.position, shard.batch_rows, 0, 0
     blocked_since: float | None = None
-    duplicates, too_slow, careful = 0, 0, 0
+    duplicates, too_slow, careful, most = 0, 0, 0, 0
     conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
     while position != shard.high:
         size = between(size) or size
+        size = min(size, most or size)
         end = end_of_batch(conn, action, position, shard.high, size)
         alone = not careful and _is_empty(conn, action, position, end or shard.high)
         text = statement(action, position, end or shard.high, alone=alone)
@@ -69,6 +72,9 @@ def fill(
             elif code in LOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 give_up_waiting(action, blocked_since, limits)
+            elif code == _TOO_LARGE and size > 1:
+                # And no larger one again: what fits is less than this.
+                most = max(size // 2, 1)
             elif code == 1062 and duplicates < 3 and not conn.closed:
                 # A row that came into both tables between two looks at them is there at the next look.
                 duplicates += 1

@@ -12,6 +12,7 @@ _HINTS: Final = {
     1021: "Make room on the disk of the server, then run again.",
     1114: "Make room on the disk of the server, then run again.",
     1142: "Ask the administrator for the privilege, then run again.",
+    1197: "Raise max_binlog_cache_size on the server, then run again: one row, or one step, has no room in it.",
     1227: "Ask the administrator for the privilege, then run again.",
     1419: "Ask the administrator to set log_bin_trust_function_creators, or for the privilege SUPER.",
 }

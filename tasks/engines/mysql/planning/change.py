@@ -23,6 +23,8 @@ from tasks.model.operations.text import is_serial
 
 _QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
 """Names and texts, in sessions where a backslash escapes."""
+_COMMENT = r"/\*(?!M?!).*?\*/|--\s[^\n]*|#[^\n]*"
+"""What the server does not read: it does read `/*! ... */`."""
 NO_FOREIGN_KEYS, AFTERWARDS = "a migration on MariaDB adds no foreign keys", "Add it afterwards."
 _TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set")
 
@@ -50,9 +52,16 @@ class Change:
     unique: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """New unique keys: name, and columns of the old table."""
 
+    @property
+    def leaving(self) -> list[str]:
+        """Names of columns that the new table does not know; to the server, another case is no other name."""
+        return [*self.dropped, *(old for old, new in self.renamed.items() if old.lower() != new.lower())]
+
     def say(self, asked: RebuildTable) -> None:
         """Take over what is said of columns. Raises SpecError for columns that the old table does not have."""
-        for name in (*(asked.renamed or ()), *(asked.dropped or ()), *(asked.down or ())):
+        for name in (*(asked.renamed or ()), *(asked.dropped or ())):
+            _existing(self, name, computed=True)
+        for name in asked.down or ():
             _existing(self, name)
         self.renamed |= asked.renamed or {}
         self.dropped |= set(asked.dropped or ())
@@ -119,10 +128,11 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
 
 def _within_the_table(clauses: str) -> str:
     """Refuse clauses that take rows out of another table, or the new table away: they are tried when it is planned."""
-    bare = re.sub(_QUOTED, "?", clauses)
+    bare = re.sub(f"{_QUOTED}|{_COMMENT}", lambda one: "?" if one[0][0] in "`'\"" else " ", clauses, flags=re.DOTALL)
     found = re.search(
-        r"\b(exchange|convert\s+(?:table|partition)|discard|import|rename(?!\s+(?:column|index|key)\b))",
-        bare,
+        r"\b(exchange\s+partition|convert\s+(?:table|partition)|(?:discard|import)\s+(?:tablespace|partition)"
+        r"|rename(?!\s+(?:column|index|key)\b))",
+        re.sub(r"/\*M?!\d*|\*/", " ", bare),
         re.IGNORECASE,
     )
     if found:
@@ -133,15 +143,18 @@ def _within_the_table(clauses: str) -> str:
     return clauses
 
 
-def _existing(change: Change, name: str) -> Column:
+def _existing(change: Change, name: str, *, computed: bool = False) -> Column:
     column = change.table.column(name)
     if column is None:
         raise SpecError(
             f"{change.table.full_name} has no column {name!r}",
             hint="It has: " + ", ".join(c.name for c in change.table.columns) + ".",
         )
-    if column.generated is not None:
-        raise SpecError(f"{name!r} is a generated column", hint="Drop it, and add it anew in another migration.")
+    if column.generated is not None and not computed:
+        raise SpecError(
+            f"{name!r} is a generated column",
+            hint="Write `rebuild_table` with `options`, as in ALTER TABLE, and with `renamed` or `dropped`.",
+        )
     return column
 
 

@@ -38,7 +38,7 @@ def plan_in_place(conn: MariaSession, spec: MigrationSpec, catalogue: Catalogue)
     drops = [f"drop index {quote(name)}" for name in change.dropped_indexes]
     drops += [f"drop column {quote(name)}" for name in sorted(change.dropped)]
     clauses = [clause for clause in change.clauses if clause not in drops]
-    gone = [*change.dropped, *change.renamed]
+    gone = change.leaving
     others.refuse_mentioned(conn, table, gone)
     with probe(conn, tag(spec.migration)) as name:
         conn.execute(f"create table {quote(name)} like {quote(table.name)}")

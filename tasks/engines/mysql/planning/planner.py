@@ -59,8 +59,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
-        gone = [*change.dropped, *change.renamed]
-        others.refuse_mentioned(conn, table, gone)
+        others.refuse_mentioned(conn, table, change.leaving)
         mapping = mapping_of(change, new)
     names = Names.of(tag(spec.migration), 1, table.name)
     size = estimate(conn, table)
@@ -75,7 +74,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         steps=tuple(steps(spec.migration, change, mapping, names)),
         requirements=(
             *_requirements(spec.migration, change, mapping, names),
-            *others.requirements(conn, table, new, leaving=gone),
+            *others.requirements(conn, table, new, leaving=change.leaving),
             *_comes_back(conn, change, mapping, quote(names.table)),
         ),
         estimates=(size,),

@@ -1,0 +1,1 @@
+drop table gh_ost_child; drop table gh_ost_test;
