@@ -47,6 +47,8 @@ class Case:
     """What Changeover carries over and plain statements do not."""
     early: bool = False
     """Go back before the swap, too: every step is taken back there as it is after the swap."""
+    locks_to_plan: bool = False
+    """Its plan makes a table with foreign keys, for a moment: what they refer to is locked as long as that takes."""
     ends: bool = True
     """Go to the end, too: not where what differs from other cases are the values, which a contract does not touch."""
 
@@ -100,7 +102,7 @@ class Cycle:
     def back_before_swap(self) -> None:
         """Everything up to the swap, and back: nothing has changed."""
         before = state(self.conn)
-        self.migration.begin()
+        self._plan_while_others_write()
         self.migration.before_swap()
         self._same_data(before)
         self.migration.roll_back(sql=self.case.sql)
@@ -111,7 +113,7 @@ class Cycle:
         there = self._plainly(self.case.writes)
         written = self._plainly(self.case.writes, self.case.after) if self.case.after else there
         back = self._rehearsed(self.case.writes, self.case.back)
-        self.migration.begin()
+        self._plan_while_others_write()
         self._dump(swapped=False)
         self.migration.run(Phase.EXPAND, Phase.DUAL_WRITE)
         self._write(self.case.writes)
@@ -128,11 +130,27 @@ class Cycle:
     def to_the_end(self) -> None:
         """To the new shape, and the old one dropped: what is left is what plain statements make."""
         there = self._plainly("")
-        self.migration.begin()
+        self._plan_while_others_write()
         self.migration.before_swap()
         self.migration.swap()
         self.migration.contract()
         self._same(there, any_order=True)
+
+    def _plan_while_others_write(self) -> None:
+        """Begin while another has written to every table: a plan that would keep writers waiting has to wait itself."""
+        if self.case.locks_to_plan:
+            return self.migration.begin()
+        with self.conn.transaction():
+            self.conn.execute(
+                """
+                do $$ declare one regclass; begin
+                  for one in select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                    where c.relkind in ('r', 'p') and n.nspname !~ '^pg_|^information_schema$|^changeover$'
+                  loop execute format('lock table only %s in row exclusive mode', one); end loop;
+                end $$
+                """
+            )
+            return self.migration.begin()
 
     def _write(self, statements: str) -> None:
         if statements:

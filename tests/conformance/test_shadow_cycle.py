@@ -73,6 +73,7 @@ CREATE TABLE public."t" (
 """
 WRITTEN_DOWN = Case(
     name="as it is written down",
+    locks_to_plan=True,
     schema=table(more="alter table t add constraint c check (k < 1000), add constraint u unique (a, id), add gone int default 5, add far int references t (id); create index low on t (n, lower(a)); grant select (n) on t to public; update t set far = id"),
     operations=[{"rebuild_table": {"table": "t", "definition": DEFINITION, "renamed": {"a": "Ä"}, "dropped": ["gone"],
         "up": {"k": "k::text", "b": "a || '!'"}, "down": {"k": "k::int"}}}],

@@ -259,13 +259,15 @@ class Rehearsal:
         return any("Subquery Scan" in row[0] for row in rows)
 
     def is_immutable(self, twin: str, expression: str) -> bool:
-        """Tell whether no setting of a session, time zone for example, changes the value."""
+        """Tell whether no setting of a session, time zone for example, changes the value; indexes the twin to see."""
         try:
             with self.conn.transaction(force_rollback=True):
                 self.conn.execute(f"create index on {twin} using brin (({expression}\n))")
         except psycopg.errors.InvalidObjectDefinition:
             return False
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_transient(error):
+                raise
             # Subqueries, types without an operator class: it may or may not be.
             return False
         return True

@@ -1,6 +1,7 @@
 """All that a plan by shadow table is made of, before it is a list of steps."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.shadow.change import Change
@@ -49,12 +50,12 @@ class Draft:
         """The old table after the swap, quoted and qualified."""
         return self.places.at(self.places.old)
 
-    @property
+    @cached_property
     def up(self) -> Mirror:
         """What keeps the shadow the image of the table."""
         return self._mirror("up", self.shadow, self.places.new, self.forth, self.new)
 
-    @property
+    @cached_property
     def down(self) -> Mirror:
         """What keeps the old table the image of the new one."""
         return self._mirror("down", self.former, self.places.old, self.back, self.table)
@@ -62,7 +63,9 @@ class Draft:
     def _mirror(
         self, direction: str, target: str, schema: str, assignments: tuple[Assignment, ...], image: Table
     ) -> Mirror:
-        twin, source = self.change.rehearsal, self.places.real if direction == "up" else self.change.twin
+        # Never the table itself: to ask PostgreSQL, an index is made.
+        twin = self.change.rehearsal
+        source = twin.old if direction == "up" else self.change.twin
         return Mirror(
             tag=self.places.tag,
             direction=direction,
