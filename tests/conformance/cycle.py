@@ -137,7 +137,7 @@ class Cycle:
         self._same(there, any_order=True)
 
     def _plan_while_others_write(self) -> None:
-        """Begin while another has written to every table: a plan that would keep writers waiting has to wait itself."""
+        """Begin while others hold the lock on every table that goes along with reading, and with nothing else."""
         if self.case.locks_to_plan:
             return self.migration.begin()
         with self.conn.transaction():
@@ -146,7 +146,7 @@ class Cycle:
                 do $$ declare one regclass; begin
                   for one in select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
                     where c.relkind in ('r', 'p') and n.nspname !~ '^pg_|^information_schema$|^changeover$'
-                  loop execute format('lock table only %s in row exclusive mode', one); end loop;
+                  loop execute format('lock table only %s in exclusive mode', one); end loop;
                 end $$
                 """
             )

@@ -178,6 +178,15 @@ def test_rows_that_break_a_new_check(database: str, shop: psycopg.Connection[Any
     assert check.fix.startswith('update "public"."orders" set <column> = <value> where ("id") in (')
 
 
+@pytest.mark.parametrize("demand", ["check (amount > 5)", "not null code"])
+def test_rows_that_break_what_nobody_validated(database: str, shop: psycopg.Connection[Any], demand: str) -> None:
+    shop.execute(f"update orders set code = null where id < 6; alter table orders add constraint c {demand} not valid")
+    engine, plan = plan_of(database, alter("When", type="date", up='"When"::date', down='"When"::text'))
+    found = only({check.name: check for check in engine.examine(plan, values_in_reports=True).checks})
+    assert "breaks c, which is not validated" in found.name
+    assert (found.message, found.examples) == ("5 rows break it", ("1", "2", "3", "4", "5"))
+
+
 def test_a_new_column_that_up_leaves_null(database: str, shop: psycopg.Connection[Any]) -> None:
     shop.execute("""update orders set "When" = '' where id = 5""")
     column = {"name": "day", "type": "date", "nullable": False}

@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +34,9 @@ def dump(conn: Connection, elsewhere: Connection, target: DumpTarget, folder: Pa
         conn.execute("set local statement_timeout = 0; set local row_security = off")
         types = _types(conn, select, relation)
         rows, total = digest(conn, _plain(f"select {select} from {relation}", types))
-        sha256 = _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
+        _write(conn, f"copy (select {select} from {relation}) to stdout (format binary)", file)
+    # Only now: to write out and read a large file again takes longer than a transaction may be idle.
+    sha256 = _sealed(file)
     record = DumpRecord(
         table=target.table,
         columns=target.columns or _names(conn, relation),
@@ -91,7 +91,7 @@ def _plain(select: str, types: list[str]) -> str:
     return f"(select {shown} from ({select}) as dumped {listed})"
 
 
-def _write(conn: Connection, statement: str, file: Path) -> str:
+def _write(conn: Connection, statement: str, file: Path) -> None:
     with (
         _private(file) as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as packed,
@@ -99,18 +99,18 @@ def _write(conn: Connection, statement: str, file: Path) -> str:
     ):
         for block in copy:
             packed.write(block)
-    with file.open("rb") as written:
+
+
+def _private(file: Path) -> BinaryIO:
+    """The file holds row values: only its owner may read it."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _sealed(file: Path) -> str:
+    """Return its digest, once it is on the disk."""
+    with file.open("r+b") as written:
+        os.fsync(written.fileno())
         return hashlib.file_digest(written, "sha256").hexdigest()
-
-
-@contextmanager
-def _private(file: Path) -> Iterator[BinaryIO]:
-    """The file holds row values: only its owner may read it; and it is on the disk before it counts."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as raw:
-        yield raw
-        raw.flush()
-        os.fsync(raw.fileno())
 
 
 def _verify(conn: Connection, file: Path, types: list[str], record: DumpRecord) -> None:

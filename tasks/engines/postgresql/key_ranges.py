@@ -18,6 +18,11 @@ Walk = Backfill | Copy | DocumentTransfer
 
 SAMPLE_PAGES = 1000
 """How many pages the bounds of shards are chosen from."""
+_PAGES = """
+select (pg_relation_size({0}) + coalesce(sum(pg_relation_size(part.relid)), 0)) / 8192
+from pg_partition_tree({0}) as part where part.isleaf
+"""
+"""Of a table, or of its partitions: where it has some, its own file is empty; of itself it is no partition."""
 
 
 def tuple_of(action: Walk) -> str:
@@ -83,7 +88,7 @@ def _quantiles(conn: Connection, action: Walk, shards: int) -> list[Key]:
         f"""
         with sample as (
           select {names} from {action.table} tablesample system (
-            (select least(100, {SAMPLE_PAGES} * 100.0 / greatest(pg_relation_size({literal(action.table)}) / 8192, 1))))
+            (select least(100, {SAMPLE_PAGES} * 100.0 / greatest(({_PAGES.format(literal(action.table))}), 1))))
           union
           (select {names} from {action.table} order by {names} limit 1)
         ), numbered as (

@@ -44,6 +44,28 @@ def requirements(draft: TableDraft) -> Iterator[Requirement]:
     for index in draft.table.indexes:
         if found := _still_unique(draft, index, shape):
             yield found
+    if draft.shape.targets:
+        yield from _broken_already(draft)
+
+
+def _broken_already(draft: TableDraft) -> Iterator[Requirement]:
+    """An UPDATE checks the whole row: a row that breaks a constraint which nobody validated cannot be filled."""
+    for constraint in draft.table.constraints:
+        if constraint.validated or constraint.kind not in ("check", "not null"):
+            continue
+        if constraint.kind == "not null":
+            broken = f"{quote(constraint.columns[0])} is null"
+        else:
+            demand = constraint.definition.removeprefix("CHECK ").removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
+            broken = f"not {demand}"
+        yield Requirement(
+            name=f"no row of {draft.full_name} breaks {constraint.name}, which is not validated: no UPDATE fills those",
+            table=draft.full_name,
+            kind="not null" if constraint.kind == "not null" else "check",
+            constraint=constraint.name,
+            gate="before_run",
+            violations=f"select {draft.key_list()} from {draft.real} as {quote(draft.table.name)} where {broken}",
+        )
 
 
 def coming_back(draft: TableDraft, comparisons: Sequence[Comparison]) -> Iterator[Requirement]:

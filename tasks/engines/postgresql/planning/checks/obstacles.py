@@ -6,7 +6,7 @@ from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.spec_draft import Connection
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import PreflightError
-from tasks.model.names import OWN_TRIGGERS, quote
+from tasks.model.names import OWN_TRIGGERS
 from tasks.model.plan import Finding
 
 API_MARK = "an API version, made by Changeover"
@@ -196,25 +196,6 @@ def _triggers(draft: TableDraft, replaced: set[str]) -> None:
                 f"the trigger {trigger.name} would fire after those of dual write and could undo their work",
                 where=draft.full_name,
                 hint=f"Rename it so that it sorts before {ours[0]!r}.",
-            )
-
-
-def broken_checks(draft: TableDraft) -> None:
-    """An UPDATE checks the whole row: a row that breaks a constraint which nobody validated cannot be filled."""
-    for constraint in draft.table.constraints:
-        if constraint.validated or constraint.kind not in ("check", "not null") or not draft.shape.targets:
-            continue
-        broken = (
-            f"{quote(constraint.columns[0])} is null"
-            if constraint.kind == "not null"
-            else "not " + constraint.definition[len("CHECK ") :].removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
-        )
-        row = draft.rehearsal.conn.execute(f"select exists (select from {draft.real} where {broken})").fetchone()
-        if row and row[0]:
-            raise PreflightError(
-                f"rows break {constraint.name}, which is not validated: no UPDATE could fill them",
-                where=draft.full_name,
-                hint="Correct those rows and validate the constraint, or drop it for the time of the migration.",
             )
 
 

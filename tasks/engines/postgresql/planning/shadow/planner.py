@@ -153,8 +153,8 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
         new_parts=division.parts,
         options=division.options,
         search_path=search_path,
-        forth=forth(change, new, places),
-        back=back(change, places),
+        forth=forth(change, new),
+        back=back(change),
     )
 
 
