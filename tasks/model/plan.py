@@ -133,7 +133,7 @@ class SelfCommitting(Record):
     guard: bool = False
     """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
     outlasts_prepared: bool = False
-    """Prepared transactions (XA), which may have written and hold no table, have to end before the statements."""
+    """Prepared transactions (XA) end before the statements: they may have written, and hold rows, but no table."""
     held: str = ""
     """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
     mark: str = ""

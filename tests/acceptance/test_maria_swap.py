@@ -159,7 +159,10 @@ def test_a_hold_comes_while_the_swap_waits(swapping: Swapping) -> None:
 
 def test_what_is_lost_is_accepted_and_not_more(swapping: Swapping) -> None:
     swap.fn(swapping.run)
-    swapping.sql(TOO_BIG)
+    swapping.sql("create trigger theirs before insert on orders for each row set new.n = 1")
+    with pytest.raises(StateError, match="the trigger theirs was made on the new orders"):
+        rollback.fn(swapping.run)
+    swapping.sql("drop trigger theirs", TOO_BIG)
     with pytest.raises(StateError, match="1 writes since the swap cannot be expressed"):
         rollback.fn(swapping.run)
     swapping.sql("create table kept select * from orders", "truncate table orders")

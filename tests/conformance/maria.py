@@ -70,13 +70,13 @@ class Shadow:
                 self.epoch = take_over(conn, name, self.engine.run_id, executor="ana")
             yield
 
-    def finish(self) -> None:
-        """Do every step that is not done, up to and with the swap."""
+    def finish(self, *, contract: bool = False) -> None:
+        """Do every step that is not done, up to and with the swap, or the contract."""
         assert self.plan is not None
         for step in self.plan.steps:
             with self.engine.connect("test") as conn:
                 done = step_records(conn, self.spec.migration)[step.key].state is StepState.DONE
-            if not done and step.phase is not Phase.CONTRACT:
+            if not done and (contract or step.phase is not Phase.CONTRACT):
                 self.step(step)
 
     def forward(self, *phases: Phase, between: Callable[[int], int | None] = lambda _: None) -> None:

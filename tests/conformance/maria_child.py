@@ -5,11 +5,11 @@ import sys
 from tests.conformance.maria import Shadow
 
 
-def main(url: str, run_id: str) -> None:
-    """Carry out what is left of the migration, up to and with the swap."""
+def main(url: str, run_id: str, *, contract: bool = False) -> None:
+    """Carry out what is left of the migration, up to and with the swap, or the contract."""
     shadow = Shadow(url, [{"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}], run_id=run_id)
     with shadow.resumed():
-        shadow.finish()
+        shadow.finish(contract=contract)
     print("complete", flush=True)
 
 

@@ -4,13 +4,16 @@ At the end both hold the same rows, whatever was done to the one. No statement o
 wait for longer than the budget and what a busy machine adds.
 """
 
+import os
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 
 TABLE = """
     create table {name} (
@@ -106,6 +109,18 @@ def prepare(url: str, rows: int) -> None:
             cursor.execute(
                 f"insert into {name} select seq, if(seq % 5 = 0, null, concat('r', seq)), seq % 97 from seq_1_to_{rows}"
             )
+
+
+@contextmanager
+def prepared(url: str, *statements: str) -> Iterator[str]:
+    """Prepare a transaction, end its session, and give its name; it is rolled back unless it was committed."""
+    name = f"changeover {os.urandom(8).hex()}"
+    run(url, f"xa start '{name}'", *statements, f"xa end '{name}'", f"xa prepare '{name}'")
+    try:
+        yield name
+    finally:
+        if any(row[3] == f"'{name}'" for row in run(url, "xa recover format='SQL'")):
+            run(url, f"xa rollback '{name}'")
 
 
 def difference(url: str) -> int:

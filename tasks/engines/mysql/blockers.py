@@ -13,6 +13,7 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of
 
 NO_PRIVILEGE: Final = 1227
+_NO_XA_PRIVILEGE: Final = 1401
 _OPEN = """
     select t.trx_mysql_thread_id, t.trx_started, coalesce(p.user, ''), coalesce(p.command, ''),
            timestampdiff(microsecond, t.trx_started, convert_tz(now(6), @@time_zone, 'SYSTEM')) / 1e6
@@ -37,13 +38,27 @@ def sees_transactions(conn: MariaSession) -> bool:
 
 
 def open_transactions(conn: MariaSession, most: int = 5) -> str:
-    """Name the oldest open transactions. Which of them hold a table MariaDB tells only by a plugin."""
+    """Name open transactions, oldest first, and prepared ones. Which hold a table MariaDB tells only by a plugin."""
+    waiting = sorted(prepared(conn))[:most] if may_see_prepared(conn) else []
+    also = f"prepared transactions (XA RECOVER shows them): {', '.join(waiting)}" if waiting else ""
     if not sees_transactions(conn):
-        return "nobody that can be seen: the user lacks PROCESS"
+        return "; ".join(filter(None, ["nobody that can be seen: the user lacks PROCESS", also]))
     rows = conn.execute(
         f"{_OPEN} and coalesce(p.db, '') in (database(), '') order by t.trx_started limit %s", (most,)
     ).fetchall()
-    return f"one of: {named(rows)}" if rows else "nobody that can be seen"
+    found = "; ".join(filter(None, [named(rows), also]))
+    return f"one of: {found}" if found else "nobody that can be seen"
+
+
+def may_see_prepared(conn: MariaSession) -> bool:
+    """Tell whether the user may see prepared transactions: MySQL asks for a privilege."""
+    try:
+        prepared(conn)
+    except pymysql.err.MySQLError as error:
+        if code_of(error) != _NO_XA_PRIVILEGE:
+            raise
+        return False
+    return True
 
 
 def prepared(conn: MariaSession) -> set[str]:

@@ -12,8 +12,6 @@ MOST_KEPT: Final = 1000
 class Compared(Record):
     """What of a comparison is done."""
 
-    only_differing: bool = False
-    """The shadow has no row that the table has not: left are those that it lacks, or has otherwise."""
     position: Key | None = None
     """The last key that was compared."""
     held: tuple[Key, ...] = ()
@@ -26,7 +24,7 @@ class Compared(Record):
         """Tell whether all of it can be written down."""
         return len(self.held) <= MOST_KEPT
 
-    def further(self, position: Key, rows: int, held: tuple[Key, ...]) -> "Compared":
+    def further(self, position: Key | None, rows: int, held: tuple[Key, ...]) -> "Compared":
         """Return what is done after one more range."""
         known = tuple(dict.fromkeys(self.held + held))
         return self.model_copy(update={"position": position, "compared": self.compared + rows, "held": known})

@@ -15,7 +15,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.mysql.key_ranges import condition, count, end_of_batch, kind_of
+from tasks.engines.mysql.key_ranges import condition, count, end_of_batch, keys_within, kind_of, one_of
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
@@ -33,8 +33,10 @@ OF_A_ROW: Final = frozenset({
 _ANOTHER_COLLATION: Final = 1267
 _TOO_LARGE: Final = 1197
 """The transaction has no room in the cache of the binary log."""
-CAREFUL: Final = 10
-"""As many batches expect rows of applications in the shadow, once one has met them."""
+_MOST_THERE: Final = 100
+"""Of as many rows that applications have written into a range of the shadow the keys are named to the copy."""
+_SHARE: Final = 20
+"""For which part of the lock budget a batch should hold its rows: whoever writes to one waits until it commits."""
 
 
 def fill(
@@ -48,23 +50,24 @@ def fill(
     """Work through a shard and return the rows copied; see `Engine.fill`."""
     position, size, done, batches = shard.position, shard.batch_rows, 0, 0
     blocked_since: float | None = None
-    duplicates, too_slow, careful, most = 0, 0, 0, 0
+    duplicates, too_slow, careful, most = 0, 0, False, 0
     conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
     while position != shard.high:
         size = between(size) or size
         size = min(size, most or size)
+        began = time.monotonic()
         end = end_of_batch(conn, action, position, shard.high, size)
-        alone = not careful and _is_empty(conn, action, position, end or shard.high)
-        text = statement(action, position, end or shard.high, alone=alone)
+        there = None if careful else keys_there(conn, action, position, end or shard.high)
+        text = statement(action, position, end or shard.high, there)
         try:
-            rows, after = _batch(
+            rows, held_ms = _batch(
                 conn, action, position, end, shard.high, size, limits, partial(checkpoint, batches), text
             )
         except pymysql.err.MySQLError as error:
             code = code_of(error)
-            if alone and code == 1062 and not conn.closed:
+            if there is not None and code == 1062 and not conn.closed:
                 # Dual write was faster: the same range again, and what is there stays.
-                careful = CAREFUL
+                careful = True
                 continue
             if code == OUT_OF_TIME:
                 too_slow += size == 1
@@ -85,10 +88,11 @@ def fill(
             size = max(size // 4, 1)
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
             continue
-        blocked_since, duplicates, too_slow, careful = None, 0, 0, max(careful - 1, 0)
+        blocked_since, duplicates, too_slow, careful = None, 0, 0, False
         done += rows
         batches += 1
-        position, size = end or shard.high, after
+        beside_ms = (time.monotonic() - began) * 1000 - held_ms
+        position, size = end or shard.high, size_after(size, held_ms, beside_ms, limits) if end is not None else size
     return done
 
 
@@ -102,44 +106,64 @@ def _batch(
     limits: Limits,
     checkpoint: Callable[[MariaSession, Key, int, int], None],
     text: str,
-) -> tuple[int, int]:
+) -> tuple[int, float]:
+    """Copy a batch; return its rows, and for how many milliseconds they were read and written."""
     high = end or last
     scanned = size if end is not None else count(conn, action, low, high)
     with conn.transaction():
         checkpoint(conn, high, scanned, size)
         started = time.monotonic()
         rows = conn.execute(conn.dialect.timed(text, limits.lock_budget)).rowcount
-    took = (time.monotonic() - started) * 1000
-    return rows, next_size(size, took, limits) if end is not None else size
+        held_ms = (time.monotonic() - started) * 1000
+    return rows, held_ms
 
 
-def _is_empty(conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> bool:
-    """Whether the shadow has no row of a range at this moment: only a hint, its key keeps rows apart."""
+def size_after(size: int, held_ms: float, beside_ms: float, limits: Limits) -> int:
+    """Aim at a share of the lock budget; at more, within the target of a batch, where all else takes as long.
+
+    On a server that is slow to answer, batches of a few rows would hold them no shorter, and never come to an end.
+    """
+    target = min(limits.batch_target, max(limits.lock_budget // _SHARE, int(beside_ms), 1))
+    return next_size(size, held_ms, limits.model_copy(update={"batch_target": target}))
+
+
+def keys_there(
+    conn: MariaSession, action: Copy, low: Sequence[str] | None, high: Sequence[str] | None
+) -> tuple[Key, ...] | None:
+    """Return the keys of a range that the shadow has at this moment; None: they are many, or in another order.
+
+    They are read without a lock. A row that was in both tables at one moment is kept in step from then on by each
+    transaction that writes to it: there is nothing to be copied of it, whatever becomes of it meanwhile.
+    """
     types = {one.column: one.type for one in action.assignments}
     try:
         if tuple(kind_of(types[column]) for column in action.target_key) != action.key_types:
-            return False
-        where = condition(action.model_copy(update={"key": action.target_key}), low, high)
-        return conn.execute(f"select 1 from {action.target} where {where} limit 1").fetchone() is None
+            return None
+        beside = action.model_copy(update={"table": action.target, "key": action.target_key})
+        keys = keys_within(conn, beside, low, high, _MOST_THERE + 1)
     except KeyError:
-        return False
+        return None
     except pymysql.err.MySQLError as error:
         if code_of(error) != _ANOTHER_COLLATION:
             raise
-        return False
+        return None
+    return keys if len(keys) <= _MOST_THERE else None
 
 
-def statement(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, *, alone: bool = False) -> str:
+def statement(
+    action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, there: Sequence[Key] | None = None
+) -> str:
     """The statement of one batch: the rows of a range that the shadow does not have.
 
     No IGNORE and no REPLACE: a row that does not fit is an error. A row that is in the shadow already was written there
-    by a trigger, and is newer. `alone`: it had none of the range a moment ago, and one that has come since is an error
-    (1062); to look each row up takes half as long as to write it.
+    by a trigger, and is newer. `there`: those that it had a moment ago, and one that has come since is an error (1062);
+    to look each row up takes half as long as to write it.
     """
     within = condition(action, low, high)
-    if alone:
-        return f"{_selected(action)} where {within} lock in share mode"
-    return rows_not_there(action, within)
+    if there is None:
+        return rows_not_there(action, within)
+    left_out = f" and not {one_of(action, there)}" if there else ""
+    return f"{_selected(action)} where {within}{left_out} lock in share mode"
 
 
 def rows_not_there(action: Copy, within: str) -> str:

@@ -1,9 +1,12 @@
 """Compare a table with its shadow while applications write to both, and copy once more what differs.
 
-One statement is one snapshot, and a write commits to both tables at once: so what differs in it does differ. Such a
-row is first deleted from the shadow, then copied as all others were: read with a lock, and only if the shadow has
-none. Whatever an application writes in between is there, or comes there by its trigger. As the copy does, this waits
-for no lock while it holds one. How far it is stands in the ledger: a run that was paused, or killed, goes on there.
+One statement is one snapshot, and a write commits to both tables at once: so what differs in it does differ. Where
+nothing differs in a range, and both have as many rows of it, the shadow has none that the table has not: what is
+equal once stays so, and no write changes by how many rows they differ then, so they may be counted a moment later. A
+row that differs is first deleted from the shadow, then copied as all others were: read with a lock, and only if the
+shadow has none. Whatever an application writes in between is there, or comes there by its trigger. As the copy does,
+this waits for no lock while it holds one. How far it is stands in the ledger: a run that was paused, or killed, goes
+on there.
 """
 
 import random
@@ -61,11 +64,16 @@ class _Work:
         self._waits(own=False)
 
     def carry_on(self) -> None:
-        """Go on where it stopped. What is one too many goes first: it may hold a value that another row is to have."""
-        if not self.done.only_differing:
-            self._walk(self.backwards, self.action.superfluous)
-            self.note(self.done.model_copy(update={"only_differing": True, "position": None}))
-        self._walk(self.copy, self.action.differing)
+        """Go on where it stopped. Rows whose place another one holds come last: by then it may be free."""
+        high, size = last_key(self.conn, self.copy), FIRST_ROWS
+        while high is not None and self.done.position != high:
+            low = self.done.position
+            end = end_of_batch(self.conn, self.copy, low, high, size)
+            rows = size if end is not None else count(self.conn, self.copy, low, high)
+            took = self._compared(low, end or high, rows)
+            size = next_size(size, took, self.limits)
+        # Beyond it are the rows that have come since, and whatever else the shadow has.
+        self._compared(high, None, 0)
         self._until_all_fit()
 
     def finish(self) -> None:
@@ -93,23 +101,31 @@ class _Work:
         budget = max(1, -(-self.limits.lock_budget // 1000))
         self.conn.execute(f"set session innodb_lock_wait_timeout = {budget if own else self.conn.dialect.no_wait}")
 
-    def _walk(self, walk: Copy, query: tuple[str, str]) -> None:
-        """Go through the ranges of a key that are left."""
-        high, size = last_key(self.conn, walk), FIRST_ROWS
-        while high is not None and self.done.position != high:
-            self.journal.between()
-            low = self.done.position
-            end = end_of_batch(self.conn, walk, low, high, size)
-            rows = size if end is not None else count(self.conn, walk, low, high)
-            end = end or high
-            started = time.monotonic()
-            keys = self._found(query, condition(walk, low, end))
-            took = (time.monotonic() - started) * 1000
-            held = self._until_equal(query, condition(walk, low, end), keys) if keys else ()
-            self.done = self.done.further(end, rows, held)
-            if self.done.can_be_kept:
-                self.note(self.done)
-            size = next_size(size, took, self.limits)
+    def _compared(self, low: Key | None, high: Key | None, rows: int) -> float:
+        """Make a range equal, but for rows whose place is held, and return the milliseconds that one look took."""
+        self.journal.between()
+        within, there = condition(self.copy, low, high), condition(self.backwards, low, high)
+        started = time.monotonic()
+        keys = self._found(self.action.differing, within)
+        took = (time.monotonic() - started) * 1000
+        if keys or self._are_not_as_many(within, there):
+            # What is one too many goes first: it may hold a value that another row is to have.
+            if more := self._found(self.action.superfluous, there):
+                self._until_equal(self.action.superfluous, there, more)
+            held = self._until_equal(self.action.differing, within, keys) if keys else ()
+        else:
+            held = ()
+        self.done = self.done.further(high or self.done.position, rows, held)
+        if self.done.can_be_kept:
+            self.note(self.done)
+        return took
+
+    def _are_not_as_many(self, within: str, there: str) -> bool:
+        table, shadow = self.conn.execute(
+            f"select (select count(*) from {self.copy.table} where {within}),"
+            f" (select count(*) from {self.copy.target} where {there})"
+        ).fetchone()
+        return bool(table != shadow)
 
     def _found(self, query: tuple[str, str], within: str) -> list[Key]:
         rows = self.conn.execute(f"{query[0]}{within}{query[1]}").fetchall()

@@ -58,11 +58,13 @@ class Dialect:
         """Return a DDL statement that does not wait for longer than the budget; unless it `queues`, not at all.
 
         MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
-        `lock_wait_timeout`, in whole seconds, which every session of ours sets.
+        `lock_wait_timeout`, in whole seconds, which every session of ours sets. Only what waits for rows alone is told
+        not to wait for any: a RENAME that fails half way has to lock the server's own tables to be undone.
         """
         if not self.maria or not (statement.startswith(_WAITS) or statement.endswith(self.in_place)):
             return statement
-        queue = "" if queues else "lock_wait_timeout = 0, "
+        waits = "innodb_lock_wait_timeout" if statement.startswith(_ROWS) else "lock_wait_timeout"
+        queue = "" if queues else f"{waits} = 0, "
         return f"set statement {queue}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
 
     def timed(self, statement: str, budget_ms: int) -> str:
@@ -70,7 +72,9 @@ class Dialect:
         return f"set statement max_statement_time = {budget_ms / 1000:.3f} for {statement}" if self.maria else statement
 
 
-_WAITS: Final = ("rename", "create trigger", "drop trigger", "lock tables", "execute")
+_ROWS: Final = "delete"
+"""What waits for rows, and for no metadata."""
+_WAITS: Final = ("rename", "create trigger", "drop trigger", "lock tables", "execute", _ROWS)
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
 _VARIABLES: Final = {
     "@@tx_isolation": "@@transaction_isolation",

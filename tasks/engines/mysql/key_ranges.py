@@ -81,6 +81,22 @@ def equal_to(action: Walk, keys: Sequence[Sequence[str]]) -> str:
     )  # fmt: skip
 
 
+def one_of(action: Walk, keys: Sequence[Sequence[str]]) -> str:
+    """The rows of these keys, written so that many cost a row little: the server sorts them, and looks it up."""
+    listed = ", ".join(
+        "(" + ", ".join(value(text, kind) for text, kind in zip(key, action.key_types, strict=True)) + ")"
+        for key in keys
+    )
+    return f"({', '.join(map(quote, action.key))}) in ({listed})"
+
+
+def keys_within(
+    conn: MariaSession, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None, most: int
+) -> tuple[Key, ...]:
+    """Return up to `most` keys of a range, in no order."""
+    return tuple(_keys(conn, action, f"where {condition(action, low, high)} limit {most}"))
+
+
 def end_of_batch(
     conn: MariaSession, action: Walk, low: Sequence[str] | None, high: Sequence[str] | None, rows: int
 ) -> Key | None:
@@ -120,6 +136,10 @@ def last_key(conn: MariaSession, action: Walk) -> Key | None:
 
 
 def _key(conn: MariaSession, action: Walk, tail: str) -> Key | None:
+    return next(iter(_keys(conn, action, tail)), None)
+
+
+def _keys(conn: MariaSession, action: Walk, tail: str) -> list[Key]:
     listed = ", ".join(key_text(column, kind) for column, kind in zip(action.key, action.key_types, strict=True))
-    row = conn.execute(f"select {listed} from {action.table} force index (primary) {tail}").fetchone()
-    return tuple(str(part) for part in row) if row else None
+    rows = conn.execute(f"select {listed} from {action.table} force index (primary) {tail}").fetchall()
+    return [tuple(map(str, row)) for row in rows]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pymysql
 
 from profiles.model import Limits
-from tasks.engines.mysql.blockers import NO_PRIVILEGE, sees_transactions
+from tasks.engines.mysql.blockers import NO_PRIVILEGE, may_see_prepared, prepared, sees_transactions
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.table_id import table_id
@@ -87,7 +87,28 @@ def preflight(conn: MariaSession, plan: Plan, limits: Limits) -> tuple[Finding, 
     for step in plan.phase(Phase.BACKFILL):
         if isinstance(step.action, RowTransfer) and step.action.notes:
             _require_standstill(conn, step.action)
-    return (*_findings(conn, plan), *_room(conn, plan, limits))
+    return (*_findings(conn, plan), *_prepared(conn, plan, limits), *_room(conn, plan, limits))
+
+
+def _prepared(conn: MariaSession, plan: Plan, limits: Limits) -> Iterator[Finding]:
+    """Name the transactions that the run may have to wait for. Refuses a user who would not see them."""
+    if not any(isinstance(step.action, SelfCommitting) and step.action.outlasts_prepared for step in plan.steps):
+        return
+    if not may_see_prepared(conn):
+        raise PreflightError(
+            "the user lacks XA_RECOVER_ADMIN: without it nobody can tell whether prepared transactions hold rows",
+            where=plan.tables[0],
+            hint="Grant it: grant xa_recover_admin on *.* to the user of the URL.",
+        )
+    if found := sorted(prepared(conn)):
+        yield Finding(
+            rule="MYS-07",
+            severity="warning",
+            message=f"prepared transactions are there: {', '.join(found[:5])}; the run waits for them, for"
+            f" {limits.lock_patience:g} s at most: they may have written before there were triggers, or hold rows",
+            where=plan.tables[0],
+            hint="Commit them, or roll them back, by these names (XA RECOVER shows them).",
+        )
 
 
 def _room(conn: MariaSession, plan: Plan, limits: Limits) -> Iterator[Finding]:

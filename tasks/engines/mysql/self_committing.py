@@ -27,6 +27,7 @@ _LAST_RESORT = 0.25
 """The part of the patience in which a statement may queue for its locks."""
 _TELL_EVERY = 1.0
 _LOOK_EVERY = 0.1
+_UNENDED = "prepared transactions did not end: "
 _BLOCKED = "End the session that blocks, or run again when it is done."
 _NEVER_FREE = (
     "If one transaction always follows another, allow DDL to queue (ddl_queues = true in the limits of the profile):"
@@ -125,7 +126,7 @@ def _outlast_prepared(conn: MariaSession, action: SelfCommitting, limits: Limits
     left = prepared(conn)
     while left:
         now = time.monotonic()
-        reason = f"prepared transactions did not end: {', '.join(sorted(left)[:5])}"
+        reason = f"{_UNENDED}{', '.join(sorted(left)[:5])}"
         if now - began >= limits.lock_patience:
             raise LockTimeoutError(
                 f"{reason}, within {limits.lock_patience:g} s, and may have written to {action.table}",
@@ -209,7 +210,7 @@ def _held(
 def _refuse_late(conn: MariaSession, action: SelfCommitting, limits: Limits, left: set[str], until: float) -> None:
     if left:
         raise LockTimeoutError(
-            f"prepared transactions did not end: {', '.join(sorted(left)[:5])}, and may have written to {action.table}",
+            f"{_UNENDED}{', '.join(sorted(left)[:5])}, and may have written to {action.table}",
             where=conn.place,
             hint="Commit them, or roll them back, by these names (XA RECOVER shows them), then run again.",
             changed=DataChanged.NO,
@@ -255,12 +256,16 @@ def _within_budget(
 ) -> None:
     began = time.monotonic()
     told, queued = began, 0
+    # While they hold rows, the server would wait for them with everybody behind.
+    left = prepared(conn) if action.outlasts_prepared else set[str]()
     while True:
+        left = left and left & prepared(conn)
         queues = limits.ddl_queues and time.monotonic() - began >= limits.lock_patience * (1 - _LAST_RESORT)
         queued += queues
         try:
-            conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
-            return
+            if not left:
+                conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
+                return
         except pymysql.err.MySQLError as error:
             if conn.closed:
                 raise
@@ -269,9 +274,11 @@ def _within_budget(
                 return
             if code_of(error) not in LOCKED:
                 raise
+            left = prepared(conn) if action.outlasts_prepared else left
         now = time.monotonic()
         if now - told >= _TELL_EVERY or now - began >= limits.lock_patience:
-            told, reason = now, f"blocked by {open_transactions(conn)}"
+            told = now
+            reason = f"{_UNENDED}{', '.join(sorted(left)[:5])}" if left else f"blocked by {open_transactions(conn)}"
             if now - began >= limits.lock_patience:
                 raise LockTimeoutError(
                     f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",

@@ -76,6 +76,13 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
     yield _switch(full, names)
     yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
     yield Step(
+        key=f"{Phase.DUAL_WRITE}/{full}/prepared",
+        phase=Phase.DUAL_WRITE,
+        title=f"wait for prepared transactions (XA): they may have written to {full} before its triggers were there",
+        # No trigger waits for one whose session has ended; committed later, its rows would be in the old table alone.
+        action=SelfCommitting(table=full, outlasts_prepared=True),
+    )
+    yield Step(
         key=_copied_by(full),
         phase=Phase.BACKFILL,
         title=f"copy the rows of {full}",
@@ -96,8 +103,9 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             forward=(names.exchange,),
             locks=exclusive(full),
             inverse=(names.exchange_back,),
-            done=f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'",
+            done=is_swapped(names),
             guard=True,
+            outlasts_prepared=True,
             given=mapping.old,
             set_aside=names.old,
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
@@ -107,6 +115,11 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         ),
     )
     yield from _contract(full, names)
+
+
+def is_swapped(names: Names) -> str:
+    """Return a query that gives a row once the new table is in its place."""
+    return f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'"
 
 
 def _copied_by(full: str) -> str:
@@ -284,6 +297,18 @@ def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
 
 
 def _contract(full: str, names: Names) -> Iterator[Step]:
+    yield Step(
+        key=f"contract/{full}/switch off",
+        phase=Phase.CONTRACT,
+        title=f"end the way back of {full}: from one moment on none of its triggers does anything",
+        action=SelfCommitting(
+            table=full,
+            # One row, which every transaction holds whose writes are carried over: each of them is, whole, or not at
+            # all, however long it takes to drop the triggers after it.
+            forward=(f"delete from {quote(names.reverse)}",),
+            done=f"select 1 from dual where not exists (select 1 from {quote(names.reverse)})",
+        ),
+    )
     for letter in "iud":
         name = f"{names.down}_{letter}"
         yield Step(

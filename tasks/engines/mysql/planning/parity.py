@@ -100,7 +100,8 @@ def kept_step(mapping: Mapping, old: str, new: str, migration: str, *, as_rounde
         f"select {keys['o']} from {o} as o left join {n} as n on {join}"
         f" where n.{OWN_PREFIX}k0 is null or (not (({still}) or ({since})) and not {refused})"
         f" union all select {keys['n']} from {n} as n left join {o} as o on {join}"
-        f" where o.{OWN_PREFIX}k0 is null and not {refused}"
+        # In these words the server asks for no hash before it knows that the row is missing.
+        f" where o.{OWN_PREFIX}k0 is null and case when o.{OWN_PREFIX}k0 is null then not {refused} end"
     )
 
 

@@ -10,6 +10,7 @@ def refuse(table: Table) -> None:
     """Raise SpecError for a table that cannot be exchanged with all that hangs on it."""
     refuse_kind(table)
     keys = [c for c in table.constraints if c.kind == "foreign key"]
+    fired = ", ".join(trigger.name for trigger in table.triggers)
     _refuse(
         table,
         "made anew",
@@ -27,8 +28,10 @@ def refuse(table: Table) -> None:
             ),
             (
                 bool(table.triggers),
-                f"its trigger {table.triggers[0].name if table.triggers else ''} would stay with the old table",
-                "Drop the trigger for the migration, and make it again on the new table.",
+                f"its trigger{'s' * (len(table.triggers) > 1)} {fired} would go with the old one, and no statement puts"
+                " them on the new one in the moment of the swap: they would fire twice for a write, or not at all",
+                "Drop them for the migration, and make them again on the new table, after the swap: they do nothing"
+                " meanwhile. What the server does in place (leave `strategy` out) leaves them alone.",
             ),
         ),
     )
