@@ -318,14 +318,19 @@ class _After(_Side):
         )
 
     def _by_position(self, group: Group) -> str:
-        """A hidden column is given through a view of the old version, or by position: both know the old shape."""
+        """A hidden column is given through a view of the old version, or by position: both know the old shape.
+
+        It has no default of its own. So where nothing is in the new columns, the old value is what was meant, even
+        if `down` makes the same of NULL.
+        """
         hidden = [r.after for r in group.retired if r.hidden]
         if not hidden or not group.targets:
             return ""
         given = " or ".join(f"{BEFORE_ROW}.{quote(c)} is not null" for c in hidden)
+        unsaid = " and ".join(f"{BEFORE_ROW}.{quote(t.after)} is null" for t in group.targets)
         restored = "\n".join(f"        {ROW}.{quote(c)} := {BEFORE_ROW}.{quote(c)};" for c in hidden)
         return f"""
-      if ({given}) and {self.changed(hidden)} then
+      if ({given}) and ({self.changed(hidden)} or ({unsaid})) then
 {restored}
 {self.up(group)}
       end if;"""

@@ -179,7 +179,8 @@ def _rehearse(op: AlterColumn, column: Column, draft: TableDraft, where: str) ->
             f"{where}.type",
             ""
             if (op.sets_default or op.drops_default)
-            else "Check the type; if the default does not fit it, give `default` too.",
+            else "Check the type; if the default does not fit it, give `default` too; a constraint or an index that"
+            " does not fit it has to be dropped before.",
         )
     if op.default is not None:
         twin.try_on_new(f"alter table {{table}} alter column {name} set default {op.default}", f"{where}.default")
