@@ -307,7 +307,7 @@ def test_a_write_that_cannot_be_carried_is_noted_and_the_application_goes_on(ord
 
 @pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_bin", "latin1_german1_ci"])
 def test_a_composite_key_with_texts_is_deleted_whole(maria_database: str, collation: str) -> None:
-    """One peer empties a table by the first column of a composite key."""
+    """pg-osc empties a table by the first column of a composite key."""
     run(
         maria_database,
         f"create table parts (a varchar(20) collate {collation}, b int, v int, primary key (a, b))",

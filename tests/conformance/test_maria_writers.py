@@ -143,7 +143,7 @@ def test_a_transaction_that_began_before_the_swap_writes_on_after_it(maria_datab
 
 
 def test_five_thousand_rows_in_flight_are_waited_for(maria_database: str) -> None:
-    """One peer drops 4,000 of 5,000 rows of a transaction that is in flight at the swap."""
+    """pg-osc drops 4,000 of 5,000 rows of a transaction that is in flight at the swap."""
     prepare(maria_database, 50)
     shadow = Shadow(maria_database, [WIDEN])
     shadow.begin()

@@ -1,5 +1,7 @@
 """Pairs of values of PostgreSQL: really different ones that are easily taken for equal, and equal ones."""
 
+# reladiff calls several of these equal: digits of numerics and of doubles, '<null>' and NULL, dates before Christ.
+# Google's data validation tool strips spaces at the end.
 DIFFERENT: list[tuple[str, str, str]] = [
     ("numeric", "0.1", "0.11"),
     ("numeric", "5", "-5"),
