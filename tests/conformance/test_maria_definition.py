@@ -1,5 +1,6 @@
 """The new table written down whole, on MariaDB: what becomes of every column is said, or the spec is refused."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -139,6 +140,29 @@ def test_clauses_that_reach_beyond_the_table_are_not_even_tried(orders: str, opt
 
 
 @pytest.mark.parametrize(
+    "rows",
+    [
+        "as {}",
+        "(\n{})",
+        "/*!50000 ignore */ {} union all values (1, 1)",
+        "comment 'it''s' as with many as ({}) table many",
+    ],
+)
+def test_a_definition_that_fills_the_table_is_not_even_tried(orders: str, rows: str) -> None:
+    """To plan it would copy all rows of production, in one transaction, to refuse them."""
+    many = "select seq as buyer, '' as code from seq_1_to_30000000 where seq > 0"
+    filled = UNPARTITIONED.replace("utf8mb4;", f"utf8mb4 {rows.format(many)}")
+    began = time.monotonic()
+    with pytest.raises(SpecError, match="to be empty, and its definition fills it"):
+        Shadow(orders, [defined(filled)]).begin()
+    assert time.monotonic() - began < 5
+    values = DEFINED.replace("by hash (id)", "by list (id) (partition p values in (1, 2))")
+    with pytest.raises(SpecError, match="server refuses the new shape"):
+        # It has been read, and then tried.
+        Shadow(orders, [defined(values)]).begin()
+
+
+@pytest.mark.parametrize(
     ("operation", "reason"),
     [
         (defined(UNPARTITIONED.replace("`orders`", "others")), "does not begin with `create table orders"),
@@ -158,6 +182,8 @@ def test_clauses_that_reach_beyond_the_table_are_not_even_tried(orders: str, opt
         (defined(UNPARTITIONED.replace("primary key (id)", "primary key (id, code)")), "another primary key"),
         (defined(UNPARTITIONED.replace("primary key (id)", "primary key (id")), "the server refuses the new shape"),
         (defined(UNPARTITIONED.replace("utf8mb4;", "utf8mb4 as select 'b' as buyer, '' as code")), "to be empty"),
+        (defined(UNPARTITIONED.replace("utf8mb4;", "utf8mb4 /*!999999 ' */ as select 'b' as buyer, '' as code -- '")),
+         "to be empty"),
         ({"rebuild_table": {"table": "orders", "options": "add system versioning"}}, "no plain table"),
         (defined(DEFINED), "the server refuses the new shape"),
         ({"rebuild_table": {"table": "orders", "options": "drop column note"}}, "becomes of 'note'"),

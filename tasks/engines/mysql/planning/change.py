@@ -126,13 +126,36 @@ def _add(change: Change, operation: AnyOperation, dialect: Dialect) -> None:
             )
 
 
+def _read_by_the_server(text: str) -> str:
+    """Return what the server reads of it as words: `?` for each name and text in quotes, and no comments."""
+    bare = re.sub(f"{_QUOTED}|{_COMMENT}", lambda one: "?" if one[0][0] in "`'\"" else " ", text, flags=re.DOTALL)
+    return re.sub(r"/\*M?!\d*|\*/", " ", bare)
+
+
+def without_rows(definition: str, full_name: str) -> str:
+    """Refuse a definition that fills the table: it is carried out when it is planned, on the server itself."""
+    if re.search(
+        r"(?<![\w$])(?:select|values(?!\s+(?:in|less)\b))(?![\w$])", _read_by_the_server(definition), re.IGNORECASE
+    ):
+        raise filled(full_name)
+    return definition
+
+
+def filled(full_name: str) -> SpecError:
+    """Say that the definition is not only one."""
+    return SpecError(
+        "the new table is to be empty, and its definition fills it",
+        where=full_name,
+        hint="Take the SELECT out of the definition.",
+    )
+
+
 def _within_the_table(clauses: str) -> str:
     """Refuse clauses that take rows out of another table, or the new table away: they are tried when it is planned."""
-    bare = re.sub(f"{_QUOTED}|{_COMMENT}", lambda one: "?" if one[0][0] in "`'\"" else " ", clauses, flags=re.DOTALL)
     found = re.search(
         r"\b(exchange\s+partition|convert\s+(?:table|partition)|(?:discard|import)\s+(?:tablespace|partition)"
         r"|rename(?!\s+(?:column|index|key)\b))",
-        re.sub(r"/\*M?!\d*|\*/", " ", bare),
+        _read_by_the_server(clauses),
         re.IGNORECASE,
     )
     if found:

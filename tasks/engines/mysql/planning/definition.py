@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tasks.engines.mysql.planning.change import Change
+from tasks.engines.mysql.planning.change import Change, without_rows
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.operations import AnyOperation, RebuildTable
@@ -30,6 +30,7 @@ def by_definition(operations: Sequence[AnyOperation], table: Table) -> Change | 
             where=where,
             hint="Write the table as SHOW CREATE TABLE does, under its present name.",
         )
-    change = Change(table=table, definition=(asked.definition or "")[found.end() :].rstrip().rstrip(";"))
+    definition = without_rows((asked.definition or "")[found.end() :].rstrip().rstrip(";"), table.full_name)
+    change = Change(table=table, definition=definition)
     change.say(asked)
     return change

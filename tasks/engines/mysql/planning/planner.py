@@ -10,7 +10,7 @@ from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.planning import others, parity
 from tasks.engines.mysql.planning.assemble import Names, is_swapped, steps
 from tasks.engines.mysql.planning.carried import account_for
-from tasks.engines.mysql.planning.change import Change, change_of
+from tasks.engines.mysql.planning.change import Change, change_of, filled
 from tasks.engines.mysql.planning.definition import by_definition
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
@@ -111,11 +111,7 @@ def _takes(conn: MariaSession, statement: str) -> bool:
 
 def _refuse_rows(conn: MariaSession, change: Change, name: str) -> None:
     if conn.execute(f"select 1 from {quote(name)} limit 1").fetchone() is not None:
-        raise SpecError(
-            "the new table is to be empty, and its definition fills it",
-            where=change.table.full_name,
-            hint="Take the SELECT out of the definition.",
-        )
+        raise filled(change.table.full_name)
 
 
 def _make(conn: MariaSession, statement: str, change: Change, own_name: str) -> None:
