@@ -10,10 +10,12 @@ from pymongo.database import Database
 from profiles.model import Database as Named
 from profiles.model import Limits
 from tasks.engines.mongodb.documents.engine import MongoEngine
+from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.model.errors import DataChanged, DriftError, SpecError
 from tasks.model.plan import Phase, Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import TransferSpec
 
 Planned = Callable[..., Plan]
 RENAME = {"rename_field": {"from": "address.town", "to": "city"}}
@@ -137,6 +139,26 @@ def test_expressions_that_the_server_cannot_take(target: Database[Any], planned:
         with pytest.raises(SpecError, match="MongoDB cannot read the expression"):
             planned({"transform": {"from": ["a"], "to": ["b"], "up": up, "down": down}})
     assert errors(planned({"transform": {"from": ["a"], "to": ["b"], "up": [stage] * 20, "down": good}})) == []
+
+
+def test_an_expression_is_tried_without_a_look_at_the_documents(target: Database[Any], planned: Planned) -> None:
+    """On a large collection to plan would load production, and never be done."""
+    target.users.insert_many([{"address": {"town": number}, "a": 1, "c": 1} for number in range(300)])
+    target.users.create_index("c")
+    up = [{"$set": {"b": "$a"}}]
+    copied: dict[str, Any] = {"collection": "users", "where": {"c": 1}, "columns": {"b": {"up": {"$add": ["$a", 1]}}}}
+    copied["to"] = {"database": "main", "table": "users"}
+    target.command("profile", 2)
+    assert planned(RENAME, {"transform": {"from": ["a"], "to": ["b"], "up": up, "down": [{"$set": {"a": "$b"}}]}}).steps
+    with pytest.raises(SpecError, match="cannot read the expression"):
+        planned({"transform": {"from": ["a"], "to": ["b"], "up": up, "down": [{"$set": {"a": {"$nothing": 1}}}]}})
+    wanted = TransferSpec.model_validate(copied)
+    try_out(target, asked_for(wanted), wanted)
+    target.command("profile", 0)
+    # Of a long command the profiler keeps a text.
+    done = list(target.system.profile.find({"command.listIndexes": None, "command.find": None, "errCode": None}))
+    done = [one for one in done if "$match" in str(one["command"])]
+    assert [(one["keysExamined"], one["docsExamined"]) for one in done] == [(0, 0)] * 3
 
 
 def test_a_collection_that_is_gone_is_drift(target: Database[Any], planned: Planned, engine: MongoEngine) -> None:

@@ -112,7 +112,7 @@ class MongoEngine:
 
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
-        with self._connected() as database:
+        with in_our_words(self.url), self._connected() as database:
             return plan_rows(database, spec) if spec.strategy == "cross_database" else plan(database, spec)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:  # noqa: ARG002 - a plan has found it

@@ -15,6 +15,8 @@ ROOT: Final = "$$ROOT"
 REMOVE: Final = "$$REMOVE"
 EXACT: Final = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
 """For reading values that go back as they are: dates beyond those of Python, too."""
+NOBODY: Final[Mapping[str, Any]] = {"$match": {"_id": {"$in": []}}}
+"""A stage that gives nothing, and reads nothing either: for `{$expr: false}` MongoDB 6 reads the whole collection."""
 _JSON: Final = CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 

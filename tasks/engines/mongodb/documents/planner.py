@@ -8,11 +8,11 @@ from pymongo.errors import OperationFailure
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents import validators
 from tasks.engines.mongodb.documents.checks import requirements
-from tasks.engines.mongodb.documents.expressions import Path, from_text, names, plain, to_text
+from tasks.engines.mongodb.documents.expressions import NOBODY, Path, from_text, names, plain, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.documents.mapping import pairs_of, removed_by
 from tasks.engines.mongodb.documents.pipelines import contracted, in_step, known, not_carried, withdrawn
-from tasks.engines.mongodb.errors import code_of
+from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.catalogue import Table
 from tasks.model.collection_documents import CreateCollectionIndex, DocumentsSpec, DropCollectionIndex, Validator
 from tasks.model.document_steps import CollectionCommand, Reshape
@@ -213,12 +213,13 @@ def _refuse_expressions(database: Documents, action: Reshape) -> None:
     asked += [{"$expr": known(action)}, {"$expr": not_carried(action)}]
     found = [{"$match": {"$and": [{"$and": [one]}]}} for one in asked]
     updates = [in_step(action, "old"), in_step(action, "new"), withdrawn(action), contracted(action)]
-    nobody = {"$match": {"$expr": False}}
     # Each as deep within others as in our commands, or deeper: the server bounds that.
-    whole = [{"$unionWith": {"coll": action.collection, "pipeline": [nobody, *stages]}} for stages in (found, *updates)]
+    whole = [{"$unionWith": {"coll": action.collection, "pipeline": [NOBODY, *stages]}} for stages in (found, *updates)]
     try:
-        list(database[action.collection].aggregate([nobody, *whole]))
+        list(database[action.collection].aggregate([NOBODY, *whole]))
     except OperationFailure as error:
+        if is_transient(error):
+            raise
         raise SpecError(
             f"MongoDB cannot read the expression: {code_of(error)} {(error.details or {}).get('codeName', '')}",
             where="documents.operations",

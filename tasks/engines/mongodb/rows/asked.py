@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import from_text, plain, to_text
+from tasks.engines.mongodb.documents.expressions import NOBODY, from_text, plain, to_text
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.model.document_stages import moves
 from tasks.model.errors import SpecError
@@ -94,7 +94,6 @@ def added_name(number: int) -> str:
 
 def try_out(database: Documents, asked: Asked, wanted: TransferSpec) -> None:
     """Let the server read filter and expressions, on no document at all. Raises SpecError with the place."""
-    nobody = {"$match": {"$expr": False}}
     tried = [("transfer.where", [{"$match": dict(asked.where)}])]
     for number, name in enumerate(wanted.columns):
         if added_name(number) in asked.added:
@@ -102,7 +101,7 @@ def try_out(database: Documents, asked: Asked, wanted: TransferSpec) -> None:
     for at, stages in tried:
         try:
             with pymongo.timeout(0):
-                list(database[asked.collection].aggregate([nobody, *stages], hint={ID: 1}))
+                list(database[asked.collection].aggregate([NOBODY, *stages], hint={ID: 1}))
         except OperationFailure as error:
             if is_transient(error):
                 raise
