@@ -12,6 +12,7 @@ from pymongo.database import Database
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.mongodb.compare import Differences, compare
+from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.postgresql.connect import connect
@@ -151,6 +152,16 @@ def test_carrying_twice_is_carrying_once(copy: Copy) -> None:
     assert copy.compare().equal
     assert {d["_id"]: d["note"] for d in copy.target["c"].find({"_id": {"$in": ["1", "2", "7"]}})} == {
         "1": "NEW", "2": "NEWER"}  # fmt: skip
+
+
+def test_all_documents_are_counted_however_long_that_takes(copy: Copy, documents: str) -> None:
+    """By the index, and without the client's limit of seconds for any one operation: there may be a billion."""
+    copy.target.command("profile", 2)
+    with connected(documents, name="test") as database:
+        assert compare(copy.conn, database, "c", copy.action, "public").equal
+    copy.target.command("profile", 0)
+    done = list(copy.target["system.profile"].find({"command.aggregate": "c"}))
+    assert [(one["docsExamined"], one["command"].get("maxTimeMS")) for one in done] == [(0, None)]
 
 
 def test_what_nobody_noted_is_found_out(copy: Copy) -> None:

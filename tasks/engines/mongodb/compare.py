@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
@@ -78,8 +79,10 @@ def compare(
         later = _noted_only(conn, raw, action) if action.notes else _Later()
         everything = f"select 1 from {action.notes} where {ALL} limit 1"
         emptied = bool(action.notes) and conn.execute(everything).fetchone() is not None
-    # Counted, not estimated; and after the rows, so that whatever was added meanwhile is seen.
-    total = raw.count_documents({})
+    # Counted, not estimated; and after the rows, so that whatever was added meanwhile is seen. The larger the
+    # collection, the longer that takes; by the index alone it takes least.
+    with pymongo.timeout(0):
+        total = raw.count_documents({}, hint="_id_")
     return Differences(
         rows=found.read,
         rejected=found.rejected,
