@@ -11,12 +11,16 @@ from typing import Any, Final
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, read, read_all, to_text
 from tasks.engines.mongodb.documents.pipelines import has_no_old, out_of_step
+from tasks.engines.mongodb.documents.walk import condition
+from tasks.engines.records import Key
 from tasks.model.base import Record
 from tasks.model.document_steps import Reshape
 from tasks.model.plan import Requirement
 
 MOST: Final = 1000
-"""As many documents are looked at again; more are wrong at once, if they stay."""
+"""As many documents are looked at again at a time; more are wrong at once, if they stay."""
+_ROUNDS: Final = 5
+"""So often it is looked for more, where each time that many were being written."""
 PATIENCE: Final = 20.0
 """Seconds after which a document that has not changed meanwhile is wrong."""
 EXISTS: Final = "the collection is there"
@@ -84,29 +88,33 @@ def broken(database: Documents, query: str, patience: float = PATIENCE) -> Broke
     into = database.get_collection(name, codec_options=EXACT)
     if "values" not in asked:
         return Broken(documents=into.count_documents(asked["filter"]))
-    deadline = time.monotonic() + patience
     moving: set[str] = set()
-    while True:
-        seen = _seen(into, asked, None)
+    low: Key | None = None
+    for _ in range(_ROUNDS):
+        seen = _seen(into, asked, condition(low, None))
         all_seen = len(seen) < MOST
+        low = (list(seen)[-1],) if seen else low
+        # From now on: to look at every document may have taken hours.
+        deadline = time.monotonic() + patience
         while seen and time.monotonic() < deadline:
             time.sleep(0.2)
-            now = _seen(into, asked, list(seen))
+            now = _seen(into, asked, {"_id": {"$in": [from_text(one)["_id"] for one in seen]}})
             # What has changed since it was seen is written right now: it was in step in between, or will be.
             moving |= {key for key, value in now.items() if seen[key] != value}
             seen = {key: value for key, value in now.items() if seen[key] == value}
-        if seen or not (all_seen or time.monotonic() < deadline):
+        if seen:
             many = len(seen) if all_seen else into.count_documents(asked["filter"])
             return Broken(documents=max(many, 1), unsettled=len(moving), examples=tuple(sorted(seen))[:10])
         if all_seen:
             return Broken(documents=0, unsettled=len(moving))
+    return Broken(documents=max(into.count_documents(asked["filter"]), 1), unsettled=len(moving))
 
 
-def _seen(into: Any, asked: dict[str, Any], identities: list[str] | None) -> dict[str, str]:
-    """Return documents that break a condition, by their identities, with the values that it is about."""
-    wanted = asked["filter"]
-    if identities is not None:
-        wanted = {"$and": [{"_id": {"$in": [from_text(one)["_id"] for one in identities]}}, wanted]}
+def _seen(into: Any, asked: dict[str, Any], those: dict[str, Any]) -> dict[str, str]:
+    """Return the first documents, by `_id`, that break a condition, with the values that it is about."""
+    wanted = {"$and": [those, asked["filter"]]}
     shown = {f"v{number}": value for number, value in enumerate(asked["values"])}
-    found = into.aggregate([{"$match": wanted}, {"$limit": MOST}, {"$project": shown}])
+    # Of the values few bytes are sorted; and whoever reads everything reads it as it lies, not by an index.
+    stages = [{"$match": wanted}, {"$project": shown}, {"$sort": {"_id": 1}}, {"$limit": MOST}]
+    found = into.aggregate(stages, **({} if "_id" in those else {"hint": {"$natural": 1}}))
     return {to_text({"_id": one.pop("_id")}): to_text(one) for one in found}
