@@ -245,6 +245,8 @@ class Reconcile(Record):
     notes: Notes
     drain: str = ""
     """Called like `before` of a short transaction: it carries over what is noted."""
+    aligned: bool = False
+    """Both tables have the key in the same order, and the same values of it: a range of one is a range of the other."""
 
     @property
     def table(self) -> str:

@@ -79,7 +79,7 @@ def test_what_applications_write_is_no_difference(swapped: Migration, conn: Conn
     swapped.pass_gate("before_contract")
 
 
-def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connection) -> None:
+def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connection, url: str) -> None:
     """In the first row, in the last, on one side only; in a column that keeps its values, and in one that does not."""
     assert swapped.plan is not None
     (check,) = (one for one in swapped.plan.requirements if one.name == KEPT_STEP)
@@ -91,6 +91,18 @@ def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connec
                 found = [row[0] for row in conn.execute(check.violations.encode())]
             assert [abs(one) % 100 for one in found] == [key], statement
     assert conn.execute(check.violations.encode()).fetchall() == []
+    with conn.transaction(force_rollback=True):
+        # As many rows as before.
+        conn.execute(f"delete from {there} where id = 31; insert into {there} (id, n) values (131, 1)".encode())
+        assert sorted(conn.execute(check.violations.encode()).fetchall()) == [(31,), (131,)]
+    with conn.transaction(force_rollback=True), psycopg.connect(url) as strict:
+        # As many, because of what is noted.
+        strict.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        strict.execute("delete from b where id = 4")
+        strict.execute("insert into b (id, n) values (-2, 1), (-3, 1)")
+        strict.commit()
+        conn.execute(f"insert into {there} (id, n) values (131, 1)".encode())
+        assert conn.execute(check.violations.encode()).fetchall() == [(131,)]
     conn.execute(f"delete from {there} where id = 31".encode())
     assert swapped.failures("after_swap") == [f"{KEPT_STEP}: 1"]
     assert swapped.failures("before_contract") == [f"{KEPT_STEP}: 1"]

@@ -36,6 +36,16 @@ def noted(conn: Connection) -> int:
     return int(rows(conn, f"select count(*) from {notes(conn)}")[0][0])
 
 
+def reconciling(migration: Migration) -> Reconcile:
+    """Return the comparison of a plan."""
+    assert migration.plan is not None
+    (action,) = (step.action for step in migration.plan.steps if isinstance(step.action, Reconcile))
+    return action
+
+
+AUDITED = "select detail -> 'rows' from changeover.audit where subject like '%reconcile/%' and outcome = 'done'"
+
+
 def test_a_row_that_is_gone_and_only_noted_to_be_is_no_duplicate(conn: Connection, url: str) -> None:
     schema = "create table t (id int primary key, u text unique); insert into t values (1, 'x'), (3, 'z')"
     migration = rebuilt(conn, url, schema)
@@ -105,12 +115,70 @@ def test_what_the_comparison_has_carried_over_is_in_the_audit_log(conn: Connecti
         conn, url, "create table t (id int primary key, a text); insert into t values (1, 'x'), (2, 'y')"
     )
     migration.run(Phase.BACKFILL, Phase.INDEX)
-    assert migration.plan is not None
-    (action,) = (step.action for step in migration.plan.steps if isinstance(step.action, Reconcile))
-    conn.execute(f"delete from {action.copy_of.target} where id = 2".encode())
+    conn.execute(f"delete from {reconciling(migration).copy_of.target} where id = 2".encode())
     migration.run(Phase.RECONCILE)
-    audited = "select detail -> 'rows' from changeover.audit where subject like '%reconcile/%' and outcome = 'done'"
-    assert rows(conn, audited) == [(1,)]
+    assert rows(conn, AUDITED) == [(1,)]
+
+
+ORDERS = {
+    "the same": ("int", "int"),
+    "wider": ("int", "bigint"),
+    "narrower": ("bigint", "int"),
+    "other": ("int", "text"),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_what_differs_is_found_wherever_it_is(name: str, conn: Connection, url: str) -> None:
+    """Before the first row, between two, behind the last; on either side alone, and on both; and it is counted once."""
+    old, new = ORDERS[name]
+    schema = f"create table t (k {old}, j text, a numeric, primary key (k, j));"
+    schema += "insert into t select i, 'j' || i % 3, i from generate_series(10, 1300) i"
+    change = [{"alter_column": {"table": "t", "column": "k", "type": new}}] if new != old else REBUILD
+    migration = rebuilt(conn, url, schema, change)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    action = reconciling(migration)
+    assert action.aligned is (name != "other")
+    shadow = action.copy_of.target
+    conn.execute(
+        f"insert into {shadow} values ('1', 'x', 1), ('505', 'x', 1), ('1205', 'x', 1), ('9999', 'x', 1)".encode()
+    )
+    conn.execute(f"delete from {shadow} where k in ('10', '700', '1100', '1300')".encode())
+    conn.execute(f"update {shadow} set a = a * 1.0 where k in ('11', '701', '1101', '1299')".encode())
+    migration.run(Phase.RECONCILE)
+    assert rows(conn, AUDITED) == [(12,)]
+    wanted = rows(conn, "select k::text, j, a::text from t order by t.k, j")
+    finish(migration)
+    assert rows(conn, "select k::text, j, a::text from t order by t.k::int, j") == wanted
+
+
+def test_a_shadow_of_an_empty_table_is_emptied(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, "create table t (id int primary key, a text)")
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    conn.execute(f"insert into {reconciling(migration).copy_of.target} values (-1, 'x'), (7, 'y')".encode())
+    migration.run(Phase.RECONCILE)
+    assert rows(conn, AUDITED) == [(2,)]
+    finish(migration)
+    assert rows(conn) == []
+
+
+def test_what_is_noted_of_either_side_is_no_difference(conn: Connection, url: str) -> None:
+    """It has its turn later: by whoever carries the notes, and not by the comparison."""
+    schema = "create table t (id int primary key, a text); insert into t select i, 'x' from generate_series(1, 9) i"
+    migration = rebuilt(conn, url, schema)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    with psycopg.connect(url) as other:
+        with strict(url) as writer:
+            writer.execute("delete from t where id = 9")
+            writer.execute("update t set a = 'y' where id = 8")
+            writer.execute("insert into t values (10, 'z')")
+        # Notes that nobody can carry meanwhile.
+        other.execute(f"select from {notes(other)} for update".encode())
+        migration.run(Phase.RECONCILE)
+        assert rows(conn, AUDITED) == [(0,)]
+        assert noted(conn) == 4
+    finish(migration)
+    assert rows(conn) == [(i, "x") for i in range(1, 8)] + [(8, "y"), (10, "z")]
 
 
 def test_writers_that_note_without_end_do_not_keep_the_run(conn: Connection, url: str) -> None:

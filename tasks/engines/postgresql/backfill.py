@@ -3,7 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psycopg
 
@@ -13,6 +15,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.copy import copy_range, first_of_shadow, lock_first
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
+from tasks.engines.postgresql.parts import FEW, PARTS, belongs, in_parts, stayed, worth_it
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
@@ -37,7 +40,8 @@ def prepare(conn: Connection, action: Backfill | Copy) -> None:
 
 
 CAREFUL = 10
-"""As many batches of a copy expect rows of applications in the shadow, once one has met them."""
+"""As many batches of a copy expect rows of applications in the shadow, once one has met them; and as many ranges of a
+backfill are done in one go, once it was not worth it to fill one in parts."""
 
 
 def fill(
@@ -54,24 +58,24 @@ def fill(
     each batch with the size that it would have; it may wait, raise Paused, or return another size.
     """
     prepare(conn, action)
-    position, size, done, batches, failures = shard.position, shard.batch_rows, 0, 0, 0
+    course = _Course(position=shard.position, size=shard.batch_rows)
     row_wait = _row_lock_timeout(conn, limits)
     blocked_since: float | None = None
-    careful = 0
-    while position != shard.high:
-        size = between(size) or size
-        end = end_of_batch(conn, action, position, shard.high, size)
-        record = partial(checkpoint, batches)
-        text = statement(action, position, end or shard.high)
-        alone = not careful and isinstance(action, Copy) and _is_empty(conn, action, position, end or shard.high)
-        if alone and isinstance(action, Copy):
-            text = copy_range(action, position, end or shard.high, alone=True)
+    failures = 0
+    divided = isinstance(action, Backfill) and in_parts(conn, action)
+    while course.position != shard.high:
+        course.size = between(course.size) or course.size
+        end = end_of_batch(conn, action, course.position, shard.high, course.size)
+        high = end or shard.high
+        scanned = course.size if end is not None else count(conn, action, course.position, high)
+        alone = not course.careful and isinstance(action, Copy) and _is_empty(conn, action, course.position, high)
+        texts = _statements(action, course, high, alone=alone, divided=divided and scanned >= FEW)
         try:
-            rows, after = _batch(conn, action, position, end or shard.high, limits, row_wait, size, record, end, text)
+            took = _work(conn, action, course, texts, high, scanned, limits, row_wait, checkpoint)
         except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as error:
             if alone:
                 # Dual write was faster: the same range again, and what is there stays.
-                careful = CAREFUL
+                course.careful = CAREFUL
                 continue
             failures += 1
             if not isinstance(action, Copy) or isinstance(error, psycopg.DataError) or failures >= limits.attempts:
@@ -82,60 +86,117 @@ def fill(
             continue
         except psycopg.errors.QueryCanceled:
             failures += 1
-            _give_up_at_one(action, size, failures, limits)
-            size = max(size // 10, 1)
+            _give_up_at_one(action, course.size, failures, limits)
+            course.size = max(course.size // 10, 1)
             continue
         except psycopg.errors.LockNotAvailable:
             blocked_since = blocked_since or time.monotonic()
             _give_up_waiting(action, blocked_since, limits)
-            size = max(size // 2, 1)
+            course.size = max(course.size // 2, 1)
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
             continue
         except psycopg.Error as error:
             failures += 1
             if conn.closed or not is_transient(error) or failures >= limits.attempts:
                 raise
-            size = max(size // 2, 1)
+            course.size = max(course.size // 2, 1)
             time.sleep(random.uniform(0.05, 0.2) * 2**failures)  # noqa: S311
             continue
-        failures, blocked_since, careful = 0, None, max(careful - 1, 0)
-        done += rows
-        batches += 1
-        position, size = end or shard.high, after
-    return done
+        failures, blocked_since = 0, None
+        if end is not None:
+            course.size = next_size(course.size, took, limits)
+    return course.done
+
+
+@dataclass
+class _Course:
+    """How far a shard is, and how it goes on."""
+
+    position: Key | None
+    size: int
+    done: int = 0
+    batches: int = 0
+    careful: int = 0
+
+
+def _statements(action: Backfill | Copy, course: _Course, high: Key, *, alone: bool, divided: bool) -> list[str]:
+    """Return the statements of a range, each of a transaction: the last of them would do by itself."""
+    low = course.position
+    if isinstance(action, Copy):
+        return [copy_range(action, low, high, alone=alone)]
+    # Not before there is a position to stay at.
+    parts = range(1, PARTS) if divided and not course.careful and low is not None else ()
+    return [*(update(action, low, high, part) for part in parts), update(action, low, high)]
+
+
+def _work(
+    conn: Connection,
+    action: Backfill | Copy,
+    course: _Course,
+    texts: Sequence[str],
+    high: Key,
+    scanned: int,
+    limits: Limits,
+    row_wait: int,
+    checkpoint: Checkpoint,
+) -> float:
+    """Fill a range, a transaction a statement; the last one moves the cursor. Return how long the longest took, in ms.
+
+    What was committed before one that fails is kept in the course.
+    """
+    longest = 0.0
+    for number, text in enumerate(texts, 1):
+        last = number == len(texts)
+        to, counted = high, scanned
+        if not last and course.position is not None:
+            to, counted = course.position, 0
+        moved = partial(checkpoint, course.batches, conn, to, counted, course.size)
+        asked = stayed(action) if last and number > 1 and isinstance(action, Backfill) else ""
+        rows, kept, took = _batch(conn, action, limits, row_wait, moved, text, asked)
+        course.done += rows
+        course.batches += 1
+        longest = max(longest, took)
+    course.position, course.careful = high, max(course.careful - 1, 0)
+    if len(texts) > 1 and not worth_it(rows, kept, scanned):
+        course.careful, course.size = CAREFUL, max(course.size // len(texts), 1)
+    return longest
 
 
 def _batch(
     conn: Connection,
     action: Backfill | Copy,
-    low: Sequence[str] | None,
-    high: Sequence[str],
     limits: Limits,
     row_wait: int,
-    size: int,
-    checkpoint: Callable[[Connection, Key, int, int], None],
-    end: Key | None,
+    moved: Callable[[], None],
     text: str,
-) -> tuple[int, int]:
-    """Fill one range and move the cursor, in one transaction; return rows and the size of the next batch.
+    asked: str,
+) -> tuple[int, int, float]:
+    """Carry out a statement and move the cursor, in one transaction; return rows, what became of `asked`, and ms.
 
     The cursor moves first, and the commit travels with the update: row locks are held for as long as the server
     needs, and never for this process, which may be slow.
     """
-    scanned = size if end is not None else count(conn, action, low, high)
     with committed_by_its_last_message(conn):
-        checkpoint(conn, tuple(high), scanned, size)
+        moved()
         conn.execute(
             f"set local lock_timeout = {row_wait}; set local statement_timeout = {limits.lock_budget};"
             f" set local idle_in_transaction_session_timeout = {idle_limit(limits.lock_budget)}"
         )
         if isinstance(action, Copy):
             conn.execute(lock_first(action))
+        before = _number(conn.execute(asked.encode())) if asked else 0
+        after = action.after if isinstance(action, Copy) else asked
         started = time.monotonic()
-        last = [text, action.after, "commit"] if isinstance(action, Copy) and action.after else [text, "commit"]
-        rows = conn.execute("\n;\n".join(last)).rowcount
-    took = (time.monotonic() - started) * 1000
-    return rows, next_size(size, took, limits) if end is not None else size
+        answer = conn.execute("\n;\n".join(one for one in (text, after, "commit") if one))
+        took = (time.monotonic() - started) * 1000
+        rows = answer.rowcount
+        counted = _number(answer) - before if asked and answer.nextset() else 0
+    return rows, counted, took
+
+
+def _number(cursor: psycopg.Cursor[Any]) -> int:
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 def _is_empty(conn: Connection, action: Copy, low: Sequence[str] | None, high: Sequence[str]) -> bool:
@@ -144,13 +205,8 @@ def _is_empty(conn: Connection, action: Copy, low: Sequence[str] | None, high: S
     return query is not None and conn.execute(query.encode()).fetchone() is None
 
 
-def statement(action: Backfill | Copy, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
-    """The statement of one batch."""
-    return copy_range(action, low, high) if isinstance(action, Copy) else update(action, low, high)
-
-
-def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None) -> str:
-    """The statement of one batch: only rows that nobody has filled yet.
+def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | None, part: int | None = None) -> str:
+    """The statement of one batch, or of a part of it: only rows that nobody has filled yet.
 
     A row that changes meanwhile is read again by the server (READ COMMITTED), so `up` sees its newest values.
     """
@@ -159,6 +215,7 @@ def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | No
     return (
         f"update {action.table} as {quote(action.alias)} set {assignments}"
         f" where {condition(action, low, high)} and {empty}"
+        + (f" and {belongs(action, part)}" if part is not None else "")
     )
 
 

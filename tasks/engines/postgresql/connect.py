@@ -35,6 +35,8 @@ _SETTINGS: Final = {
     "standard_conforming_strings": "on",
     # Batches rely on seeing what others committed before each statement.
     "default_transaction_isolation": "read committed",
+    # Queries of a catalogue are estimated to be dear, and read a few rows: compiling each takes seconds of processor.
+    "jit": "off",
     # A client that hangs must not hold its locks for long.
     "idle_in_transaction_session_timeout": "60s",
     # The guard's session waits for as long as a run lasts.

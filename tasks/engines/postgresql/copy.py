@@ -12,7 +12,8 @@ from tasks.engines.postgresql.key_ranges import condition
 from tasks.model.names import quote
 from tasks.model.plan import Copy
 
-_WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
+WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
+"""Types of one order, and of one family of operators: an index of one finds values of another."""
 
 
 def copy_range(action: Copy, low: Sequence[str] | None, high: Sequence[str] | None, *, alone: bool = False) -> str:
@@ -44,7 +45,7 @@ def first_of_shadow(action: Copy, low: Sequence[str] | None, high: Sequence[str]
     """Return the query for a row of the shadow in a range; None where it would not find one by an index."""
     types = {a.column: a.type for a in action.assignments}
     pairs = zip(action.key, action.key_types, strict=True)
-    comparable = all(types.get(c) == t or {types.get(c), t} <= _WHOLE_NUMBERS for c, t in pairs)
+    comparable = all(types.get(c) == t or {types.get(c), t} <= WHOLE_NUMBERS for c, t in pairs)
     if action.key != action.target_key or not comparable:
         return None
     # With the order, and not within `exists`, which forgets it: no scan of all of the shadow where there is none.

@@ -45,14 +45,14 @@ def condition(action: Walk, low: Sequence[str] | None, high: Sequence[str] | Non
     return " and ".join(parts) or "true"
 
 
-def last_key(conn: Connection, action: Walk) -> Key | None:
-    """Return the greatest key; None when the table is empty.
+def last_key(conn: Connection, action: Walk, low: Key | None = None) -> Key | None:
+    """Return the greatest key, of those behind `low`; None when there is none.
 
     Taken once, after dual write is committed: every row that it does not cover has met the trigger, so the
     walk ends however fast applications insert.
     """
     order = ", ".join(f"t.{quote(column)} desc" for column in action.key)
-    return _key(conn, action, f"order by {order} limit 1")
+    return _key(conn, action, f"where {condition(action, low, None)} order by {order} limit 1")
 
 
 def end_of_batch(

@@ -2,11 +2,14 @@
 
 Dual write commits with the statement that it follows, so that one statement sees table and shadow at the same
 moment: what differs then, and is not noted to be carried over, does differ. Two passes: rows of the table against
-the shadow, and rows of the shadow that the table does not have.
+the shadow, and rows of the shadow that the table does not have. Where a range of one is the same range of the other,
+the first pass sees both ways at once, and the second only what the shadow has behind the last row of the table.
 """
 
 import time
 from collections.abc import Callable, Sequence
+
+import psycopg
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
@@ -40,8 +43,7 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     # What was refused once may have been corrected since.
     conn.execute(f"update {action.notes.table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
-    compared, repaired = _walk(conn, action, action.copy_of, _differing, limits, journal)
-    repaired += _walk(conn, action, _backwards(action.copy_of), _superfluous, limits, journal)[1]
+    compared, repaired = _compare(conn, action, limits, journal)
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     _refuse_leftovers(conn, action)
     conn.execute(f"analyze {action.copy_of.target}")
@@ -55,12 +57,30 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
 Find = Callable[[Connection, Reconcile, str], list[Key]]
 
 
+def _compare(conn: Connection, action: Reconcile, limits: Limits, journal: Journal) -> tuple[int, int]:
+    """Go both ways; return rows compared and keys carried over."""
+    superfluous = _backwards(action.copy_of)
+    if not (action.aligned and _can_join(conn, action)):
+        compared, repaired, _ = _walk(conn, action, action.copy_of, _differing, limits, journal)
+        return compared, repaired + _walk(conn, action, superfluous, _superfluous, limits, journal)[1]
+    # Both sides are the range: they are joined as they come, in the order of their indexes.
+    conn.execute("set enable_mergejoin = on")
+    compared, repaired, last = _walk(conn, action, action.copy_of, _both_ways, limits, journal)
+    conn.execute("set enable_mergejoin = off")
+    return compared, repaired + _walk(conn, action, superfluous, _superfluous, limits, journal, last)[1]
+
+
 def _walk(
-    conn: Connection, action: Reconcile, walk: Copy, find: Find, limits: Limits, journal: Journal
-) -> tuple[int, int]:
-    """Go through all ranges of a key; return rows compared and keys carried over."""
-    high = last_key(conn, walk)
-    position: Key | None = None
+    conn: Connection,
+    action: Reconcile,
+    walk: Copy,
+    find: Find,
+    limits: Limits,
+    journal: Journal,
+    position: Key | None = None,
+) -> tuple[int, int, Key | None]:
+    """Go through all ranges of a key behind a position; return rows compared, keys carried over, and the last key."""
+    high = last_key(conn, walk, position)
     size, compared, repaired = FIRST_ROWS, 0, 0
     while high is not None and position != high:
         journal.between()
@@ -72,7 +92,7 @@ def _walk(
         compared += rows
         size = next_size(size, (time.monotonic() - started) * 1000, limits)
         position = end
-    return compared, repaired
+    return compared, repaired, position
 
 
 def _one_range(conn: Connection, action: Reconcile, find: Find, where: str, limits: Limits, journal: Journal) -> int:
@@ -132,6 +152,46 @@ def _images(action: Reconcile, where: str) -> str:
     noted = action.notes.columns
     shown += [f"{quote(copy.alias)}.{quote(column)} as {quote(f'n{i}')}" for i, column in enumerate(noted)]
     return f"(select {', '.join(shown)} from {copy.table} as {quote(copy.alias)} where {where})"
+
+
+def _both_ways(conn: Connection, action: Reconcile, where: str) -> list[Key]:
+    """Return what is, or would be, noted of rows of a range that only one of the two has, or one otherwise."""
+    return [tuple(row) for row in conn.execute(_both(action, where).encode()).fetchall()]
+
+
+def _can_join(conn: Connection, action: Reconcile) -> bool:
+    """Whether the server can join the two like that: not by an equality that is not declared to follow an order."""
+    try:
+        with conn.transaction():
+            conn.execute(f"explain {_both(action, 'true')}".encode())
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
+def _both(action: Reconcile, where: str) -> str:
+    """The query for both ways.
+
+    Joined by the key as it is in each, and not by its image, so that both come in the order of their indexes.
+    """
+    copy, notes = action.copy_of, action.notes
+    wanted = ", ".join(f"t.{quote(f'c{i}')}" for i in range(len(copy.assignments)))
+    found = ", ".join(f"s.{quote(a.column)}" for a in copy.assignments)
+    names = [quote(f"n{i}") for i in range(len(notes.columns))]
+    columns = [quote(column) for column in notes.columns]
+    same = " and ".join(f"s.{c} = t.{n}" for c, n in zip(columns, names, strict=True))
+    # A key is never NULL in either.
+    keys = ", ".join(
+        f"coalesce(t.{n}, s.{c}::{kind}) as {n}" for c, n, kind in zip(columns, names, notes.types, strict=True)
+    )
+    known = " and ".join(f"n.{c} = d.{n}" for c, n in zip(columns, names, strict=True))
+    return (
+        f"select {', '.join(f'd.{n}::text' for n in names)} from ("
+        f"select {keys} from {_images(action, where)} as t"
+        f" full join (select * from {copy.target} as s where {where}) as s on {same}"
+        f" where t.{names[0]} is null or s.{columns[0]} is null or {differing(wanted, found, exact=True)} offset 0"
+        f") as d where not exists (select from {notes.table} as n where {known})"
+    )
 
 
 def _matching(action: Reconcile) -> str:

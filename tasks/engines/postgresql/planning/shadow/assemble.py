@@ -150,6 +150,7 @@ def _reconcile(draft: Draft) -> Step:
             copy_of=_action(draft),
             notes=Notes(table=draft.up.notes, columns=draft.key, types=draft.types(draft.table)),
             drain=draft.up.drain,
+            aligned=draft.aligned,
         ),
     )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.copy import WHOLE_NUMBERS
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.mirror import Mirror
 from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
@@ -99,6 +100,22 @@ class Draft:
         """Types of the key columns in one of the two tables."""
         types = {column.name: column.type for column in table.columns}
         return tuple(types[column] for column in self.key)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether both tables have the key in the same order, and the same values of it.
+
+        Whole numbers of any width are ordered alike, and joined by their indexes. Another type, or another collation,
+        may have another order, and find equal what was not.
+        """
+        if self.row_key.unique != self.row_key.new_unique:
+            return False
+        old, new = ({c.name: c for c in one.columns} for one in (self.table, self.new))
+        return all(
+            old[c].collation == new[c].collation
+            and (old[c].type == new[c].type or {old[c].type, new[c].type} <= WHOLE_NUMBERS)
+            for c in self.key
+        )
 
     def _may_refuse(self, target: Table, *, there: bool) -> bool:
         """A key beside that of the walk may meet a row that is only noted; a conversion, or a new rule, may refuse.

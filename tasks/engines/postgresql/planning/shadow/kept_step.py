@@ -18,7 +18,7 @@ from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Assignment, Requirement, differing
 
 _HERE, _THERE, _NOTE = (f"{OWN_PREFIX}{one}" for one in ("here", "there", "note"))
-_FOUND = f"{OWN_PREFIX}found"
+_FOUND, _WRONG = f"{OWN_PREFIX}found", f"{OWN_PREFIX}wrong"
 
 
 def requirement(draft: Draft) -> Requirement:
@@ -28,7 +28,7 @@ def requirement(draft: Draft) -> Requirement:
         table=draft.table.full_name,
         kind="parity",
         gate="after_swap",
-        violations=f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}",
+        violations=_of_both(draft),
         reads_new=True,
     )
 
@@ -84,6 +84,27 @@ def inner(table: Table) -> dict[str, str]:
     return {column.name: f"{OWN_PREFIX}{number}" for number, column in enumerate(table.columns)}
 
 
+def _of_both(draft: Draft) -> str:
+    """Rows of either side.
+
+    Where each row of the new table has another one of the old, and both tables have as many, the old one has none too
+    many: it is asked row by row only where that cannot be said. It can be said of keys of which no two are the same in
+    the old type, of tables whose every row counts, and when nothing is noted, nor wrong.
+    """
+    if not draft.aligned or draft.new_parts:
+        return f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}"
+    asked = f"""
+    and (exists (select from {_WRONG}) or exists (select from {draft.down.notes})
+      or (select count(*) from {draft.former}) <> (select count(*) from {draft.places.real}))"""
+    return f"""\
+with {_WRONG} as materialized (
+{_of_the_new(draft)}
+)
+select * from {_WRONG}
+union all
+{_of_the_old(draft, asked)}"""
+
+
 def _of_the_new(draft: Draft) -> str:
     """Rows of the new table that the old one does not have, or has otherwise."""
     alias, types = quote(draft.table.name), draft.types(draft.table)
@@ -107,8 +128,8 @@ where case
 end"""
 
 
-def _of_the_old(draft: Draft) -> str:
-    """Rows of the old table that the new one does not have."""
+def _of_the_old(draft: Draft, asked: str = "") -> str:
+    """Rows of the old table that the new one does not have; `asked`: if they have to be asked at all."""
     pairs = list(zip(draft.key, draft.types(draft.new), strict=True))
     keys = ", ".join(f"({_THERE}.{quote(c)})::{t}" for c, t in pairs)
     noted, same = (
@@ -117,7 +138,7 @@ def _of_the_old(draft: Draft) -> str:
     return f"""\
 select {keys} from (
   select {_THERE}.* from {draft.former} as {_THERE}
-  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_unseen(draft)} offset 0
+  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_unseen(draft)}{asked} offset 0
 ) as {_THERE}
 left join lateral (
   select true as {_FOUND} from {draft.places.real} as {_HERE} where {same} limit 1
