@@ -13,6 +13,7 @@ from pymysql.cursors import SSCursor
 
 from tasks.engines.mysql.address import options, where
 from tasks.engines.mysql.names import quote, text_literal
+from tasks.engines.mysql.session import PATIENT
 from tasks.engines.mysql.transient import refusal
 from tasks.model.errors import PreflightError
 from validations.parity.families import read
@@ -24,7 +25,7 @@ from validations.parity.terms import BUCKETS, Part, Terms
 _EXACT: Final = "utf8mb4_bin"
 SETTINGS: Final = (
     "set session time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES', lock_wait_timeout = 60,"
-    f" collation_connection = '{_EXACT}', net_write_timeout = 3600"
+    f" collation_connection = '{_EXACT}', net_write_timeout = 3600, {PATIENT}"
 )
 _SESSIONS: Final = 4
 """In which a table is read that can be divided."""

@@ -67,7 +67,7 @@ def _reading(conn: MariaSession, limits: Probes) -> Iterator[None]:
     finally:
         if not conn.closed:
             conn.raw.rollback()
-            conn.execute("set session max_statement_time = default")
+            conn.execute("set session max_statement_time = 0")
 
 
 def _refuse_locks(query: str) -> None:

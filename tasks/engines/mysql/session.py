@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 """Strict, so that nothing is shortened in silence. Zero dates pass: they may be in tables that are only copied."""
-_A_DAY: Final = 86_400
+PATIENT: Final = (
+    "wait_timeout = 31536000 /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0,"
+    " idle_readonly_transaction_timeout = 0, idle_write_transaction_timeout = 0 */"
+)
+"""Whatever server and user say, sessions are not ended: the one that holds the tables says nothing for as long as a run
+lasts, whole tables are read by one statement, a transaction may wait beside DDL. MySQL knows only the first."""
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, and times: whatever stands between forgets connections that say nothing within minutes."""
 
 
 class MariaSession:
@@ -139,7 +146,7 @@ def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -
     seconds = max(1, -(-lock_timeout_ms // 1000))
     settings = (
         f"set session sql_mode = '{SQL_MODE}', time_zone = '+00:00', lock_wait_timeout = {seconds},"
-        f" innodb_lock_wait_timeout = {seconds}, wait_timeout = {_A_DAY}, group_concat_max_len = 1048576"
+        f" innodb_lock_wait_timeout = {seconds}, group_concat_max_len = 1048576, {PATIENT}"
     )
     try:
         raw = opening(
@@ -149,8 +156,17 @@ def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -
     except driver_error() as error:
         failed = refusal(error, where(url))
     else:
+        _keep_alive(raw)
         session = MariaSession(raw, where(url))
         session.execute("set session transaction isolation level read committed" + (", read only" if read_only else ""))
         return session
     # Outside of the handler: the driver's own error may quote the user.
     raise failed
+
+
+def _keep_alive(raw: Any) -> None:
+    for name, value in _KEEP_ALIVE.items():
+        # Not every system has each.
+        if (option := getattr(socket, name, None)) is not None:
+            # The types of PyMySQL leave the socket out.
+            raw._sock.setsockopt(socket.IPPROTO_TCP, option, value)
