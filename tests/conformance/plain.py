@@ -117,6 +117,8 @@ def _conversions(spec: MigrationSpec) -> Iterator[str]:
             yield f"{alter} set not null"
         if op.drops_default or op.sets_default:
             yield f"{alter} set default {op.default}" if op.default else f"{alter} drop default"
+        if op.generated is not None and op.generated.identity is not None:
+            yield f"{alter} add generated {op.generated.identity.user_specified_values} as identity"
         if op.sets_comment:
             yield _comment(op.table, op.column, op.comment)
 

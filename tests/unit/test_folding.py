@@ -47,6 +47,13 @@ FOREIGN = {
 }
 SEQUENCES: dict[str, tuple[list[Body], list[Body]]] = {
     "type, not null": ([convert("c"), alter("c", nullable=False)], [alter("c", type="text", up="a", down="b", nullable=False)]),
+    "two conversions": (
+        [alter("c", type="int", up="c / 10", down="c * 10"), alter("c", type="text", up="'n' || c", down="substr(c, 2)", lossy=True)],
+        [alter("c", type="text", up="'n' || cast((c / 10\n) as int)", down="cast((substr(c, 2)\n) as int) * 10", lossy=True)]),
+    "two conversions, by casts": (
+        [alter("c", type="bigint"), alter("c", type="text", default="'x'"), alter("c", nullable=False, up="coalesce(c, '')", down="c")],
+        [alter("c", type="text", default="'x'", nullable=False, up="coalesce(cast((cast((\"c\"\n) as bigint)\n) as text), '')", down="cast((cast((c\n) as text)\n) as bigint)")]),
+    "a conversion after none": ([alter("c", nullable=False, up="c", down="c"), alter("c", up="c + 1", down="c - 1")], [alter("c", nullable=False, up="c + 1", down="c - 1")]),
     "not null, type": ([alter("c", nullable=False), convert("c")], [alter("c", nullable=False, type="text", up="a", down="b")]),
     "the last comment, and the last default": ([alter("c", default="1", comment="a"), alter("c", default=None, comment="b")], [alter("c", default=None, comment="b")]),
     "names": ([rename("a", "b"), rename("b", "c"), rename("c", "d")], [rename("a", "d")]),
@@ -92,7 +99,13 @@ def test_what_a_sequence_comes_to(name: str) -> None:
 
 
 APART: dict[str, tuple[list[Body], str]] = {
-    "two conversions": ([convert("c"), convert("c")], "both give the column other values"),
+    "two conversions of a type that the spec does not know": ([alter("c", up="c + 1", down="c - 1"), alter("c", up="c * 2", down="c / 2")], "depends on the type that the column has in between"),
+    "two conversions by a type that cuts": ([alter("c", type="varchar(3)", up="c", down="c"), alter("c", type="text", up="c", down="c")], "nobody can tell here what varchar(3) makes"),
+    "two conversions, evaluated twice": ([alter("c", type="int", up="abs(c)", down="c"), alter("c", up="c * c", down="c")], "would evaluate `abs(c)` several times"),
+    "two conversions of what may be no column": ([alter("c", type="int", up="n", down="c"), alter("c", up="f(c => 1)", down="c")], "whether `f(c => 1)` reads the column"),
+    "two conversions, and another name": ([alter("c", type="int", up="n", down="c"), alter("c", up="c + 1", down="c - 1"), rename("c", "d")], "converted twice, and it gets another name"),
+    "two conversions around another name": ([alter("c", type="int", up="n", down="c"), rename("c", "d"), alter("d", up="d + 1", down="d - 1")], "converted twice, and it gets another name"),
+    "orphans, and a conversion": ([alter("c", references={"name": "f", "table": "p", "column": "id"}, orphans="set_null"), alter("c", type="text", up="c", down="c")], "one gives NULL to rows that refer to nothing"),
     "the same twice": ([alter("c", nullable=False), alter("c", nullable=False)], "both say nullable"),
     "cleaned, and another name": ([{"clean_column": {"table": "t", "column": "a", "rules": ["trim"]}}, rename("a", "b")], "operations[0].clean_column gives the column a its values"),
     "a default that goes": ([rename("a", "b"), alter("b", default=None)], "what applications of the old name rely on goes"),
@@ -129,6 +142,37 @@ APART: dict[str, tuple[list[Body], str]] = {
 def test_what_stays_apart(name: str) -> None:
     operations, why = APART[name]
     assert why in " ".join(reason for _, reason, _ in refused(*operations))
+
+
+PLACES: list[tuple[list[Body], str, str]] = [
+    ([up("c", "n"), alter("c", type="text", up="c || 'x'")], "operations[0].add_column.up", "operations[1].alter_column.up, put together with operations[0].add_column.up"),
+    ([add("c"), alter("c", up="n + 1", nullable=False)], "operations[0].add_column.up", "operations[1].alter_column.up"),
+    ([add("c"), alter("c", type="texd")], "operations[0].add_column.column", "operations[1].alter_column.type"),
+    ([add("c"), alter("c", type="texd")], "operations[0].add_column.column.type", "operations[1].alter_column.type"),
+    ([add("c"), rename("c", "d"), alter("d", default="x")], "operations[0].add_column.column", "operations[2].alter_column.default"),
+    ([add("c", check={"name": "k", "constraint": "c > 0"}), alter("c", type="int")], "operations[0].add_column.column.check.constraint", "operations[0].add_column.column.check.constraint"),
+    ([alter("c", check={"name": "k", "constraint": "c > 0"}), alter("c", type="int", up="n")], "operations[1].alter_column.check.constraint", "operations[0].alter_column.check.constraint"),
+    ([alter("c", type="int", up="n"), alter("c", check={"name": "k", "constraint": "c > 0"})], "operations[0].alter_column.check", "operations[1].alter_column.check"),
+    ([alter("c", type="int", up="n"), alter("c", up="c + 1", down="c - 1")], "operations[1].alter_column.up", "operations[1].alter_column.up, put together with operations[0].alter_column.up"),
+    ([alter("c", type="int", up="n"), alter("c", up="c + 1", down="c - 1")], "operations[1].alter_column.type", "operations[0].alter_column.type"),
+    ([add("c")], "operations[0].add_column.up", "operations[0].add_column.up"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operations", "where", "wanted"), PLACES)
+def test_what_is_wrong_is_said_where_it_was_written(operations: list[Body], where: str, wanted: str) -> None:
+    assert spec(*operations).folding.written_at(where) == wanted
+
+
+def test_an_expression_that_reads_the_row_of_before_or_after_is_named() -> None:
+    said = spec(
+        convert("c"), up("d", "c || 'x'"), {"drop_column": {"table": "t", "column": "x", "down": "e"}}, convert("e")
+    )
+    assert said.folding.read_before == (
+        "operations[1].add_column: `up` reads c as it is before the whole spec, whatever operations[0].alter_column makes of it",
+        "operations[2].drop_column: `down` reads e as it will be after the whole spec, whatever operations[3].alter_column makes of it",
+    )
+    assert spec(up("d", "c"), convert("c"), convert("c", table="u")).folding.read_before == ()
 
 
 @pytest.mark.parametrize(

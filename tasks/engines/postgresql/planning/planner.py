@@ -59,7 +59,7 @@ from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shape import Shape
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Catalogue, Table
-from tasks.model.errors import SpecError
+from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
@@ -107,6 +107,15 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
 
     Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the tables.
     """
+    try:
+        found = _plan(conn, spec, search_path)
+    except (SpecError, PreflightError) as error:
+        error.where = spec.folding.written_at(error.where)
+        raise
+    return found
+
+
+def _plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     asked, folding = spec, spec.folding
     spec = asked.model_copy(update={"operations": tuple(op for _, op in folding.operations)})
     places = [f"operations[{number}].{asked.operations[number].kind}" for number, _ in folding.operations]
@@ -132,9 +141,11 @@ def plan(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         finish_drops({draft.full_name: draft for draft in drafts}, whole)
         findings = (
             *(Finding(rule="SPC-01", severity="note", message=note) for note in folding.notes),
+            *(Finding(rule="SPC-02", severity="note", message=note) for note in folding.read_before),
             *whole.findings,
             *(finding for draft in drafts for finding in draft.findings),
         )
+        findings = tuple(one.model_copy(update={"where": folding.written_at(one.where)}) for one in findings)
         for where, op in work:
             if isinstance(op, DropType):
                 whole.requirements.append(draft_drop_type(op, whole, drafts, where))

@@ -22,6 +22,7 @@ from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 
 Connection = psycopg.Connection[Any]
+Side = tuple[str, Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,39 @@ class Rehearsal:
         with self.blaming(where, hint):
             # Only the first: a name may look the same.
             self.conn.execute(statement.replace("{table}", self.new, 1))
+
+    def refers(self, name: str, child: Side, parent: Side, where: str) -> None:
+        """Refuse a foreign key between columns that PostgreSQL cannot compare; each side is a table and its columns.
+
+        Tried on tables of nothing but these columns, so that no right to read either table is needed.
+        """
+        hint = "Give both sides types that compare; or drop the foreign key in a migration of its own first."
+        with self.blaming(where, hint), self.conn.transaction(force_rollback=True):
+            for twin, side in (("child", child), ("parent", parent)):
+                self.conn.execute(f"create temporary table _changeover_twin_{twin} ({self._columns(*side)})")
+            referred, referring = (", ".join(quote(column) for column in side[1]) for side in (parent, child))
+            self.conn.execute(f"alter table pg_temp._changeover_twin_parent add unique ({referred})")
+            self.conn.execute(
+                f"alter table pg_temp._changeover_twin_child add constraint {quote(name)} foreign key ({referring})"
+                f" references pg_temp._changeover_twin_parent ({referred})"
+            )
+
+    def _columns(self, table: str, columns: Sequence[str]) -> str:
+        """Return the definitions of some columns of a table: names, types and collations."""
+        row = self.conn.execute(
+            """
+            select string_agg(format('%%I %%s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))
+              || coalesce(' collate ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname), ''), ', ')
+            from pg_catalog.pg_attribute a
+            join pg_catalog.pg_type t on t.oid = a.atttypid
+            left join pg_catalog.pg_collation c on c.oid = a.attcollation and a.attcollation <> t.typcollation
+            left join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+            where a.attrelid = %s::regclass and a.attname = any (%s)
+            """,
+            (table, list(columns)),
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def reads(self, twin: str, expression: str, where: str, allowed: Sequence[str] = ()) -> Reading:
         """Return what an expression reads, after checking that it is one expression.

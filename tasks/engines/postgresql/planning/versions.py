@@ -124,7 +124,7 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     forward = [*followed(versions.new, draft, new_columns(draft, swapped=True))]
     if versions.old is not None:
         defaults = _old_defaults(draft)
-        forward.append(_view_of(versions.old, draft, draft.shape.old(swapped=True)))
+        forward.append(_view_of(versions.old, draft, _old_columns(draft)))
         forward += _set_defaults(versions.old, draft, defaults)
         # Undone last first: once the names are back, and before the new columns go.
         back = _view_of(versions.old, draft, draft.shape.old(swapped=False))
@@ -267,9 +267,26 @@ def _view_of(schema: str, draft: TableDraft, columns: Mapping[str, str], name: s
 def new_columns(draft: TableDraft, *, swapped: bool) -> dict[str, str]:
     """Map the new shape to physical columns, in the order in which people know them."""
     physical = draft.shape.new(swapped=swapped)
+    if not swapped:
+        physical |= {new: old for old, new in _originals(draft).items()}
     names = [draft.renamed.get(column, column) for column in draft.shape.columns]
     ordered = [name for name in names if name in physical]
     return {name: physical[name] for name in dict.fromkeys((*ordered, *physical))}
+
+
+def _old_columns(draft: TableDraft) -> dict[str, str]:
+    """Map the old shape to physical columns after the swap."""
+    return draft.shape.old(swapped=True) | _originals(draft)
+
+
+def _originals(draft: TableDraft) -> dict[str, str]:
+    """Map renamed columns to their new names, where both versions can have the original itself instead of its copy.
+
+    It has the keys that `on conflict` looks for. Not where another column is made of it: a row that a new application
+    inserts is known by the copy then.
+    """
+    alone = {group.targets[0].name for group in draft.shape.groups() if len(group.targets) == len(group.retired) == 1}
+    return {old: new for old, new in draft.renamed.items() if new in alone}
 
 
 def new_defaults(draft: TableDraft) -> dict[str, str]:

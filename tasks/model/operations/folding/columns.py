@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.model.names import quote
 from tasks.model.operations.add_column import AddColumn
 from tasks.model.operations.alter_column import AlterColumn
 from tasks.model.operations.base import Manner, Operation
@@ -11,17 +10,13 @@ from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.folding.entries import OF_ITS_OWN, ApartError, Entry, Operations
-from tasks.model.operations.folding.names_within import UncertainError, mentions, occurrences, with_values
+from tasks.model.operations.folding.names_within import mentions
 from tasks.model.operations.folding.tables import by_names, checked, index_by
+from tasks.model.operations.folding.values import converted_twice, filled
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.text import is_serial
 
-_WHOLE_TYPES = {
-    *("smallint", "integer", "int", "bigint", "int2", "int4", "int8", "numeric", "decimal", "text", "boolean", "bool"),
-    *("real", "double precision", "float4", "float8", "date", "timestamp", "timestamptz", "timestamp with time zone"),
-    *("timestamp without time zone", "uuid", "json", "jsonb", "bytea"),
-}
-"""Types without a length: a cast to them cuts nothing, while one to `char`, or to a domain over `varchar(n)`, can."""
+_OF_VALUES = ("type", "up", "down", "lossy")
 _CONSTRAINTS = ("check", "unique", "references", "orphans", "archive")
 
 
@@ -54,6 +49,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
             _unnamed(all_of, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
         case AlterColumn() as first:
+            _once(before)
             _together(first)
             rest, constraints = _apart(first)
             if rest is None:
@@ -122,15 +118,15 @@ def take_alteration(all_of: Operations, number: int, op: AlterColumn) -> None:
             rest, constraints = _apart(op)
             if rest is not None:
                 before.operation = _added(first, rest)
+                _said_of_new(all_of, before, first, number, rest)
             for constraint in constraints:
                 all_of.add(number, constraint)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
         case AlterColumn() as first:
+            before.twice |= first.converts and op.converts
             before.operation = _both(first, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
-            if op.converts:
-                # What is wrong with the values is said where they are given.
-                before.number = number
+            _said_by(all_of, before, first, number, op)
 
 
 def take_constraint(all_of: Operations, number: int, op: CreateConstraint) -> None:
@@ -152,9 +148,11 @@ def _restrict_first(all_of: Operations, renaming: Entry, number: int, op: AlterC
     for entry in all_of.entries:
         first = entry.operation
         if isinstance(first, AlterColumn) and (first.table, first.column) == (op.table, op.column):
+            if first.converts and op.converts:
+                entry.twice = True
+                _once(entry)
             entry.operation = _both(first, op)
-            if op.converts:
-                entry.number = number
+            _said_by(all_of, entry, first, number, op)
             return
     all_of.before(renaming, number, op)
 
@@ -289,17 +287,51 @@ def _apart(op: AlterColumn) -> tuple[AlterColumn | None, list[CreateConstraint]]
     return rest, constraints
 
 
+def _once(entry: Entry) -> None:
+    """Refuse another name for what is converted twice: `up` and `down` may mean the column by any of its names."""
+    if entry.twice:
+        raise ApartError("the values of the column are converted twice, and it gets another name", OF_ITS_OWN)
+
+
+def _said_by(all_of: Operations, entry: Entry, first: AlterColumn, number: int, second: AlterColumn) -> None:
+    """Say what is wrong where it was written: in the one of two alterations that gives it."""
+    before = all_of.name(entry.number)
+    given = second.model_fields_set - {"table", "column"}
+    if second.converts:
+        # What is wrong with the values as a whole is said of what gives them.
+        entry.said |= {key: f"{before}.{key}" for key in first.model_fields_set - {"table", "column"} - given}
+        entry.number = number
+    for key in given:
+        first_said = entry.said.get(key, f"{before}.{key}")
+        both = entry.twice and key in ("up", "down") and key in first.model_fields_set
+        beside = f", put together with {first_said}" if both else ""
+        entry.said[key] = f"{all_of.name(number)}.{key}{beside}"
+
+
+def _said_of_new(all_of: Operations, entry: Entry, first: AddColumn, number: int, op: AlterColumn) -> None:
+    """Say what is wrong with a new column where it was written: in the alteration, or where it is made."""
+    made, altered = all_of.name(entry.number), all_of.name(number)
+    for key in ("name", "check", "unique", "references", "comment"):
+        entry.said.setdefault(f"column.{key}", f"{made}.column.{key}")
+    if op.up is not None:
+        beside = f", put together with {entry.said.get('up', made + '.up')}" if first.up is not None else ""
+        entry.said["up"] = f"{altered}.up{beside}"
+    elif op.type is not None:
+        entry.said["up"] = f"{altered}.type"
+    of_column = [key for key in ("type", "default") if key in op.model_fields_set]
+    if of_column:
+        entry.said["column"] = f"{altered}.{of_column[0]}" if len(of_column) == 1 else altered
+    if op.type is not None:
+        entry.said["column.type"] = f"{altered}.type"
+
+
 def _both(first: AlterColumn, second: AlterColumn) -> AlterColumn:
     """Return two alterations of a column as one, where each says something else."""
     if "archive" in (first.orphans, second.orphans):
         raise ApartError("rows go to another table, which is made like this one, and the column is altered", OF_ITS_OWN)
-    if first.converts and second.converts:
-        raise ApartError(
-            "both give the column other values, and what the second one makes of those of the first is not the same"
-            " in one step for every type",
-            "Write one operation whose up and down do both, or put the second one into a migration of its own.",
-        )
-    given = first.model_fields_set & second.model_fields_set - {"table", "column", "comment", "default"}
+    twice = converted_twice(first, second) if first.converts and second.converts else {}
+    several = {"table", "column", "comment", "default", *(_OF_VALUES if twice else ())}
+    given = first.model_fields_set & second.model_fields_set - several
     if given:
         raise ApartError(f"both say {', '.join(sorted(given))}", "Say it in one of the two.")
     if "default" in first.model_fields_set and second.type is not None and "default" not in second.model_fields_set:
@@ -307,7 +339,9 @@ def _both(first: AlterColumn, second: AlterColumn) -> AlterColumn:
     if second.nullable is True and first.nullable is None and first.converts and first.down is None:
         raise ApartError("once it may be NULL, nothing brings back a value for the old shape", "Write down, too.")
     values = {key: getattr(one, key) for one in (first, second) for key in one.model_fields_set}
-    return checked(AlterColumn, values)
+    if first.lossy or second.lossy:
+        values["lossy"] = True
+    return checked(AlterColumn, values | twice)
 
 
 def _added(first: AddColumn, op: AlterColumn) -> AddColumn:
@@ -329,29 +363,6 @@ def _added(first: AddColumn, op: AlterColumn) -> AddColumn:
         changes["default"] = op.default
     if op.sets_comment:
         changes["comment"] = op.comment
-    up = _filled(first, op, redone=redone)
+    up = filled(first, op, redone=redone)
     made = checked(type(column), {**{name: getattr(column, name) for name in type(column).model_fields}, **changes})
     return checked(AddColumn, {"table": first.table, "column": made, "up": up})
-
-
-def _filled(first: AddColumn, op: AlterColumn, *, redone: bool) -> str | None:
-    """Return what rows that exist get, from the columns that they have today."""
-    column = first.column
-    value = first.up or column.default
-    if op.up is None and op.type is None:
-        # The default that rows were made with is theirs, whatever later ones get.
-        return first.up if not redone or first.up is not None else (column.default or "null")
-    if value is not None and " ".join(column.type.lower().split()) not in _WHOLE_TYPES:
-        raise ApartError(f"nobody can tell here what {column.type} makes of a value on the way", OF_ITS_OWN)
-    typed = f"cast(({value}\n) as {column.type})" if value is not None else f"cast(null as {column.type})"
-    if op.up is None:
-        return typed if value is not None else "null"
-    try:
-        if value is not None and "(" in value and occurrences(op.up, column.name) > 1:
-            raise ApartError(f"`up` would evaluate `{value}` several times", OF_ITS_OWN)
-        return with_values(op.up, {column.name: typed}, {})
-    except UncertainError:
-        raise ApartError(
-            f"whether `{op.up}` reads the new column {quote(column.name)} cannot be told for certain",
-            "Write one add_column whose up does both, or put the second one into a migration of its own.",
-        ) from None

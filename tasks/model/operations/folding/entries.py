@@ -23,6 +23,10 @@ class Entry:
 
     number: int
     operation: Operation
+    said: dict[str, str] = field(default_factory=dict)
+    """Where in the spec its author wrote what stands somewhere in it, for what another operation gave."""
+    twice: bool = False
+    """It is two conversions of one column."""
 
 
 @dataclass(kw_only=True)
@@ -65,8 +69,10 @@ class Operations:
     def one_after_the_other(self, first: int, second: int) -> None:
         """Refuse to put two together across statements, which may need what is between them."""
         if first < self.statements < second:
+            sql = self.name(self.statements)
             raise ApartError(
-                f"{self.name(self.statements)} stands between it and {self.name(first)}, and its statements may need"
-                " what is there by then",
-                OF_ITS_OWN,
+                f"{sql} stands between it and {self.name(first)}: put together, the two take effect at one moment, and"
+                " its statements may need what is there between them; a function, a view or a trigger can reach that"
+                " without its name",
+                f"Put {sql} before both, or after them, if it can be there; or {OF_ITS_OWN[0].lower()}{OF_ITS_OWN[1:]}",
             )

@@ -5,7 +5,7 @@ migrations of their own; where that is not certain, they are refused, with the r
 sense: columns as they are today, and as they will be, under either name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.model.operations.alter_column import AlterColumn
@@ -27,6 +27,7 @@ from tasks.model.operations.folding.columns import (
 from tasks.model.operations.folding.entries import ApartError, Entry, Operations
 from tasks.model.operations.folding.names import with_tables
 from tasks.model.operations.folding.names_within import mentions
+from tasks.model.operations.folding.reading import read_before
 from tasks.model.operations.folding.tables import WHOLE, index_by, index_uses, part_of_table, remade, texts_of_table
 from tasks.model.operations.folding.texts import by_last_names
 from tasks.model.operations.rename_column import RenameColumn
@@ -42,7 +43,17 @@ class Folding:
     """What is carried out, each with the number of the operation that asked for it."""
     notes: tuple[str, ...]
     """What was put together, a sentence each."""
+    read_before: tuple[str, ...]
+    """Whose `up`, or `down`, does not read what another operation makes of a column, a sentence each."""
     contradictions: tuple[Contradiction, ...]
+    places: Mapping[str, str]
+    """Where an author wrote what stands in a place of what is carried out, if that is somewhere else."""
+
+    def written_at(self, where: str) -> str:
+        """Return where the author wrote what stands in a place of what is carried out."""
+        parts = [key for key in self.places if where == key or where.startswith(f"{key}.")]
+        longest = max(parts, key=len, default="")
+        return self.places[longest] + where.removeprefix(longest) if longest else where
 
 
 def fold(operations: Sequence[Operation]) -> Folding:
@@ -69,7 +80,9 @@ def fold(operations: Sequence[Operation]) -> Folding:
     return Folding(
         operations=tuple((entry.number, entry.operation) for entry in done.entries),
         notes=tuple(done.notes),
+        read_before=tuple(read_before(operations)),
         contradictions=tuple(found),
+        places={f"{done.name(e.number)}.{key}": place for e in done.entries for key, place in e.said.items()},
     )
 
 

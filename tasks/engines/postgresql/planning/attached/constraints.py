@@ -51,6 +51,10 @@ def _moved_definition(draft: TableDraft, constraint: Constraint, definition: str
         return None
     if constraint.kind == "check":
         return draft.rehearsal.check_definition(constraint.name, draft.lasting)
+    if constraint.referenced_table is not None:
+        columns = [draft.renamed.get(column, column) for column in constraint.columns]
+        parent = (quote_qualified(constraint.referenced_table), constraint.referenced_columns)
+        draft.rehearsal.refers(constraint.name, (draft.rehearsal.new, columns), parent, draft.full_name)
     names = _by_old_name(draft)
     tail = definition[len(f"FOREIGN KEY ({draft.rehearsal.printed(constraint.columns)}") :]
     listed = ", ".join(quote(names[column]) for column in constraint.columns)
@@ -77,6 +81,8 @@ def carry_inbound(draft: TableDraft, key: InboundForeignKey) -> None:
     """Let the foreign keys of other tables point at the new column, then let go of the old one."""
     names = _by_old_name(draft)
     child = quote_qualified(key.table)
+    referred = [draft.renamed.get(column, column) for column in key.referenced_columns]
+    draft.rehearsal.refers(key.name, (child, key.columns), (draft.rehearsal.new, referred), draft.full_name)
     name, new = quote(key.name), own_name("new", key.name)
     definition = key.definition.removesuffix(" NOT VALID")
     listed = ", ".join(quote(names[column]) for column in key.referenced_columns)

@@ -48,7 +48,9 @@ def resolve_check(draft: TableDraft, name: str) -> None:
     visible = draft.rehearsal.check_definition(name, {})
     assert visible is not None
     expression = visible.removeprefix("CHECK ").removesuffix(" NO INHERIT")
-    source = projection(names, draft.real, draft.table.name)
+    # In the new shape the key may be called otherwise.
+    key = {column: quote(column) for column in draft.naming if column not in names}
+    source = projection(names, draft.real, draft.table.name, key)
     draft.requirements.append(
         Requirement(
             name=f"{draft.full_name} meets {name}",

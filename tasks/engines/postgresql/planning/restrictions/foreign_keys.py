@@ -71,6 +71,7 @@ def resolve_references(draft: TableDraft, key: NewForeignKey) -> Restriction:
             "The referenced column has to exist and to be of a comparable type.",
         )
         require_unique(draft.rehearsal.conn, key.parent, targets, key.where)
+        draft.rehearsal.refers(key.name, (draft.rehearsal.new, key.columns), (key.parent, targets), key.where)
     listed = ", ".join(quote(column) for column in physical)
     referenced = ", ".join(quote(column) for column in targets)
     draft.requirements.append(

@@ -1,0 +1,1 @@
+"""Schemas, changes of them and writes, drawn at random; and what each version must see, in Python."""

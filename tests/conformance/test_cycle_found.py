@@ -1,0 +1,53 @@
+# ruff: noqa: E501 - one case a line reads better than one folded
+"""What random schemas have found, each as small as it gets."""
+
+from tests.conformance.cycle import Case, Cycle, each
+from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
+from tests.conformance.test_versions import Client, baseline
+
+T = """
+create table t (id int primary key, a int, b text not null default 'b');
+insert into t select i, nullif(i % 4, 0), 'b' || i from generate_series(1, 9) i;
+"""
+KEY = {"rename_column": {"table": "t", "from": "id", "to": "Key %"}}
+CHECK = {"alter_column": {"table": "t", "column": "a", "check": {"name": "k", "constraint": "a < 100"}}}
+CASES = [
+    Case(name="a check, and another name for the key", schema=T, operations=[CHECK, KEY], writes="update t set a = 7 where id = 2"),
+]  # fmt: skip
+
+
+@each(CASES)
+def test_cycle(case: Case, conn: Connection, url: str) -> None:
+    Cycle(case, conn, url).all_legs()
+
+
+def test_both_versions_find_a_renamed_key_on_conflict(conn: Connection, url: str) -> None:
+    conn.execute(T.encode())
+    baseline(url, "v1")
+    made = Migration(url, [KEY], name="v2", version_schema="v2")
+    made.begin()
+    made.run(*BEFORE_SWAP[:-1])
+    with Client.of(url, "v1") as old, Client.of(url, "v2") as new:
+
+        def both(number: int) -> None:
+            insert = 'insert into t ("Key %%", a) values (%s, 50) on conflict ("Key %%") do update set a = t.a + 1 returning a'
+            assert new.rows(insert, number) == [(50,)]
+            insert = "insert into t (id) values (%s) on conflict (id) do update set a = t.a + 1 returning id, a"
+            assert old.rows(insert, number) == [(number, 51)]
+            assert new.rows('update t set "Key %%" = "Key %%" + 100 where "Key %%" = %s returning a', number) == [(51,)]
+            assert old.rows("select a from t where id = %s", number + 100) == [(51,)]
+            assert old.rows("delete from t where id = %s returning id", number + 100) == [(number + 100,)]
+
+        both(20)
+        made.pass_gate("before_swap")
+        made.run(BEFORE_SWAP[-1])
+        both(21)
+        made.swap()
+        both(22)
+        made.pass_gate("after_swap")
+        made.roll_back()
+        assert len(old.rows("select id from t")) == 9
+    made.begin()
+    made.before_swap()
+    made.swap()
+    made.contract()
