@@ -124,7 +124,7 @@ CASES = [
 ]  # fmt: skip
 
 
-USUAL = {"converted twice", "new table", "rename table, rename column", "convert, rename all"}
+USUAL = {"new table", "rename table, rename column", "convert, rename all"}
 """All the others where CHANGEOVER_EVERY_LEG is set."""
 
 

@@ -285,7 +285,10 @@ class World:
         return query, values
 
     def _alone(self, row: Row) -> bool:
-        return fits([rule for rule in self.schema.rules if not rule.unique], self.schema.computed(row), [])
+        row = self.schema.computed(row)
+        shown = self.new_row(row) | {one.name: self._made(one, row) for one in self.only_new}
+        old, new = ([rule for rule in rules if not rule.unique] for rules in (self.schema.rules, self.new_rules()))
+        return fits(old, row, []) and fits(new, shown, [])
 
     def _inserting(self, one: Write, sent: Mapping[str, Value]) -> tuple[str, list[Value]]:
         keyed = self._keyed(one.version, one.key)
