@@ -198,8 +198,6 @@ REFUSED: dict[str, tuple[str, list[Body], str, str]] = {
     "values of the second": ("", [alter("n", comment="N"), add("y"), alter("n", type="bigint", up="bogus(n)", down="n")], "bogus", ""),
     "values of a new column": ("", [add("y"), alter("y", type="text", up="bogus(n)")], "bogus", ""),
     "values given twice": ("", [alter("n", type="bigint"), alter("n", up="n + bogus", down="n")], "bogus", ""),
-    "nothing compares with the parent": ("alter table t add constraint t_p foreign key (p) references p", [alter("p", type="text", up="p::text", down="p::int")], "t_p\" cannot be implemented", "types that compare"),
-    "nothing compares with the child": ("create table k (t int references t)", [alter("id", type="text", up="id::text", down="id::int")], "cannot be implemented", "types that compare"),
     "renamed, converted and stored": ("alter table t alter a set storage external; drop index t_a", [rename("a", "c"), alter("c", up="c || 'x'", down="c", lossy=True)], "would lose its storage", "of its own"),
     "a name that is taken": ("create view u as select 1 as x", [rename_table("t", "u"), add("c", table="u")], "already has a relation u", "another name"),
 }  # fmt: skip
@@ -222,6 +220,6 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
         Migration(url, operations).begin()
     assert what in refused.value.what
     assert hint in (refused.value.hint or "")
-    assert "operations[" in (refused.value.where or "") or name.startswith("nothing compares")
+    assert "operations[" in (refused.value.where or "")
     if name in AT:
         assert (refused.value.where or "").startswith(AT[name])

@@ -1,6 +1,9 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """What random schemas have found, each as small as it gets."""
 
+import pytest
+
+from tasks.model.errors import SpecError
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_versions import Client, baseline
@@ -19,6 +22,40 @@ CASES = [
 @each(CASES)
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()
+
+
+NOTHING_COMPARES = {
+    "with the parent": (
+        "create table p (id int primary key); alter table t add constraint t_a foreign key (a) references p",
+        {"alter_column": {"table": "t", "column": "a", "type": "text", "up": "a::text", "down": "a::int"}},
+    ),
+    "with the child": (
+        "create table k (t int constraint k_t references t)",
+        {"alter_column": {"table": "t", "column": "id", "type": "text", "up": "id::text", "down": "id::int"}},
+    ),
+    "by an index": (
+        "create table p (id int primary key)",
+        {
+            "alter_column": {
+                "table": "t",
+                "column": "a",
+                "type": "numeric",
+                "up": "a",
+                "down": "a::int",
+                "references": {"name": "t_a", "table": "p", "column": "id"},
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_COMPARES)
+def test_a_foreign_key_that_cannot_be_is_refused_when_it_is_planned(name: str, conn: Connection, url: str) -> None:
+    schema, operation = NOTHING_COMPARES[name]
+    conn.execute((T.replace("nullif(i % 4, 0)", "null") + schema).encode())
+    with pytest.raises(SpecError, match="cannot be implemented") as refused:
+        Migration(url, [operation]).begin()
+    assert "types that compare" in refused.value.hint
 
 
 def test_both_versions_find_a_renamed_key_on_conflict(conn: Connection, url: str) -> None:

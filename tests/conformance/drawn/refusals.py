@@ -99,6 +99,7 @@ REASONS: Mapping[str, Look] = {
     r"has privileges on single columns, which a view of other columns cannot have": _granted,
     r"uses the column .*, which is to be dropped": _moved,
     r"operator does not exist": _typed,
+    r"is of type .* but expression is of type": _twice,
     r"already concerns the column .*, and the two do not make one operation": _same_column,
     r"both say generated": _several(["alter_column"]),
     r"both say nullable": _several(["alter_column"]),
