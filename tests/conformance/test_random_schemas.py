@@ -27,7 +27,7 @@ from tests.conformance.test_cycle_folding import one_by_one
 from tests.conformance.test_versions import baseline
 from tests.legs import EVERY_LEG
 
-SCHEMAS = int(os.environ.get("CHANGEOVER_SCHEMAS", 300 if EVERY_LEG else 3))
+SCHEMAS = int(os.environ.get("CHANGEOVER_SCHEMAS", 300 if EVERY_LEG else 2))
 SEED = int(os.environ.get("CHANGEOVER_SCHEMAS_SEED", "1"))
 """Of the first; the others follow."""
 PART = min(SCHEMAS, 20)
