@@ -181,7 +181,7 @@ def hold(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Put off the swap of a shadow table: everything else goes on, and both tables are kept in step."""
+    """Put off the swap of a shadow table, or of a copy into PostgreSQL: everything else goes on until then."""
     from flows.commands import deciding
 
     deciding.hold(name, profile, database, as_json=as_json, verbose=verbose)

@@ -10,14 +10,14 @@ from tasks.report import report
 from tasks.soak import soak
 from tasks.strategy import strategy
 from tasks.swap import swap
-from tasks.transfer import follow, require_room, transfer
+from tasks.transfer import follow, keeping_up, require_room, transfer
 from tasks.validate import validate
 from validations.transfer import of_rows, transferred
 
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows into MongoDB, or rows of MariaDB and documents into PostgreSQL; rows, with `capture`, under writes.
+    """Copy rows into MongoDB, or rows of MariaDB and documents into PostgreSQL; with `capture`, under writes.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
@@ -34,7 +34,7 @@ def cross_database(migration: str, profile: str = "local", database: str = "main
         approve(m)
         follow(m)
         validate(m, transferred("before_swap", m.plan, m.profile))
-        swap(m, of_rows("before_swap", m.plan, m.profile))
+        swap(m, of_rows("before_swap", m.plan, m.profile), keeping_up(m))
         validate(m, transferred("after_swap", m.plan, m.profile))
-        soak(m)
+        soak(m, keeping_up(m, late=True))
     return report(m)

@@ -86,6 +86,8 @@ def _in_a_table(action: Relation | RowTransfer) -> tuple[tuple[str, ...], tuple[
         return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
     if action.does == "make":
         return (action.create,), (f"drop table {action.staged}",)
+    if action.does == "watch":
+        return (f"-- watch(), and its position into {action.stream}",), ()
     if action.does == "clear":
         return (f"drop schema {action.helpers}  -- with its tables",), ()
     back = f"alter table {action.target} set schema {action.helpers}"

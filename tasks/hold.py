@@ -1,6 +1,7 @@
 """hold: put off the swap for as long as somebody asks for it."""
 
 import time
+from collections.abc import Callable
 
 from tasks.boundary import EVERY, Boundary
 from tasks.engines.session import Session
@@ -31,8 +32,8 @@ def refuse_held(conn: Session, run: Run) -> None:
         raise HeldError
 
 
-def wait_until_released(run: Run) -> float:
-    """Wait while somebody asks for it; return the seconds. See `hold`."""
+def wait_until_released(run: Run, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """Wait while somebody asks for it, and call `meanwhile` again and again; return the seconds. See `hold`."""
     began = time.monotonic()
     told = False
     with Boundary(run) as boundary:
@@ -43,5 +44,6 @@ def wait_until_released(run: Run) -> float:
                 say(f"holds before the swap: changeover release {run.migration} lets it come")
                 told = True
             boundary.check()
+            meanwhile()
             time.sleep(EVERY)
     return time.monotonic() - began

@@ -1,5 +1,7 @@
 """swap: the act, in one short transaction."""
 
+from collections.abc import Callable
+
 from tasks.engines.session import Session
 from tasks.hold import HeldError, refuse_held, wait_until_released
 from tasks.ledger.gates import count_rejections, last_gate
@@ -16,18 +18,18 @@ from tasks.validate import Gate, passed
 
 
 @verb("swap")
-def swap(run: Run, gate: Gate | None = None) -> None:
+def swap(run: Run, gate: Gate | None = None, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Make the new shape the truth, for all tables of the plan at once, or not at all.
 
     Refuses, under the locks, unless the gate before the swap passed in this attempt and nothing was written
     since that it has not seen. Locks: ACCESS EXCLUSIVE on every table of the plan, within the lock budget; one
     transaction with the ledger's entry. A hold that is asked for while it waits for them is heeded; `gate` is evaluated
-    anew when it was released, where nothing carries over, or notes, what is written while it lasts. Raises GateError,
-    LockTimeoutError.
+    anew when it was released, where nothing carries over, or notes, what is written while it lasts; `meanwhile` is
+    called again and again while it does. Raises GateError, LockTimeoutError.
     """
     for step in run.plan.phase(Phase.SWAP):
         while not _tried(run, step):
-            wait_until_released(run)
+            wait_until_released(run, meanwhile)
             if gate is not None:
                 passed(run, gate)
 

@@ -1,17 +1,26 @@
 """transfer: copy rows into another database, and keep up with what is written meanwhile."""
 
+import time
+from collections.abc import Callable
+from typing import Final
+
 from tasks.boundary import Boundary
 from tasks.engines.records import Checkpoint, Shard
+from tasks.engines.translate import in_our_words
 from tasks.ledger.fencing import fence
 from tasks.ledger.state import summary
+from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState, StepState
-from tasks.model.transfer_steps import Collection, Relation, Transfer
+from tasks.model.transfer_steps import Collection, Relation, RowTransfer, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 from tasks.shards import Between, all_shards, one_shard
 from tasks.steps import record_of
 from tasks.throttle import between_batches
+
+_EVERY: Final = 5.0
+"""Seconds between two looks at a stream of changes, while nothing else is done."""
 
 
 @verb("ask the other database")
@@ -71,6 +80,39 @@ def follow(run: Run) -> int:
     return sum(_follow(run, action) for action in copies if action.notes)
 
 
+def keeping_up(run: Run, *, late: bool = False) -> Callable[[], None]:
+    """Return what notes what was written, where a stream tells of it, every few seconds in which it is called.
+
+    So nothing is forgotten there while a run waits. `late`: it was written after the swap; it is told of, and whatever
+    goes wrong is a matter of the contract.
+    """
+    streamed = [one for one in map(_action, run.plan.phase(Phase.BACKFILL)) if isinstance(one, RowTransfer)]
+    state = {"looked": float("-inf")}
+    told: dict[str, str] = {}
+
+    def look(action: RowTransfer) -> str:
+        target = run.target(action.into.database)
+        try:
+            with in_our_words(action.table):
+                found = target.retrying()(target.catch_up, action)
+        except ChangeoverError as error:
+            if not late:
+                raise
+            return error.what
+        return f"{found:,} documents of {action.table} were written to after the swap" if late and found else ""
+
+    def keep_up() -> None:
+        if time.monotonic() - state["looked"] < _EVERY:
+            return
+        for action in streamed:
+            if action.notes and (now := look(action)) != told.get(action.table, ""):
+                say(now)
+                told[action.table] = now
+        state["looked"] = time.monotonic()
+
+    return keep_up
+
+
 def _claim(run: Run, action: Transfer) -> None:
     """Take the collection away from older runs, before anything is written."""
     target = run.target(action.into.database)
@@ -80,6 +122,8 @@ def _claim(run: Run, action: Transfer) -> None:
 def _follow(run: Run, action: Transfer) -> int:
     _claim(run, action)
     target = run.target(action.into.database)
+    if (behind := target.retrying()(target.behind, action)) is not None:
+        say(f"what was written to {action.table} was known until {behind:.0f} s ago")
     with Boundary(run) as boundary:
         carried = target.retrying()(
             target.follow,

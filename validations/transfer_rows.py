@@ -11,7 +11,7 @@ from tasks.engines.mysql.names import quote
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.place import Place, find
-from tasks.model.errors import ChangeoverError
+from tasks.model.errors import ChangeoverError, DriftError, StepError
 from tasks.model.plan import Requirement
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
@@ -65,16 +65,23 @@ class RowsGate:
             checks.append(CheckResult(name=name, passed=False, evaluated=False, message=why, seconds=took))
         return GateResult(gate=self.name, checks=tuple(checks))
 
+    @property
+    def _called(self) -> str:
+        """What its sessions are called."""
+        return f"changeover {self.migration[:47]} gate"
+
     def _checks(self, url: str, name: str, values_in_reports: bool) -> Iterator[CheckResult]:
         there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
-        called = f"changeover {self.migration[:47]} gate"
-        yield from self._required(url)
-        with connect(there, application_name=called) as conn:
+        if self.action.of == "table":
+            yield from self._required(url)
+        with connect(there, application_name=self._called) as conn:
             place = find(conn, self.action.into)
             if place is None:
                 yield CheckResult(name=name, passed=False, evaluated=True, message="the table is gone")
                 return
             yield _account(conn, self.action)
+            if self.action.of == "collection":
+                yield from self._late(conn, url)
             if self.name == "after_swap":
                 # No more is asked: applications may write to it by now.
                 put = place.is_put(self.action.into)
@@ -83,11 +90,13 @@ class RowsGate:
                 )
                 return
             started = time.monotonic()
-            result = self._compare(conn, url, place)
+            result = self._compare(conn, url, there, place)
             took = time.monotonic() - started
             yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
             if self.action.of == "collection":
-                yield self._counted(url, result)
+                # Of a source that is written meanwhile nobody could say at which moment there are as many.
+                if not self.action.notes:
+                    yield self._counted(url, result)
             else:
                 yield from self._independent(url, there, place, result)
 
@@ -115,7 +124,34 @@ class RowsGate:
                     seconds=time.monotonic() - started,
                 )
 
-    def _compare(self, conn: Connection, url: str, place: Place) -> "Differences":
+    def _late(self, conn: Connection, url: str) -> Iterator[CheckResult]:
+        """Ask what the stream has told of since the swap; where nobody can tell any more, that is wrong, too."""
+        from validations.streamed import noted_until_now  # noqa: PLC0415 - loads the driver
+
+        for one in self.requirements:
+            started = time.monotonic()
+            try:
+                noted_until_now(url, conn, self.action, self._called, load(self.profile).limits)
+            except (DriftError, StepError) as error:
+                wrong, told = 1, error.what
+            else:
+                row = conn.execute(f"select count(*) from ({one.violations}) as noted".encode()).fetchone()
+                wrong = row[0] if row else 0
+                told = f"{wrong:,} documents were written" if wrong else "no violations"
+            yield CheckResult(
+                name=one.name,
+                passed=not wrong,
+                evaluated=True,
+                unexpected=wrong,
+                message=told,
+                seconds=time.monotonic() - started,
+            )
+
+    def _compare(self, conn: Connection, url: str, there: str, place: Place) -> "Differences":
+        if self.action.notes and self.action.of == "collection":
+            from validations.streamed import compared_meanwhile  # noqa: PLC0415 - loads the driver
+
+            return compared_meanwhile(url, there, self.action, place.table, self._called, load(self.profile).limits)
         if self.action.of == "collection":
             return self._compare_documents(conn, url, place)
         from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
@@ -132,7 +168,7 @@ class RowsGate:
         from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
         from tasks.engines.postgresql.receiving.compare import compare  # noqa: PLC0415
 
-        with connected(url, name=f"changeover {self.migration[:47]} gate") as database:
+        with connected(url, name=self._called) as database:
             return compare(conn, Reading(database), self.action, place.table)
 
     def _counted(self, url: str, result: "Differences") -> CheckResult:
@@ -141,7 +177,7 @@ class RowsGate:
         from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
 
         started = time.monotonic()
-        with connected(url, name=f"changeover {self.migration[:47]} gate") as database:
+        with connected(url, name=self._called) as database:
             there = Reading(database).count(self.action)
         here = result.present + result.rejected
         return CheckResult(

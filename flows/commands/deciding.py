@@ -14,6 +14,7 @@ from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.state import MigrationRecord, MigrationSummary, load
 from tasks.model.errors import StateError
 from tasks.model.status import MigrationState
+from tasks.model.transfer_steps import RowTransfer
 from tasks.run import actor
 
 _S = MigrationState
@@ -89,12 +90,13 @@ def pause(name: str, profile: str, database: str, *, as_json: bool, verbose: boo
 
 
 def hold(name: str, profile: str, database: str, *, as_json: bool, verbose: bool) -> None:
-    """Put off the swap of a migration by shadow table."""
+    """Put off the swap of a shadow table, or of a copy into a table of PostgreSQL."""
 
     def refused(record: MigrationRecord) -> str:
         strategy = record.plan.strategy
-        there = strategy == "shadow_table" and record.state in (*_PAUSABLE, _S.FAILED, _S.ROLLED_BACK)
-        return "" if there else f"the migration is {record.state}, by {strategy}: there is no swap to hold"
+        copies = any(isinstance(step.action, RowTransfer) for step in record.plan.steps)
+        held = (strategy == "shadow_table" or copies) and record.state in (*_PAUSABLE, _S.FAILED, _S.ROLLED_BACK)
+        return "" if held else f"the migration is {record.state}, by {strategy}: there is no swap to hold"
 
     said = f"{name} waits before its swap; changeover release {name} lets it come"
     _ask("hold", refused, said, name, profile, database, as_json=as_json, verbose=verbose)

@@ -97,6 +97,15 @@ class Target(Protocol):
     def follow(self, action: Any, fence: Callable[[Any], object], between: Callable[[int], int | None]) -> int:
         """Carry what was written since the copy began; return how many notes were dealt with."""
 
+    def catch_up(self, action: Any) -> int | None:
+        """See to it that what was written until now is noted, and return how many notes there are.
+
+        None where nobody has to see to it.
+        """
+
+    def behind(self, action: Any) -> float | None:
+        """Return by how many seconds what is known of writes lags behind them; None where it does not."""
+
     def retrying(self) -> tenacity.Retrying:
         """Try again what can pass by itself, of either database."""
 

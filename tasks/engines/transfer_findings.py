@@ -24,3 +24,26 @@ def noted(full: str, notes: str) -> Finding:
         f" {notes}, grow while no run carries them",
         where=full,
     )
+
+
+def streamed(full: str) -> Finding:
+    """Say that writes are read from the change stream, and what has to be there for it."""
+    return Finding(
+        rule="XDB-12",
+        severity="note",
+        message=f"writes to {full} are read from its change stream: the oplog has to hold what was written since a run"
+        " last looked, and it looks for as long as it runs. From the swap on nothing is carried, and nobody is kept"
+        " from writing: contract refuses while somebody has written since",
+        where=full,
+        hint="Let the oplog hold as much as the longest pause of a run: replSetResizeOplog, minRetentionHours.",
+    )
+
+
+def oplog_reaches(where: str, hours: float) -> Finding:
+    """Say for how long a run may be away."""
+    return Finding(
+        rule="XDB-13",
+        severity="note",
+        message=f"the oplog reaches back {hours:,.1f} hours: a run that is away for longer has to load again",
+        where=where,
+    )

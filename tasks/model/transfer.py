@@ -113,10 +113,11 @@ class TransferSpec(Part):
     to: Destination
     where: Expression | Mapping[str, Any] | None = None
     """Only rows for which this is true; or only documents that match a filter, in extended JSON."""
-    capture: Literal["none", "triggers"] = "none"
+    capture: Literal["none", "triggers", "change_stream"] = "none"
     """What becomes of writes while it runs.
 
-    `none`: nobody may write. `triggers`: the keys of rows that are written are noted, and the rows carried over."""
+    `none`: nobody may write. `triggers`: the keys of rows that are written are noted, and the rows carried over.
+    `change_stream`: so it is with documents, of which MongoDB tells."""
     columns: Mapping[Identifier, ColumnRuleOrName] = Field(default_factory=dict)
     """Columns of the new table that are not to be what the plan would choose. All others are copied as they are."""
     omit: tuple[SourceName, ...] = ()
@@ -170,7 +171,11 @@ class TransferSpec(Part):
             )
 
     def _of_documents(self) -> Iterator[Contradiction]:
-        """Refuse what documents do not become."""
+        """Refuse what documents do not become, or do not have."""
+        if self.capture == "triggers":
+            yield Contradiction(
+                at=("capture",), reason="a collection has no triggers", hint="Write `capture: change_stream`."
+            )
         if self.to.collection is not None:
             yield Contradiction(
                 at=("to", "collection"), reason="documents become rows of a table", hint="Write `table`."
@@ -201,6 +206,8 @@ class TransferSpec(Part):
 
     def _of_rows(self) -> Iterator[Contradiction]:
         """Refuse what only documents have."""
+        if self.capture == "change_stream":
+            yield Contradiction(at=("capture",), reason="a table has no change stream", hint="Write triggers.")
         if self.rest is not None:
             yield Contradiction(at=("rest",), reason="a row has no other columns than its own", hint="Remove it.")
         if self.where is not None and not isinstance(self.where, str):

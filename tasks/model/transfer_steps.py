@@ -93,7 +93,8 @@ class Relation(Record):
     """The column that numbers rows by itself."""
     next_number: str = ""
     """A query of the source for the number that comes next there."""
-    does: Literal["make", "put", "clear"]
+    does: Literal["make", "watch", "put", "clear"]
+    """`watch`: from here on the source tells what is written to it."""
 
     @property
     def place(self) -> str:
@@ -109,6 +110,16 @@ class Relation(Record):
     def account(self) -> str:
         """The table of rows read, written and rejected, by shard."""
         return self._at(f"{OWN_PREFIX}account")
+
+    @property
+    def notes(self) -> str:
+        """The table of keys that a stream of changes has told of, where the source has one."""
+        return self._at(f"{OWN_PREFIX}notes")
+
+    @property
+    def stream(self) -> str:
+        """The table that says how far that stream was read."""
+        return self._at(f"{OWN_PREFIX}stream")
 
     @property
     def staged(self) -> str:

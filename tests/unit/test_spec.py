@@ -407,6 +407,8 @@ ROWS = {"database": "documents", "table": "u"}
         ({"transfer": {"table": "t", "to": ROWS, "omit": ["x" * 64]}}, "longer than 63 bytes"),
         ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": "x" * 64}}}, "longer than 63 bytes"),
         ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"unfit": "tag"}}}}, "are about documents"),
+        ({"transfer": {"table": "t", "to": ROWS, "capture": "change_stream"}}, "a table has no change stream"),
+        ({"transfer": {"collection": "c", "to": ROWS, "capture": "triggers"}}, "a collection has no triggers"),
     ],
 )
 def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], reason: str) -> None:

@@ -246,6 +246,14 @@ class Target:
             name = self._staged(conn, database, action)
             return load(conn, database[name], action, shard, number, self.limits, checkpoint, between)
 
+    def catch_up(self, action: DocumentTransfer) -> int | None:  # noqa: ARG002
+        """Return None: triggers note what is written."""
+        return None
+
+    def behind(self, action: DocumentTransfer) -> float | None:  # noqa: ARG002
+        """Return None: triggers note what is written at once."""
+        return None
+
     def retrying(self) -> tenacity.Retrying:
         """Try again what can pass by itself, of either database."""
         return retrying(self.limits, PASSING)

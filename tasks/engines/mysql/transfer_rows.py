@@ -10,7 +10,8 @@ from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import require_unbroken
 from tasks.engines.mysql.standstill import Standstill
-from tasks.engines.notes import among
+from tasks.engines.notes import among, deletions
+from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.lines import NULL, escaped
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.errors import DataChanged, StepError
@@ -123,6 +124,10 @@ class MariaRows:
         prepare(conn)
         return Reading(conn)
 
+    def reading_notes(self, action: RowTransfer, purpose: str, conn: Connection) -> "Reading":  # noqa: ARG002
+        """Open a session to read with, also notes: they lie where the rows do."""
+        return self.reading(purpose)
+
     def require_unbroken(self, conn: MariaSession) -> None:
         """Raise GateError where the server may have forgotten what was read from it during this run."""
         require_unbroken(conn, self.run_id)
@@ -158,6 +163,9 @@ class Reading:
         """Give the rows of a range, of one snapshot, as they come: none is held."""
         return self._stream(action, action.columns, inner(action, condition(action, low, high)))
 
+    def catch_up(self, action: RowTransfer) -> None:
+        """Return at once: what is written is noted in the transaction that writes it."""
+
     def last_note(self, action: RowTransfer) -> int:
         """Return the number of the last note; 0 where there is none."""
         row = self.conn.execute(f"select max({NOTE}) from {action.notes}").fetchone()
@@ -176,6 +184,11 @@ class Reading:
     def written(self, action: RowTransfer, numbers: Sequence[int] | None) -> Iterator[Line]:
         """Give the rows that notes tell of, as far as they are there, and to be copied; None: of all notes."""
         return self._stream(action, action.columns, written_rows(action, _which(numbers)))
+
+    def forget(self, action: RowTransfer, numbers: Sequence[int], ledger: MariaSession) -> None:
+        """Delete notes that were dealt with, within a transaction of the ledger."""
+        for deletion in deletions(action.notes, numbers):
+            ledger.execute(deletion)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -43,15 +43,18 @@ from tasks.engines.mongodb.documents.planner import plan
 from tasks.engines.mongodb.documents.refused import carry_back, forget
 from tasks.engines.mongodb.documents.walk import Fenced, condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING, code_of
+from tasks.engines.mongodb.rows.changes import hours_kept
 from tasks.engines.mongodb.rows.planner import plan_rows
-from tasks.engines.mongodb.rows.reading import MongoRows, shards
+from tasks.engines.mongodb.rows.reading import shards
 from tasks.engines.mongodb.rows.scan import examine_documents
+from tasks.engines.mongodb.rows.source import MongoRows
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
 from tasks.engines.records import Checkpoint, DumpRecord, Facts, Key, Range, Shard, TableFacts
 from tasks.engines.retrying import OnRetry, retrying
 from tasks.engines.session import Session
+from tasks.engines.transfer_findings import oplog_reaches
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
@@ -115,9 +118,14 @@ class MongoEngine:
         with in_our_words(self.url), self._connected() as database:
             return plan_rows(database, spec) if spec.strategy == "cross_database" else plan(database, spec)
 
-    def preflight(self, plan: Plan) -> tuple[Finding, ...]:  # noqa: ARG002 - a plan has found it
-        """Say what stands in the way now; change nothing."""
-        return ()
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:
+        """Say how far the oplog reaches back, where writes are read from it; a plan has found all else."""
+        copies = (step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+        if not any(copy.notes for copy in copies):
+            return ()
+        with in_our_words(self.url), self._connected() as database:
+            hours = hours_kept(database)
+        return () if hours is None else (oplog_reaches(self.address, hours),)
 
     def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:  # noqa: ARG002 - it shows no values
         """Ask every document what the new shape demands."""

@@ -30,8 +30,8 @@ SOON: Final = 0.1
 """Seconds for which changes are gathered."""
 IDLE: Final = 2.0
 """Seconds after which the position is kept, although nothing was written."""
-_FORGOTTEN: Final = frozenset({136, 280, 286})  # CappedPositionLost, ChangeStreamFatalError, ChangeStreamHistoryLost
-_ENDED: Final = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+FORGOTTEN: Final = frozenset({136, 280, 286})  # CappedPositionLost, ChangeStreamFatalError, ChangeStreamHistoryLost
+ENDED: Final = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 _SHOWN: Final[list[dict[str, Any]]] = [
     {"$match": {"operationType": {"$ne": "delete"}}},
     {"$project": {"_id": 1, "operationType": 1, "documentKey": 1, "clusterTime": 1}},
@@ -53,7 +53,7 @@ def _opened(database: Documents, action: Reshape, position: str | None) -> Itera
         with into.watch(_SHOWN, resume_after=after, max_await_time_ms=250, batch_size=MOST) as stream:
             yield stream
     except OperationFailure as error:
-        if error.code in _FORGOTTEN:
+        if error.code in FORGOTTEN:
             raise ForgottenError from None
         raise
 
@@ -61,7 +61,18 @@ def _opened(database: Documents, action: Reshape, position: str | None) -> Itera
 def position(database: Documents, action: Reshape) -> str:
     """Return where the change stream is now."""
     with _opened(database, action, None) as stream:
-        return to_text(stream.resume_token)
+        return to_text(token_of(stream))
+
+
+def token_of(stream: ChangeStream[Any]) -> Any:
+    """Return what a stream that has just been opened goes on from.
+
+    Where something was written in that very moment the driver has no token before it was read: who takes a position
+    looks at the documents later.
+    """
+    while (token := stream.resume_token) is None:
+        stream.try_next()
+    return token
 
 
 def moment(database: Documents, *, majority: bool = False) -> Timestamp:
@@ -146,7 +157,7 @@ def _gathered(stream: ChangeStream[Any], action: Reshape) -> tuple[list[Any], Ti
             last = None
             break
         last = _before(change["clusterTime"])
-        if change["operationType"] in _ENDED:
+        if change["operationType"] in ENDED:
             raise StepError(
                 f"the collection {action.collection} was dropped or renamed",
                 where=action.table,

@@ -9,6 +9,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
+from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
@@ -41,7 +42,12 @@ class Asked:
         return {"$and": parts} if parts else {}
 
     def documents(
-        self, database: Documents, condition: Mapping[str, Any], *, backwards: bool = False
+        self,
+        database: Documents,
+        condition: Mapping[str, Any],
+        *,
+        backwards: bool = False,
+        session: ClientSession | None = None,
     ) -> Iterator[bytes]:
         """Give documents as they come, in the order of `_id`."""
         stages: list[dict[str, Any]] = [{"$match": self.within(condition)}, {"$sort": {ID: -1 if backwards else 1}}]
@@ -51,7 +57,7 @@ class Asked:
         into = database.get_collection(self.collection, codec_options=_RAW)
         # Each time anew: the limit of one operation would be one of all that it gives, which the server keeps count of.
         with pymongo.timeout(0):
-            cursor = into.aggregate(stages, hint={ID: 1})
+            cursor = into.aggregate(stages, session=session, hint={ID: 1})
         with cursor:
             while True:
                 with pymongo.timeout(0):

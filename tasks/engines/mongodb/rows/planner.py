@@ -11,11 +11,11 @@ from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
 from tasks.engines.postgresql.receiving.plan import relation, steps
-from tasks.engines.transfer_findings import not_captured
+from tasks.engines.transfer_findings import not_captured, streamed
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, Plan, Risk
+from tasks.model.plan import Finding, Phase, Plan, Requirement, Risk, Step
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
@@ -55,6 +55,7 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
         into=into,
         rejected=into.rejected,
         account=into.account,
+        notes=into.notes if wanted.capture != "none" else "",
     )
     return Plan(
         migration=spec.migration,
@@ -64,7 +65,8 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path="",
-        steps=tuple(steps(table.full_name, action, "documents")),
+        steps=tuple(steps(table.full_name, action, "documents", captured=_captured(table.full_name, action))),
+        requirements=tuple(_requirements(table.full_name, action)),
         estimates=(estimate(database, table.name),),
         risk=Risk.MEDIUM,
         risk_reasons=(f"the documents of {table.full_name} are copied into another database",),
@@ -79,14 +81,30 @@ def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
             where="transfer.table",
             hint="Write `collection`; or name a database of PostgreSQL or MariaDB as `database`.",
         )
-    if wanted.capture != "none":
-        raise SpecError(
-            "writes to a collection are not carried over yet",
-            where="transfer.capture",
-            hint="Leave it out, and stop the writers until the swap.",
-        )
     if spec.backfill.key:
         raise SpecError("documents are walked along _id", where="backfill.key", hint="Leave it out.")
+
+
+def _captured(full: str, action: RowTransfer) -> Iterator[Step]:
+    if action.notes:
+        yield Step(
+            key=f"dual_write/{full}/stream",
+            phase=Phase.DUAL_WRITE,
+            title=f"remember where the change stream of {full} is: what is written from here on is carried",
+            undo="nothing: it goes with the table",
+            action=action.into.model_copy(update={"does": "watch"}),
+        )
+
+
+def _requirements(full: str, action: RowTransfer) -> Iterator[Requirement]:
+    if action.notes:
+        yield Requirement(
+            name=f"nothing was written to {full} since the swap",
+            table=full,
+            kind="parity",
+            gate="before_contract",
+            violations=f"select distinct key from {action.notes}",
+        )
 
 
 def _refuse_twice(columns: tuple[TransferColumn, ...]) -> None:
@@ -120,8 +138,11 @@ def _expires(index: Index) -> bool:
 
 def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding]:
     full = table.full_name
-    yield not_captured(full, "documents")
-    for name in (index.name for index in table.indexes if _expires(index)):
+    if action.notes:
+        yield streamed(full)
+    else:
+        yield not_captured(full, "documents", instead=", or give `capture: change_stream`")
+    for name in (index.name for index in table.indexes if _expires(index) and not action.notes):
         yield Finding(
             rule="XDB-11",
             severity="warning",

@@ -1,13 +1,12 @@
 """Read documents as PostgreSQL takes rows: lines of COPY, and what does not fit in each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import bson
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from tasks.engines.mongodb.connect import Documents
@@ -16,7 +15,6 @@ from tasks.engines.mongodb.documents.walk import condition, key_of
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
-from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.lines import line_of
 from tasks.engines.records import Key, Line, Range
 from tasks.model.errors import DataChanged, DriftError
@@ -28,9 +26,16 @@ _READABLE: Final = CodecOptions[Any](
 )
 
 
-def raw_documents(database: Documents, action: RowTransfer, low: Key | None, high: Key | None) -> Iterator[bytes]:
+def raw_documents(
+    database: Documents,
+    action: RowTransfer,
+    low: Key | None,
+    high: Key | None,
+    *,
+    session: ClientSession | None = None,
+) -> Iterator[bytes]:
     """Give the documents of a range as they come, in the order of `_id`."""
-    return asked_by(action).documents(database, condition(low, high))
+    return asked_by(action).documents(database, condition(low, high), session=session)
 
 
 def require_same(database: Documents, action: RowTransfer) -> None:
@@ -67,24 +72,6 @@ def shards(database: Documents, action: RowTransfer, count: int) -> list[Range]:
     return list(zip([None, *ends[:-1]], ends, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class MongoRows:
-    """Documents of MongoDB, whose ledger lies in PostgreSQL. Sessions are opened for each use, and closed."""
-
-    connect: Callable[[str], Connection]
-    """Opens a session with the ledger."""
-    connected: Callable[[], AbstractContextManager[Documents]]
-
-    def __repr__(self) -> str:
-        return "MongoRows()"
-
-    @contextmanager
-    def reading(self, purpose: str) -> Iterator["Reading"]:  # noqa: ARG002 - a client has one name
-        """Open a session to read with."""
-        with self.connected() as database:
-            yield Reading(database)
-
-
 SCANNED: Final = 100_000
 """The most documents that are looked at for one range: few of them may match."""
 
@@ -92,9 +79,10 @@ SCANNED: Final = 100_000
 class Reading:
     """A session that reads documents."""
 
-    def __init__(self, database: Documents, *, scanned: int = SCANNED) -> None:
+    def __init__(self, database: Documents, *, scanned: int = SCANNED, session: ClientSession | None = None) -> None:
         self.database = database
         self._scanned = scanned
+        self._reads = session
 
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the `_id` of the document `rows` further on; None when fewer are left before `high`.
@@ -106,21 +94,17 @@ class Reading:
         into = self.database.get_collection(action.alias, codec_options=EXACT)
         bound = None
         with pymongo.timeout(0):
-            if action.where and (last := _skipping(into, condition(low, high), self._scanned)) is not None:
+            if action.where and (last := self._skipping(into, condition(low, high), self._scanned)) is not None:
                 bound = key_of(last[ID])
-            found = _skipping(into, asked_by(action).within(condition(low, bound or high)), rows)
+            found = self._skipping(into, asked_by(action).within(condition(low, bound or high)), rows)
         return bound if found is None else key_of(found[ID])
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range as they come: few documents are held."""
         shape = Shape(action)
         span = (None if one is None else tuple(one) for one in (low, high))
-        for raw in raw_documents(self.database, action, *span):
-            row = shape.row(raw)
-            left_out = row.left_out
-            yield Line(
-                line=b"" if left_out else line_of(row.texts), key=identity_of(raw) if left_out else (), touched=left_out
-            )
+        for raw in raw_documents(self.database, action, *span, session=self._reads):
+            yield line(shape, raw)
 
     def count(self, action: RowTransfer) -> int:
         """Return how many documents MongoDB itself says there are to copy. Raises DriftError as above."""
@@ -132,10 +116,18 @@ class Reading:
         """Return 0: documents are not numbered."""
         return 0
 
+    def _skipping(self, into: Collection[Any], wanted: Mapping[str, Any], count: int) -> Any:
+        """Return the last of so many documents in the order of `_id`; None where there are fewer."""
+        return into.find_one(wanted, {ID: 1}, sort=HINT, hint=HINT, skip=count - 1, session=self._reads)
 
-def _skipping(into: Collection[Any], wanted: Mapping[str, Any], count: int) -> Any:
-    """Return the last of so many documents in the order of `_id`; None where there are fewer."""
-    return into.find_one(wanted, {ID: 1}, sort=HINT, hint=HINT, skip=count - 1)
+
+def line(shape: Shape, raw: bytes) -> Line:
+    """Return the line of a document."""
+    row = shape.row(raw)
+    left_out = row.left_out
+    return Line(
+        line=b"" if left_out else line_of(row.texts), key=identity_of(raw) if left_out else (), touched=left_out
+    )
 
 
 def identity_of(raw: bytes) -> Key:

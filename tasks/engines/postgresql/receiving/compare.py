@@ -12,7 +12,7 @@ from typing import Final
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.receiving.pending import SENT, Later, Pending
-from tasks.engines.postgresql.receiving.source import NotedReading, Reading
+from tasks.engines.postgresql.receiving.source import Reading, SteadyReading
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.records import Key, Line
 from tasks.model.base import Record
@@ -76,17 +76,11 @@ def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str)
     still, and has every write but those whose notes are in the snapshot. A row without a note must be there exactly;
     one with a note comes later.
     """
-    conn.execute("set row_security = off; set jit = off; set statement_timeout = 0")
-    # A range has few rows and no statistics: each is looked up by its key.
-    conn.execute("set enable_hashjoin = off; set enable_mergejoin = off")
-    # Without the demands of the table: a column that somebody has added gets nothing here.
-    columns = ", ".join(quote(one.name) for one in action.columns)
-    sent = f"create temporary table {SENT.removeprefix('pg_temp.')} as select {columns} from {table} with no data"
-    conn.execute(sent.encode())
+    prepare(conn, action, table)
     with ExitStack() as reads:
         pending: Pending | None = None
         if action.notes:
-            assert isinstance(reading, NotedReading), "no plan notes writes of such a source"
+            assert isinstance(reading, SteadyReading), "others are compared while they move"
             reads.enter_context(reading.snapshot())
             pending = Pending(conn, reading, action, table)
         found = _all(conn, reading, action, table, pending)
@@ -105,6 +99,52 @@ def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str)
         unsettled=found.unsettled + later.rows,
         examples=tuple(found.examples),
     )
+
+
+def prepare(conn: Connection, action: RowTransfer, table: str) -> None:
+    """Make a session one that can compare: it gets a table of its own, for the rows of a range."""
+    conn.execute("set row_security = off; set jit = off; set statement_timeout = 0")
+    # A range has few rows and no statistics: each is looked up by its key.
+    conn.execute("set enable_hashjoin = off; set enable_mergejoin = off")
+    # Without the demands of the table: a column that somebody has added gets nothing here.
+    columns = ", ".join(quote(one.name) for one in action.columns)
+    sent = f"create temporary table {SENT.removeprefix('pg_temp.')} as select {columns} from {table} with no data"
+    conn.execute(sent.encode())
+
+
+@dataclass
+class Sorted:
+    """Rows of a range: how many there are, and the keys of those that are not sent."""
+
+    read: int = 0
+    left_out: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    """Nothing says what becomes of them."""
+
+
+def sort(lines: Iterator[Line], into: Sorted) -> Iterator[Line]:
+    """Give what is to be copied, and say of the rest what it is."""
+    for one in lines:
+        into.read += 1
+        if not one.touched:
+            yield one
+        elif any(touched.policy == "fail" for touched in one.touched):
+            into.undecided.append(key_text(one.key))
+        else:
+            into.left_out.append(key_text(one.key))
+
+
+def same_key(action: RowTransfer) -> str:
+    """Return the condition that a row that was sent, `s`, and one of the table, `t`, have one key."""
+    return " and ".join(f"t.{name} = s.{name}" for name in map(quote, action.target_key))
+
+
+def compared_rows(action: RowTransfer, table: str) -> str:
+    """Return the query, from its FROM on, of rows that were sent, and have no such row in the table."""
+    there, sent = (", ".join(f"{side}.{quote(one.name)}" for one in action.columns) for side in "ts")
+    missing = f"t.{quote(action.target_key[0])} is null"
+    wrong = f"{missing} or {differing(there, sent, exact=True)}"
+    return f"from {SENT} s left join {table} t on {same_key(action)} where {wrong}"
 
 
 def _all(conn: Connection, reading: Reading, action: RowTransfer, table: str, pending: Pending | None) -> _Found:
@@ -143,36 +183,21 @@ def refuse_other_columns(conn: Connection, action: RowTransfer, table: str) -> N
 def _range(
     conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: _Found, pending: Pending | None
 ) -> None:
-    left_out: list[str] = []
-    undecided: list[str] = []
-
-    def kept() -> Iterator[Line]:
-        for one in lines:
-            found.read += 1
-            if not one.touched:
-                yield one
-            elif any(touched.policy == "fail" for touched in one.touched):
-                undecided.append(key_text(one.key))
-            else:
-                left_out.append(key_text(one.key))
-
+    kinds = Sorted()
     conn.execute(f"truncate {SENT}")
-    send(conn, SENT, action.columns, kept())
-    columns = [quote(one.name) for one in action.columns]
-    key = [quote(name) for name in action.target_key]
-    same = " and ".join(f"t.{name} = s.{name}" for name in key)
-    there, sent = (", ".join(f"{side}.{name}" for name in columns) for side in "ts")
+    send(conn, SENT, action.columns, sort(lines, kinds))
+    found.read += kinds.read
+    key = ", ".join(f"s.{quote(name)}::text" for name in action.target_key)
     noted = pending.noted("s") if pending else "false"
-    for *texts, comes in conn.execute(
-        f"select {', '.join(f's.{name}::text' for name in key)}, {noted} from {SENT} s left join {table} t on {same}"
-        f" where t.{key[0]} is null or {differing(there, sent, exact=True)}".encode()
-    ):
+    for *texts, comes in conn.execute(f"select {key}, {noted} {compared_rows(action, table)}".encode()):
         _differs(found, key_text(tuple(texts)), comes=comes)
     if pending:
-        matched = conn.execute(f"select count(*) from {SENT} s join {table} t on {same}".encode()).fetchone()
+        both = f"select count(*) from {SENT} s join {table} t on {same_key(action)}"
+        matched = conn.execute(both.encode()).fetchone()
         found.matched += matched[0] if matched else 0
-    later = pending.keys([*undecided, *left_out]) if pending else set()
-    for text in undecided:
+    left_out = kinds.left_out
+    later = pending.keys([*kinds.undecided, *left_out]) if pending else set()
+    for text in kinds.undecided:
         _differs(found, text, comes=text in later)
     # A row that was rejected and is not noted, and one that is noted and was not rejected.
     found.rejected += len(left_out)

@@ -62,7 +62,10 @@ def cut_over(
         return size
 
     while True:
-        with source.reading("swap") as reading, source.standstill(action, limits.lock_budget) as standstill:
+        with (
+            source.reading_notes(action, "swap", conn) as reading,
+            source.standstill(action, limits.lock_budget) as standstill,
+        ):
             table = present(conn, action.into).table
             before: int | None = None
             # Each round is shorter than the one before it, unless more is written than can be carried.
@@ -129,6 +132,7 @@ def _within(
         journal.guard(ledger)
         if reason := standstill.begin():
             raise _NotYet(reason)
+        reading.catch_up(action)
         if carry(conn, ledger, reading, action, place.table, few).more:
             raise _NotYet("more was written meanwhile than can be carried within the lock budget")
         journal.guard(ledger)

@@ -10,7 +10,6 @@ from typing import Final
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.notes import deletions
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import Written, send, write
 from tasks.engines.postgresql.receiving.place import hold
@@ -69,6 +68,7 @@ def follow(
     `between` is called before each with its size; it may wait, raise Paused, or return another. Nothing is locked in
     the source. Raises FencedError when a newer run has taken over.
     """
+    reading.catch_up(action)
     last, size, total = reading.last_note(action), FIRST_ROWS, 0
     while last:
         size = min(between(size) or size, MOST)
@@ -110,17 +110,15 @@ def carry(
     written = write(conn, action, _WRITTEN, reading.written(action, numbers))
     _put(conn, action, table, written)
     _account(conn, action, written)
-    for deletion in deletions(action.notes, numbers):
-        ledger.execute(deletion)
+    reading.forget(action, numbers, ledger)
     return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
 
 
 def _put(conn: Connection, action: RowTransfer, table: str, written: Written) -> None:
     key = [quote(name) for name in action.target_key]
     columns = [quote(one.name) for one in action.columns]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    # Where there is nothing but the key it is set to what it is, so that every row is counted.
-    changed = changed or f"{key[0]} = excluded.{key[0]}"
+    # The key, too: 5 and 5.0 are one key, and two texts.
+    changed = ", ".join(f"{name} = excluded.{name}" for name in columns)
     listed, found = ", ".join(columns), ", ".join(key)
     put = conn.execute(
         f"insert into {table} ({listed}) select {listed} from {_WRITTEN}"

@@ -3,12 +3,12 @@
 Everything is of the snapshot of the comparison. It lies in temporary tables: there may be many.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send
-from tasks.engines.postgresql.receiving.source import NotedReading
+from tasks.engines.postgresql.receiving.source import SteadyReading
 from tasks.engines.postgresql.rejections import can_be_noted, key_text
 from tasks.engines.records import Line
 from tasks.model.base import Record
@@ -31,7 +31,7 @@ class Later(Record):
 class Pending:
     """The notes that a snapshot of the source has."""
 
-    def __init__(self, conn: Connection, reading: NotedReading, action: RowTransfer, table: str) -> None:
+    def __init__(self, conn: Connection, reading: SteadyReading, action: RowTransfer, table: str) -> None:
         self._conn, self._reading, self._action, self._table = conn, reading, action, table
         key = ", ".join(quote(one.name) for one in key_columns(action))
         made = f"create temporary table {_bare(_NOTED)} as select {key} from {table} with no data"
@@ -39,7 +39,7 @@ class Pending:
         for name in (_TEXTS, _LEFT_OUT):
             conn.execute(f"create temporary table {_bare(name)} (key text)")
         # As their text, whatever fits; then as the table has them, what fits.
-        self._texts(_TEXTS, (key_text(one.key) for one in reading.noted(action, None)))
+        copy_texts(conn, _TEXTS, (key_text(one.key) for one in reading.noted(action, None)))
         send(conn, _NOTED, key_columns(action), (one for one in reading.noted(action, None) if not one.touched))
         conn.execute(f"create index on {_NOTED} ({key})".encode())
         conn.execute(f"create index on {_TEXTS} (key)")
@@ -69,7 +69,7 @@ class Pending:
 
         conn.execute(f"truncate {SENT}")
         send(conn, SENT, self._action.columns, kept())
-        self._texts(_LEFT_OUT, left_out)
+        copy_texts(conn, _LEFT_OUT, left_out)
         conn.execute(f"analyze {SENT}; analyze {_LEFT_OUT}; reset enable_hashjoin; reset enable_mergejoin")
         rows = conn.execute(
             f"select count(*) from {self._table} t where exists (select from {_NOTED} n where {self._same('n', 't')})"
@@ -87,11 +87,13 @@ class Pending:
     def _same(self, one: str, other: str) -> str:
         return " and ".join(f"{one}.{quote(name)} = {other}.{quote(name)}" for name in self._action.target_key)
 
-    def _texts(self, into: str, texts: Iterator[str] | Sequence[str]) -> None:
-        with self._conn.cursor() as cursor, cursor.copy(f"copy {into} from stdin") as copy:
-            for text in texts:
-                if can_be_noted(text):
-                    copy.write_row((text,))
+
+def copy_texts(conn: Connection, into: str, texts: Iterable[str]) -> None:
+    """Put keys, as text, into a table of one column; none that no such table can have."""
+    with conn.cursor() as cursor, cursor.copy(f"copy {into} from stdin") as copy:
+        for text in texts:
+            if can_be_noted(text):
+                copy.write_row((text,))
 
 
 def _bare(name: str) -> str:

@@ -131,7 +131,7 @@ def clear(conn: Connection, action: Relation) -> None:
     if not _has_schema(conn, action):
         return
     place = find(conn, action)
-    tables = [action.place, action.rejected, action.account]
+    tables = [action.place, action.rejected, action.account, action.notes, action.stream]
     if place is not None and place.schema_name == action.helpers:
         require_alone(conn, place)
         tables.append(place.table)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.receiving.notes import Position
 from tasks.engines.records import Key, Line
 from tasks.engines.session import Session
 from tasks.model.transfer_steps import RowTransfer
@@ -26,26 +28,53 @@ class Reading(Protocol):
 class NotedReading(Reading, Protocol):
     """One that knows of notes: keys of rows that were written."""
 
+    def catch_up(self, action: RowTransfer) -> None:
+        """See to it that what was written until now is noted."""
+
     def last_note(self, action: RowTransfer) -> int:
         """Return the number of the last note; 0 where there is none."""
 
     def notes(self, action: RowTransfer, most: int) -> list[int]:
         """Return the numbers of up to `most` notes, the oldest first."""
 
+    def noted(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
+        """Give the keys that notes, seen before, tell of, as lines of the columns of the key alone."""
+
+    def written(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
+        """Give the rows that notes, seen before, tell of, as far as they are there, and to be copied.
+
+        What it reads is at least as new as those notes."""
+
+    def forget(self, action: RowTransfer, numbers: Sequence[int], ledger: Session) -> None:
+        """Delete notes that were dealt with, within the transactions of what they have become, and of the ledger."""
+
+
+@runtime_checkable
+class SteadyReading(NotedReading, Protocol):
+    """One that can look at one moment, with its notes, for as long as it takes."""
+
     def noted(self, action: RowTransfer, numbers: Sequence[int] | None) -> Iterator[Line]:
-        """Give the keys that notes tell of, as lines of the columns of the key alone; None: of all notes."""
+        """Give the keys that notes tell of; None: of all notes."""
 
     def written(self, action: RowTransfer, numbers: Sequence[int] | None) -> Iterator[Line]:
-        """Give the rows that notes tell of, as far as they are there, and to be copied; None: of all notes.
-
-        What it reads is at least as new as notes that were seen before."""
+        """Give the rows that notes tell of; None: of all notes."""
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Let everything that is read be of one moment."""
 
 
+class MovingReading(NotedReading, Protocol):
+    """One whose rows are written while it looks at them."""
+
+    def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
+        """Give the keys that all notes tell of, as lines of the columns of the key alone, so many at a time."""
+
+
 class Standstill(Protocol):
-    """What can hold the table of the source still: nobody writes to it, everybody reads it."""
+    """What can hold the table of the source still: nobody writes to it, everybody reads it.
+
+    Where a source has nothing that lets writers wait, it holds nothing: what is written after the last look is noted.
+    """
 
     def begin(self) -> str:
         """Hold it, and return nothing; or return why that is not possible within the lock budget."""
@@ -68,11 +97,24 @@ class Rows(Protocol):
 class NotedRows(Rows, Protocol):
     """Rows whose writes are noted, and which can be held still."""
 
-    def reading(self, purpose: str) -> AbstractContextManager[NotedReading]:
-        """Open a session to read with."""
+    def reading_notes(
+        self, action: RowTransfer, purpose: str, conn: Connection
+    ) -> AbstractContextManager[NotedReading]:
+        """Open a session to read with, also notes; `conn` is one with the target, which may have them."""
 
     def require_unbroken(self, conn: Any) -> None:
         """Raise GateError where the server may have forgotten what was read from it during this run."""
 
     def standstill(self, action: RowTransfer, budget_ms: int) -> AbstractContextManager[Standstill]:
         """Open what can hold the table still; it lets go of it at the end."""
+
+
+@runtime_checkable
+class StreamedRows(NotedRows, Protocol):
+    """Rows of whose writes a stream tells, that goes on by itself: nothing has to be made in the source."""
+
+    def beginning(self, action: RowTransfer) -> Position:
+        """Return where the stream is now."""
+
+    def seconds_behind(self, position: Position) -> float:
+        """Return how long ago a place in the stream was the end of it."""

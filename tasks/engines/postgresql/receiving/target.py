@@ -1,8 +1,11 @@
 """The table that rows are copied into, as steps: made, put in its place, and back."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import tenacity
 
@@ -14,6 +17,7 @@ from tasks.engines.postgresql.receiving.compare import compare, refuse_other_col
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import load
+from tasks.engines.postgresql.receiving.notes import position, watch
 from tasks.engines.postgresql.receiving.place import (
     WRITING,
     Place,
@@ -30,13 +34,23 @@ from tasks.engines.postgresql.receiving.place import (
     require_free,
     session_of,
 )
-from tasks.engines.postgresql.receiving.source import NotedRows, Reading, Rows
+from tasks.engines.postgresql.receiving.source import (
+    NotedReading,
+    NotedRows,
+    Reading,
+    Rows,
+    SteadyReading,
+    StreamedRows,
+)
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError, DataChanged, PreflightError, StepError
 from tasks.model.plan import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
+
+_EVERY: Final = 2.0
+"""Seconds after which what was written is noted again, while rows are copied: no stream is left alone for long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +122,9 @@ class RowTarget:
     def _do(self, conn: Connection, action: Relation) -> None:
         if action.does == "make":
             make(conn, action, self.epoch)
+        elif action.does == "watch":
+            assert isinstance(self.source, StreamedRows), "no plan watches such a source"
+            watch(conn, action, self.source.beginning(self.copy))
         elif action.does == "clear":
             clear(conn, action)
         else:
@@ -151,7 +168,7 @@ class RowTarget:
                 with conn.transaction():
                     if action.does == "make":
                         clear(conn, action)
-                    elif find(conn, action) is not None:
+                    elif action.does == "put" and find(conn, action) is not None:
                         # Only now: it has been looked at.
                         mark(conn, action, withdrawn=False)
                 journal.finish(ledger)
@@ -237,7 +254,9 @@ class RowTarget:
                 # Nobody else has known it where it was, or it was looked at when nobody did any more.
                 return 0
             refuse_other_columns(conn, action, place.table)
-            found = compare(conn, reading, action, place.table)
+            # Where it moves, whatever differs has been written since.
+            asked = action if isinstance(reading, SteadyReading) else action.model_copy(update={"notes": ""})
+            found = compare(conn, reading, asked, place.table)
             # Where both sides were written, nobody can tell what the row would have been.
             return found.differing + abs(found.superfluous) + found.unsettled
 
@@ -259,10 +278,32 @@ class RowTarget:
         """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
         with (
             self.source.connect("backfill") as ledger,
-            self.source.reading("backfill") as reading,
             self.open(WRITING) as conn,
+            self._reading_on(action, conn, between) as (reading, before),
         ):
-            return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, between)
+            return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, before)
+
+    @contextmanager
+    def _reading_on(
+        self, action: RowTransfer, conn: Connection, between: Callable[[int], int | None]
+    ) -> Iterator[tuple[Reading, Callable[[int], int | None]]]:
+        """Open what reads rows; with what to call before each batch: it also notes what was written."""
+        if not action.notes:
+            with self.source.reading("backfill") as plain:
+                yield plain, between
+            return
+        looked = time.monotonic()
+
+        def before(size: int) -> int | None:
+            nonlocal looked
+            if time.monotonic() - looked > _EVERY:
+                noted.catch_up(action)
+                looked = time.monotonic()
+            return between(size)
+
+        with self._noted().reading_notes(action, "backfill", conn) as reading:
+            noted: NotedReading = reading
+            yield reading, before
 
     def follow(
         self, action: RowTransfer, fence: Callable[[Session], object], between: Callable[[int], int | None]
@@ -271,12 +312,28 @@ class RowTarget:
         source = self._noted()
         with (
             source.connect("follow") as ledger,
-            source.reading("follow") as reading,
             self.open(WRITING) as conn,
+            source.reading_notes(action, "follow", conn) as reading,
         ):
             table = present(conn, action.into).table
             prepare(conn, action, table)
             return follow(conn, ledger, reading, action, table, self.epoch, self.limits, fence, between)
+
+    def catch_up(self, action: RowTransfer) -> int | None:
+        """Note what a stream tells of until now, and return how many notes there are; None where there is no stream."""
+        if not (action.notes and isinstance(self.source, StreamedRows)):
+            return None
+        with self.open("ask") as conn, self.source.reading_notes(action, "ask", conn) as reading:
+            reading.catch_up(action)
+            row = conn.execute(f"select count(distinct key) from {action.notes}").fetchone()
+            return int(row[0]) if row else 0
+
+    def behind(self, action: RowTransfer) -> float | None:
+        """Return how many seconds ago the end of the stream was where it was read to; None where there is no stream."""
+        if not (action.notes and isinstance(self.source, StreamedRows)):
+            return None
+        with self.open("ask") as conn:
+            return self.source.seconds_behind(position(conn, action))
 
     def _noted(self) -> NotedRows:
         assert isinstance(self.source, NotedRows), "no plan notes writes of such a source"

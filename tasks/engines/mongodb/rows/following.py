@@ -1,0 +1,112 @@
+"""Read documents that are written meanwhile, and notes of which they are: gathered from the change stream."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import bson
+from pymongo.client_session import ClientSession
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import from_text
+from tasks.engines.mongodb.rows.asked import asked_by
+from tasks.engines.mongodb.rows.changes import changes, moment_of, now
+from tasks.engines.mongodb.rows.reading import Reading, identity_of, line
+from tasks.engines.mongodb.rows.shape import Shape
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.receiving import notes
+from tasks.engines.records import Line
+from tasks.engines.session import Session
+from tasks.model.transfer import ID
+from tasks.model.transfer_steps import RowTransfer, key_columns
+
+_TOGETHER: Final = 1000
+"""Documents that are asked for at once."""
+_BYTES: Final = 4 * 1024 * 1024
+"""Of their identities, as text: a command has 16 MiB."""
+_PAGE: Final = 20_000
+"""Notes at a time, where all of them are read."""
+
+
+class Following(Reading):
+    """A session that reads documents, and one with the database that has the notes of what was written to them.
+
+    What it reads is at least as new as what the stream had told when it was opened, on whichever member of the set.
+    """
+
+    def __init__(self, database: Documents, session: ClientSession, conn: Connection, action: RowTransfer) -> None:
+        super().__init__(database, session=session)
+        self._session, self._conn = session, conn
+        self._keys: dict[int, str] = {}
+        session.advance_operation_time(moment_of(notes.position(conn, action)))
+
+    def catch_up(self, action: RowTransfer) -> None:
+        """Note what was written until now. Raises StepError where nobody can tell any more what that is."""
+        until = now(self.database, self._session)
+        while not self._gathered(action, notes.position(self._conn, action), until):
+            # Somebody else has read on meanwhile, and noted it: from there.
+            pass
+
+    def _gathered(self, action: RowTransfer, known: notes.Position, until: Any) -> bool:
+        for found in changes(self.database, action, known, until, self._session):
+            if not notes.add(self._conn, action, known, found.keys, found.reached):
+                return False
+            known = found.reached
+        return True
+
+    def last_note(self, action: RowTransfer) -> int:
+        """Return the number of the last note; 0 where there is none."""
+        return notes.last(self._conn, action)
+
+    def notes(self, action: RowTransfer, most: int) -> list[int]:
+        """Return the numbers of up to `most` notes, the oldest first."""
+        self._keys = dict(notes.oldest(self._conn, action, most))
+        return list(self._keys)
+
+    def noted(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
+        """Give the keys that these notes tell of, as lines of the columns of the key alone."""
+        return _as_lines(action, self._of(numbers))
+
+    def written(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
+        """Give the rows of documents that these notes tell of, as far as they are there, and to be copied."""
+        shape, given = Shape(action), set[str]()
+        for some in _packed(self._of(numbers)):
+            wanted = {ID: {"$in": [from_text(key)[ID] for key in some]}}
+            for raw in asked_by(action).documents(self.database, wanted, session=self._session):
+                # Two notes may name it in two ways: 1 and 1.0 are one identity.
+                if (identity := identity_of(raw)[0]) not in given:
+                    given.add(identity)
+                    yield line(shape, raw)
+
+    def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
+        """Give the keys that all notes tell of, so many at a time."""
+        after = 0
+        while page := notes.oldest(self._conn, action, _PAGE, after):
+            after = page[-1][0]
+            yield list(_as_lines(action, dict.fromkeys(key for _, key in page)))
+
+    def forget(self, action: RowTransfer, numbers: Sequence[int], ledger: Session) -> None:  # noqa: ARG002
+        """Delete notes that were dealt with, in the transaction of what has become of them."""
+        notes.forget(self._conn, action, numbers)
+
+    def _of(self, numbers: Sequence[int]) -> list[str]:
+        return list(dict.fromkeys(self._keys[number] for number in numbers))
+
+
+def _as_lines(action: RowTransfer, keys: Sequence[str] | dict[str, None]) -> Iterator[Line]:
+    shape = Shape(action.model_copy(update={"columns": key_columns(action)}))
+    for key in keys:
+        one = line(shape, bson.encode(from_text(key)))
+        yield Line(line=one.line, key=(key,), touched=one.touched)
+
+
+def _packed(keys: Sequence[str]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for key in keys:
+        if some and (len(some) == _TOGETHER or size + len(key) > _BYTES):
+            yield some
+            some, size = [], 0
+        some.append(key)
+        size += len(key)
+    if some:
+        yield some

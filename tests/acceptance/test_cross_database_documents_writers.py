@@ -1,0 +1,85 @@
+"""A collection is copied into PostgreSQL beside writers: in the end every row is what its document is."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from flows.contract import contract
+from flows.cross_database import cross_database
+from flows.rollback import rollback
+from tasks.ledger.state import load
+from tasks.ledger.waivers import waive
+from tasks.model.errors import GateError, StateError
+from tasks.model.status import MigrationState
+from tasks.run import engine_of
+from tests.acceptance.streamed import SPEC, differences, fill, noted, schema_of, writing
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+S = MigrationState
+
+
+@pytest.fixture
+def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SOURCE_URL", documents)
+    monkeypatch.setenv("TARGET_URL", database)
+    path = tmp_path / "two.toml"
+    path.write_text(
+        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
+        '[databases.shop]\nurl_env = "SOURCE_URL"\nledger = "main"\n[databases.main]\nurl_env = "TARGET_URL"\n'
+    )
+    (tmp_path / "people.yaml").write_text(SPEC)
+    return str(path)
+
+
+@pytest.fixture
+def spec(profile: str, tmp_path: Path) -> str:
+    return str(tmp_path / "people.yaml")
+
+
+@pytest.fixture
+def target(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def source(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        database = client.get_default_database()
+        fill(database)
+        yield database
+
+
+def test_every_write_arrives_and_no_statement_fails(
+    source: Database[Any], target: psycopg.Connection[Any], profile: str, spec: str, documents: str
+) -> None:
+    """Writers go on through copy, gate, swap and beyond: what the swap has not got is told; nothing else differs."""
+    with writing(documents) as writers:
+        report = cross_database(spec, profile)
+    assert report.state is S.COMPLETE
+    assert [failure for one in writers for failure in one.failures] == []
+    source.people.update_one({"_id": "k1"}, {"$set": {"note": "late"}}, upsert=True)
+
+    # What came after the swap is only in the collection: nobody ends the migration without looking.
+    with pytest.raises(GateError, match="nothing was written"):
+        contract("people", profile, "shop")
+    schema = schema_of(target)
+    late = noted(target, schema)
+    assert '{"_id": "k1"}' in late
+    assert differences(source, target, schema, late) == []
+    sums = f'select sum(read) = sum(written) + sum(rejected) from "{schema}"._changeover_account'
+    assert target.execute(sums.encode()).fetchone() == (True,)
+    with pytest.raises(StateError, match="writes since the swap"):
+        rollback("people", profile, "shop")
+    with engine_of(profile, "shop", "people", "").connect("test") as conn:
+        until = datetime.now(UTC) + timedelta(hours=1)
+        check = f"nothing was written to {source.name}.people since the swap"
+        waive(conn, "people", load(conn, "people").plan.digest, "after_swap", check, "Grace", "they are known", until)
+    assert contract("people", profile, "shop").state is S.CONTRACTED
+    assert target.execute("select nspname from pg_namespace where nspname like '\\_changeover%'").fetchall() == []

@@ -1,0 +1,174 @@
+"""A copy from MongoDB into PostgreSQL beside writers: kills at random, an election, an oplog that has rolled over."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from tests.acceptance.streamed import SPEC, differences, fill, noted, schema_of, writing
+from tests.faults.runs import Run, Runs
+from tests.legs import SEED, kills
+from tests.servers.mongodb import replica_set
+from tests.servers.remains import soon
+
+pytestmark = [pytest.mark.every_leg, pytest.mark.timeout(900)]
+
+PROFILE = """
+name = "two"
+on_failure = "keep"
+evidence = "{folder}/evidence"
+[databases.rows]
+url_env = "CHANGEOVER_URL"
+[databases.main]
+url_env = "SOURCE_URL"
+ledger = "rows"
+"""
+Begin = Callable[[str], Run]
+
+
+@contextmanager
+def copying(runs: Runs, database: str, documents: str, folder: Path) -> Iterator[tuple[Begin, Any, Database[Any]]]:
+    """Give what starts a command, the target, and the source, with people in it."""
+    profile, spec = folder / "two.toml", folder / "people.yaml"
+    profile.write_text(PROFILE.format(folder=folder))
+    spec.write_text(SPEC.replace("database: main", "database: rows").replace("database: shop", "database: main"))
+
+    def begin(command: str) -> Run:
+        what = spec if command == "cross" else "people"
+        return runs.start(command, what, profile, database, SOURCE_URL=documents)
+
+    with MongoClient(documents, w="majority") as client, psycopg.connect(database, autocommit=True) as target:
+        source = client.get_default_database()
+        fill(source, 3000)
+        yield begin, target, source
+
+
+def settled(target: Any, source: Database[Any], begin: Begin) -> None:
+    """Let the contract ask the stream, and look whether nothing but what it tells of differs."""
+    refused = begin("contract").wait(240)
+    assert "nothing was written" in str(refused.said), str(refused)
+    schema = schema_of(target)
+    late = noted(target, schema)
+    assert differences(source, target, schema, late) == []
+    # Not all of it, or there is nothing to compare.
+    assert len(late) < 1000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_while_applications_write(
+    seed: int, runs: Runs, database: str, documents: str, tmp_path: Path
+) -> None:
+    """At any moment, again and again, then to the end: what the swap has not got is told, and nothing else differs."""
+    dice = random.Random(SEED * 1013 + seed)
+    with copying(runs, database, documents, tmp_path) as (begin, target, source):
+        with writing(documents, pause=0.02) as writers:
+            killed = 0
+            for _ in range(kills(6)):
+                run = begin("cross")
+                time.sleep(dice.uniform(0.5, 12.0))
+                killed += run.kill()
+            outcome = begin("cross").wait(300)
+        assert killed
+        assert outcome.state == "complete", str(outcome)
+        assert [failure for one in writers for failure in one.failures] == []
+        source.people.update_one({"_id": "k1"}, {"$set": {"note": "late"}}, upsert=True)
+        settled(target, source, begin)
+
+
+class Stubborn(threading.Thread):
+    """An application that writes each value until the server says that a majority has it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.ended, self.writes = url, threading.Event(), 0
+
+    def run(self) -> None:
+        with MongoClient(self.url, w="majority", serverSelectionTimeoutMS=30_000) as client:
+            people, unknown = client.get_default_database().people, False
+            while unknown or not self.ended.is_set():
+                key = {"_id": f"k{self.writes % 500}"}
+                try:
+                    if self.writes % 5:
+                        people.update_one(key, {"$set": {"amount": self.writes, "active": True}}, upsert=True)
+                    else:
+                        people.delete_one(key)
+                except PyMongoError:
+                    # It may have been written: the same once more.
+                    unknown = True
+                    continue
+                self.writes, unknown = self.writes + 1, False
+                self.ended.wait(0.01)
+
+
+@pytest.mark.parametrize("at", ["backfill", "swap"])
+def test_the_primary_is_killed(at: str, runs: Runs, database: str, tmp_path: Path) -> None:
+    """A set of three: another member is elected, the run goes on, and every write that was acknowledged is there."""
+    reached = {
+        "backfill": "select 1 from changeover.steps where key like 'backfill/%' and state <> 'pending'",
+        "swap": "select 1 from changeover.steps where key like 'backfill/%' and state = 'done'",
+    }[at]
+    with (
+        replica_set(3) as (server, processes),
+        copying(runs, database, server.url_of("shop"), tmp_path) as (begin, target, source),
+    ):
+        writer = Stubborn(server.url_of("shop"))
+        writer.start()
+        try:
+            run = begin("cross")
+            assert soon(lambda: _there(target, reached), seconds=180), run.log
+            assert source.client.primary is not None
+            processes[source.client.primary[1]].kill()
+            outcome = run.wait(300)
+        finally:
+            writer.ended.set()
+            writer.join(60)
+        assert outcome.state == "complete", str(outcome)
+        assert writer.writes > 100
+        source.people.update_one({"_id": "k1"}, {"$set": {"note": "late"}}, upsert=True)
+        settled(target, source, begin)
+
+
+def test_an_oplog_that_has_rolled_over(runs: Runs, database: str, tmp_path: Path) -> None:
+    """While no run was there: a clear stop, nothing wrong, and a way on."""
+    with (
+        replica_set(1) as (server, _),
+        copying(runs, database, server.url_of("shop"), tmp_path) as (begin, target, source),
+    ):
+        run = begin("cross")
+        assert soon(lambda: _there(target, "select 1 from changeover.steps where key like 'dual%' and state = 'done'")
+                    or run.ended, seconds=180), run.log  # fmt: skip
+        assert run.kill(), run.log
+        source.people.update_one({"_id": "k1"}, {"$set": {"note": "forgotten"}})
+        source.client.admin.command({"replSetResizeOplog": 1, "size": 990.0})
+        large = [{"v": "x" * 1_000_000} for _ in range(20)]
+        oplog = source.client.local["oplog.rs"]
+        before = oplog.find_one({}, sort=[("$natural", 1)])
+        for _ in range(120):
+            source.other.insert_many([dict(one) for one in large])
+            first = oplog.find_one({}, sort=[("$natural", 1)])
+            if before is not None and first is not None and first["ts"] > before["ts"]:
+                break
+        source.other.drop()
+        outcome = begin("cross").wait(240)
+        assert "its oplog does not reach back so far" in outcome.said["what"], str(outcome)
+        assert "Roll back, then run again" in outcome.said["hint"]
+        assert begin("rollback").wait(240).state == "rolled back"
+        outcome = begin("cross").wait(240)
+        assert outcome.state == "complete", str(outcome)
+        assert target.execute("select note from people where _id = 'k1'").fetchone() == ("forgotten",)
+
+
+def _there(target: Any, query: str) -> bool:
+    try:
+        return target.execute(query).fetchone() is not None
+    except psycopg.errors.UndefinedTable:
+        return False
