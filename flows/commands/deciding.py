@@ -171,7 +171,9 @@ def _known_check(record: MigrationRecord, gate: str, check: str) -> None:
     """Refuse a name that the plan does not have; expectations of a suite are known only once it has run."""
     plan = record.plan
     listed = [one.name for one in plan.comparisons if one.gate == gate]
-    listed += [one.name for one in plan.requirements if one.gate == gate]
+    # What is asked before contract is asked by the gate after the swap, once more.
+    asked = {"after_swap": ("after_swap", "before_contract"), "before_contract": ()}.get(gate, (gate,))
+    listed += [one.name for one in plan.requirements if one.gate in asked]
     listed += [one.name for one in plan.conversions] if gate == "before_run" else []
     bound = plan.spec.get("gates")
     if check in listed or (isinstance(bound, Mapping) and bound.get(gate)):

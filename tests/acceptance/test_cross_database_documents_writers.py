@@ -10,14 +10,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from flows.commands.deciding import waive
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
-from tasks.ledger.state import load
-from tasks.ledger.waivers import waive
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
-from tasks.run import engine_of
 from tests.acceptance.streamed import SPEC, differences, fill, noted, schema_of, writing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -77,9 +75,9 @@ def test_every_write_arrives_and_no_statement_fails(
     assert target.execute(sums.encode()).fetchone() == (True,)
     with pytest.raises(StateError, match="writes since the swap"):
         rollback("people", profile, "shop")
-    with engine_of(profile, "shop", "people", "").connect("test") as conn:
-        until = datetime.now(UTC) + timedelta(hours=1)
-        check = f"nothing was written to {source.name}.people since the swap"
-        waive(conn, "people", load(conn, "people").plan.digest, "after_swap", check, "Grace", "they are known", until)
+    check = f"nothing was written to {source.name}.people since the swap"
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    waive("people", profile, "shop", gate="after_swap", check=check, person="Grace", reason="they are known",
+          until=until, as_json=False, verbose=False)  # fmt: skip
     assert contract("people", profile, "shop").state is S.CONTRACTED
     assert target.execute("select nspname from pg_namespace where nspname like '\\_changeover%'").fetchall() == []
