@@ -13,6 +13,7 @@ from pymongo.database import Database
 from profiles.model import Database as Named
 from profiles.model import Limits
 from tasks.engines.mongodb.documents import stream
+from tasks.engines.mongodb.documents.dead_letters import keep
 from tasks.engines.mongodb.documents.engine import MongoEngine
 from tasks.engines.mongodb.documents.mapping import pairs_of
 from tasks.engines.mongodb.documents.pipelines import Prefer, concerned, in_step, known, withdrawn
@@ -181,3 +182,26 @@ def test_an_added_field_alone_that_fails_ends_nobody_who_follows(target: Databas
     assert said == ["documents of c cannot be brought into step: MongoDB said 16702"]
     found = {one["_id"]: one.get("full") for one in target.c.find()}
     assert found == {"before": None, 0: "xy", 1: None, 2: "xy"}
+
+
+def test_what_is_kept_before_it_goes_is_looked_for_in_one_go(target: Database[Any]) -> None:
+    """However much it is: and once more for what was written meanwhile. Identities are of several types."""
+    asked = {"field": "price", "to": "amount", "type": "decimal", "back": "string", "unfit": "dead_letter"}
+    action = reshape({"change_type": asked}).model_copy(update={"dead_letters": "letters"})
+    many = 250
+    target.c.insert_many(
+        [
+            {"_id": number if number % 2 else f"k{number}", "price": "about 3" if number % 5 < 2 else "3"}
+            for number in range(many)
+        ]
+    )
+    target.c.update_many({}, in_step(action, "old"))
+    # Updates go on as fast as they do: a lease is short.
+    target.command("profile", 1, filter={"op": "command"})
+    keep(target, action, nullcontext, most=20)
+    target.command("profile", 0)
+    looks = target["system.profile"].find({"ns": f"{target.name}.c"})
+    assert sum(one.get("docsExamined", 0) for one in looks) < 3 * many
+    assert target.letters.count_documents({"value": "about 3"}) == many * 2 // 5
+    assert target.c.count_documents({"price": "3"}) == target.c.count_documents({"price": {"$exists": True}})
+    assert target.c.count_documents({"price": "3"}) == many * 3 // 5
