@@ -84,7 +84,8 @@ class ShortTransaction(Record):
     before: str = ""
     """A statement that is called before the locks are taken, at each attempt, until it finds little to do.
 
-    `{most}` stands for how much it does at a time, and it returns how much it has done.
+    `{most}` stands for how much it does at a time, and it returns how much it has done. Where `{after}` stands in it,
+    it begins after that number, and returns the next one, or NULL at the end, and the highest there is.
     """
     inverse_before: str = ""
     written: str = ""

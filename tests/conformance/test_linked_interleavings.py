@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.model.errors import ChangeoverError
+from tasks.engines.postgresql.drain import TOO_MUCH
+from tasks.model.errors import ChangeoverError, LockTimeoutError
 from tasks.model.plan import Phase, ShortTransaction
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
@@ -233,13 +234,14 @@ def test_what_waits_is_carried_before_the_swap_takes_its_locks(drained: bool, co
         bulk.execute("update s set v = 'bulk' || id")
         bulk.execute("commit")
     assert waiting(conn) == 6000
-    hurried = migration.engine.limits.model_copy(update={"lock_budget": 30, "lock_patience": 30.0})
+    hurry = {"lock_budget": 150, "lock_patience": 60.0} if drained else {"lock_budget": 30, "lock_patience": 0.5}
+    hurried = migration.engine.limits.model_copy(update=hurry)
     migration.engine = replace(migration.engine, limits=hurried)
     assert migration.plan is not None
     if not drained:
         (step,) = (one for one in migration.plan.phase(Phase.SWAP) if one.key == "swap/all")
         action = step.action.model_copy(update={"before": ""})
-        with pytest.raises(psycopg.errors.QueryCanceled):
+        with pytest.raises(LockTimeoutError, match=TOO_MUCH):
             migration.forward(step.model_copy(update={"action": action}))
         return
     migration.swap()

@@ -185,7 +185,7 @@ def announced(action: object, *, forward: bool) -> tuple[Sequence[Lock], Sequenc
 def _carry(statement: str, conn: Connection) -> None:
     """Carry what waits, as a run does before the locks: what it finds then is little, and no matter of the table's size."""
     with suppress(psycopg.errors.UndefinedFunction):
-        conn.execute(statement.replace("{most}", "1000").encode())
+        conn.execute(statement.replace("{most}", "1000").replace("{after}", "0").encode())
 
 
 def surprises(migration: Migration, way: str, url: str) -> list[str]:

@@ -326,7 +326,7 @@ def test_nor_where_what_changes_places_waits_for_somebody(conn: Connection, url:
     copy = next(step.action for step in migration.plan.steps if isinstance(step.action, Copy))
     with psycopg.connect(url) as writer:
         writer.execute("insert into t values (10, 10, 90, 50)")
-        carried = "set local lock_timeout = 50; " + copy.drain.replace("{most}", "null")
+        carried = "set local lock_timeout = 50; " + copy.drain.format(most=1000, after=0)
         with pytest.raises(psycopg.DatabaseError, match="was attached, or made"):
             conn.execute(carried.encode())
     assert rows(conn, f"select k, l from {copy.target} where id in (0, 7) order by id") == [(0, 0), (7, 7)]

@@ -39,6 +39,8 @@ def prepare(conn: Connection, action: Backfill | Copy) -> None:
         conn.execute("set session_replication_role = replica")
 
 
+DRAIN_EVERY = 30.0
+"""So often a copy carries over what is noted, seconds."""
 CAREFUL = 10
 """As many batches of a copy expect rows of applications in the shadow, once one has met them; and as many ranges of a
 backfill are done in one go, once it was not worth it to fill one in parts."""
@@ -61,10 +63,11 @@ def fill(
     course = _Course(position=shard.position, size=shard.batch_rows)
     row_wait = _row_lock_timeout(conn, limits)
     blocked_since: float | None = None
-    failures = 0
+    failures, drained = 0, time.monotonic()
     divided = isinstance(action, Backfill) and in_parts(conn, action)
     while course.position != shard.high:
         course.size = between(course.size) or course.size
+        drained = _drained(conn, action, limits, partial(between, course.size), drained)
         end = end_of_batch(conn, action, course.position, shard.high, course.size)
         high = end or shard.high
         scanned = course.size if end is not None else count(conn, action, course.position, high)
@@ -197,6 +200,16 @@ def _batch(
 def _number(cursor: psycopg.Cursor[Any]) -> int:
     row = cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+def _drained(
+    conn: Connection, action: Backfill | Copy, limits: Limits, between: Callable[[], object], last: float
+) -> float:
+    """Carry over what is noted, and return when: a copy of many hours must not leave all of that to who comes after."""
+    if not isinstance(action, Copy) or time.monotonic() - last < DRAIN_EVERY:
+        return last
+    drain(conn, action.drain, limits, between=between)
+    return time.monotonic()
 
 
 def _is_empty(conn: Connection, action: Copy, low: Sequence[str] | None, high: Sequence[str]) -> bool:

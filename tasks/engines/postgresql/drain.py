@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psycopg
 
@@ -13,6 +14,10 @@ from tasks.model.errors import DataChanged, LockTimeoutError
 
 FIRST_NOTES = 500
 """As many notes are carried in the first transaction."""
+TOO_MUCH = "more is noted than can be carried over within the lock budget"
+"""What a statement of a plan says with the code of a lock that was not available."""
+FEW = 500
+"""As many may be left for a transaction with locks: it is quick with them, and gives up when it is not."""
 
 
 def drain(
@@ -20,23 +25,32 @@ def drain(
     statement: str,
     limits: Limits,
     *,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[], object] = lambda: None,
     waiting: Callable[[str], None] = lambda _: None,
-) -> None:
+) -> int:
     """Call a statement, each time in a transaction of its own, until a call finds less to do than it may.
 
-    `{most}` in the statement stands for how much that is. What it holds, it holds for the lock budget at most. Notes
+    `{most}` in the statement stands for how much that is. With `{after}` it returns where the next call begins: then
+    all that was there at first is carried, however long that takes, and what came meanwhile, as long as each time it is
+    less than before. Without it, it ends with the patience. What it holds, it holds for the lock budget at most. Notes
     may be left: of rows that others have locked, and those that came meanwhile; whatever needs all of them takes its
-    locks and carries the rest. Raises LockTimeoutError when no call comes to its end within the patience.
+    locks and carries the rest. Returns about how many were left because they come faster than they are carried. Raises
+    LockTimeoutError when no call comes to its end within the patience.
     """
     most, started, moved = FIRST_NOTES, time.monotonic(), time.monotonic()
+    after, goal, before = 0, 0, 0
     # Well within the budget, so that the next call is seldom cancelled.
     sizing = limits.model_copy(update={"batch_target": max(min(limits.batch_target, limits.lock_budget // 3), 1)})
+    begins = "{after}" in statement
     while statement:
         between()
         begun = time.monotonic()
         try:
-            carried = _call(conn, statement.replace("{most}", str(most)), limits.lock_budget)
+            if begins:
+                # However much is passed over: nothing is locked meanwhile.
+                turn = _call(conn, statement, 0, 0, budget=0)
+            else:
+                turn = _call(conn, statement, most, after, budget=limits.lock_budget)
         except (
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
@@ -55,22 +69,46 @@ def drain(
             continue
         except psycopg.errors.UndefinedFunction:
             # It went with a step whose commit was cut off; the step itself finds in the ledger that it is done.
-            return
-        if carried < most:
-            return
-        moved = time.monotonic()
-        if moved - started > limits.lock_patience:
-            waiting("applications note faster than it can be carried over; the rest is carried under the locks")
-            return
+            return 0
+        if turn.seen is None:
+            return 0
+        moved, after = time.monotonic(), turn.seen
+        ahead = turn.ahead - after
+        if begins:
+            begins, goal, before = False, turn.ahead, ahead
+            continue
+        enough = after >= goal if "{after}" in statement else moved - started > limits.lock_patience
+        if enough and ahead >= before:
+            if ahead > FEW:
+                waiting("applications note faster than it can be carried over")
+            return max(ahead, 0)
+        if enough:
+            goal, before = turn.ahead, ahead
         most = next_size(most, (moved - begun) * 1000, sizing)
+    return 0
 
 
-def _call(conn: Connection, statement: str, budget: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """What a call has come to."""
+
+    seen: int | None
+    """Where the next one begins; None: it found less to do than it may."""
+    ahead: int
+    """The last number that there is."""
+
+
+def _call(conn: Connection, statement: str, most: int, after: int, *, budget: int) -> _Turn:
     """One message, one transaction: no row stays locked while this process does something else."""
-    cursor = conn.execute(
-        f"set local lock_timeout = {max(budget // 2, 1)}; set local statement_timeout = {budget}; {statement}".encode()
-    )
+    text = statement.replace("{most}", str(most)).replace("{after}", str(after))
+    wait = f"set local lock_timeout = {max(budget // 2, 1)}; " if budget else ""
+    cursor = conn.execute(f"{wait}set local statement_timeout = {budget}; {text}".encode())
     while cursor.nextset():
         pass
     row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    assert row is not None
+    if "{after}" in statement:
+        _, seen, ahead = row
+        return _Turn(seen=seen, ahead=ahead or 0)
+    # It begins with what is there, each time.
+    return _Turn(seen=None if int(row[0] or 0) < most else 0, ahead=most)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Blocker, Connection, named
-from tasks.engines.postgresql.drain import drain
+from tasks.engines.postgresql.drain import FEW, drain
 from tasks.model.errors import DataChanged, LockTimeoutError
 
 _TELL_EVERY = 1.0
@@ -49,8 +49,8 @@ class Outlast:
     """The last of them, when all who are older have ended: who comes later is younger, whatever keeps him from
     telling so."""
 
-    def __call__(self) -> None:
-        """Carry over, and wait for who may not see it, `snapshot_age` at most.
+    def __call__(self) -> str:
+        """Carry over, and wait for who may not see it, `snapshot_age` at most; return why it is too early for locks.
 
         Raises LockTimeoutError, with their names, when those who are older than the copy do not end. What is noted
         meanwhile is carried over, too, so that little is left to do under the locks; but not for ever: where writers
@@ -58,13 +58,19 @@ class Outlast:
         """
         began = time.monotonic()
         for turn in range(_TURNS):
-            drain(self.conn, self.drain, self.limits, between=self.journal.between, waiting=self.journal.waiting)
+            left = self._carry()
             looked = time.monotonic()
             if not self.written:
-                return
+                break
             self._wait(began, demanded=turn == 0)
             if (time.monotonic() - looked) * 1000 < self.limits.lock_budget:
-                return
+                break
+        else:
+            left = self._carry()
+        return f"about {left:,} writes are noted, and applications go on noting" if left > FEW else ""
+
+    def _carry(self) -> int:
+        return drain(self.conn, self.drain, self.limits, between=self.journal.between, waiting=self.journal.waiting)
 
     def _wait(self, began: float, *, demanded: bool) -> None:
         row = self.conn.execute(f"select xmin::text from ({self.written}) as w order by age(xmin) limit 1".encode())

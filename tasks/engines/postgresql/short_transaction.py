@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Blocker, Connection, holders, named
+from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.model.errors import LockTimeoutError
 from tasks.model.plan import Lock
 
@@ -30,13 +31,14 @@ def run_short(
     journal: Journal,
     *,
     guard: bool,
-    before: Callable[[], None] | None = None,
+    before: Callable[[], str] | None = None,
     given: Callable[[Connection], None] | None = None,
     check: Callable[[Connection], None] | None = None,
 ) -> None:
     """Run statements in one transaction, with all locks taken first, within budget and patience.
 
-    `before` is called ahead of each attempt, without a lock; `given` under the locks, and `check` after the statements.
+    `before` is called ahead of each attempt, without a lock, and tells why there shall be none yet; `given` under the
+    locks, and `check` after the statements.
 
     No statement of an application waits for us longer than the budget and this transaction. Raises
     LockTimeoutError, with who blocks, when patience runs out; nothing has changed then.
@@ -45,12 +47,11 @@ def run_short(
     attempt = 0
     while True:
         attempt += 1
-        if before is not None:
-            before()
+        reason = before() if before is not None else ""
         # It has a patience of its own.
         deadline = deadline or time.monotonic() + limits.lock_patience
-        reason = _try_once(conn, statements, locks, limits, journal, guard, given, check)
-        if reason is None:
+        reason = reason or _try_once(conn, statements, locks, limits, journal, guard, given, check)
+        if not reason:
             return
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
@@ -72,8 +73,8 @@ def _try_once(
     guard: bool,
     given: Callable[[Connection], None] | None,
     check: Callable[[Connection], None] | None,
-) -> str | None:
-    """Return None when it is done, otherwise why it has to wait."""
+) -> str:
+    """Return nothing when it is done, otherwise why it has to wait."""
     in_the_way = holders(conn, locks, older_than_ms=limits.lock_budget)
     if in_the_way:
         _cancel_autovacuum(conn, in_the_way)
@@ -93,9 +94,11 @@ def _try_once(
                 check(conn)
                 statements = ()
             conn.execute("\n;\n".join([*statements, "commit"]))
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        if error.diag.message_primary == TOO_MUCH:
+            return TOO_MUCH
         return f"blocked by {named(holders(conn, locks))}"
-    return None
+    return ""
 
 
 @contextmanager

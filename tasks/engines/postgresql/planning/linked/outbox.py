@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
+from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, PINNED, literal
 
 MOST = 200
 """How many of the newest notes one commit carries, and half as many of the oldest: it must not take long."""
+PIECE = 1000
+"""As many are looked up at once where all are carried."""
 SLOTS = 512
 """How many locks all links share: a transaction that writes a million of them must not fill the lock table."""
 WAIT = "10ms"
@@ -173,7 +176,8 @@ end""",
     def _carry_all(self) -> str:
         """The newest notes, which are this transaction's own, and some of the oldest: a long outbox costs no more.
 
-        Returns how many notes were dealt with.
+        All of them, which is what is asked for under locks, end within `lock_timeout`, or not at all. Returns how many
+        notes were dealt with.
         """
         links = ", ".join(self.links)
         found = [f"work.{name}" for name in self.links]
@@ -186,23 +190,33 @@ end""",
 declare
   work record;
   carried bigint := 0;
+  before bigint;
+  late constant timestamptz := case when most is null and current_setting('lock_timeout') <> '0'
+    then clock_timestamp() + current_setting('lock_timeout')::interval end;
 begin
-  for work in
-    select {links} from (
-      (select id, {links} from {self.table} order by id desc limit most)
-      union all (select id, {links} from {self.table} order by id limit most / 2)
-    ) as near
-    group by {links} order by max(id) desc
   loop
-    continue when not pg_catalog.pg_try_advisory_xact_lock({self.lock(found)});
-    if singly then
-      begin
+    before := carried;
+    for work in
+      select {links} from (
+        (select id, {links} from {self.table} order by id desc limit coalesce(most, {PIECE}))
+        union all (select id, {links} from {self.table} order by id limit coalesce(most, {PIECE}) / 2)
+      ) as near
+      group by {links} order by max(id) desc
+    loop
+      if clock_timestamp() > late then
+        raise exception {literal(TOO_MUCH)} using errcode = 'lock_not_available';
+      end if;
+      continue when not pg_catalog.pg_try_advisory_xact_lock({self.lock(found)});
+      if singly then
+        begin
+          {carry}
+        exception when others then null;
+        end;
+      else
         {carry}
-      exception when others then null;
-      end;
-    else
-      {carry}
-    end if;
+      end if;
+    end loop;
+    exit when most is not null or carried = before;
   end loop;
   return carried;
 end""",

@@ -52,7 +52,7 @@ def _expand(draft: Draft) -> Step:
         forward.append(build.create_index(draft.conn, table, index, places.new))
         forward += build.finish_index(table, index, places.new, attach=False)
     forward += build.statistics(draft.conn, table, places.new)
-    forward += [draft.up.create_notes(draft.types(draft.table)), draft.down.create_notes(draft.types(draft.new))]
+    forward += [*draft.up.create_notes(draft.table), *draft.down.create_notes(draft.new)]
     forward += [*draft.up.create_carried(), *draft.down.create_carried()]
     forward += [*draft.up.create_functions(), *draft.down.create_functions()]
     inverse = [*draft.up.drop_functions(), *draft.down.drop_functions()]
@@ -136,7 +136,7 @@ def _indexes(draft: Draft) -> Iterator[Step]:
                 name=index.name,
                 create=build.create_index(draft.conn, draft.new, index, draft.places.new, concurrently=True),
                 goes_with_table=True,
-                drain=draft.up.drain if index.unique else "",
+                drain=draft.up.drain,
             ),
         )
 

@@ -9,16 +9,19 @@ something to replace. It notes the key, and `drain` carries it over; so does a w
 statement of the application succeeds. Notes commit with what they are about.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.engines.postgresql.planning.dual_write import PINNED, literal
 from tasks.engines.postgresql.planning.shadow.followed import Followed
+from tasks.model.catalogue import Table
 from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
+_LATE = "UP002"
+"""A code that no server gives, within one function."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +62,31 @@ class Mirror(Followed):
 
     @property
     def drain(self) -> str:
-        """The statement that carries over as many notes as are put for `{most}`, and returns how many it has."""
-        return f"select {self.drain_function}({{most}})"
+        """The statement that carries over as many notes as are put for `{most}`, of those after the number `{after}`.
 
-    def create_notes(self, types: Sequence[str]) -> str:
-        """Return the statement that makes the table of notes, for keys of these types."""
-        columns = ", ".join(f"{quote(c)} {t} not null" for c, t in zip(self.key, types, strict=True))
+        It returns how many it has, the number to go on after, or NULL when it came to the last one, and the highest
+        number. For none it returns where to begin.
+        """
+        return f"select * from {self.drain_function}({{most}}, {{after}})"
+
+    def create_notes(self, table: Table) -> tuple[str, ...]:
+        """Return the statements that make the table of notes, for keys as they are in that table.
+
+        They are looked up by key, with the collation of the table, and read in order: those that have failed, and those
+        that are gone and that an old snapshot keeps, must not be passed over every time.
+        """
+        found = {column.name: column for column in table.columns}
+        columns = ", ".join(f"{quote(name)} {found[name].type} not null" for name in self.key)
+        collations = {name: f" collate {one}" for name in self.key if (one := found[name].collation)}
+        key = ", ".join(f"{quote(name)}{collations.get(name, '')}" for name in self.key)
         return (
             f"create table {self.notes} (_changeover_number bigint generated always as identity primary key,"
-            f" _changeover_failed text, _changeover_told boolean not null default false, {columns})"
+            f" _changeover_failed text, _changeover_told boolean not null default false, {columns})",
+            f"create index on {self.notes} ({key})",
+            *(
+                f"create index on {self.notes} (_changeover_number) where _changeover_failed is {what}"
+                for what in ("null", "not null")
+            ),
         )
 
     def create_carried(self) -> tuple[str, ...]:
@@ -108,13 +127,15 @@ class Mirror(Followed):
         """Return the statements that remove the functions, and triggers of a partition that has left with one."""
         names = (
             f"{self.function}()",
-            f"{self.drain_function}(bigint)",
+            f"{self.drain_function}(bigint, bigint)",
             *([f"{self.whole_function}()"] * bool(self.parts)),
         )
         return tuple(f"drop function if exists {name} cascade" for name in names)
 
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
+
+        What is too much for its `lock_timeout` fails as a lock that could not be had: others wait for this transaction.
 
         It fails, too, where a write to a partition may have been noted nowhere.
 
@@ -133,7 +154,7 @@ do $finish$
 declare
   refused constant bigint := {"0" if self.direction == "up" else failed};
 begin
-  perform {self.drain_function}(null);
+  perform {self.drain_function}(null, 0);
   if {left} > 0 then
     raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
   end if;
@@ -304,17 +325,21 @@ $co_{self.tag}$"""
         return f"""\
 update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true
         where n._changeover_number = note._changeover_number;
-        if not note._changeover_told then {self._rejected() or "null;"}
+        if found and not note._changeover_told then {self._rejected() or "null;"}
         end if;"""
 
-    def _keep_for_later(self) -> str:
+    def _fail_or_keep(self) -> str:
+        """What only another noted row may keep out is kept for the end."""
+        fail = f"{self._fail()}\n        put := 1;"
         if not self.anew:
-            return ""
-        return """\
-when unique_violation or exclusion_violation then
-        _changeover_more := _changeover_more || note._changeover_number;
-        continue;
-      """
+            return fail
+        return f"""\
+if sqlstate in ('23505', '23P01') then
+          _changeover_more := _changeover_more || note._changeover_number;
+          put := 0;
+        else
+        {fail}
+        end if;"""
 
     def _together(self) -> str:
         """Values that have changed places stand in each other's way: all those rows go before any of them comes."""
@@ -334,7 +359,7 @@ if _changeover_more <> '{{}}' then
         {self._put("note")};
         delete from {self.notes} as n where n._changeover_number = note._changeover_number;
       end loop;
-      done := done + cardinality(_changeover_more);
+      carried := carried + cardinality(_changeover_more);
     exception
       when lock_not_available then null;
       when serialization_failure or deadlock_detected or query_canceled then raise;
@@ -342,44 +367,95 @@ if _changeover_more <> '{{}}' then
         for note in {these} loop
         {self._fail()}
         end loop;
-        done := done + cardinality(_changeover_more);
+        carried := carried + cardinality(_changeover_more);
     end;
   end if;
   """
 
     def _drain_function(self) -> str:
+        """In pieces of as many notes as nothing is wrong with: each subtransaction that writes takes an xid of its own.
+
+        All at once, which is what is asked for under locks, ends within `lock_timeout`, or not at all.
+        """
         return f"""\
-create or replace function {self.drain_function}(bigint) returns bigint
+create or replace function {self.drain_function}(bigint, bigint, out carried bigint, out seen bigint, out ahead bigint)
 language plpgsql security definer {self._settings()} as $co_{self.tag}$
 #variable_conflict use_column
 declare
   note record;
-  done bigint := 0;
+  put bigint;
+  looked bigint;
+  looked_in_all bigint := 0;
+  wrong boolean;
+  _changeover_last bigint;
+  late constant timestamptz := case when $1 is null and current_setting('lock_timeout') <> '0'
+    then clock_timestamp() + current_setting('lock_timeout')::interval end;
+  _changeover_size bigint := $1;
+  _changeover_after bigint := $2;
   _changeover_more bigint[] := '{{}}';
 begin
-  for note in
-    select * from {self.notes} where _changeover_failed is null order by _changeover_number limit $1
-    for update skip locked
+  carried := 0;
+  select max(n._changeover_number) into ahead from {self.notes} as n;
+  if $1 = 0 then
+    select n._changeover_number - 1 into seen from {self.notes} as n
+    where n._changeover_failed is null order by n._changeover_number limit 1;
+    return;
+  end if;
   loop
+    looked := 0;
+    put := 0;
+    wrong := false;
     begin
-      -- Each statement sees what was committed before it. The row first, then its image, as applications lock them.
-      -- What somebody has locked stays noted.
-      perform from {self.source} as a where {self._same("a", "note")} for share skip locked;
-      if not found and exists (select from {self.source} as a where {self._same("a", "note")}) then continue; end if;
-      perform from {self.target} as b where {self._its_image("note")} for update skip locked;
-      if not found and exists (select from {self.target} as b where {self._its_image("note")}) then continue; end if;
-      {self._remove("note")};
+      for note in
+        select * from {self.notes} where _changeover_failed is null and _changeover_number > _changeover_after
+        order by _changeover_number limit _changeover_size for update skip locked
+      loop
+        if clock_timestamp() > late then
+          raise exception {literal(TOO_MUCH)} using errcode = '{_LATE}';
+        end if;
+        looked := looked + 1;
+        _changeover_last := note._changeover_number;
+        -- Each statement sees what was committed before it. The row first, then its image, as applications lock them.
+        -- What somebody has locked stays noted.
+        perform from {self.source} as a where {self._same("a", "note")} for share skip locked;
+        if not found and exists (select from {self.source} as a where {self._same("a", "note")}) then continue; end if;
+        perform from {self.target} as b where {self._its_image("note")} for update skip locked;
+        if not found and exists (select from {self.target} as b where {self._its_image("note")}) then continue; end if;
+        {self._remove("note")};
       {self._put("note")};
-      delete from {self.notes} as n where n._changeover_number = note._changeover_number;
+        delete from {self.notes} as n where n._changeover_number = note._changeover_number;
+        put := put + 1;
+      end loop;
     exception
-      when lock_not_available then exit;
       when serialization_failure or deadlock_detected or query_canceled then raise;
-      {self._keep_for_later()}when others then
-        {self._fail()}
+      when sqlstate '{_LATE}' then
+        raise exception using message = sqlerrm, errcode = 'lock_not_available';
+      when others then
+        if looked = 0 then raise; end if;
+        if sqlstate = '55P03' then
+          -- It stays noted, and what comes after it is for the next call.
+          seen := _changeover_last;
+          exit when looked = 1;
+        end if;
+        if looked > 1 then
+          -- Those before it once more; then it is the first.
+          _changeover_size := looked - 1;
+          continue;
+        end if;
+        wrong := true;
+        {self._fail_or_keep()}
     end;
-    done := done + 1;
+    carried := carried + put;
+    looked_in_all := looked_in_all + looked;
+    exit when seen is not null or not wrong and (_changeover_size is null or looked < _changeover_size);
+    _changeover_after := _changeover_last;
+    if looked_in_all >= $1 then
+      seen := _changeover_after;
+      exit;
+    end if;
+    _changeover_size := $1 - looked_in_all;
   end loop;
-  {self._together()}if done > 0 then update {self.carried} set calls = calls + 1; end if;
-  {f"perform {self.whole_function}();{chr(10)}  " if self.parts else ""}return done;
+  {self._together()}if carried > 0 then update {self.carried} set calls = calls + 1; end if;
+  {f"perform {self.whole_function}();" if self.parts else ""}
 end
 $co_{self.tag}$"""

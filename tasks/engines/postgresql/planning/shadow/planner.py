@@ -27,6 +27,9 @@ from tasks.model.operations import AnyOperation, CreateConstraint, DropConstrain
 from tasks.model.plan import DumpTarget, Finding, Phase, Plan
 from tasks.model.spec import MigrationSpec
 
+MANY_ROWS = 1_000_000
+"""A table with as many may be written in large statements."""
+
 
 def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     """Return the complete plan of a spec on the catalogue as it is now.
@@ -56,6 +59,7 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
     differences = compare(alone(draft.table), alone(draft.new))
     findings = (
         *obstacles.findings(draft.change, differences, room(conn, draft.places.real)),
+        *_one_by_one(draft, max((one.rows for one in sizes), default=0)),
         *_in_place(conn, spec, search_path, draft.table.full_name),
         *linted(found, catalogue.version),
     )
@@ -78,6 +82,19 @@ def plan_shadow(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan
         findings=findings,
         written_out=defined.as_written() if defined is not None else (),
     )
+
+
+def _one_by_one(draft: Draft, rows: int) -> Iterator[Finding]:
+    """Say what large statements cost where each row has a subtransaction of its own."""
+    if rows >= MANY_ROWS and (draft.up.guarded or draft.down.guarded):
+        yield Finding(
+            rule="SHD-11",
+            severity="note",
+            message="from dual_write to contract each row that a statement writes takes a subtransaction, and a"
+            " transaction ID: one with more than 64 makes all sessions look up rows more slowly while it is open",
+            where=draft.table.full_name,
+            hint="Let applications write very many rows in portions until the contract.",
+        )
 
 
 def _in_place(conn: Connection, spec: MigrationSpec, search_path: str, name: str) -> Iterator[Finding]:
