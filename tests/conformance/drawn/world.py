@@ -312,8 +312,15 @@ class World:
             if not self._alone(fresh):
                 # NOT NULL and CHECK are asked of the row to insert, too.
                 raise _UnknownError
-            self._updated(one.key, old, extra)
+            self._updated(one.key, self._said(one, one.key, old), extra)
         return query, [*values, *sent.values()]
+
+    def _said(self, one: Write, key: Key, old: Row) -> Row:
+        """Return what a statement changes: what the new version shows already says nothing of the old value."""
+        if one.version == "old":
+            return old
+        shown = {f.column.name: f.there for f in self.change.fields if f.column is not None}
+        return {c: v for c, v in old.items() if shown[c](self.rows[key][c]) != shown[c](v)}
 
     def _updated(self, key: Key, old: Row, extra: Mapping[str, Value]) -> None:
         row = self.rows[key] | old
@@ -328,7 +335,7 @@ class World:
         if not sent:
             raise _UnknownError
         if one.key in self.rows:
-            self._updated(one.key, old, extra)
+            self._updated(one.key, self._said(one, one.key, old), extra)
         where, values = _where(self._keyed(one.version, one.key))
         return f"update {self._table(one.version)} set {_sets(sent)} where {where}", [*sent.values(), *values]
 
@@ -338,7 +345,7 @@ class World:
         if not sent:
             raise _UnknownError
         for key in self.rows:
-            self._updated(key, old, extra)
+            self._updated(key, self._said(one, key, old), extra)
         return f"update {self._table(one.version)} set {_sets(sent)}", [*sent.values()]
 
     def _delete(self, one: Write) -> tuple[str, list[Value]]:
