@@ -27,7 +27,7 @@ from tasks.engines.postgresql.receiving.compare_moving import compare_moving
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import write
 from tasks.engines.postgresql.receiving.place import make
-from tasks.model.errors import StepError
+from tasks.model.errors import DriftError, StepError
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer
 
@@ -185,8 +185,23 @@ def test_all_is_read_that_was_written_before(copy: Copy, source: Database[Any]) 
         assert copy.follow() == 1
 
 
-@pytest.mark.parametrize(("what", "told"), [("drop", "was dropped or renamed"), ("rename", "was dropped or renamed")])
-def test_another_collection_is_not_followed(copy: Copy, source: Database[Any], what: str, told: str) -> None:
+def test_another_database_moves_no_place(copy: Copy, source: Database[Any], documents: str) -> None:
+    """A stream of a collection that is not there is silent: its place would skip what was written to the real one."""
+    copy.load()
+    source.t.update_one({"_id": 2}, {"$set": {"v": "late"}})
+    before = copy.asked("select token, moment from {stream}")
+    with MongoClient(documents) as client:
+        other = client[f"{source.name}_other"]
+        with client.start_session(causal_consistency=True) as session, copy.open() as conn:
+            reading = Following(other, session, conn, copy.action)
+            with pytest.raises(DriftError, match="the URL names another database"):
+                reading.catch_up(copy.action)
+    assert copy.asked("select token, moment from {stream}") == before
+    assert copy.follow() == 1
+
+
+@pytest.mark.parametrize("what", ["drop", "rename"])
+def test_another_collection_is_not_followed(copy: Copy, source: Database[Any], what: str) -> None:
     """Nothing of it is carried, and nothing that was is gone."""
     copy.load()
     if what == "drop":
@@ -195,8 +210,13 @@ def test_another_collection_is_not_followed(copy: Copy, source: Database[Any], w
         source.t.rename("others")
     source.t.insert_one({"_id": 99, "v": "another"})
     for _ in range(2):
-        with pytest.raises(StepError, match=told):
+        with pytest.raises(DriftError, match="was dropped, renamed or made anew"):
             copy.follow()
+        # The stream says so, too, to whoever was reading it by then.
+        with copy.reading() as (conn, reading), reading.database.client.start_session() as session:
+            known, until = notes.position(conn, copy.action), changes.now(reading.database, session)
+            with pytest.raises(StepError, match="was dropped or renamed while it was copied"):
+                list(changes.changes(reading.database, copy.action, known, until, session))
     assert copy.asked("select count(*) from {t}") == [(20,)]
 
 

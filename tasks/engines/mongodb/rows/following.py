@@ -10,7 +10,7 @@ from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import from_text
 from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.changes import changes, moment_of, now
-from tasks.engines.mongodb.rows.reading import Reading, identity_of, line
+from tasks.engines.mongodb.rows.reading import Reading, identity_of, line, require_same
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving import notes
@@ -40,7 +40,12 @@ class Following(Reading):
         session.advance_operation_time(moment_of(notes.position(conn, action)))
 
     def catch_up(self, action: RowTransfer) -> None:
-        """Note what was written until now. Raises StepError where nobody can tell any more what that is."""
+        """Note what was written until now. Raises StepError where nobody can tell any more what that is.
+
+        Raises DriftError where the collection is not that of the plan, before the place in the stream is moved: a
+        stream of what is not there says nothing, and its place is one of another server.
+        """
+        require_same(self.database, action)
         until = now(self.database, self._session)
         while not self._gathered(action, notes.position(self._conn, action), until):
             # Somebody else has read on meanwhile, and noted it: from there.
