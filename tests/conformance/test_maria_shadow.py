@@ -377,13 +377,19 @@ def test_a_name_with_every_quote(maria_database: str) -> None:
     )
     longer = {"alter_column": {"table": odd, "column": "body", "type": "varchar(20)", "unique": {"name": "one"}}}
     shadow = Shadow(maria_database, [longer])
-    shadow.begin()
+    plan = shadow.begin()
     shadow.forward(*BEFORE_SWAP)
     run(maria_database, f"insert into {quoted} (body) values ('a')")
     assert run(maria_database, "select substring_index(table_name, '.', -1) from changeover_rejections") == [(odd,)]
     run(maria_database, f"delete from {quoted} where id = 3")
     assert shadow.violations("before_swap") == 0
+    asked = [r.violations for r in plan.requirements if r.gate == "before_rollback" and r.kind == "structure"]
+    assert run(maria_database, *asked) == []
     shadow.forward(Phase.SWAP)
+    assert shadow.violations("before_rollback") == 0
+    run(maria_database, f"create trigger later before delete on {quoted} for each row set @gone = old.id")
+    assert run(maria_database, *asked) == [(f"the trigger later was made on the new {odd}",)]
+    run(maria_database, "drop trigger later")
     shadow.back()
 
 

@@ -180,7 +180,8 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         table=full,
         kind="structure",
         gate="before_rollback",
-        violations=f"select concat('the trigger ', trigger_name, ' was made on the new {names.table}') as problem"
+        violations="select concat('the trigger ', trigger_name,"
+        f" {quoted(f' was made on the new {names.table}')}) as problem"
         " from information_schema.triggers where trigger_schema = database()"
         f" and event_object_table = {quoted(names.table)} and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
         f" and exists ({is_swapped(names)})",
