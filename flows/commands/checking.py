@@ -73,7 +73,9 @@ def _evaluated(subject: Subject, gate: GateName, profile: str) -> GateResult:
     from validations.transfer import of_rows  # noqa: PLC0415
 
     plan = subject.plan
-    copied = of_rows("before_swap" if gate == "before_swap" else "after_swap", plan, profile)
+    # What contract asks for, it is asked for here, too.
+    wanted = ("after_swap", "before_contract") if gate == "before_contract" else ()
+    copied = of_rows("before_swap" if gate == "before_swap" else "after_swap", plan, profile, asked=wanted)
     if copied is not None:
         result = copied.evaluate(subject.engine.url, values_in_reports=values)
         return result.model_copy(update={"gate": gate})

@@ -7,9 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+import typer
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from flows.commands.checking import validate
 from flows.commands.deciding import waive
 from flows.contract import contract
 from flows.cross_database import cross_database
@@ -65,6 +67,9 @@ def test_every_write_arrives_and_no_statement_fails(
     source.people.update_one({"_id": "k1"}, {"$set": {"note": "late"}}, upsert=True)
 
     # What came after the swap is only in the collection: nobody ends the migration without looking.
+    with pytest.raises(typer.Exit) as refused:
+        validate("people", profile, "shop", gate="before_contract", as_json=True, verbose=False)
+    assert refused.value.exit_code == GateError.exit_code
     with pytest.raises(GateError, match="nothing was written"):
         contract("people", profile, "shop")
     schema = schema_of(target)

@@ -12,6 +12,7 @@ from bson import Int64
 from bson.json_util import loads
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from profiles.model import Limits
 from tasks.engines.mongodb.connect import connected
@@ -198,6 +199,33 @@ def test_another_database_moves_no_place(copy: Copy, source: Database[Any], docu
                 reading.catch_up(copy.action)
     assert copy.asked("select token, moment from {stream}") == before
     assert copy.follow() == 1
+
+
+class _Opened(CommandListener):
+    """Keeps the commands that open a stream."""
+
+    def __init__(self) -> None:
+        self.commands: list[Any] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "aggregate" and "$changeStream" in event.command["pipeline"][0]:
+            self.commands.append(event.command)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+def test_a_stream_may_take_long_to_come_to_its_end(copy: Copy, source: Database[Any], documents: str) -> None:
+    """However much others have written: where the server gave up, it would do so at the same place each time."""
+    opened = _Opened()
+    with (
+        MongoClient(documents, timeoutMS=20_000, event_listeners=[opened]) as client,
+        client.start_session(causal_consistency=True) as session,
+        copy.open() as conn,
+    ):
+        Following(client[source.name], session, conn, copy.action).catch_up(copy.action)
+    assert [command.get("maxTimeMS") for command in opened.commands] == [None]
 
 
 @pytest.mark.parametrize("what", ["drop", "rename"])

@@ -92,7 +92,9 @@ def _gathered(stream: ChangeStream[Any], action: RowTransfer, until: Timestamp) 
     keys: dict[str, None] = {}
     last, more, quiet = until, True, False
     while more and len(keys) < MOST:
-        change = stream.try_next()
+        # It may read on through all that other collections have in the oplog, and begins anew where it is cut off.
+        with pymongo.timeout(0):
+            change = stream.try_next()
         if change is None:
             # Twice: the driver says it, too, when it has just opened the stream anew after a failure.
             last, more, quiet = until, not quiet, True
@@ -119,8 +121,10 @@ def _opened(
     into = database.get_collection(action.alias, codec_options=EXACT)
     token = from_text(after.token) if after is not None else None
     try:
-        # The limit of one operation would be one of all that comes; each has the one of the driver.
-        with into.watch(_SHOWN, resume_after=token, max_await_time_ms=10, batch_size=MOST, session=session) as stream:
+        # As below. A limit around all of it would be one of all that comes.
+        with pymongo.timeout(0):
+            stream = into.watch(_SHOWN, resume_after=token, max_await_time_ms=10, batch_size=MOST, session=session)
+        with stream:
             yield stream
     except OperationFailure as error:
         if code_of(error) not in _LOST:
