@@ -32,10 +32,10 @@ def streamed(full: str) -> Finding:
         rule="XDB-12",
         severity="note",
         message=f"writes to {full} are read from its change stream: the oplog has to hold what was written since a run"
-        " last looked, and it looks for as long as it runs. From the swap on nothing is carried, and nobody is kept"
-        " from writing: contract refuses while somebody has written since",
+        " last looked: it does not while it carries what is noted, or waits for approval. From the swap on nothing is"
+        " carried, and nobody is kept from writing: contract refuses while somebody has written since",
         where=full,
-        hint="Let the oplog hold as much as the longest pause of a run: replSetResizeOplog, minRetentionHours.",
+        hint="Let the oplog hold as much as the longest of these and of pauses: replSetResizeOplog, minRetentionHours.",
     )
 
 
