@@ -1,21 +1,51 @@
 """How large a batch of MariaDB's copy becomes."""
 
+from collections.abc import Callable
+
+import pytest
+
 from profiles.model import Limits
-from tasks.engines.mysql.copy import size_after
+from tasks.engines.mysql.copy import least_after, size_after
+
+
+def sizes(held: Callable[[int, int], float], batches: int) -> list[int]:
+    """Return the sizes of batches that hold their rows for as long as it says, by their size and number."""
+    size, least, made = 1000, 0.0, []
+    for batch in range(1, batches + 1):
+        made.append(size)
+        took = held(size, batch)
+        least = least_after(size, took, least, batch)
+        size = size_after(size, took, least, Limits(batch_rows=100_000))
+    return made
 
 
 def test_a_batch_holds_its_rows_for_a_share_of_the_lock_budget() -> None:
     assert size_after(1000, 30, 3, Limits()) == 500
     assert size_after(1000, 10, 3, Limits()) == 1500
-    assert size_after(1000, 30, 3, Limits(batch_target=3)) == 100
+    assert size_after(1000, 30, 1, Limits(batch_target=3)) == 100
     assert size_after(1000, 30, 3, Limits(lock_budget=600)) == 1000
 
 
-def test_where_all_else_takes_longer_it_does_not_become_a_few_rows() -> None:
-    """A server that is slow to answer would copy a handful at a time, for ever."""
-    assert size_after(1000, 30, 60, Limits()) == 2000
-    size = 1000
-    for _ in range(20):
-        # Each statement takes 40 ms before it does anything, and there are eight of them.
-        size = size_after(size, 40 + size / 100, 320, Limits())
-    assert size > 3000
+@pytest.mark.parametrize("ms_a_row", [0.01, 0.02, 0.05, 1, 5])
+def test_what_grows_with_the_batch_makes_it_no_larger(ms_a_row: float) -> None:
+    """However long a row takes to write and to commit, and whatever else a batch does meanwhile."""
+    assert 11 <= 1 + ms_a_row * sizes(lambda size, _: 1 + ms_a_row * size, 150)[-1] <= 15
+
+
+@pytest.mark.parametrize("slow", [14.5, 20, 80])
+def test_where_a_single_row_takes_long_it_does_not_become_a_few_rows(slow: float) -> None:
+    """A server that is slow to answer, or to commit, would copy a handful at a time, for ever."""
+    assert size_after(1000, 30, 30, Limits()) == 2000
+    size = sizes(lambda size, _: slow + size / 100, 190)[-1]
+    assert 0.9 * slow < size / 100 < 1.15 * slow
+
+
+def test_one_huge_row_is_not_a_reason_for_many() -> None:
+    assert sizes(lambda size, _: 1 + 20 * size, 190)[-1] == 2
+
+
+def test_what_is_slow_for_a_while_is_found_and_forgotten() -> None:
+    made = sizes(lambda size, batch: (60 if 140 <= batch < 180 else 1) + size / 100, 260)
+    assert 1300 < made[139] < 1500
+    assert made[179] > 3000
+    assert 1300 < made[259] < 1500

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from typing import Final
 
 import pymysql
@@ -37,6 +38,10 @@ _MOST_THERE: Final = 100
 """Of as many rows that applications have written into a range of the shadow the keys are named to the copy."""
 _SHARE: Final = 20
 """For which part of the lock budget a batch should hold its rows: whoever writes to one waits until it commits."""
+_FEW: Final = 100
+"""Before a batch becomes smaller than this it is looked for how long a single row is held: less is not to be had."""
+_ANEW: Final = 100
+"""After as many batches that is forgotten: a server need not stay slow."""
 
 
 def fill(
@@ -50,12 +55,11 @@ def fill(
     """Work through a shard and return the rows copied; see `Engine.fill`."""
     position, size, done, batches = shard.position, shard.batch_rows, 0, 0
     blocked_since: float | None = None
-    duplicates, too_slow, careful, most = 0, 0, False, 0
+    duplicates, too_slow, careful, most, least_ms = 0, 0, False, 0, 0.0
     conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
     while position != shard.high:
         size = between(size) or size
         size = min(size, most or size)
-        began = time.monotonic()
         end = end_of_batch(conn, action, position, shard.high, size)
         there = None if careful else keys_there(conn, action, position, end or shard.high)
         text = statement(action, position, end or shard.high, there)
@@ -91,8 +95,10 @@ def fill(
         blocked_since, duplicates, too_slow, careful = None, 0, 0, False
         done += rows
         batches += 1
-        beside_ms = (time.monotonic() - began) * 1000 - held_ms
-        position, size = end or shard.high, size_after(size, held_ms, beside_ms, limits) if end is not None else size
+        position = end or shard.high
+        if end is not None:
+            least_ms = least_after(size, held_ms, least_ms, batches)
+            size = size_after(size, held_ms, least_ms, limits)
     return done
 
 
@@ -107,24 +113,33 @@ def _batch(
     checkpoint: Callable[[MariaSession, Key, int, int], None],
     text: str,
 ) -> tuple[int, float]:
-    """Copy a batch; return its rows, and for how many milliseconds they were read and written."""
+    """Copy a batch; return its rows, and for how many milliseconds they were locked, which COMMIT ends."""
     high = end or last
     scanned = size if end is not None else count(conn, action, low, high)
     with conn.transaction():
         checkpoint(conn, high, scanned, size)
         started = time.monotonic()
         rows = conn.execute(conn.dialect.timed(text, limits.lock_budget)).rowcount
-        held_ms = (time.monotonic() - started) * 1000
-    return rows, held_ms
+    return rows, (time.monotonic() - started) * 1000
 
 
-def size_after(size: int, held_ms: float, beside_ms: float, limits: Limits) -> int:
-    """Aim at a share of the lock budget; at more, within the target of a batch, where all else takes as long.
+def least_after(size: int, held_ms: float, least_ms: float, batches: int) -> float:
+    """Return for how long a row is held by itself, as far as the batches up to this one tell; 0 for not known (yet)."""
+    if size == 1:
+        return held_ms
+    return min(least_ms, held_ms) if batches % _ANEW else 0.0
 
-    On a server that is slow to answer, batches of a few rows would hold them no shorter, and never come to an end.
+
+def size_after(size: int, held_ms: float, least_ms: float, limits: Limits) -> int:
+    """Aim at a share of the lock budget, within the target of a batch; or at twice what a row takes by itself.
+
+    On a server that is slow to answer, or to commit, batches of a few rows would hold them no shorter, and never come
+    to an end. `least_ms`: of a row by itself, or of a larger batch that was faster; 0 when no row has been tried yet.
+    It is not taken from what else a batch does: much of that takes longer the more rows there are.
     """
-    target = min(limits.batch_target, max(limits.lock_budget // _SHARE, int(beside_ms), 1))
-    return next_size(size, held_ms, limits.model_copy(update={"batch_target": target}))
+    target = max(min(limits.batch_target, limits.lock_budget // _SHARE), ceil(2 * least_ms), 1)
+    wanted = next_size(size, held_ms, limits.model_copy(update={"batch_target": target}))
+    return 1 if not least_ms and wanted < min(size, _FEW) else wanted
 
 
 def keys_there(
