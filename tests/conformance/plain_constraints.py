@@ -46,6 +46,9 @@ def _definition(op: CreateConstraint) -> str:
     columns = ", ".join(map(quote, op.columns or ()))
     deferral = " deferrable" if op.deferrable else ""
     deferral += " initially deferred" if op.initially_deferred else ""
+    if op.exclude is not None:
+        chosen = f" where ({op.exclude.predicate})" if op.exclude.predicate else ""
+        return f"exclude using {op.exclude.index_method} ({op.exclude.elements}){chosen}{deferral}"
     if op.references is None:
         return f"{op.type.replace('_', ' ')} ({columns}){deferral}"
     key = op.references

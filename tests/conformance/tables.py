@@ -41,6 +41,11 @@ def unordered(found: Catalogue) -> Catalogue:
                 "indexes": tuple(
                     i.model_copy(update={"referenced": tuple(sorted(i.referenced))}) for i in table.indexes
                 ),
+                # Of an expression it is not told which it reads: all are named, in their order.
+                "constraints": tuple(
+                    c.model_copy(update={"columns": tuple(sorted(c.columns))}) if c.kind == "exclusion" else c
+                    for c in table.constraints
+                ),
             }
         )
         for table in found.tables

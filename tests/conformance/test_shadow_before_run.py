@@ -21,6 +21,14 @@ def rule(name: str, **body: Any) -> dict[str, Any]:
     return {"create_constraint": {"table": "t", "name": name, **body}}
 
 
+def excluding(elements: str, **body: Any) -> dict[str, Any]:
+    return rule("x", type="exclusion", exclude={"elements": elements, **body})
+
+
+def index(name: str, columns: list[Any], **body: Any) -> dict[str, Any]:
+    return {"create_index": {"table": "t", "name": name, "columns": columns, "unique": True, **body}}
+
+
 BY_PART = {
     "rebuild_table": {
         "table": "t",
@@ -61,6 +69,37 @@ CASES: dict[str, tuple[list[dict[str, Any]], str, str, list[str], str]] = {
         "update t set mail = 'PERSON3@example.org' where id = 4",
         "public.t is unique by u",
         ["0, 3", "1, 4"],
+        "",
+    ),
+    "exclusion": (
+        [excluding("int4range(n, n, '[]') with =, int4range(id, id + 2) with &&")],
+        "update t set n = 3 where id in (4, 5, 9)",
+        "no two rows of public.t exclude each other by x",
+        ["0, 3", "1, 4", "2, 5"],
+        "",
+    ),
+    "exclusion of what up gives, of some rows": (
+        [
+            alter("mail", type="text", up="lower(mail)", down="mail", lossy=True),
+            excluding("mail with =", index_method="btree", predicate="n < 9"),
+        ],
+        "update t set mail = 'PERSON3@example.org' where id in (4, 9)",
+        "no two rows of public.t exclude each other by x",
+        ["0, 3", "1, 4"],
+        "",
+    ),
+    "unique index of an expression": (
+        [index("u", [{"expression": "lower(mail)"}])],
+        "update t set mail = 'PERSON3@example.org' where id = 4; update t set mail = null where id in (7, 8)",
+        "public.t is unique by u",
+        ["0, 3", "1, 4"],
+        "",
+    ),
+    "unique index of some rows, with nulls": (
+        [index("u", ["mail"], predicate="n > 2 and id < 8", nulls_not_distinct=True)],
+        "update t set mail = 'same@example.org' where id in (1, 2, 3); update t set mail = null where id in (6, 7, 8)",
+        "public.t is unique by u",
+        ["0, 6", "1, 7"],
         "",
     ),
     "check": (

@@ -43,7 +43,20 @@ CHANGED = {
     "rules that come and go": (table(more="alter table t add constraint c check (k < 1000), add constraint u unique (a, id); create unique index ui on t (n, id); create index low on t (lower(a))"), [WIDEN_ID,
         {"drop_constraint": {"table": "t", "name": "c"}}, {"drop_constraint": {"table": "t", "name": "u"}}, {"drop_index": {"name": "ui"}}, {"drop_index": {"name": "low"}},
         {"create_constraint": {"table": "t", "name": "d", "type": "check", "check": "t.k > -1000 and id > 0"}},
-        {"create_constraint": {"table": "t", "name": "v", "type": "unique", "columns": ["id", "a"]}}]),
+        {"create_constraint": {"table": "t", "name": "v", "type": "unique", "columns": ["id", "a"]}},
+        {"create_constraint": {"table": "t", "name": "w", "type": "unique", "columns": ["a", "id"], "deferrable": True, "initially_deferred": True}},
+        {"create_constraint": {"table": "t", "name": "Ö x", "type": "exclusion", "deferrable": True, "exclude": {
+            "elements": "int8range(id, id + 1) range_ops with &&, int4range(k, k, '[]') with =", "predicate": "k > 3"}}},
+        {"create_index": {"table": "t", "name": "le", "columns": [{"expression": "lower(a)"}, "id"], "unique": True, "predicate": "id > 0"}}]),
+    "keys that come, go, and are called otherwise": (table("id int", "create table o (id int primary key, x int unique); insert into o select i, i from generate_series(0, 60) i;"
+        "update t set k = id, n = id, a = id; alter table t alter id set not null, alter n set not null, add constraint u unique (id), add constraint c check (n >= 0), add constraint d unique (k, id) deferrable,"
+        "add constraint e exclude (n with =), add constraint f foreign key (k) references o, add constraint g foreign key (n) references o (x) on delete cascade deferrable initially deferred;"
+        "comment on constraint g on t is 'why'; comment on constraint c on t is 'c'; create table child (t_id int references t (id)); insert into child select id from t"), [WIDEN_ID,
+        {"drop_multicolumn_constraint": {"table": "t", "name": "f"}}, {"create_constraint": {"table": "t", "name": "own", "type": "primary_key", "columns": ["n", "id"]}},
+        {"create_constraint": {"table": "t", "name": "h", "type": "foreign_key", "columns": ["n"], "references": {"table": "o", "columns": ["x"], "on_update": "CASCADE", "match_type": "FULL"}, "deferrable": True}},
+        alter("k", references={"name": "i", "table": "o", "column": "id"}, check={"name": "j", "constraint": "k > -9"}, unique={"name": "l"}),
+        *({"rename_constraint": {"table": "t", "from": one, "to": one + "2"}} for one in "ucdeg"),
+        {"set_replica_identity": {"table": "t", "identity": {"type": "index", "index": "own"}}}]),
     "another name": (table(more="create index low on t (lower(a)) where k > 3; alter table t add constraint c check (a <> 'never'), add constraint u unique (id, a); comment on column t.a is 'why'; grant select (a) on t to public"), [WIDEN_ID, {"rename_column": {"table": "t", "from": "a", "to": "Über `a`"}}]),
     "other order": (table(more="update t set k = coalesce(k, 0), n = -id; alter table t alter k set not null, alter n set not null; create index on t (n, id)"), [{"rebuild_table": {"table": "t", "order_by": ["n"]}}]),
     "new column with a default": (table(), [{"add_column": {"table": "t", "column": {"name": "b", "type": "int", "default": "7"}}}, WIDEN_ID]),
@@ -68,7 +81,8 @@ CREATE TABLE public."t" (
     "Ä" text,
     k text CONSTRAINT d CHECK (k <> 'never'),
     b text,
-    CONSTRAINT u UNIQUE ("Ä", id), UNIQUE (b, id)
+    CONSTRAINT u UNIQUE ("Ä", id), UNIQUE (b, id),
+    EXCLUDE ("Ä" COLLATE "C" WITH =, (n || ')') WITH =, id WITH =) WHERE (k <> '(') DEFERRABLE
 );
 """
 WRITTEN_DOWN = Case(
@@ -80,7 +94,7 @@ WRITTEN_DOWN = Case(
     strategy="shadow_table",
     plain=["alter table t drop constraint c, drop column gone, alter id type bigint, alter k type text, alter n set default 8",
         "alter table t rename a to \"Ä\"", "alter table t add constraint d check (k <> 'never'), add \"new\" int not null default 3, add b text",
-        "update t set b = \"Ä\" || '!'", "alter table t add unique (b, id)"],
+        "update t set b = \"Ä\" || '!'", "alter table t add unique (b, id), add exclude (\"Ä\" collate \"C\" with =, (n || ')') with =, id with =) where (k <> '(') deferrable"],
 )  # fmt: skip
 
 

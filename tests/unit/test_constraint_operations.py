@@ -100,6 +100,7 @@ def test_the_forms_of_pgroll() -> None:
         "create_constraint: {table: t, name: k, type: check, check: a > 0, no_inherit: true}",
         "create_constraint: {table: t, name: k, type: unique, columns: [a], up: {a: a + 1}, lossy: true}",
         "create_constraint: {table: t, name: k, type: unique, columns: [a], deferrable: true}",
+        "create_constraint: {table: t, name: k, type: exclusion, exclude: {elements: a with &&, predicate: a > 0}}",
         "drop_constraint: {table: t, name: k}",
         "drop_multicolumn_constraint: {table: t, name: k, down: {a: a + 1}, lossy: true}",
         "rename_constraint: {table: t, from: a, to: b}",
@@ -130,6 +131,8 @@ def test_names_that_are_given_and_names_that_are_there() -> None:
     ]
     check = accept("create_constraint: {table: t, name: k, type: check, check: a > 0}")
     assert [one.space for one in check.new_names()] == ["constraints of t"]
+    excluding = accept("create_constraint: {table: t, name: k, type: exclusion, exclude: {elements: a with =}}")
+    assert [one.space for one in excluding.new_names()] == ["constraints of t", "tables and indexes"]
     renamed = accept("rename_constraint: {table: t, from: a, to: b}")
     assert [one.name for one in renamed.known_names()] == ["a"]
     assert [one.name for one in renamed.new_names()] == ["b", "b"]
@@ -139,8 +142,10 @@ def test_names_that_are_given_and_names_that_are_there() -> None:
 @pytest.mark.parametrize(
     ("body", "path", "reason", "hint"),
     [
-        ("type: ▸exclusion, columns: [a]", ".type", "an exclusion constraint cannot be built without blocking writers", "Add it while applications are stopped; or use unique, or a check, where that says enough."),
-        ("type: ▸index, columns: [a]", ".type", "the text 'index' is not a value of type", "Write one of check, foreign_key, primary_key, unique."),
+        ("type: exclusion, exclude: {elements: a with =}, ▸columns: [a]", ".columns", "a constraint of type exclude has no columns", "Remove columns."),
+        ("type: exclude, exclude: {elements: a with =}, ▸up: {a: a + 1}", ".up", "a constraint of type exclude has no up", "Remove up, and convert it with alter_column."),
+        ("type: unique, columns: [a], ▸exclude: {elements: a with =}", ".exclude", "a constraint of type unique has no exclude", "Remove exclude."),
+        ("type: ▸index, columns: [a]", ".type", "the text 'index' is not a value of type", "Write one of check, exclude, exclusion, foreign_key, primary_key, unique."),
         ("type: unique, columns: [a], check: ▸a > 0", ".check", "a constraint of type unique has no check", "Remove check."),
         ("type: unique, columns: [a, ▸a, b]", ".columns[1]", "the column 'a' is named twice", "Remove one of the two."),
         ("type: foreign_key, columns: [a, b], references: {table: p, ▸columns: [x]}", ".references.columns", "2 columns cannot point to 1", "Name as many columns on both sides."),

@@ -81,6 +81,8 @@ SEQUENCES: dict[str, tuple[list[Body], list[Body]]] = {
     "a table made and dropped, and made": ([create("m", "a"), index("i", "a", table="m"), {"drop_table": {"name": "m"}}, create("m", "b")], [create("m", "b")]),
     "a new table": ([create("m", "a", "b"), add("c", "m"), rename("a", "d", "m"), drop("b", "m"), check("k", "d > 0", "m"), rename_table("m", "n")],
         [{"create_table": {"name": "n", "columns": [{"name": "d", "type": "int"}, {"name": "c", "type": "int", "nullable": True}], "constraints": [{"name": "k", "type": "check", "check": "d > 0"}]}}]),
+    "a new table and what excludes each other in it": ([create("m", "a"), {"create_constraint": {"table": "m", "name": "x", "type": "exclusion", "exclude": {"elements": "a with =", "predicate": "a > 0"}, "deferrable": True}}],
+        [create("m", "a", constraints=[{"name": "x", "type": "exclude", "exclude": {"elements": "a with =", "predicate": "a > 0"}, "deferrable": True}])]),
     "a new table that refers to itself": ([{"create_table": {"name": "m", "columns": [{"name": "a", "type": "int", "pk": True}, {"name": "b", "type": "int", "references": {"name": "k", "table": "m", "column": "a"}}]}}, rename("a", "c", "m"), rename_table("m", "n")],
         [{"create_table": {"name": "n", "columns": [{"name": "c", "type": "int", "pk": True}, {"name": "b", "type": "int", "references": {"name": "k", "table": "n", "column": "c"}}]}}]),
     "a key to a column that gets another name": (
@@ -128,6 +130,7 @@ APART: dict[str, tuple[list[Body], str]] = {
     "a name in between, and back": ([rename("a", "b"), up("c", "b"), rename("b", "a")], "operations[1].add_column names 'b'"),
     "a name in between, of a table": ([rename_table("t", "u"), up("c", "u.a", "u"), rename_table("u", "v")], "operations[1].add_column names 'u'"),
     "a name in between, of a new table": ([create("m", "a", constraints=[{"name": "k", "type": "check", "check": "m.a > 0"}]), rename_table("m", "n")], "a condition of the new table may name it 'm'"),
+    "a column that may be excluded by": ([{"create_constraint": {"table": "t", "name": "x", "type": "exclusion", "exclude": {"elements": "a with ="}}}, rename("a", "b")], "the exclusion constraint 'x' may name the column"),
     "archived and dropped": ([alter("c", references={"name": "f", "table": "p", "column": "id"}, orphans="archive"), drop("c")], "moves rows to another table"),
     "an index of any schema": ([index("i", "a", table="s.t"), {"drop_index": {"name": "i"}}], "depends on the search path"),
     "statements at the end, between two names": ([create("m", "a"), {"sql": {"up": "insert into m values (1)", "on_complete": True}}, rename_table("m", "n")], "operations[1].sql stands between it and operations[0].create_table"),

@@ -10,6 +10,7 @@ from validations.compatibility.changes import Change, changes
 from validations.compatibility.document_shape import of_documents
 
 Operation = Mapping[str, Any]
+_KINDS = {"foreign_key": "foreign key", "primary_key": "primary key", "exclude": "exclusion"}
 _DROPS = ("drop_constraint", "drop_multicolumn_constraint")
 
 
@@ -147,7 +148,7 @@ def _with(table: Table, column: str, **change: Any) -> Table:
 
 def _constrained(table: Table, name: str, kind: str) -> Table:
     added = Constraint.model_validate(
-        {"name": name, "kind": kind.replace("_", " "), "definition": f"{kind} {name}", "columns": ()}
+        {"name": name, "kind": _KINDS.get(kind, kind), "definition": f"{kind} {name}", "columns": ()}
     )
     return table.model_copy(update={"constraints": (*table.constraints, added)})
 

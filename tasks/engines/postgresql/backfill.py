@@ -260,6 +260,13 @@ def _give_up_at_one(action: Backfill | Copy, size: int, failures: int, limits: L
 
 
 def _bad_row(action: Backfill | Copy, error: psycopg.Error) -> StepError:
+    if isinstance(action, Copy) and isinstance(error, psycopg.IntegrityError) and error.diag.constraint_name:
+        return StepError(
+            f"a row that exists breaks {error.diag.constraint_name}: {error.sqlstate} {type(error).__name__}",
+            where=action.table,
+            hint="`changeover validate --gate before_run` names such rows: correct them, then run again.",
+            changed=DataChanged.PARTIALLY,
+        )
     columns = ", ".join(a.column for a in action.assignments)
     return StepError(
         f"`up` fails on a row that exists: {error.sqlstate} {type(error).__name__}",

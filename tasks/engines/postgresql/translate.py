@@ -23,7 +23,8 @@ def translated(error: psycopg.Error, where: str) -> ChangeoverError:
     code = error.sqlstate or ""
     said = error.diag.message_primary
     words = said if code[:2] in _TELLING or code == UNSEEN else None
-    what = f"the server said {code or 'nothing'}: {redact(words) if words else type(error).__name__}"
+    broken = f" by {error.diag.constraint_name}" if error.diag.constraint_name else ""
+    what = f"the server said {code or 'nothing'}: {redact(words) if words else type(error).__name__ + broken}"
     if is_transient(error):
         hint = "Run again: it goes on from what the ledger says is done."
         return TransientError(what, where=where, hint=hint, changed=DataChanged.PARTIALLY)

@@ -14,7 +14,6 @@ from tasks.model.operations.base import (
     Operation,
     Part,
     constraint,
-    refusal,
     relation,
 )
 from tasks.model.operations.column import Orphans
@@ -23,13 +22,9 @@ from tasks.model.operations.create_table import TableConstraint
 from tasks.model.operations.text import is_null
 
 
-def _no_exclusion(value: Any) -> Any:
-    if value in ("exclusion", "exclude"):
-        raise refusal(
-            "an exclusion constraint cannot be built without blocking writers",
-            "Add it while applications are stopped; or use unique, or a check, where that says enough.",
-        )
-    return value
+def _as_in_tables(value: Any) -> Any:
+    """Take the word that people use of a constraint for the one that a table has of it."""
+    return "exclude" if value == "exclusion" else value
 
 
 class Survivor(Part):
@@ -51,7 +46,14 @@ class CreateConstraint(TableConstraint, Operation):
     optional_keys: ClassVar[frozenset[str]] = frozenset({"columns"})
 
     table: TableName
-    type: Annotated[Literal["unique", "check", "primary_key", "foreign_key"], BeforeValidator(_no_exclusion)]
+    type: Annotated[
+        Literal["unique", "check", "primary_key", "foreign_key", "exclude"],
+        BeforeValidator(
+            _as_in_tables,
+            json_schema_input_type=Literal["unique", "check", "primary_key", "foreign_key", "exclude", "exclusion"],
+        ),
+    ]
+    """`exclude` can be written `exclusion`, too."""
     no_inherit: StrictBool = False
     """A check that tables which inherit from this one need not meet."""
     orphans: Orphans | Literal["archive"] = "reject"
@@ -102,6 +104,7 @@ class CreateConstraint(TableConstraint, Operation):
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what the type does not know, columns named twice, and values of columns that it does not cover."""
         yield from super().contradictions()
+        yield from self._excluded()
         columns = self.columns or ()
         for position, name in enumerate(columns):
             if name in columns[:position]:
@@ -149,6 +152,16 @@ class CreateConstraint(TableConstraint, Operation):
         yield from lossy_without_conversion(lossy=self.lossy, converts=bool(self.converted))
         yield from self._values()
 
+    def _excluded(self) -> Iterator[Contradiction]:
+        """Refuse columns of an exclusion constraint: its elements name them, and nobody can tell which."""
+        for key in ("columns", "up", "down") if self.type == "exclude" else ():
+            if getattr(self, key) is not None:
+                yield Contradiction(
+                    at=(key,),
+                    reason=f"a constraint of type exclude has no {key}",
+                    hint=f"Remove {key}." if key == "columns" else f"Remove {key}, and convert it with alter_column.",
+                )
+
     def _values(self) -> Iterator[Contradiction]:
         for direction, expressions in (("up", self.up or {}), ("down", self.down or {})):
             for column, expression in expressions.items():
@@ -177,7 +190,7 @@ class CreateConstraint(TableConstraint, Operation):
     def new_names(self) -> Iterator[NewName]:
         """Name the constraint, and the index behind it."""
         yield constraint(self.table, self.name, ("name",))
-        if self.type in ("unique", "primary_key"):
+        if self.type in ("unique", "primary_key", "exclude"):
             yield relation(self.table, self.name, ("name",))
         if self.archives:
             yield relation(self.archive_name, self.archive_name.rpartition(".")[2], ("archive",))

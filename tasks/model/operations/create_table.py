@@ -50,6 +50,21 @@ class TableForeignKeyReference(Part):
         return f"match {self.match_type} on delete {self.on_delete}{some} on update {self.on_update}"
 
 
+class Exclusion(Part):
+    """Which two rows cannot both be there."""
+
+    index_method: Identifier = "gist"
+    elements: Expression
+    """Columns or expressions, each with an operator: `room with =, period with &&`."""
+    predicate: Expression | None = None
+    """Which rows are compared, without the word WHERE."""
+
+    def definition(self, parameters: str = "") -> str:
+        """Return what follows the name of the constraint, as SQL; `parameters` are those of its index."""
+        where = f" where ({self.predicate}\n)" if self.predicate else ""
+        return f"exclude using {quote(self.index_method)} ({self.elements}\n){parameters}{where}"
+
+
 class TableConstraint(Part):
     """A constraint over one or more columns of the table."""
 
@@ -57,12 +72,13 @@ class TableConstraint(Part):
     """Keys that may be given where the type does not need them."""
 
     name: Identifier
-    type: Literal["unique", "check", "primary_key", "foreign_key"]
+    type: Literal["unique", "check", "primary_key", "foreign_key", "exclude"]
     columns: Columns | None = None
-    """Not for `check`, whose expression names its columns."""
+    """Not for `check` and `exclude`, whose expressions name their columns."""
     check: Expression | None = None
     """The condition, without the word CHECK."""
     references: TableForeignKeyReference | None = None
+    exclude: Exclusion | None = None
     deferrable: StrictBool = False
     initially_deferred: StrictBool = False
 
@@ -89,9 +105,9 @@ class TableConstraint(Part):
                 )
 
     def _keys(self) -> Iterator[Contradiction]:
-        needs: dict[str, set[str]] = {"check": {"check"}, "foreign_key": {"columns", "references"}, "exclude": set()}
+        needs = {"check": {"check"}, "foreign_key": {"columns", "references"}, "exclude": {"exclude"}}
         wanted = needs.get(self.type, {"columns"})
-        for key in ("columns", "check", "references"):
+        for key in ("columns", "check", "references", "exclude"):
             given = getattr(self, key) is not None
             if given and key not in wanted | self.optional_keys:
                 yield Contradiction(
@@ -101,16 +117,6 @@ class TableConstraint(Part):
                 yield Contradiction(
                     at=(key,), reason=f"a constraint of type {self.type} needs {key}", hint=f"Add {key}."
                 )
-
-
-class Exclusion(Part):
-    """Which two rows cannot both be there."""
-
-    index_method: Identifier = "gist"
-    elements: Expression
-    """Columns or expressions, each with an operator: `room with =, period with &&`."""
-    predicate: Expression | None = None
-    """Which rows are compared, without the word WHERE."""
 
 
 class IndexParameters(Part):
@@ -125,8 +131,6 @@ class IndexParameters(Part):
 class CreatedConstraint(TableConstraint):
     """A constraint of a table that is made with it."""
 
-    type: Literal["unique", "check", "primary_key", "foreign_key", "exclude"]  # type: ignore[assignment]
-    exclude: Exclusion | None = None
     nulls_not_distinct: StrictBool = False
     """Two NULLs are the same, too."""
     no_inherit: StrictBool = False
@@ -137,7 +141,6 @@ class CreatedConstraint(TableConstraint):
         """Refuse what its type lacks or does not know."""
         yield from super().contradictions()
         known = {
-            "exclude": ("exclude",),
             "nulls_not_distinct": ("unique",),
             "no_inherit": ("check",),
             "index_parameters": ("unique", "primary_key", "exclude"),
@@ -147,10 +150,6 @@ class CreatedConstraint(TableConstraint):
                 yield Contradiction(
                     at=(key,), reason=f"a constraint of type {self.type} has no {key}", hint=f"Remove {key}."
                 )
-        if self.type == "exclude" and self.exclude is None:
-            yield Contradiction(
-                at=("exclude",), reason="a constraint of type exclude needs exclude", hint="Add exclude."
-            )
 
 
 class CreateTable(Operation):

@@ -51,6 +51,11 @@ def key_columns(table: Table, index: Index) -> tuple[str, ...]:
     return () if " INCLUDE (" in index.definition else index.columns
 
 
+def demand(index: Index) -> tuple[bool, str]:
+    """Return what an index says, whatever it is called and on whichever table it is."""
+    return index.unique, index.definition.partition(" USING ")[2]
+
+
 def walkable(table: Table, index: Index) -> bool:
     """Tell whether every row has a key of its own in the index, without NULLs."""
     if not (index.unique and index.valid) or index.partial or index.expressions or index.without_overlaps:

@@ -11,7 +11,7 @@ from tasks.model.operations.create_index import CreateIndex
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.folding.entries import OF_ITS_OWN, ApartError, Entry, Operations
 from tasks.model.operations.folding.names_within import mentions
-from tasks.model.operations.folding.tables import by_names, checked, index_by
+from tasks.model.operations.folding.tables import by_names, checked, excluded_by, index_by
 from tasks.model.operations.folding.values import converted_twice, filled
 from tasks.model.operations.rename_column import RenameColumn
 from tasks.model.operations.text import is_serial
@@ -219,7 +219,8 @@ def _texts(op: Operation) -> list[str | None]:
         case CreateIndex():
             return [op.predicate, *(one.expression for one in op.columns)]
         case CreateConstraint():
-            return [op.check, *(op.up or {}).values(), *(op.down or {}).values()]
+            excluded = (op.exclude.elements, op.exclude.predicate) if op.exclude is not None else ()
+            return [op.check, *excluded, *(op.up or {}).values(), *(op.down or {}).values()]
     return [text for key in ("up", "down") if isinstance(text := getattr(op, key, None), str)]
 
 
@@ -248,6 +249,7 @@ def _after_all(all_of: Operations, entries: list[Entry]) -> None:
 
 
 def _constraint_by(one: CreateConstraint, names: Mapping[str, str]) -> CreateConstraint:
+    excluded_by(one, names, "Write rename_column first, and the elements by the new name.")
     columns = tuple(names.get(column, column) for column in one.columns or ())
     reference = one.references
     if reference is not None:

@@ -3,7 +3,7 @@
 Nobody has seen it any other way and it has no rows, so `up`, `down` and what becomes of rows say nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,7 +14,12 @@ from tasks.model.operations.base import Operation, Part
 from tasks.model.operations.column import ColumnDefinition, Generated
 from tasks.model.operations.create_constraint import CreateConstraint
 from tasks.model.operations.create_index import CreateIndex, IndexField
-from tasks.model.operations.create_table import CreatedConstraint, CreateTable, TableForeignKeyReference
+from tasks.model.operations.create_table import (
+    CreatedConstraint,
+    CreateTable,
+    TableConstraint,
+    TableForeignKeyReference,
+)
 from tasks.model.operations.drop_column import DropColumn
 from tasks.model.operations.drop_constraint import DropConstraint
 from tasks.model.operations.drop_multicolumn_constraint import DropMulticolumnConstraint
@@ -117,7 +122,7 @@ def _altered(table: CreateTable, op: AlterColumn) -> CreateTable:
 def _constrained(table: CreateTable, op: CreateConstraint) -> CreateTable:
     if op.archives:
         raise ApartError("a table that the same spec makes has no rows to archive", "Remove what says so.")
-    given = {key: getattr(op, key) for key in ("name", "type", "check", "references", "no_inherit")}
+    given = {key: getattr(op, key) for key in ("name", "type", "check", "references", "exclude", "no_inherit")}
     given |= {"deferrable": op.deferrable, "initially_deferred": op.initially_deferred}
     given["columns"] = None if op.type == "check" else op.columns
     for name in op.columns or ():
@@ -218,10 +223,7 @@ def _constraint_by(one: CreatedConstraint, names: Mapping[str, str], table: str)
     changes: dict[str, Any] = {"columns": _listed(one.columns, names)}
     if one.check is not None:
         changes["check"] = by_names(one.check, names)
-    if one.exclude is not None:
-        for text in (one.exclude.elements, one.exclude.predicate or ""):
-            if any(mentions(text, name) for name in names):
-                raise ApartError(f"the exclusion constraint {one.name!r} may name the column", WHOLE)
+    excluded_by(one, names, WHOLE)
     if one.index_parameters is not None:
         included = _listed(one.index_parameters.include_columns, names)
         changes["index_parameters"] = one.index_parameters.model_copy(update={"include_columns": included})
@@ -231,6 +233,13 @@ def _constraint_by(one: CreatedConstraint, names: Mapping[str, str], table: str)
         changed = {"columns": referenced, "on_delete_set_columns": _listed(one.references.on_delete_set_columns, names)}
         changes["references"] = one.references.model_copy(update=changed)
     return one.model_copy(update=changes)
+
+
+def excluded_by(one: TableConstraint, names: Collection[str], hint: str) -> None:
+    """Refuse other names for columns that an exclusion constraint may name. Raises ApartError."""
+    for text in (one.exclude.elements, one.exclude.predicate or "") if one.exclude is not None else ():
+        if any(mentions(text, name) for name in names):
+            raise ApartError(f"the exclusion constraint {one.name!r} may name the column", hint)
 
 
 def _listed(columns: tuple[str, ...] | None, names: Mapping[str, str]) -> tuple[str, ...] | None:

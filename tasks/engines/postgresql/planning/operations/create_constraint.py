@@ -19,6 +19,12 @@ from tasks.model.spec import BackfillOptions
 
 def draft_create_constraint(op: CreateConstraint, draft: TableDraft, backfill: BackfillOptions, where: str) -> Places:
     """Convert the columns that get other values, then add the constraint over the new shape."""
+    if op.exclude is not None:
+        raise SpecError(
+            "an exclusion constraint cannot be built on a table without blocking those who write to it",
+            where=f"{where}.type",
+            hint="Write `strategy: shadow_table`: there it is built on a new table, before that has rows.",
+        )
     for column in dict.fromkeys((*(op.columns or ()), *(op.up or {}), *(op.down or {}))):
         new_column(draft, column, where)
     places = convert(

@@ -131,9 +131,7 @@ def _constraint(one: CreatedConstraint, draft: SpecDraft) -> str:
         return f"{name} foreign key ({columns}) {_table_references(one.references, draft)}{deferral}"
     parameters = _parameters(one.index_parameters)
     if one.exclude is not None:
-        where = f" where ({one.exclude.predicate}\n)" if one.exclude.predicate else ""
-        elements = f"using {quote(one.exclude.index_method)} ({one.exclude.elements}\n)"
-        return f"{name} exclude {elements}{parameters}{where}{deferral}"
+        return f"{name} {one.exclude.definition(parameters)}{deferral}"
     kind = "primary key" if one.type == "primary_key" else "unique"
     nulls = " nulls not distinct" if one.nulls_not_distinct else ""
     return f"{name} {kind}{nulls} ({columns}){parameters}{deferral}"

@@ -8,7 +8,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.shadow import build, readers
 from tasks.engines.postgresql.planning.shadow.draft import Draft
-from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, validations
+from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, referred, validations
 from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
 from tasks.engines.postgresql.planning.shadow.rehearse import alone
 from tasks.model.catalogue import Index, Table
@@ -209,8 +209,8 @@ def _swap(draft: Draft) -> Iterator[Step]:
         title=f"put the shadow in the place of {table.full_name}",
         undo="put the old table back, with what applications wrote since",
         action=ShortTransaction(
-            locks=_locks(draft, draft.shadow, table),
-            inverse_locks=_locks(draft, draft.former, new),
+            locks=_locks(draft, draft.shadow, table, new),
+            inverse_locks=_locks(draft, draft.former, new, table),
             before=draft.up.drain,
             inverse_before=draft.down.drain,
             # Reconciling comes after every copy, and before every swap.
@@ -240,10 +240,10 @@ def _swap(draft: Draft) -> Iterator[Step]:
         )
 
 
-def _locks(draft: Draft, other: str, leaving: Table) -> tuple[Lock, ...]:
+def _locks(draft: Draft, other: str, leaving: Table, coming: Table) -> tuple[Lock, ...]:
     """Views before the tables below them, and the shadow last, as triggers do: nobody comes to it without the table."""
     real, last = (Lock(table=name, mode=LockMode.ACCESS_EXCLUSIVE) for name in (draft.places.real, other))
-    return (*readers.locks(draft.conn, leaving), *unique([real, *neighbours(leaving)]), last)
+    return (*readers.locks(draft.conn, leaving), *unique([real, *neighbours(leaving), *referred(coming)]), last)
 
 
 def _contract(draft: Draft) -> Iterator[Step]:

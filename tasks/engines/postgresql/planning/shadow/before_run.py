@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from tasks.engines.postgresql.planning.checks.before_run import sharing
-from tasks.engines.postgresql.planning.keys import key_columns
-from tasks.engines.postgresql.planning.shadow import kept_step
+from tasks.engines.postgresql.planning.shadow import foreign_keys, kept_step, rivals
 from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
 from tasks.model.conversion import Conversion
-from tasks.model.names import OWN_PREFIX, quote
+from tasks.model.names import quote
 from tasks.model.plan import Requirement
 
 
@@ -31,11 +29,12 @@ def conversions(draft: Draft) -> Iterator[Conversion]:
 
 
 def requirements(draft: Draft) -> Iterator[Requirement]:
-    """No NULL where none may be, nothing twice under a key whose values are new, and no row that breaks a new check."""
+    """No NULL where none may be, no two rows that cannot stand together, and no row that breaks a new check."""
     values = _values(draft)
     yield from _not_null(draft, values)
     yield from _without_a_partition(draft)
-    yield from _unique(draft, values)
+    yield from rivals.requirements(draft, values)
+    yield from foreign_keys.requirements(draft, values)
     yield from _rules(draft, values)
 
 
@@ -92,33 +91,6 @@ def _without_a_partition(draft: Draft) -> Iterator[Requirement]:
         )
 
 
-def _unique(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
-    changed = {*draft.change.ups, *draft.change.altered}
-    for index in draft.new.indexes:
-        columns = key_columns(draft.new, index)
-        known = any(i.unique and key_columns(draft.table, i) == columns and not i.partial for i in draft.table.indexes)
-        if not index.unique or index.partial or index.expressions or not columns or not {*columns} <= values.keys():
-            continue
-        if known and not {*columns} & changed:
-            continue
-        names = [quote(f"{OWN_PREFIX}{number}") for number in range(len(columns))]
-        listed = ", ".join(f"{values[c]} as {name}" for c, name in zip(columns, names, strict=True))
-        present = " and ".join(f"{name} is not null" for name in names)
-        filled = "" if "NULLS NOT DISTINCT" in index.definition else f" where {present}"
-        source = f"(select {_keys(draft)}, {listed} from {_source(draft)}) as keys{filled}"
-        same, keys = ", ".join(names), ", ".join(map(quote, draft.key))
-        rows, fix = sharing(draft.places.real, keys, same, source)
-        yield Requirement(
-            name=f"{draft.table.full_name} is unique by {index.name}",
-            table=draft.table.full_name,
-            kind="unique",
-            gate="before_run",
-            violations=f"select {same} from {source} group by {same} having count(*) > 1",
-            rows=rows,
-            fix=fix,
-        )
-
-
 def coming_back(draft: Draft) -> Iterator[Requirement]:
     """Ask beforehand what the gate before the swap will: whether `down` gives the old values again.
 
@@ -152,7 +124,10 @@ def _values(draft: Draft) -> dict[str, str]:
     """
     filled = {one.column for one in draft.forth}
     values = {one.column: f"({one.expression}\n)::{one.type}" for one in draft.forth}
+    computed = _computed(draft)
     for column in draft.new.columns:
+        if column.name in computed:
+            values[column.name] = f"({computed[column.name]}\n)::{column.type}"
         default = column.default or "null"
         counted = column.generated is not None or column.identity or "nextval(" in default
         if column.name not in filled and not counted and not _by_chance(draft, default):
@@ -162,15 +137,31 @@ def _values(draft: Draft) -> dict[str, str]:
     return values
 
 
+def _computed(draft: Draft) -> dict[str, str]:
+    """Return what generated columns will have: what the old table has computed, or what the new expression gives."""
+    change = draft.change
+    moving = {*change.ups, *change.altered, *change.renamed}
+    read = {d.name: {*d.columns} for d in draft.table.dependents if d.kind == "generated column"}
+    kept = {
+        column.name: quote(column.name)
+        for column in draft.new.columns
+        if column.generated is not None and column.name in read and not read[column.name] & moving
+    }
+    return kept | {name: expression for name, (expression, _) in change.computed.items()}
+
+
 def _by_chance(draft: Draft, expression: str) -> bool:
     return draft.change.rehearsal.is_volatile(draft.places.real, expression)
 
 
 def _rules(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
-    """No row may break a check that is new: asked of the values that the new table will have."""
-    known = {constraint.name for constraint in draft.table.constraints}
+    """No row may break a check that is new, or has new values: asked of those that the new table will have."""
+    known = {constraint.definition for constraint in draft.table.constraints}
+    changed = {*draft.change.ups, *draft.change.converted(draft.new)}
     for one in draft.new.constraints:
-        if one.kind != "check" or one.name in known or not {*one.columns} <= values.keys():
+        if one.kind != "check" or not {*one.columns} <= values.keys():
+            continue
+        if one.definition in known and not {*one.columns} & changed:
             continue
         table, keys = quote(draft.table.name), [quote(f"_changeover_k{i}") for i in range(len(draft.key))]
         shown = [f"{table}.{quote(c)} as {k}" for c, k in zip(draft.key, keys, strict=True)]

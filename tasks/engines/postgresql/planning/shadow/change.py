@@ -17,6 +17,7 @@ from tasks.model.names import quote
 from tasks.model.operations import (
     AddColumn,
     AlterColumn,
+    CreateConstraint,
     CreateIndex,
     DropColumn,
     Operation,
@@ -62,8 +63,17 @@ class Change:
     """Those that are new, and where the spec says so."""
     last: list[tuple[str, str]] = field(default_factory=list)
     """Where the spec says so, and a clause of ALTER TABLE for when all columns are there."""
+    keys_come: list[tuple[CreateConstraint, str]] = field(default_factory=list)
+    """Foreign keys, and where the spec says so."""
+    keys_gone: set[str] = field(default_factory=set)
+    called: dict[str, str] = field(default_factory=dict)
+    """Constraints with another name: the old one to the new one."""
+    identity: tuple[str, str] | None = None
+    """The replica identity, as a clause, and where the spec says so."""
     order: tuple[str, ...] | None = None
     primary_key: tuple[tuple[str, ...], str] | None = None
+    key_name: str = ""
+    """Of a primary key where there was none."""
     order_where: str = ""
     order_by: tuple[str, ...] = ()
     """Columns of the old table, in whose order its rows are copied."""
@@ -104,8 +114,6 @@ class Change:
 
     def _alter(self, op: AlterColumn, where: str) -> None:
         column = column_of(self.table, op.column, where)
-        if op.check is not None or op.unique is not None or op.references is not None:
-            raise _constraint(where, foreign=op.references is not None)
         if op.generated is not None or op.drops_identity:
             self._generate(op, column, f"{where}.generated")
         name = quote(op.column)
@@ -194,7 +202,11 @@ class Change:
     def _add(self, op: AddColumn, where: str) -> None:
         column = op.column
         if column.unique or column.check is not None or column.references is not None:
-            raise _constraint(where, foreign=column.references is not None)
+            raise SpecError(
+                "a constraint is not added together with its column here",
+                where=where,
+                hint="Write create_constraint beside it.",
+            )
         if is_serial(column.type):
             raise SpecError(
                 f"{column.type} in a table that is copied has no order of its rows to number them by",
@@ -235,12 +247,6 @@ class Change:
         self.order_by = op.order_by or ()
 
     def _index(self, op: CreateIndex, where: str) -> None:
-        if op.unique and (op.predicate is not None or any(one.expression is not None for one in op.columns)):
-            raise SpecError(
-                "which rows a unique index of expressions, or of some rows, refuses is not asked here before the run",
-                where=where,
-                hint="Put it into a spec of its own with `strategy: expand_contract`.",
-            )
         self.indexes.append((op, where))
 
     def walk(self, key: tuple[str, ...]) -> tuple[str, ...]:
@@ -305,11 +311,18 @@ class Change:
                 self.rehearsal.conn.execute(definition(op).replace("{table}", self.twin, 1).encode())
         for where, clause in self.last:
             self.attempt(where, clause)
+        self._exchange_key()
+        if self.identity is not None:
+            self.attempt(self.identity[1], f"replica identity {self.identity[0]}")
+
+    def _exchange_key(self) -> None:
         if self.primary_key is None:
             return
         columns, where = self.primary_key
         present = next((c for c in self.table.constraints if c.kind == "primary key"), None)
-        name = present.name if present is not None else f"{self.table.name}_pkey"
+        name = self.key_name or f"{self.table.name}_pkey"
+        if present is not None:
+            name = self.called.get(present.name, present.name)
         listed = ", ".join(quote(column) for column in columns)
         if present is not None:
             self.attempt(where, f"drop constraint {quote(name)}")
@@ -341,13 +354,3 @@ class Change:
         assert after is not None
         plain = column not in self.ups and column not in self.downs
         return plain and after.type in (before.type, *_WIDER.get(before.type, ()))
-
-
-def _constraint(where: str, *, foreign: bool) -> SpecError:
-    return SpecError(
-        "a constraint is not added together with its column here",
-        where=where,
-        hint="Add the foreign key by a spec of its own with `strategy: expand_contract`."
-        if foreign
-        else "Write create_constraint beside it.",
-    )

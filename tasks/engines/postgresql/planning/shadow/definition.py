@@ -32,6 +32,7 @@ from tasks.model.spec import MigrationSpec
 
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 _CREATE: Final = re.compile(rf"\s*create\s+table\s+(?:({_NAME})\s*\.\s*)?({_NAME})\s*(?=\()", re.IGNORECASE)
+_BRACKET: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[()]""")
 _SCHEMA: Final = "_changeover_defined"
 _OF_COLUMNS: Final = (
     "name",
@@ -245,7 +246,7 @@ class _Differences:
             yield DropConstraint.model_validate({"table": self.asked.table, "name": one.name})
 
     def rules_that_come(self) -> Iterator[AnyOperation]:
-        """Give the checks and unique constraints that are new, and refuse others that are."""
+        """Give the checks, unique and exclusion constraints that are new, and refuse others that are."""
         kept = {one.name for one in _rules(self.table)} - {one.name for one in self._gone}
         for one in _rules(self.wanted):
             if one.name not in kept:
@@ -264,13 +265,15 @@ class _Differences:
         return old.kind == new.kind == "unique" and columns == new.columns and bool({*old.columns} & {*self.renamed})
 
     def _created(self, one: Constraint) -> AnyOperation:
-        if one.kind not in ("check", "unique") or one.deferrable:
-            stopped = "Add it while applications are stopped: nothing can build it beside them."
-            hint = stopped if one.kind == "exclusion" else _IN_PLACE
-            raise self._refuse(f"the definition adds the {one.kind} constraint {one.name}", hint)
+        if one.kind not in ("check", "unique", "exclusion"):
+            raise self._refuse(f"the definition adds the {one.kind} constraint {one.name}", _IN_PLACE)
         rule: dict[str, Any] = {"table": self.asked.table, "name": one.name, "type": one.kind}
+        if one.deferrable:
+            rule |= {"deferrable": True, "initially_deferred": one.deferred}
         if one.kind == "unique":
             return CreateConstraint.model_validate(rule | {"columns": list(one.columns)})
+        if one.kind == "exclusion":
+            return CreateConstraint.model_validate(rule | {"exclude": _excluded(one.definition)})
         text = one.definition.removeprefix("CHECK ")
         inherited = text.removesuffix(" NO INHERIT")
         return CreateConstraint.model_validate(rule | {"check": inherited, "no_inherit": inherited != text})
@@ -291,6 +294,25 @@ class _Differences:
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _excluded(definition: str) -> dict[str, str]:
+    """Take apart what the server prints; what it says beyond that is missed when both tables are compared."""
+    head, _, rest = definition.partition(" (")
+    elements = _enclosed(rest)
+    _, where, rest = rest[len(elements) :].partition(" WHERE (")
+    found = {"index_method": head.removeprefix("EXCLUDE USING "), "elements": elements}
+    return found | ({"predicate": _enclosed(rest)} if where else {})
+
+
+def _enclosed(text: str) -> str:
+    """Return what comes before the parenthesis that closes one which was opened before."""
+    depth = 1
+    for found in _BRACKET.finditer(text):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if not depth:
+            return text[: found.start()]
+    return text
 
 
 def _rules(table: Table) -> Iterator[Constraint]:

@@ -57,7 +57,7 @@ def divide(change: Change, new: Table) -> Division:
         if new.column(column) is None:
             raise SpecError(f"{table.full_name} has no column {column!r}", where=where, hint="Correct the name.")
     _refuse_other_values(change, where, wanted.columns)
-    for reason, hint in partitions.of_versions(change.rehearsal.conn, table):
+    for reason, hint in partitions.of_versions(change.rehearsal.conn, new):
         raise PreflightError(reason, where=table.full_name, hint=hint)
     partitions.of_change(change.rehearsal.conn, table, new, wanted.columns, where)
     change.restricted = True

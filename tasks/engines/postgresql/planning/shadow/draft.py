@@ -5,6 +5,7 @@ from functools import cached_property
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.copy import WHOLE_NUMBERS
+from tasks.engines.postgresql.planning.keys import demand
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.mirror import Mirror
 from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
@@ -67,6 +68,7 @@ class Draft:
         # Never the table itself: to ask PostgreSQL, an index is made.
         twin = self.change.rehearsal
         source = twin.old if direction == "up" else self.change.twin
+        written, row_key = (self.table, self.row_key.new_index) if direction == "up" else (self.new, self.row_key.index)
         return Mirror(
             tag=self.places.tag,
             direction=direction,
@@ -86,10 +88,23 @@ class Draft:
             target_types=self.types(image),
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),
+            immediate=tuple(c.name for c in image.constraints if c.deferrable and c.kind != "foreign key"),
+            impatient=self._meets_others(written, image, row_key.name),
             anew=direction == "up" or self._says_all(image),
             # With the cast that an assignment makes by itself.
             pinned=not all(twin.is_immutable(source, f"({a.expression}\n)::{a.type}") for a in assignments),
             computed=tuple(c for c in self.change.written if direction == "down" and c not in self.change.lossy),
+        )
+
+    def _meets_others(self, written: Table, image: Table, row_key: str) -> bool:
+        """Rows that are strangers where applications write them can be kept apart, by a key, in the other table."""
+        change, known = self.change, {*map(demand, written.indexes)}
+        moving = {*change.ups, *change.downs, *change.altered, *change.computed, *change.written}
+        excluding = {c.name for c in image.constraints if c.kind == "exclusion"}
+        return any(
+            demand(i) not in known or {*i.referenced} & moving
+            for i in image.indexes
+            if (i.unique or i.constraint in excluding) and i.name != row_key
         )
 
     def _says_all(self, target: Table) -> bool:

@@ -240,3 +240,9 @@ def neighbours(table: Table) -> Sequence[Lock]:
     ends = {key.table for key in table.inbound} | {c.referenced_table for c in _foreign_keys(table)}
     names = sorted(name for name in ends if name is not None and name != table.full_name)
     return [Lock(table=quote_qualified(name), mode=LockMode.ACCESS_EXCLUSIVE) for name in names]
+
+
+def referred(table: Table) -> Sequence[Lock]:
+    """Return the locks on tables that foreign keys of the table refer to: adding one lets readers there go on."""
+    names = sorted({c.referenced_table or "" for c in _foreign_keys(table)} - {table.full_name})
+    return [Lock(table=quote_qualified(name), mode=LockMode.SHARE_ROW_EXCLUSIVE) for name in names]

@@ -18,6 +18,8 @@ from tasks.model.catalogue import Table
 from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
+_PATIENCE_MS = 100
+"""As long a write waits at the other table for the transaction of another: a tenth of what a deadlock may last."""
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
 _LATE = "UP002"
@@ -47,6 +49,10 @@ class Mirror(Followed):
     pinned: bool
     anew: bool
     """A row of the target may be made anew: nothing that counts in it comes from elsewhere."""
+    immediate: tuple[str, ...] = ()
+    """Constraints of the target that may be checked at the commit: there nobody could note what they refuse."""
+    impatient: bool = False
+    """Rows that have nothing to do with each other in the source may have in the target: nobody waits for that long."""
     computed: tuple[str, ...] = ()
     """Columns that the target computes and the source does not: another value than that cannot be carried."""
 
@@ -168,6 +174,15 @@ $finish$"""
         path = f"set search_path = {self.search_path}, pg_temp set row_security = off"
         pinned = [f"set {name} = {literal(value)}" for name, value in PINNED.items()] if self.pinned else []
         return " ".join([path, *pinned])
+
+    def _at_once(self) -> str:
+        """What is refused is refused now, whenever applications have their own constraints checked."""
+        schema = self.target.rpartition(".")[0]
+        return "".join(
+            f"if exists (select from pg_catalog.pg_constraint where conrelid = {literal(self.target)}::regclass"
+            f" and conname = {literal(name)}) then set constraints {schema}.{quote(name)} immediate; end if;\n"
+            for name in self.immediate
+        )
 
     def _same(self, left: str, right: str) -> str:
         """Two rows of the source have the same key."""
@@ -295,16 +310,7 @@ if tg_relid = {literal(self.source)}::regclass then
     end if;"""
 
     def _trigger_function(self) -> str:
-        body = self._carry()
-        if self.guarded:
-            body = f"""\
-    begin
-{body}
-    exception
-      when serialization_failure or deadlock_detected or lock_not_available or query_canceled then raise;
-      when others then
-{self._both(told=True)}{self._rejected()}
-    end;"""
+        body = self._guarded() if self.guarded else self._carry()
         return f"""\
 create or replace function {self.function}() returns trigger
 language plpgsql security definer {self._settings()} as $co_{self.tag}$
@@ -320,6 +326,38 @@ begin
   return null;
 end
 $co_{self.tag}$"""
+
+    def _guarded(self) -> str:
+        """What the target refuses is noted. What is undone with the block is what it has set, too."""
+        patient = ("", "")
+        if self.impatient:
+            patient = (
+                f"    perform set_config('lock_timeout', '{_PATIENCE_MS}ms', true);\n",
+                "\n    perform set_config('lock_timeout', _changeover_timeout, true);",
+            )
+        return f"""\
+    declare
+      _changeover_timeout constant text := current_setting('lock_timeout');
+    begin
+{patient[0]}{self._at_once()}{self._carry()}{patient[1]}
+    exception
+      {self._unless_noted()}
+      when others then
+{self._both(told=True)}{self._rejected()}
+    end;"""
+
+    def _unless_noted(self) -> str:
+        """What may fit later is noted only, and told when it is carried over and does not.
+
+        Where rows meet that do not in the source, nobody waits for the transaction of another until the server calls it
+        a deadlock. What may be checked at the commit applications break, and mend.
+        """
+        later = ["lock_not_available"] * self.impatient
+        later += ["unique_violation", "exclusion_violation"] * bool(self.immediate)
+        raised = ["serialization_failure", "deadlock_detected", "query_canceled"]
+        raised += [] if self.impatient else ["lock_not_available"]
+        raising = f"when {' or '.join(raised)} then raise;"
+        return f"{raising}\n      when {' or '.join(later)} then\n{self._both(told=False)}" if later else raising
 
     def _fail(self) -> str:
         return f"""\
@@ -401,7 +439,7 @@ begin
     where n._changeover_failed is null order by n._changeover_number limit 1;
     return;
   end if;
-  loop
+  {self._at_once()}loop
     looked := 0;
     put := 0;
     wrong := false;

@@ -165,13 +165,13 @@ def of_change(change: Change, new: Table) -> None:
             raise _refusal(table, f"the {one.kind} {one.name} reads {', '.join(sorted(used))}", one.kind)
     for constraint in table.constraints:
         used = {*constraint.columns} & gone
-        if constraint.kind == "foreign key" and used:
+        if constraint.kind == "foreign key" and used and constraint.name not in change.keys_gone:
             raise _refusal(table, f"the foreign key {constraint.name} reads {', '.join(sorted(used))}", "foreign key")
     for key in table.inbound:
         used = {*key.referenced_columns} & gone
         if used:
             raise _refusal(table, f"{key.name} of {key.table} refers to {', '.join(sorted(used))}", "foreign key")
-    _of_keys(table, new, gone - {*change.renamed})
+    _of_keys(table, new)
     for trigger in table.triggers:
         used = {*trigger.referenced, *trigger.update_columns} & gone
         if used:
@@ -186,13 +186,7 @@ def of_change(change: Change, new: Table) -> None:
             raise _refusal(table, f"{sequence.column} draws from the sequence {sequence.name}", "sequence")
 
 
-def _of_keys(table: Table, new: Table, gone: set[str]) -> None:
-    for constraint in table.constraints:
-        used = {*constraint.columns} & gone
-        if constraint.deferrable and constraint.kind != "foreign key" and used:
-            # What only one of the two tables refuses, and at the commit, no trigger can note.
-            reason = f"the deferrable constraint {constraint.name} is on {', '.join(sorted(used))}"
-            raise _refusal(table, reason, "constraint")
+def _of_keys(table: Table, new: Table) -> None:
     for key in new.inbound:
         if not any(_keeps_unique(new, index, {*key.referenced_columns}) for index in new.indexes):
             what = f"{key.name} of {key.table} refers to {', '.join(key.referenced_columns)}"
@@ -277,7 +271,7 @@ def _in_any_order(table: Table) -> Table:
         for i in table.indexes
     )
     checks = tuple(
-        c.model_copy(update={"columns": tuple(sorted(c.columns))}) if c.kind == "check" else c
+        c.model_copy(update={"columns": tuple(sorted(c.columns))}) if c.kind in ("check", "exclusion") else c
         for c in table.constraints
     )
     return table.model_copy(update={"indexes": indexes, "constraints": checks})

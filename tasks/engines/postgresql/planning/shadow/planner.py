@@ -11,7 +11,15 @@ from tasks.engines.postgresql.planning.linting import linted
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.rehearsal import Rehearsal
 from tasks.engines.postgresql.planning.risk import risk
-from tasks.engines.postgresql.planning.shadow import before_run, generated, kept_step, obstacles, partitions, rules
+from tasks.engines.postgresql.planning.shadow import (
+    before_run,
+    foreign_keys,
+    generated,
+    kept_step,
+    obstacles,
+    partitions,
+    rules,
+)
 from tasks.engines.postgresql.planning.shadow.assemble import requirements, steps
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.definition import written_out
@@ -23,7 +31,17 @@ from tasks.engines.postgresql.planning.shadow.rehearse import alone, build_twin,
 from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import ChangeoverError, SpecError
-from tasks.model.operations import AnyOperation, CreateConstraint, DropConstraint, DropIndex, RebuildTable
+from tasks.model.operations import (
+    AlterColumn,
+    AnyOperation,
+    CreateConstraint,
+    DropConstraint,
+    DropIndex,
+    DropMulticolumnConstraint,
+    RebuildTable,
+    RenameConstraint,
+    SetReplicaIdentity,
+)
 from tasks.model.plan import DumpTarget, Finding, Phase, Plan
 from tasks.model.spec import MigrationSpec
 
@@ -130,9 +148,9 @@ def _draft(conn: Connection, spec: MigrationSpec, catalogue: Catalogue, search_p
     change.finish()
     changed = twin_of(conn, table, places.new)
     after = change.in_order(change.filled_by_themselves(changed.columns))
-    around = table
+    around = foreign_keys.with_keys(change, places.new)
     if change.computed or change.written:
-        around = table.model_copy(update={"dependents": change.dependents(after)})
+        around = around.model_copy(update={"dependents": change.dependents(after)})
     new = carried(around, changed.model_copy(update={"columns": after}))
     obstacles.of_change(change, new)
     obstacles.of_functions(change)
@@ -179,7 +197,17 @@ def _apply(change: Change, op: AnyOperation, where: str) -> None:
     match op:
         case CreateConstraint():
             rules.create_constraint(change, op, where)
-        case DropConstraint():
+        case AlterColumn():
+            change.apply(op, where)
+            if op.orphans != "reject":
+                raise rules.refused_rows(where)
+            for one in op.constraints():
+                rules.create_constraint(change, one, where)
+        case RenameConstraint():
+            rules.rename_constraint(change, op, where)
+        case SetReplicaIdentity():
+            rules.set_replica_identity(change, op, where)
+        case DropConstraint() | DropMulticolumnConstraint():
             rules.drop_constraint(change, op, where)
         case DropIndex():
             rules.drop_index(change, op, where)
