@@ -27,8 +27,13 @@ OTHER = {"alter_column": {"table": "t", "column": "b", "type": "bigint"}}
 
 
 def test_rows_that_refer_to_nothing_are_found_before_the_run_and_before_the_swap(conn: Connection, url: str) -> None:
+    """One key comes, another one goes, a third is called otherwise, and so is the primary key."""
     conn.execute(SCHEMA.encode())
-    migration = Migration(url, [COMES], strategy="shadow_table")
+    conn.execute("alter table t add constraint kept foreign key (b) references o")
+    called = [{"rename_constraint": {"table": "t", "from": one, "to": f"{one} 2"}} for one in ("kept", "t_pkey")]
+    full = {"set_replica_identity": {"table": "t", "identity": {"type": "full"}}}
+    migration = Migration(url, [COMES, GOES, *called, full], strategy="shadow_table")
+    before = migration.engine.inspect(["public.t"])
     plan = migration.engine.plan(migration.spec)
     conn.execute("update t set a = 9 where id = 2")
     (one,) = [c for c in migration.engine.examine(plan, values_in_reports=True).checks if not c.passed]
@@ -50,11 +55,17 @@ def test_rows_that_refer_to_nothing_are_found_before_the_run_and_before_the_swap
         conn.execute("insert into t values (7, 7, null)")
     conn.execute("delete from o where id = 2")
     assert rows(conn, "select id from t order by id") == [(1,), (3,)]
+    (found,) = migration.engine.inspect(["public.t"]).tables
+    assert [one.name for one in found.constraints] == ["kept 2", "new", "t_pkey 2"]
+    assert all(one.validated for one in found.constraints)
+    assert found.replica_identity == "full"
     migration.roll_back()
+    assert migration.engine.inspect(["public.t"]) == before
     assert rows(conn, "select id from t order by id") == [(1,), (3,)]
     conn.execute("insert into t values (7, 7, null)")
 
 
+@pytest.mark.every_leg
 def test_a_row_that_refers_to_nothing_and_comes_after_the_gate_is_named_by_the_swap(conn: Connection, url: str) -> None:
     """The new table is in its place then, refuses others, and is whole once that one is mended."""
     migration = rebuilt(conn, url, SCHEMA, [COMES])
@@ -70,6 +81,7 @@ def test_a_row_that_refers_to_nothing_and_comes_after_the_gate_is_named_by_the_s
     assert rows(conn, "select a from t where id = 4") == [(1,)]
 
 
+@pytest.mark.every_leg
 def test_what_the_key_that_went_would_refuse_keeps_a_rollback_from_coming(conn: Connection, url: str) -> None:
     migration = rebuilt(conn, url, SCHEMA, [GOES, OTHER])
     finish(migration)

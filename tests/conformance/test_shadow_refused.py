@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "statistics of a dropped column": ("create statistics st on k, n from t", drop("n"), "the statistics public.st reads n", "Drop the statistics"),
     "dropped and nobody fills it": (FILLED, drop("n"), "n is NOT NULL without a default", "Give `down`"),
     "index whose name is in use": ("create table low (x int)", {"create_index": {"table": "t", "name": "low", "columns": ["k"]}}, "the name low is in use", "another name"),
-    "foreign key that comes, to the table itself": ("", {"create_constraint": {"table": "t", "name": "f", "type": "foreign_key", "columns": ["k"], "references": {"table": "t", "columns": ["id"]}}}, "f refers to the table itself", "afterwards"),
+    "foreign key that comes, to the table itself": ("", {"create_constraint": {"table": "t", "name": "f", "type": "foreign_key", "columns": ["k"], "references": {"table": "t", "columns": ["id"]}}}, "a foreign key to itself", "afterwards"),
     "foreign key to what is no key": ("create table o (id int)", {"create_constraint": {"table": "t", "name": "f", "type": "foreign_key", "columns": ["k"], "references": {"table": "o", "columns": ["id"]}}}, "no unique constraint", "correct the operation"),
     "foreign key that archives": ("create table o (id int primary key)", alter("k", references={"name": "f", "table": "o", "column": "id"}, orphans="set_null"), "not converted or archived", "expand_contract"),
     "second primary key": ("", {"create_constraint": {"table": "t", "name": "f", "type": "primary_key", "columns": ["k"]}}, "has a primary key already", "rebuild_table"),

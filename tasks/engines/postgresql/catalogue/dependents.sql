@@ -145,7 +145,7 @@ cross join lateral (
     join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
     where o.classid = 'pg_attrdef'::regclass and d.oid = o.objid
       -- A partition has the defaults of its table.
-      and not exists (select from pg_inherits i where i.inhrelid = c.oid and i.inhparent = o.root and c.relispartition)
+      and not (c.relispartition and o.root in (select above.relid from pg_partition_ancestors(c.oid) above))
     union all
     select 'constraint', n.nspname || '.' || c.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
     from pg_constraint k

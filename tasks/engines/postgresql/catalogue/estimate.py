@@ -52,9 +52,9 @@ def room(conn: psycopg.Connection[Any], relation: str) -> int:
     """
     row = conn.execute(
         """
-        with parts as (
-          select to_regclass(%(table)s)::oid as oid union select inhrelid from pg_catalog.pg_inherits
-          where inhparent = to_regclass(%(table)s)
+        with recursive parts (oid) as (
+          select to_regclass(%(table)s)::oid
+          union select i.inhrelid from pg_catalog.pg_inherits i join parts on i.inhparent = parts.oid
         )
         select coalesce(sum(pg_catalog.pg_total_relation_size(p.oid)), 0)::bigint + coalesce(max(
           (select max(pg_catalog.pg_relation_size(i.indexrelid)) from pg_catalog.pg_index i

@@ -43,11 +43,16 @@ select
         order by i.inhseqno
     ) as parents,
     array(
+        -- Of partitions also those of the partitions. What the server has for that would lock them.
+        with recursive below (oid) as (
+            select i.inhrelid from pg_inherits i where i.inhparent = c.oid
+            union
+            select i.inhrelid from pg_inherits i join below on i.inhparent = below.oid where c.relkind = 'p'
+        )
         select kn.nspname || '.' || k.relname
-        from pg_inherits i
-        join pg_class k on k.oid = i.inhrelid
+        from below
+        join pg_class k on k.oid = below.oid
         join pg_namespace kn on kn.oid = k.relnamespace
-        where i.inhparent = c.oid
         order by kn.nspname, k.relname
     ) as children,
     case when c.relkind = 'p' then pg_get_partkeydef(c.oid) else '' end as partition_key,

@@ -49,19 +49,23 @@ class Followed:
 
     @property
     def unseen(self) -> str:
-        """The query for partitions of which not every write since dual write began has been seen.
+        """The query for partitions, on any level, of which not every write since dual write began has been seen.
 
         One command has switched the row triggers of all of them on, so one transaction wrote them all down. That of a
         partition which was attached, or made, since is of another, and what was written before fired nothing.
         """
         row, truncate = (literal(name) for name in self.triggers)
+        # What the server has to list them would lock them.
         return f"""\
-select part.inhrelid from pg_catalog.pg_inherits part
-where part.inhparent = to_regclass({literal(self.source)}) and not exists (
+with recursive part (inhrelid) as (
+  select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = to_regclass({literal(self.source)})
+  union select i.inhrelid from pg_catalog.pg_inherits i join part on i.inhparent = part.inhrelid)
+select part.inhrelid from part
+where not exists (
   select from pg_catalog.pg_trigger whole
-  join pg_catalog.pg_trigger own on own.tgparentid = whole.oid and own.tgrelid = part.inhrelid
+  join pg_catalog.pg_trigger own on own.tgrelid = part.inhrelid and own.tgname = {row} and own.tgparentid <> 0
   join pg_catalog.pg_trigger emptied on emptied.tgrelid = part.inhrelid and emptied.tgname = {truncate}
-  where whole.tgrelid = part.inhparent and whole.tgname = {row} and own.xmin = whole.xmin
+  where whole.tgrelid = to_regclass({literal(self.source)}) and whole.tgname = {row} and own.xmin = whole.xmin
     and own.tgenabled = 'A' and emptied.tgenabled = 'A')"""
 
     @property

@@ -12,17 +12,20 @@ from tasks.engines.postgresql.planning.restrictions.foreign_keys import orphaned
 from tasks.engines.postgresql.planning.restrictions.late import deferral
 from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.engines.postgresql.planning.shadow.draft import Draft
+from tasks.engines.postgresql.planning.shadow.places import printed
 from tasks.model.catalogue import Constraint, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.operations import CreateConstraint
 from tasks.model.plan import Requirement
 
+_COPIES = "_changeover_referred"
+
 
 def with_keys(change: Change, schema: str) -> Table:
     """Return the table with the foreign keys of the new one, whose twin is in a schema. Raises SpecError.
 
-    Locks: SHARE ROW EXCLUSIVE on the tables that new ones refer to, until they are rolled back, at once.
+    Locks: ACCESS SHARE on the tables that new ones refer to.
     """
     table, called = change.table, change.called
     came = [_tried(change, op, where, schema) for op, where in change.keys_come]
@@ -40,24 +43,50 @@ def with_keys(change: Change, schema: str) -> Table:
 
 
 def _tried(change: Change, op: CreateConstraint, where: str, schema: str) -> Constraint:
+    """Return what the server makes of a new key: to an empty copy, so that no writer of the other table waits."""
     assert op.references is not None
     columns, referenced = (", ".join(map(quote, names or ())) for names in (op.columns, op.references.columns))
-    conn, parent = change.rehearsal.conn, ".".join(map(quote, op.references.table.split(".")))
+    conn, place = change.rehearsal.conn, f"{where}.references"
+    name, own, kept = _referred(change, op.references.table, place)
+    copy = f"{quote(_COPIES)}.{quote(name)}"
     with conn.transaction(force_rollback=True):
+        conn.execute(f"create schema {quote(_COPIES)}".encode())
+        conn.execute(f"create {kept}table {copy} (like {quote(own)}.{quote(name)} including indexes)".encode())
         change.attempt(
             where,
-            f"add constraint {quote(op.name)} foreign key ({columns}) references {parent} ({referenced})"
+            f"add constraint {quote(op.name)} foreign key ({columns}) references {copy} ({referenced})"
             f" {op.references.actions({})}{deferral(op.deferrable, op.initially_deferred)}",
         )
         found = inspect(conn, [f"{schema}.{change.table.name}"], "pg_catalog").tables[0].constraint(op.name)
     assert found is not None
-    if found.referenced_table == change.table.full_name:
+    there, here = (f" REFERENCES {printed(conn, one, name)}(" for one in (_COPIES, own))
+    return found.model_copy(
+        update={"definition": found.definition.replace(there, here, 1), "referenced_table": f"{own}.{name}"}
+    )
+
+
+def _referred(change: Change, name: str, where: str) -> tuple[str, str, str]:
+    """Return name and schema of the table that a key refers to, and how long it lasts. Raises SpecError."""
+    row = change.rehearsal.conn.execute(
+        """
+        select c.relname::text, n.nspname::text, c.relpersistence::text,
+               has_table_privilege(c.oid, 'references') or has_any_column_privilege(c.oid, 'references')
+        from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where c.oid = to_regclass(%s) and c.relkind in ('r', 'p')
+        """,
+        (".".join(map(quote, name.split("."))),),
+    ).fetchone()
+    if row is None or row[2] == "t":
+        raise SpecError(f"there is no table {name}", where=where, hint="Correct the name, or write its schema, too.")
+    if not row[3]:
+        raise SpecError(f"the role may not refer to {name}", where=where, hint=f"grant references on {name} to it.")
+    if f"{row[1]}.{row[0]}" == change.table.full_name:
         raise SpecError(
-            f"{op.name} refers to the table itself, which is another one by then",
+            "a table that is made anew cannot get a foreign key to itself",
             where=where,
             hint="Put it into a spec of its own with `strategy: expand_contract`, afterwards.",
         )
-    return found
+    return row[0], row[1], "unlogged " if row[2] == "u" else ""
 
 
 def requirements(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:

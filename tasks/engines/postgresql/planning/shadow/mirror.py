@@ -297,8 +297,7 @@ if ({same}) is not true then
         return f"""\
 if tg_relid = {literal(self.source)}::regclass then
       truncate {self.target};
-    elsif exists (select from pg_catalog.pg_inherits
-                  where inhrelid = tg_relid and inhparent = {literal(self.source)}::regclass) then
+    elsif {literal(self.source)}::regclass in (select relid from pg_catalog.pg_partition_ancestors(tg_relid)) then
       -- The only one, if it is the default, takes every row: it has no condition.
       execute 'delete from {self.target.replace("'", "''")} as b where '
         || coalesce(pg_catalog.pg_get_partition_constraintdef(tg_relid), 'true');

@@ -38,12 +38,12 @@ def partitioned(table: Table) -> bool:
 
 
 def parts_of(conn: Connection, table: Table) -> tuple[Partition, ...]:
-    """Return the partitions that a table has."""
+    """Return the partitions that a table has, and those that they have."""
     rows = conn.execute(
         """
         select c.relname::text, pg_get_expr(c.relpartbound, c.oid)
-        from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-        where i.inhparent = %s::regclass and c.relispartition order by c.relname
+        from pg_catalog.pg_partition_tree(%s::regclass) tree join pg_catalog.pg_class c on c.oid = tree.relid
+        where tree.level > 0 order by c.relname
         """,
         (quote_qualified(table.full_name),),
     ).fetchall()
@@ -51,15 +51,19 @@ def parts_of(conn: Connection, table: Table) -> tuple[Partition, ...]:
 
 
 def told_by(conn: Connection, table: Table) -> tuple[str, ...]:
-    """Return the columns that tell the partitions of a table, also within expressions; none of one that has none."""
+    """Return the columns that tell partitions of a table, on any level; none of one that has none.
+
+    Also those within expressions.
+    """
     rows = conn.execute(
         """
-        select a.attname::text from pg_catalog.pg_depend d
+        select distinct a.attname::text from pg_catalog.pg_depend d
         join pg_catalog.pg_partitioned_table p on p.partrelid = d.refobjid
         join pg_catalog.pg_attribute a on a.attrelid = d.objid and a.attnum = d.objsubid
-        where d.refobjid = %(table)s::regclass and d.objid = d.refobjid and d.refobjsubid = 0 and d.deptype = 'i'
+        where d.refobjid in (select relid from pg_catalog.pg_partition_tree(%(table)s::regclass))
+          and d.objid = d.refobjid and d.refobjsubid = 0 and d.deptype = 'i'
           and d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = d.classid
-        order by a.attnum
+        order by 1
         """,
         {"table": quote_qualified(table.full_name)},
     ).fetchall()
@@ -143,8 +147,8 @@ def refuse_names_in_use(conn: Connection, table: Table, schema: str) -> None:
     rows = conn.execute(
         """
         with leaving as (
-          select %(table)s::regclass as oid union select inhrelid from pg_catalog.pg_inherits
-          where inhparent = %(table)s::regclass
+          select %(table)s::regclass as oid
+          union select relid from pg_catalog.pg_partition_tree(%(table)s::regclass)
         )
         select c.relname::text from pg_catalog.pg_class c
         join pg_catalog.pg_class other on other.relname = c.relname
@@ -187,12 +191,11 @@ def of_table(conn: Connection, table: Table) -> Iterator[tuple[str, str]]:
     """Yield what partitions have of their own, which would not arrive, each with the remedy."""
     rows = conn.execute(
         """
-        select c.relname::text, own.what from pg_catalog.pg_inherits i
-        join pg_catalog.pg_class c on c.oid = i.inhrelid
-        join pg_catalog.pg_class p on p.oid = i.inhparent
+        select c.relname::text, own.what from pg_catalog.pg_partition_tree(%(table)s::regclass) tree
+        join pg_catalog.pg_class c on c.oid = tree.relid
+        join pg_catalog.pg_class p on p.oid = %(table)s::regclass
         cross join lateral (
-          select 'partitions of its own' as what where c.relkind = 'p'
-          union select 'its rows elsewhere' where c.relkind = 'f'
+          select 'its rows elsewhere' as what where c.relkind = 'f'
           union select 'another schema' where c.relnamespace <> p.relnamespace
           union select 'no durable rows' where c.relpersistence <> 'p'
           union select 'row security' where c.relrowsecurity
@@ -223,9 +226,9 @@ def of_table(conn: Connection, table: Table) -> Iterator[tuple[str, str]]:
             join pg_catalog.pg_rewrite r on r.oid = d.objid
             where d.classid = 'pg_catalog.pg_rewrite'::regclass and d.refobjid = c.oid
         ) as own
-        where i.inhparent = %s::regclass order by 1, 2
+        where tree.level > 0 order by 1, 2
         """,
-        (quote_qualified(table.full_name),),
+        {"table": quote_qualified(table.full_name)},
     ).fetchall()
     for name, what in rows:
         yield f"the partition {name} has {what}", "Take that off the partition for the time of the migration."

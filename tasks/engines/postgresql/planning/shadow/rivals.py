@@ -21,6 +21,12 @@ select pg_catalog.pg_get_indexdef(i.indexrelid, k, false)
        (select format('operator(%%I.%%s)', n.nspname, o.oprname)
         from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
         where o.oid = c.conexclop[k]),
+       (select case
+          when o.oprcanmerge and o.oprname = '=' then 'equal'
+          when o.oprcode = 'pg_catalog.range_overlaps'::regproc and a.atttypid = any ('{int4range, int8range, numrange,
+            daterange, tsrange, tstzrange}'::regtype[]) then 'overlaps' else '' end
+        from pg_catalog.pg_operator o join pg_catalog.pg_attribute a on a.attrelid = i.indexrelid and a.attnum = k
+        where o.oid = c.conexclop[k]),
        pg_catalog.pg_get_expr(i.indpred, i.indrelid),
        coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
 from pg_catalog.pg_index i
@@ -39,6 +45,8 @@ class _Compared:
     """Expressions over columns of the new table."""
     operators: tuple[str, ...]
     """Of an exclusion constraint, one for each; none of a unique index."""
+    kinds: tuple[str, ...]
+    """Of the operators: `equal`, of values that can be sorted; `overlaps`, of ranges; or empty."""
     predicate: str
     nulls_too: bool
 
@@ -76,8 +84,9 @@ def _compared(draft: Draft, index: Index) -> _Compared:
     return _Compared(
         elements=tuple(row[0] for row in rows),
         operators=tuple(row[1] for row in rows if row[1]),
-        predicate=rows[0][2] or "",
-        nulls_too=rows[0][3],
+        kinds=tuple(row[2] for row in rows if row[1]),
+        predicate=rows[0][3] or "",
+        nulls_too=rows[0][4],
     )
 
 
@@ -117,17 +126,55 @@ def _unique(draft: Draft, index: Index, compared: _Compared, values: Mapping[str
 
 
 def _excluding(draft: Draft, index: Index, compared: _Compared, values: Mapping[str, str]) -> Requirement:
-    """Count the rows that exclude another one; those with one of a lesser key would go, so that no two are left."""
-    names, row = _names(compared), _rows(draft, index, compared, values)
-    one, other = (", ".join(f"{alias}.{quote(c)}" for c in draft.key) for alias in ("one", "other"))
-    met = " and ".join(f"one.{n} {o} other.{n}" for n, o in zip(names, compared.operators, strict=True))
-    asked = f"select {one} from {row} as one where exists (\nselect from {row} as other where {met} and ({other})"
-    keys = ", ".join(map(quote, draft.key))
+    """Count the rows that exclude another one; `fix` leaves no two of them."""
+    row, keys = _rows(draft, index, compared, values), ", ".join(map(quote, draft.key))
+    kinds = sorted(compared.kinds)
+    if kinds and {*kinds} == {"equal"}:
+        names = _names(compared)
+        source = f"{row} as keys where {' and '.join(f'{name} is not null' for name in names)}"
+        broken, fix = sharing(draft.places.real, keys, ", ".join(names), source)
+    else:
+        sorts = kinds[-1:] == ["overlaps"] and kinds[:-1] == ["equal"] * (len(kinds) - 1)
+        broken, doomed = (_swept if sorts else _joined)(draft, compared, row)
+        fix = f"delete from {draft.places.real} where ({keys}) in (\n{doomed}\n)"
     return Requirement(
         name=f"no two rows of {draft.table.full_name} exclude each other by {index.name}",
         table=draft.table.full_name,
         kind="check",
         gate="before_run",
-        violations=f"{asked} <> ({one}))",
-        fix=f"delete from {draft.places.real} where ({keys}) in (\n{asked} < ({one}))\n)",
+        violations=broken,
+        fix=fix,
     )
+
+
+def _swept(draft: Draft, compared: _Compared, row: str) -> tuple[str, str]:
+    """Return the rows whose range overlaps another one, and those where that one begins earlier, in one sorted pass.
+
+    Of those that begin earlier it is enough to know how far they reach, and of those that begin later the next one.
+    """
+    names = _names(compared)
+    span = names[compared.kinds.index("overlaps")]
+    same = ", ".join(name for name in names if name != span)
+    keys, ordered = ", ".join(map(quote, draft.key)), f"order by {span}, {', '.join(map(quote, draft.key))}"
+    window = f"{f'partition by {same} ' if same else ''}{ordered}"
+    before, after = (quote(f"{OWN_PREFIX}{one}") for one in ("before", "after"))
+    swept = f"""\
+select {keys}, {span} operator(pg_catalog.&&) lead({span}) over (sorted) as {after},
+  lower_inf({span}) and count(*) over earlier > 0
+    or bool_or(upper_inf({span})) over earlier
+    or max(upper({span})) over earlier > lower({span})
+    or lower_inc({span}) and max(upper({span})) filter (where upper_inc({span})) over earlier = lower({span})
+  as {before}
+from {row} as one
+where {" and ".join(f"{name} is not null" for name in names)} and not isempty({span})
+window sorted as ({window}), earlier as (sorted rows between unbounded preceding and 1 preceding)"""
+    found = f"select {keys} from (\n{swept}\n) as swept where {before}"
+    return f"{found} or {after}", found
+
+
+def _joined(draft: Draft, compared: _Compared, row: str) -> tuple[str, str]:
+    """Return the rows that exclude another one, and those where that one has the lesser key."""
+    one, other = (", ".join(f"{alias}.{quote(c)}" for c in draft.key) for alias in ("one", "other"))
+    met = " and ".join(f"one.{n} {o} other.{n}" for n, o in zip(_names(compared), compared.operators, strict=True))
+    asked = f"select {one} from {row} as one where exists (\nselect from {row} as other where {met} and ({other})"
+    return f"{asked} <> ({one}))", f"{asked} < ({one}))"
