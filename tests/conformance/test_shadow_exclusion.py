@@ -14,8 +14,10 @@ from tests.conformance.test_shadow_notes import noted, strict
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows
 from tests.legs import EVERY_LEG
 
+# The index reads like that of the constraint, and demands nothing.
 BOOKINGS = """
 create table t (id int primary key, room int, during int4range);
+create index on t using gist (int4range(room, room, '[]'), during);
 insert into t select i, i % 5, int4range(i * 10, i * 10 + 10) from generate_series(1, 20) i;
 """
 
@@ -169,3 +171,40 @@ def test_what_applications_break_and_mend_within_a_transaction_is_carried(
     assert rows(conn, "select * from changeover.rejections") == []
     migration.roll_back()
     assert rows(conn) == wanted
+
+
+def test_two_who_break_a_rule_until_their_commits_do_not_wait_for_each_other(conn: Connection, url: str) -> None:
+    """Nor with the table that takes their place: where they write, nothing is checked before."""
+    migration = rebuilt(conn, url, LATE)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+
+    def cross() -> None:
+        with psycopg.connect(url) as one, psycopg.connect(url) as other:
+            for session in (one, other):
+                session.execute("set constraints all deferred; set local statement_timeout = '5s'")
+            one.execute("update t set k = 100 where id = 1")
+            other.execute("update t set k = 100 where id = 2; update t set k = 200 where id = 3")
+            one.execute("update t set k = 200 where id = 4")
+            other.execute("update t set k = id where id in (2, 3)")
+            other.commit()
+            one.execute("update t set k = id where id = 4")
+
+    cross()
+    finish(migration)
+    cross()
+    wanted = rows(conn)
+    assert rows(conn, "select * from changeover.rejections") == []
+    migration.roll_back()
+    assert rows(conn) == wanted
+
+
+def test_a_statement_of_many_rows_waits_once(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, BOOKINGS, [one_at_a_time()])
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    with psycopg.connect(url) as one, psycopg.connect(url) as other:
+        one.execute("insert into t values (40, 1, '[1000,2000)')")
+        other.execute("set local statement_timeout = '3s'")
+        other.execute("insert into t select i, 1, int4range(i, i + 1) from generate_series(1000, 1039) i")
+        one.rollback()
+    finish(migration)
+    assert rows(conn, "select count(*) from t where id >= 1000") == [(40,)]

@@ -51,9 +51,15 @@ def key_columns(table: Table, index: Index) -> tuple[str, ...]:
     return () if " INCLUDE (" in index.definition else index.columns
 
 
-def demand(index: Index) -> tuple[bool, str]:
-    """Return what an index says, whatever it is called and on whichever table it is."""
-    return index.unique, index.definition.partition(" USING ")[2]
+def demand(table: Table, index: Index) -> tuple[str, str]:
+    """Return what an index of a table demands of two rows, whatever it is called and on whichever table it is.
+
+    The definition of an index has no operators: one of an exclusion constraint reads like one that demands nothing.
+    """
+    constraint = table.constraint(index.constraint) if index.constraint else None
+    if constraint is not None and constraint.kind == "exclusion":
+        return "exclusion", constraint.definition.removesuffix(" INITIALLY DEFERRED").removesuffix(" DEFERRABLE")
+    return "unique" if index.unique else "", index.definition.partition(" USING ")[2]
 
 
 def walkable(table: Table, index: Index) -> bool:

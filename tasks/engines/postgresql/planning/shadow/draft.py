@@ -68,6 +68,7 @@ class Draft:
         # Never the table itself: to ask PostgreSQL, an index is made.
         twin = self.change.rehearsal
         source = twin.old if direction == "up" else self.change.twin
+        immediate = tuple(c.name for c in image.constraints if c.deferrable and c.kind != "foreign key")
         written, row_key = (self.table, self.row_key.new_index) if direction == "up" else (self.new, self.row_key.index)
         return Mirror(
             tag=self.places.tag,
@@ -88,8 +89,9 @@ class Draft:
             target_types=self.types(image),
             assignments=assignments,
             guarded=self._may_refuse(image, there=direction == "up"),
-            immediate=tuple(c.name for c in image.constraints if c.deferrable and c.kind != "foreign key"),
-            impatient=self._meets_others(written, image, row_key.name),
+            immediate=immediate,
+            # What is checked at once here may not be where applications write: there nobody waits before the commit.
+            impatient=bool(immediate) or self._meets_others(written, image, row_key.name),
             anew=direction == "up" or self._says_all(image),
             # With the cast that an assignment makes by itself.
             pinned=not all(twin.is_immutable(source, f"({a.expression}\n)::{a.type}") for a in assignments),
@@ -98,11 +100,11 @@ class Draft:
 
     def _meets_others(self, written: Table, image: Table, row_key: str) -> bool:
         """Rows that are strangers where applications write them can be kept apart, by a key, in the other table."""
-        change, known = self.change, {*map(demand, written.indexes)}
+        change, known = self.change, {demand(written, one) for one in written.indexes}
         moving = {*change.ups, *change.downs, *change.altered, *change.computed, *change.written}
         excluding = {c.name for c in image.constraints if c.kind == "exclusion"}
         return any(
-            demand(i) not in known or {*i.referenced} & moving
+            demand(image, i) not in known or {*i.referenced} & moving
             for i in image.indexes
             if (i.unique or i.constraint in excluding) and i.name != row_key
         )

@@ -18,8 +18,9 @@ from tasks.model.catalogue import Table
 from tasks.model.names import quote
 from tasks.model.plan import Assignment, differing
 
-_PATIENCE_MS = 100
-"""As long a write waits at the other table for the transaction of another: a tenth of what a deadlock may last."""
+_WAITED = "perform set_config('changeover.waited', 'yes', true)"
+_PATIENCE = "case when current_setting('changeover.waited', true) = 'yes' then '1ms' else '100ms' end"
+"""As long a write waits at the other table for somebody: once in a transaction a tenth of what a deadlock may last."""
 _ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""
 _LATE = "UP002"
@@ -331,7 +332,7 @@ $co_{self.tag}$"""
         patient = ("", "")
         if self.impatient:
             patient = (
-                f"    perform set_config('lock_timeout', '{_PATIENCE_MS}ms', true);\n",
+                f"    perform set_config('lock_timeout', {_PATIENCE}, true);\n",
                 "\n    perform set_config('lock_timeout', _changeover_timeout, true);",
             )
         return f"""\
@@ -356,7 +357,8 @@ $co_{self.tag}$"""
         raised = ["serialization_failure", "deadlock_detected", "query_canceled"]
         raised += [] if self.impatient else ["lock_not_available"]
         raising = f"when {' or '.join(raised)} then raise;"
-        return f"{raising}\n      when {' or '.join(later)} then\n{self._both(told=False)}" if later else raising
+        noted = f"    if sqlstate = '55P03' then {_WAITED}; end if;\n" * self.impatient + self._both(told=False)
+        return f"{raising}\n      when {' or '.join(later)} then\n{noted}" if later else raising
 
     def _fail(self) -> str:
         return f"""\

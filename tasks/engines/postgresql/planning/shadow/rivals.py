@@ -72,7 +72,7 @@ def _known(draft: Draft, index: Index) -> bool:
     if {*index.referenced} & {*draft.change.ups, *draft.change.altered, *draft.change.computed}:
         return False
     if index.partial or index.expressions or not index.unique:
-        return demand(index) in map(demand, draft.table.indexes)
+        return demand(draft.new, index) in (demand(draft.table, one) for one in draft.table.indexes)
     columns = key_columns(draft.new, index)
     return any(one.unique and not one.partial and key_columns(draft.table, one) == columns
                for one in draft.table.indexes)  # fmt: skip
