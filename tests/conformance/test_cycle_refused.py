@@ -2,6 +2,7 @@
 """What cannot be carried is refused at planning: what, where and what to do, and nothing is changed."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -63,6 +64,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "function reads it": ("create function f() returns bigint language sql begin atomic select sum(n) from t; end", [WIDEN]),
     "statistics object": ("create statistics s on n, m from t", [WIDEN]),
     "publication of columns": ("create publication p for table t (id, n)", [WIDEN]),
+    "rule that rewrites updates": ("create rule r as on update to t do also notify t", [WIDEN]),
     "check of the whole row": ("alter table t add constraint c check (t is not null)", [WIDEN]),
 }  # fmt: skip
 
@@ -80,6 +82,24 @@ def test_refused_before_anything_changes(name: str, conn: Connection, url: str) 
     assert refused.value.hint
     assert tables.catalogue(conn) == before
     assert tables.leftovers(conn) == []
+
+
+def test_row_security_that_holds_for_the_role_of_the_run(conn: Connection, url: str) -> None:
+    """Rows that a policy hides would be missed; the owner without FORCE sees them all."""
+    conn.execute(T.encode())
+    conn.execute(
+        "create role not_above_policies login; grant all on schema public to not_above_policies;"
+        " alter table t owner to not_above_policies; alter table t enable row level security, force row level security"
+    )
+    theirs = urlsplit(url)
+    theirs = theirs._replace(netloc="not_above_policies@" + theirs.netloc.rpartition("@")[2])
+    try:
+        with pytest.raises(ChangeoverError, match="holds for this role, too") as refused:
+            Migration(theirs.geturl(), [WIDEN]).begin()
+        assert "bypassrls" in refused.value.hint
+    finally:
+        conn.execute("alter table t owner to current_user; drop owned by not_above_policies")
+        conn.execute("drop role not_above_policies")
 
 
 @pytest.mark.parametrize("strategy", ["expand_contract", "shadow_table"])

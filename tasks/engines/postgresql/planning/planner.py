@@ -408,6 +408,7 @@ def _finish(draft: TableDraft, spec: MigrationSpec, places: dict[tuple[str, str,
     resolve(draft, here)
     resolve_replica_identity(draft)
     obstacles.of_columns(draft)
+    obstacles.of_updates(draft)
     draft.findings += obstacles.user_triggers(draft, options.user_triggers, _may_bypass(draft))
     by_operations, draft.moves = draft.moves, []
     if draft.shape.targets or draft.shape.retired:

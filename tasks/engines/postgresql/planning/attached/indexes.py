@@ -43,7 +43,7 @@ def _index(draft: TableDraft, index: Index) -> None:
         raise PreflightError(
             f"the {constraint.kind} constraint {constraint.name} cannot be built without blocking writers",
             where=draft.full_name,
-            hint="Drop the constraint first, and add it again afterwards.",
+            hint="Use `strategy: shadow_table`; or drop the constraint first, and add it again afterwards.",
         )
     new, old = own_name("new", index.name), own_name("old", index.name)
     create = draft.rehearsal.index_definition(index.name, new, draft.shape.new(swapped=False))

@@ -199,6 +199,27 @@ def _triggers(draft: TableDraft, replaced: set[str]) -> None:
             )
 
 
+def of_updates(draft: TableDraft) -> None:
+    """Refuse what would turn the UPDATE of a backfill into another statement, or hide rows from it."""
+    if not draft.shape.targets:
+        return
+    for one in draft.table.dependents:
+        own = one.kind == "rule" and one.name.startswith(f"{draft.full_name}.")
+        if own and " ON UPDATE TO " in one.definition and " disable rule " not in one.definition:
+            raise PreflightError(
+                f"the rule {one.name} rewrites every UPDATE of the table, those of the backfill too",
+                where=draft.full_name,
+                hint=without("rule"),
+            )
+    row = draft.rehearsal.conn.execute("select pg_catalog.row_security_active(%s)", (draft.real,)).fetchone()
+    if row and row[0]:
+        raise PreflightError(
+            f"row security of {draft.full_name} holds for this role, too: a backfill would miss rows",
+            where=draft.full_name,
+            hint="Connect as a role with bypassrls; or, as the owner, take FORCE away for the time of the migration.",
+        )
+
+
 def _replica_identity(draft: TableDraft, replaced: set[str]) -> None:
     for index in draft.table.indexes:
         if index.replica_identity and set(index.columns) & replaced:

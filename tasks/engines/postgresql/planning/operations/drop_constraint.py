@@ -14,7 +14,7 @@ _KEPT = {
     "p": ("the primary key", "Keep it, or give the table another key in a migration of its own first."),
     "x": (
         "an exclusion constraint, which a rollback could not build again without blocking writers",
-        "Use sql, with up and on_complete: true.",
+        "Use `strategy: shadow_table`; or sql, with up and on_complete: true.",
     ),
     "n": (
         "a NOT NULL",
