@@ -89,6 +89,8 @@ def test_row_security_that_holds_for_the_role_of_the_run(conn: Connection, url: 
     conn.execute(T.encode())
     conn.execute(
         "create role not_above_policies login; grant all on schema public to not_above_policies;"
+        " grant usage on schema changeover to not_above_policies;"
+        " grant select on all tables in schema changeover to not_above_policies;"
         " alter table t owner to not_above_policies; alter table t enable row level security, force row level security"
     )
     theirs = urlsplit(url)

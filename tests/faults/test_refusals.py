@@ -186,7 +186,7 @@ def test_unset_variable(refusals: Refusals) -> None:
 
 def test_no_room_on_the_disk(runs: Runs, tmp_path: Path) -> None:
     """The table lies on a disk that the backfill fills. Once there is room, the same run goes on."""
-    with start() as server, small_disk(5) as disk:
+    with start() as server, small_disk(8) as disk:
         place = disk.path / "tablespace"
         place.mkdir(mode=0o700)
         owner = server.data_dir.stat()
@@ -195,6 +195,10 @@ def test_no_room_on_the_disk(runs: Runs, tmp_path: Path) -> None:
             load(conn)
             conn.execute(f"create tablespace small location '{place}'".encode())
             conn.execute("alter table orders set tablespace small")
+            conn.execute("checkpoint")
+        # What is left is less than any way of filling the rows takes.
+        free = os.statvfs(disk.path)
+        (disk.path / "else").write_bytes(bytes(free.f_bavail * free.f_frsize - 128 * 1024))
         shop = Shop.at(server.url, runs, tmp_path)
         outcome = shop.start().wait()
         assert (outcome.exit_code, outcome.said["code"]) == (1, "STEP"), str(outcome)
