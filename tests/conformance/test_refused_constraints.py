@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[str, list[Operation], str, str]] = {
     "drop: unknown": (CHECK, [drop("kk")], "has no constraint kk", "k"),
     "drop: unknown and nothing like it": ("", [drop("zzz")], "has no constraint zzz", "Look at the table"),
     "drop: primary key": ("", [drop("t_pkey")], "t_pkey is the primary key", "another key"),
-    "drop: exclusion": ("alter table t add constraint k exclude using btree (a with =);", [drop()], "exclusion constraint", "Use sql"),
+    "drop: exclusion": ("alter table t add constraint k exclude using btree (a with =);", [drop()], "exclusion constraint", "strategy: shadow_table"),
     "drop: not null": ("alter table t add constraint k not null a;", [drop()], "k is a NOT NULL", "nullable: true"),
     "drop: not null by its usual name": ("", [drop("t_id_not_null")], "is a NOT NULL", "nullable: true"),
     "drop: foreign keys rest on it": (UNIQUE + "create table child (n int references t (a));", [drop()], "foreign keys rest on k: child_n_fkey of child", "Drop those"),
