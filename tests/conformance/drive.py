@@ -14,7 +14,7 @@ from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.records import Key, Shard
 from tasks.ledger import state
 from tasks.ledger.fencing import fence, take_over
-from tasks.ledger.steps import begin_step, finish_step, step_records
+from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import LockTimeoutError
@@ -285,4 +285,10 @@ class Migration:
         def finish(conn: Connection) -> None:
             finish_step(conn, self.name, self.epoch, step.key, goal, counts)
 
-        return Journal(begin=begin, finish=finish, counted=lambda rows: counts.update(rows=rows))
+        return Journal(
+            begin=begin,
+            finish=finish,
+            counted=lambda rows: counts.update(rows=rows),
+            so_far=lambda conn: so_far(conn, self.name, step.key),
+            keep=lambda conn, facts: keep_so_far(conn, self.name, self.epoch, step.key, facts),
+        )

@@ -12,22 +12,28 @@ from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
 from tasks.engines.postgresql.drain import drain
 from tasks.model.errors import LockTimeoutError, StepError
-from tasks.model.names import quote
+from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import ConcurrentIndex
 
 Connect = Callable[[], Connection]
+_BEGUN = "build_begun"
+"""What is kept of a step from before its build on: an index of its name is ours."""
 
 
 def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
     """Build the index, or find that it is there and valid; then record.
 
-    An invalid index of this name is what an interrupted build left: it is dropped first. That the build has begun is
-    recorded before, so that a rollback of a run that was killed meanwhile knows of it. Locks: SHARE UPDATE EXCLUSIVE,
-    twice; waits for every older snapshot of the database, and says so.
+    An invalid index of this name is what an interrupted build of ours left: it is dropped first. That the build has
+    begun is recorded before, so that a rollback of a run that was killed meanwhile knows of it; what bears the name
+    already then is somebody else's, and refused. Locks: SHARE UPDATE EXCLUSIVE, twice; waits for every older snapshot
+    of the database, and says so. Raises StepError.
     """
     with connect() as conn:
         with conn.transaction():
             journal.begin(conn)
+            if not journal.so_far(conn).get(_BEGUN):
+                _refuse_others(conn, index)
+                journal.keep(conn, {_BEGUN: True})
         state = _state(conn, index)
         if state is False:
             _drop(conn, index)
@@ -75,6 +81,9 @@ def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: 
     with watch:
         try:
             conn.execute(index.create)
+        except psycopg.errors.DuplicateTable:
+            # Somebody was quicker, after it was looked for: nothing was made, and nothing is dropped.
+            raise _taken(index) from None
         except psycopg.errors.QueryCanceled:
             _drop(conn, index)
             if watch.gave_up:
@@ -91,6 +100,23 @@ def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: 
             raise
     if _state(conn, index) is not True:
         raise StepError(f"{index.name} was built but is not valid", where=index.table, hint="Run again.")
+
+
+def _refuse_others(conn: Connection, index: ConcurrentIndex) -> None:
+    """Refuse a name that was taken since the plan was made; names that are kept for us are nobody else's."""
+    if index.name.startswith(OWN_PREFIX) or index.schema_name.startswith(OWN_PREFIX):
+        return
+    row = conn.execute("select to_regclass(%s) is not null", (_name(index),)).fetchone()
+    if row and row[0]:
+        raise _taken(index)
+
+
+def _taken(index: ConcurrentIndex) -> StepError:
+    return StepError(
+        f"somebody has made {_name(index)} since the plan was made",
+        where=index.table,
+        hint="Drop or rename it, an index concurrently, then run again; or roll back, which leaves it alone.",
+    )
 
 
 def _state(conn: Connection, index: ConcurrentIndex) -> bool | None:

@@ -6,6 +6,7 @@ What is unique could reject what `down` feeds to the old column: it goes at the 
 import re
 from collections.abc import Mapping
 
+from tasks.engines.postgresql.planning.checks.obstacles import INVALID
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.keys import key_columns
@@ -23,11 +24,19 @@ def carry_index(draft: TableDraft, index: Index) -> None:
             draft.swap(inverse=[draft.alter(f"cluster on {quote(index.name)}")])
         _retire_unique(draft, index)
     elif set(index.referenced) & draft.altered.keys():
+        _refuse_invalid(draft, index)
         _index(draft, index)
     elif index.unique and set(index.referenced) & draft.fed_by_down:
+        _refuse_invalid(draft, index)
         _retire_unique(draft, index)
     elif set(index.referenced) & draft.renamed.keys():
         _copy_index(draft, index)
+
+
+def _refuse_invalid(draft: TableDraft, index: Index) -> None:
+    """Refuse what somebody's interrupted build left: its twin would be whole, or fail as that build did."""
+    if not index.valid:
+        raise PreflightError(f"the index {index.name} is invalid", where=draft.full_name, hint=INVALID)
 
 
 def _index(draft: TableDraft, index: Index) -> None:
@@ -193,7 +202,7 @@ def _include(index: Index, names: Mapping[str, str], keys: int) -> str:
 
 def _copy_index(draft: TableDraft, index: Index) -> None:
     """A renamed column is searched by both names for a while; the copy's index goes with the copy."""
-    if index.constraint is not None and not index.unique:
+    if (index.constraint is not None and not index.unique) or not index.valid:
         return
     name = own_name("copy", index.name)
     create = draft.rehearsal.index_definition(index.name, name, draft.shape.new(swapped=False))

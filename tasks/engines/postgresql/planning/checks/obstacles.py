@@ -11,6 +11,8 @@ from tasks.model.plan import Finding
 
 API_MARK = "an API version, made by Changeover"
 """How the comment of each view of ours for a service begins; the migration follows."""
+INVALID = "Reindex it concurrently, or drop it."
+"""What is to be done about an index that somebody's interrupted build left."""
 
 
 def of_table(table: Table) -> None:

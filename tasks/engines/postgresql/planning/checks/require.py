@@ -5,6 +5,7 @@ import difflib
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
+from tasks.model.names import quote
 from tasks.model.operations import DropColumn
 
 
@@ -70,15 +71,19 @@ def free_column(draft: TableDraft, name: str, where: str) -> None:
 def free_relation(draft: TableDraft, name: str, where: str) -> None:
     """Refuse the name of an index or table that the schema already uses."""
     row = draft.rehearsal.conn.execute(
-        "select exists (select from pg_catalog.pg_class c where c.relname = %s"
-        " and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = %s))",
+        "select coalesce(i.indisvalid, true) from pg_catalog.pg_class c"
+        " left join pg_catalog.pg_index i on i.indexrelid = c.oid where c.relname = %s"
+        " and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = %s)",
         (name, draft.table.schema_name),
     ).fetchone()
-    if row and row[0]:
+    if row is not None:
+        taken = f"the schema {draft.table.schema_name} already has a relation {name}"
+        if row[0]:
+            raise SpecError(taken, where=where, hint="Choose another name.")
         raise SpecError(
-            f"the schema {draft.table.schema_name} already has a relation {name}",
+            f"{taken}, an index that is invalid: what an interrupted build leaves",
             where=where,
-            hint="Choose another name.",
+            hint=f"Drop it, `drop index concurrently {quote(name)}`, or choose another name.",
         )
 
 

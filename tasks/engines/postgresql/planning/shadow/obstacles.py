@@ -8,7 +8,7 @@ import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
-from tasks.engines.postgresql.planning.checks.obstacles import without
+from tasks.engines.postgresql.planning.checks.obstacles import INVALID, without
 from tasks.engines.postgresql.planning.keys import key_columns, walkable
 from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.engines.postgresql.planning.shadow.change import Change
@@ -60,7 +60,7 @@ def _of_its_parts(table: Table) -> Iterator[Reason]:
             yield f"{constraint.name} is a constraint trigger", "Drop it, and create it again afterwards."
     for index in table.indexes:
         if not index.valid:
-            yield f"the index {index.name} is invalid", "Reindex it concurrently, or drop it."
+            yield f"the index {index.name} is invalid", INVALID
         if index.tablespace:
             yield f"the index {index.name} is in the tablespace {index.tablespace}", "Move it to the default first."
     for key in table.inbound:
