@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.main import get_command
 
 from docs.generate import outdated
 from flows.cli import app
+from profiles.loader import load
 from tests.docs.pages import PAGES, ROOT, Block, blocks, prose, title
 
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -63,12 +65,17 @@ def test_python_runs(block: Block, tmp_path: Path) -> None:
     exec(compile(block.text, str(file), "exec"), {"__name__": "example", "__file__": str(file)})
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Give every command of ours that a page names, and where."""
+def commands_of_blocks() -> Iterator[tuple[str, str]]:
+    """Give every command of ours that a page tells to type, and where."""
     for block in SHELL:
         for number, line in enumerate(block.text.splitlines(), block.line + 1):
             if line.startswith("changeover"):
                 yield f"{title(block.page)}:{number}", line
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Give every command of ours that a page names, and where."""
+    yield from commands_of_blocks()
     for page in PAGES:
         for found in _INLINE_COMMAND.findall(prose(page)):
             yield title(page), found
@@ -84,6 +91,43 @@ def test_a_command_exists_with_its_options(where: str, line: str) -> None:
     assert not hasattr(command, "commands"), f"{where}: no such command: {line}"
     known = {spelling for one in command.params for spelling in one.opts}
     assert [word for word in words if word.startswith("--") and word.partition("=")[0] not in known] == []
+
+
+@pytest.mark.parametrize(("where", "line"), sorted(set(commands_of_blocks())))
+def test_a_command_to_type_has_what_the_command_line_asks_for(where: str, line: str) -> None:
+    """Every argument, every option with a value of its kind, and nothing else; nothing is carried out."""
+    words = shlex.split(line, comments=True)[1:]
+    command: Any = get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    command.make_context(where, words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page in {block.page for block in SHELL}], ids=title)
+def test_a_migration_that_is_named_is_one_that_is_shown(page: Path) -> None:
+    """By the page; or, where that shows none, by the tutorial."""
+    pattern = r"^changeover (?:status|approve|hold|release|pause|resume|contract|rollback|report|waive) ([\w-]+)"
+    named = {name for block in SHELL if block.page == page for name in re.findall(pattern, block.text, re.MULTILINE)}
+    assert named <= (migrations(page) or migrations(ROOT / "docs" / "tutorial.md"))
+
+
+def migrations(page: Path) -> set[str]:
+    """Give the names of the migrations that a page shows."""
+    found = [block.text for block in blocks("yaml") if block.page == page]
+    return {name for text in found for name in re.findall(r"^migration: *([\w-]+)", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_settings_are_those_of_a_profile(block: Block, tmp_path: Path) -> None:
+    """What a page shows of a profile loads, and says what it seems to say."""
+    wanted = tomllib.loads(block.text)
+    surroundings = 'name = "here"\n' + ("" if "databases" in wanted else '[databases.main]\nurl_env = "HERE_URL"\n')
+    (tmp_path / "here.toml").write_text(surroundings + block.text)
+    loaded = load(tmp_path / "here.toml").model_dump(mode="json")
+    for section, settings in wanted.items():
+        for key, setting in settings.items():
+            found = loaded[section][key]
+            assert setting == (found if not isinstance(setting, dict) else {k: found[k] for k in setting})
 
 
 def test_blocks_are_of_known_languages() -> None:
