@@ -147,6 +147,8 @@ class SelfCommitting(Record):
     """What the table has to be after the statements."""
     locks: tuple[Lock, ...] = ()
     """What the statements lock of applications, each for itself: where DDL locks metadata, ACCESS EXCLUSIVE."""
+    found_after_inverse: str = ""
+    """A query for what stands, right after `inverse`, on the table that it took away, and would be dropped with it."""
     emptied: str = ""
     """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
     filled: str = ""

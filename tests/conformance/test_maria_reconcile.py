@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -160,6 +161,45 @@ def test_a_comparison_that_has_to_stop_goes_on_there(maria_database: str) -> Non
     # Whoever comes to the swap again compares everything again.
     run(maria_database, f"delete from {new} where id = 2")
     compare(shadow, lambda: None)
+    assert shadow.violations("before_swap") == 0
+
+
+def test_what_comes_meanwhile_is_compared_in_ranges_too(maria_database: str) -> None:
+    """On either side: what applications write while hours are compared is much, and one statement would read it all."""
+    shadow, new = coded(maria_database, 100, Limits())
+    (step,) = shadow.plan.phase(Phase.RECONCILE) if shadow.plan else ()
+    journal = shadow.journal(step, StepState.DONE)
+    compared: list[int] = []
+
+    def come() -> None:
+        if not compared:
+            run(maria_database, "insert ignore into orders select seq, seq from seq_10001_to_14000",
+                f"update {new} set code = -code where id in (10001, 14000)",
+                f"insert ignore into {new} select seq, seq from seq_20001_to_22000")  # fmt: skip
+
+    def keep(conn: Any, facts: Mapping[str, Any]) -> None:
+        compared.append(facts.get("compared", 0))
+        journal.keep(conn, facts)
+
+    shadow.engine.apply(step, replace(journal, between=come, keep=keep))
+    assert max(compared) == 4100
+    assert max(after - before for before, after in pairwise([one for one in compared if one])) <= 2000
+    assert shadow.violations("before_swap") == 0
+    assert carried(maria_database) == ["2002"]
+
+
+def test_what_has_no_room_in_the_binary_log_at_once_is_carried_over_in_parts(maria_database: str) -> None:
+    run(maria_database, "create table orders (id int primary key, body text)",
+        "insert into orders select seq, repeat('x', 4000) from seq_1_to_40")  # fmt: skip
+    shadow = Shadow(maria_database, [WIDEN])
+    new = filled(shadow)
+    run(maria_database, f"update {new} set body = repeat('y', 4000)")
+    ((before,),) = run(maria_database, "select @@global.max_binlog_cache_size")
+    run(maria_database, "set global max_binlog_cache_size = 65536")
+    try:
+        shadow.forward(Phase.RECONCILE)
+    finally:
+        run(maria_database, f"set global max_binlog_cache_size = {before}")
     assert shadow.violations("before_swap") == 0
 
 

@@ -15,7 +15,7 @@ from tasks.model.plan import Phase, SelfCommitting
 from tasks.model.status import StepState
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, is_big, prepare
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
 
@@ -256,4 +256,33 @@ def test_a_truncate_after_the_gate_takes_the_swap_back(maria_database: str) -> N
     with pytest.raises(GateError, match="no trigger saw them go"):
         shadow.forward(Phase.SWAP)
     assert not is_big(maria_database)
+    shadow.back()
+
+
+def test_a_trigger_that_is_made_while_a_rollback_waits_is_not_dropped(maria_database: str) -> None:
+    """The gate has not seen it, and the RENAME takes it along; also where nobody lived to look."""
+    prepare(maria_database, 20)
+    shadow = Shadow(maria_database, [WIDEN])
+    plan = shadow.begin()
+    shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+    step = next(step for step in plan.steps if step.key == "swap/all")
+    made = "create trigger later before delete on orders for each row set @gone = old.id"
+    with connected(maria_database, autocommit=False) as reader, reader.cursor() as reading:
+        reading.execute("select count(*) from orders")
+        left = [made]
+
+        def between() -> None:
+            reader.rollback()
+            run(maria_database, *left)
+            left.clear()
+
+        with pytest.raises(GateError, match="the trigger later was made on the new orders since") as refused:
+            shadow.engine.revert(step, replace(shadow.journal(step, StepState.UNDONE), between=between))
+    assert refused.value.hint
+    assert is_big(maria_database)
+    assert isinstance(step.action, SelfCommitting)
+    run(maria_database, *step.action.inverse)
+    with pytest.raises(GateError, match="the trigger later"):
+        shadow.revert(step)
+    run(maria_database, "drop trigger later")
     shadow.back()

@@ -32,7 +32,7 @@ OF_A_ROW: Final = frozenset({
 })  # fmt: skip
 """NULLs, duplicates, values that do not fit their type, cannot be computed, or break a check or a partition."""
 _ANOTHER_COLLATION: Final = 1267
-_TOO_LARGE: Final = 1197
+TOO_LARGE: Final = 1197
 """The transaction has no room in the cache of the binary log."""
 _MOST_THERE: Final = 100
 """Of as many rows that applications have written into a range of the shadow the keys are named to the copy."""
@@ -79,7 +79,7 @@ def fill(
             elif code in LOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 give_up_waiting(action, blocked_since, limits)
-            elif code == _TOO_LARGE and size > 1:
+            elif code == TOO_LARGE and size > 1:
                 # And no larger one again: what fits is less than this.
                 most = max(size // 2, 1)
             elif code == 1062 and duplicates < 3 and not conn.closed:

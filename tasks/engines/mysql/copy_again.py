@@ -21,7 +21,7 @@ from tasks.engines.batches import next_size
 from tasks.engines.differences import TIMES, refuse_unless_repaired, unequal
 from tasks.engines.journal import Journal
 from tasks.engines.mysql.compared import Compared
-from tasks.engines.mysql.copy import OF_A_ROW, give_up_at_one, give_up_waiting, rows_not_there
+from tasks.engines.mysql.copy import OF_A_ROW, TOO_LARGE, give_up_at_one, give_up_waiting, rows_not_there
 from tasks.engines.mysql.key_ranges import condition, count, end_of_batch, equal_to, last_key
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
@@ -72,9 +72,19 @@ class _Work:
             rows = size if end is not None else count(self.conn, self.copy, low, high)
             took = self._compared(low, end or high, rows)
             size = next_size(size, took, self.limits)
-        # Beyond it are the rows that have come since, and whatever else the shadow has.
-        self._compared(high, None, 0)
+        self._beyond(size)
         self._until_all_fit()
+
+    def _beyond(self, size: int) -> None:
+        """Compare the rows that have come since, and whatever else the shadow has, until less than a range is left.
+
+        Both are walked: either may have many that the other has not. It ends: to compare is faster than to write.
+        """
+        for side in (self.copy, self.backwards):
+            while (end := end_of_batch(self.conn, side, self.done.position, None, size)) is not None:
+                low = self.done.position
+                size = next_size(size, self._compared(low, end, count(self.conn, self.copy, low, end)), self.limits)
+        self._compared(self.done.position, None, count(self.conn, self.copy, self.done.position, None))
 
     def finish(self) -> None:
         """Record, and wait for whoever records something at the same moment."""
@@ -177,7 +187,7 @@ class _Work:
         self, keys: Sequence[Key], statement: Callable[[Sequence[Key]], str], *, counts: bool
     ) -> dict[Key, int]:
         """Carry out a statement for all keys, some at a time; return the errors that single rows caused."""
-        done, size, too_slow = 0, MOST, 0
+        done, size, most, too_slow = 0, MOST, MOST, 0
         refused: dict[Key, int] = {}
         blocked_since: float | None = None
         while done < len(keys):
@@ -203,6 +213,10 @@ class _Work:
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
                     size = max(len(some) // 4, 1)
                     continue
+                if code == TOO_LARGE and len(some) > 1:
+                    # And never as many again: fewer than these fit.
+                    size = most = len(some) // 2
+                    continue
                 if code not in OF_A_ROW:
                     raise
                 if len(some) > 1:
@@ -213,7 +227,7 @@ class _Work:
             else:
                 self.done = self.done.model_copy(update={"repaired": counted})
             blocked_since, too_slow = None, 0
-            done, size = done + len(some), min(size * 2, MOST)
+            done, size = done + len(some), min(size * 2, most)
         return refused
 
 

@@ -83,6 +83,9 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
         elif action.inverse and action.given is not None and not action.set_aside:
             # Not the new shape: then it is the old one, or what somebody else made of either, which is not undone.
             refuse_other_shape(worker, action.given, action.given.name)
+        elif action.inverse:
+            # Killed after it was taken back, and before anybody looked.
+            _refuse_what_would_go(worker, action)
         journal.finish(ledger)
 
 
@@ -148,6 +151,8 @@ def _guard_again(
     """No lock can be held until the statement that swaps: whoever wrote in between is looked at after it."""
     try:
         journal.guard(conn)
+        if not swapped:
+            _refuse_what_would_go(conn, action)
         if swapped and action.given is not None and action.set_aside:
             refuse_other_shape(conn, action.given, action.set_aside)
         if swapped and action.result is not None:
@@ -162,6 +167,18 @@ def _guard_again(
     except ChangeoverError:
         _run(conn, action, action.inverse if swapped else action.forward, limits, journal, wanted=not swapped)
         raise
+
+
+def _refuse_what_would_go(conn: MariaSession, action: SelfCommitting) -> None:
+    """Refuse to take back what somebody has built upon while the way back waited: the gate before it was too early."""
+    found = conn.execute(action.found_after_inverse).fetchone() if action.found_after_inverse else None
+    if found is not None:
+        raise GateError(
+            f"{found[0]} since the gate, and would be dropped with it",
+            where=action.table,
+            hint="Drop it, roll back, and make it again on the old table.",
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def _held(

@@ -114,7 +114,9 @@ class Outcome:
 
 def walk(case: Case, url: str) -> Outcome:
     """Over, with the event at every halt, and back; or what was said against it. Everything is as before then."""
-    with _sql_mode(url, case.text("sql_mode") if (case.folder / "sql_mode").exists() else None):
+    with _globals_kept(url):
+        if (case.folder / "sql_mode").exists():
+            run(url, f"set global sql_mode = '{case.text('sql_mode')}'")
         feed(url, case.text("create.sql"))
         feed(url, case.text("before.sql"))
         try:
@@ -225,15 +227,22 @@ def _hold_event(url: str) -> None:
 
 
 @contextmanager
-def _sql_mode(url: str, mode: str | None) -> Iterator[None]:
-    """Have another mode of SQL in all sessions that begin."""
-    ((before,),) = run(url, "select @@global.sql_mode")
-    if mode is not None:
-        run(url, f"set global sql_mode = '{mode}'")
+def _globals_kept(url: str) -> Iterator[None]:
+    """Set back whatever a case, or what it runs, sets for all sessions of the server."""
+    # Where the binary log is, the server says itself.
+    query = (
+        "select variable_name, global_value, variable_type from information_schema.system_variables"
+        " where read_only = 'NO' and variable_scope <> 'SESSION ONLY' and variable_name not like 'GTID%'"
+    )
+    before = run(url, query)
     try:
         yield
     finally:
-        run(url, f"set global sql_mode = '{before}'")
+        now = {name: value for name, value, _ in run(url, query)}
+        for name, value, kind in before:
+            if now[name] != value:
+                words = kind.startswith(("VARCHAR", "ENUM", "SET", "BOOLEAN", "FLAGSET"))
+                run(url, f"set global {name} = {repr(value) if words else value}")
 
 
 @contextmanager

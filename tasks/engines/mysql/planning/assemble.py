@@ -108,6 +108,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             outlasts_prepared=True,
             given=mapping.old,
             set_aside=names.old,
+            found_after_inverse=made_since(names, names.new),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
             # The comparison writes rows into the shadow, too: also one that was killed, and has left no count of them.
             filled=f"select max(finished_at) from changeover_steps where migration = {quoted(migration)}"
@@ -120,6 +121,16 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
 def is_swapped(names: Names) -> str:
     """Return a query that gives a row once the new table is in its place."""
     return f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'"
+
+
+def made_since(names: Names, on: str) -> str:
+    """Return a query for the triggers of others on the new table, whose name is `on`."""
+    return (
+        "select concat('the trigger ', trigger_name,"
+        f" {quoted(f' was made on the new {names.table}')}) as problem"
+        " from information_schema.triggers where trigger_schema = database()"
+        f" and event_object_table = {quoted(on)} and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
+    )
 
 
 def _copied_by(full: str) -> str:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
-from tasks.engines.mysql.names import quote, quoted
+from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning import others, parity
-from tasks.engines.mysql.planning.assemble import Names, is_swapped, steps
+from tasks.engines.mysql.planning.assemble import Names, is_swapped, made_since, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of, filled
 from tasks.engines.mysql.planning.definition import by_definition
@@ -24,7 +24,6 @@ from tasks.engines.refuse_documents import refuse_documents
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.document import show
 from tasks.model.errors import SpecError
-from tasks.model.names import OWN_PREFIX
 from tasks.model.operations import RebuildTable
 from tasks.model.operations.conflicts import conflicts
 from tasks.model.plan import Finding, Plan, Requirement, Risk
@@ -180,11 +179,7 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         table=full,
         kind="structure",
         gate="before_rollback",
-        violations="select concat('the trigger ', trigger_name,"
-        f" {quoted(f' was made on the new {names.table}')}) as problem"
-        " from information_schema.triggers where trigger_schema = database()"
-        f" and event_object_table = {quoted(names.table)} and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
-        f" and exists ({is_swapped(names)})",
+        violations=f"{made_since(names, names.table)} and exists ({is_swapped(names)})",
         reads_new=True,
     )
 
