@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.shape import Group, Shape
+from tasks.engines.postgresql.planning.shape import Group, Shape, Target
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
 
@@ -140,8 +140,8 @@ def _differs(left: str, right: str, columns: Sequence[str]) -> str:
     return f"({differing(a, b, exact=True)})"
 
 
-def _all_null(columns: Sequence[str]) -> str:
-    return " and ".join(f"{ROW}.{quote(c)} is null" for c in columns) or "false"
+def _all_null(columns: Sequence[str], row: str = ROW) -> str:
+    return " and ".join(f"{row}.{quote(c)} is null" for c in columns) or "false"
 
 
 class _Side:
@@ -219,33 +219,60 @@ class _Before(_Side):
     def group(self, group: Group) -> str:
         if not group.targets:
             return self._only_retired(group)
-        targets = [t.before for t in group.targets]
-        sources = self.changed(self.sources_of_up(group))
-        if not group.retired:
-            # Nothing has to come back, so what an application says of the new column itself is what it means.
-            sources = f"{sources} and not {self.changed(targets)}"
-        fill = [
-            f"      if {ROW}.{quote(t.before)} is null and {BEFORE_ROW}.{quote(t.before)} is null then\n"
-            f"{self.assign(self.old, [(t.before, t.up, t.sources)], 'up')}\n      end if;"
-            for t in group.targets
-            if len(group.targets) > 1 and group.retired
-        ]
-        filled = "\n".join(fill)
         return f"""\
   if _changeover_insert then
-    if {_all_null(targets)} then
+    if {_all_null([t.before for t in group.targets])} then
 {self.up(group)}
     else
-{self.down(group)}
+{self._inserted(group)}
     end if;
-  elsif {sources} then
+  elsif {self.changed([r.before for r in group.retired])} then
 {self.up(group)}
-  elsif {self.changed(targets)} then
-{filled}
-{self.down(group)}
-  elsif {_all_null(targets)} then
-{self.up(group)}
+  else
+{self._updated(group)}
   end if;"""
+
+    def _inserted(self, group: Group) -> str:
+        """A new application says what it means; what it leaves out, and has no default in its view, is made by `up`.
+
+        First what `down` reads, where NULL cannot be meant: the old column has drawn a number, or got its default.
+        """
+        fed, free = self._fed(group), self._free(group)
+        needed = [self._one_up(t, f"{ROW}.{quote(t.before)} is null") for t in fed if t.drawn or t.not_null]
+        return "\n".join(
+            [*needed, self.down(group), *(self._one_up(t, f"{ROW}.{quote(t.before)} is null") for t in free)]
+        )
+
+    def _updated(self, group: Group) -> str:
+        """Nothing is said of the old columns: they follow what is said of the new ones, which follow the rest.
+
+        What an application says of a column that no `down` reads is what it means.
+        """
+        fed, free = self._fed(group), self._free(group)
+        unfilled = _all_null([t.before for t in group.targets], BEFORE_ROW)
+        follow = {t: f"({unfilled}) or {self.changed(self._sources(t))}" for t in group.targets}
+        said = {t: f"not {self.changed([t.before])}" for t in group.targets}
+        back = [self._one_up(t, f"({unfilled}) and {said[t]}") for t in fed if len(fed) > 1]
+        there = [self._one_up(t, follow[t]) for t in fed]
+        both = [f"    if {self.changed([t.before for t in fed])} then", *back, self.down(group)]
+        both += ["    else", *there, "    end if;"]
+        return "\n".join([*(both if fed else []), *(self._one_up(t, f"{said[t]} and ({follow[t]})") for t in free)])
+
+    def _one_up(self, target: Target, condition: str) -> str:
+        up = self.assign(self.old, [(target.before, target.up, target.sources)], "up")
+        return f"    if {condition} then\n{up}\n    end if;"
+
+    def _sources(self, target: Target) -> list[str]:
+        return [self.old[s] for s in target.sources]
+
+    def _fed(self, group: Group) -> list[Target]:
+        """Targets that `down` reads."""
+        read = {s for r in group.retired for s in r.sources}
+        return [t for t in group.targets if t.name in read]
+
+    def _free(self, group: Group) -> list[Target]:
+        fed = self._fed(group)
+        return [t for t in group.targets if t not in fed]
 
     def _only_retired(self, group: Group) -> str:
         """Where NULL can be stored it may be what an old application means; where not, a new one left it out."""
@@ -266,6 +293,8 @@ class _After(_Side):
         public = [r.after for r in group.retired if not r.hidden]
         straggler_inserts = " or ".join(f"{ROW}.{quote(c)} is not null" for c in public) or "false"
         up = self.up(group) if group.targets else "      null;"
+        # Who says a value of one shape, and of a column that both have, means the value.
+        read, targets = self.sources_of_down(group), {t.after for t in group.targets}
         return f"""\
   if _changeover_insert then
     if {straggler_inserts} then
@@ -274,10 +303,12 @@ class _After(_Side):
 {self.down(group)}
 {self._needed(group)}{self._by_position(group)}
     end if;
-  elsif {self.changed(self.sources_of_down(group))} then
+  elsif {self.changed([c for c in read if c in targets])} then
 {self.down(group)}
   elsif {self.changed([r.after for r in group.retired])} then
 {up}
+  elsif {self.changed([c for c in read if c not in targets])} then
+{self.down(group)}
 {self._shared(group)}  end if;"""
 
     def _shared(self, group: Group) -> str:
@@ -320,20 +351,28 @@ class _After(_Side):
     def _by_position(self, group: Group) -> str:
         """A hidden column is given through a view of the old version, or by position: both know the old shape.
 
-        It has no default of its own. So where nothing is in the new columns, the old value is what was meant, even
-        if `down` makes the same of NULL.
+        It has no default of its own. So where nothing but defaults is in the new columns, the old value is what was
+        meant, even if `down` makes the same of them.
         """
         hidden = [r.after for r in group.retired if r.hidden]
         if not hidden or not group.targets:
             return ""
         given = " or ".join(f"{BEFORE_ROW}.{quote(c)} is not null" for c in hidden)
-        unsaid = " and ".join(f"{BEFORE_ROW}.{quote(t.after)} is null" for t in group.targets)
+        unsaid = " and ".join(self._unsaid(t) for t in group.targets)
         restored = "\n".join(f"        {ROW}.{quote(c)} := {BEFORE_ROW}.{quote(c)};" for c in hidden)
         return f"""
       if ({given}) and ({self.changed(hidden)} or ({unsaid})) then
 {restored}
 {self.up(group)}
       end if;"""
+
+    def _unsaid(self, target: Target) -> str:
+        """Tell, of a row to insert, whether a new column holds what it holds without a word."""
+        value = f"{BEFORE_ROW}.{quote(target.after)}"
+        if target.default is None:
+            return f"{value} is null"
+        default = f"({target.default}\n)::{target.type}"
+        return f"({value} is null or not ({differing(value, default, exact=True)}))"
 
     def _only_targets(self, group: Group) -> str:
         """No column is fed back. Only an old application still writes columns that are going to be dropped."""

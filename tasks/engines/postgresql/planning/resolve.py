@@ -24,6 +24,7 @@ def resolve(draft: TableDraft, places: Mapping[tuple[str, str], str]) -> None:
     shape.targets = [_target(t, draft, places.get(("up", t.name), draft.full_name)) for t in shape.targets]
     shape.retired = [_retired(r, draft, places.get(("down", r.name), draft.full_name)) for r in shape.retired]
     _refuse_generated(draft)
+    _warn_of_guesses(draft)
     shape.pinned = not all(
         [twin.is_immutable(twin.old, t.up) for t in shape.targets]
         + [twin.is_immutable(twin.new, r.down) for r in shape.retired]
@@ -46,7 +47,12 @@ def _target(target: Target, draft: TableDraft, where: str) -> Target:
     twin.assigns(twin.old, twin.new, target.name, up, where)
     _warn(draft, read, where)
     volatile = bool(read.others) or twin.is_volatile(twin.old, up)
-    return replace(target, up=up, sources=read.columns, volatile=volatile, elsewhere=bool(read.others))
+    drawn = target.name in {draft.renamed.get(one.column, one.column) for one in draft.table.sequences}
+    _, default = twin.new_column(target.name)
+    return replace(
+        target, up=up, sources=read.columns, volatile=volatile, elsewhere=bool(read.others), drawn=drawn,
+        default=None if default is None or twin.is_volatile(twin.old, default) else default,
+    )  # fmt: skip
 
 
 def _retired(retired: Retired, draft: TableDraft, where: str) -> Retired:
@@ -77,6 +83,27 @@ def _warn(draft: TableDraft, read: Reading, where: str) -> None:
                 where=where,
             )
         )
+
+
+def _warn_of_guesses(draft: TableDraft) -> None:
+    """Say where a default that is another value each time cannot be told from a value."""
+    for group in draft.shape.groups():
+        unknown = [
+            t.name for t in group.targets
+            if t.default is None and not t.drawn and draft.rehearsal.new_column(t.name)[1] is not None
+        ]  # fmt: skip
+        hidden = [r.name for r in group.retired if r.hidden]
+        if unknown and hidden:
+            draft.findings.append(
+                Finding(
+                    rule="SAF-16",
+                    severity="note",
+                    message=f"the default of {', '.join(unknown)} is another value each time: where an old application"
+                    f" inserts, after the swap, a {', '.join(hidden)} that `down` makes of the default, too, the"
+                    " default stays",
+                    where=draft.full_name,
+                )
+            )
 
 
 def _refuse_generated(draft: TableDraft) -> None:

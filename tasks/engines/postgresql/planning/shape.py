@@ -26,6 +26,10 @@ class Target:
     """It reads other tables, too: nobody knows whether NULL is what it has to be."""
     volatile: bool = False
     """Two evaluations differ: the value can be filled in, but not compared."""
+    drawn: bool = False
+    """The old column draws its number from a sequence: until the swap the new one has no default of its own."""
+    default: str | None = None
+    """What a row has after the swap if nobody says anything; None, too, where that is another value each time."""
 
 
 @dataclass(frozen=True, kw_only=True)

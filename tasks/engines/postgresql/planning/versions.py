@@ -293,20 +293,30 @@ def new_defaults(draft: TableDraft) -> dict[str, str]:
     """A default that the new column gets at the swap only, by column: it holds for the new applications at once.
 
     One that stays as it was, too: who gives a value to another column is known to be a new application, and the old
-    column's default does not count then. A sequence does: its number would be drawn twice.
+    column's default does not count then. A sequence does: its number would be drawn twice. A column with another
+    name has the default of the original, which the view shows itself unless another column is made of it.
     """
     found = {}
-    drawn = {sequence.column for sequence in draft.table.sequences}
+    defaults = {c.name: c.default for c in draft.table.columns}
+    before = {new: old for old, new in draft.renamed.items()}
+    shown = set(_originals(draft).values())
     for target in draft.shape.targets:
-        _, default = draft.rehearsal.new_column(target.name)
-        if default is not None and target.name not in drawn and target.name not in draft.renamed.values():
+        if target.name in before:
+            default = defaults[before[target.name]] if target.name not in shown else None
+        else:
+            _, default = draft.rehearsal.new_column(target.name)
+        if default is not None and not target.drawn:
             found[target.name] = default
     return found
 
 
 def _old_defaults(draft: TableDraft) -> dict[str, str]:
-    """At the swap the old columns lose their defaults; applications of the old version keep them, by their view."""
-    retired = {r.name for r in draft.shape.retired} - draft.renamed.keys()
+    """At the swap the old columns lose their defaults; applications of the old version keep them, by their view.
+
+    So does the copy of a column with another name, if they see that one: what is made of it follows. It draws nothing.
+    """
+    alone = {*_originals(draft), *(draft.renamed.keys() & {sequence.column for sequence in draft.table.sequences})}
+    retired = {r.name for r in draft.shape.retired} - alone
     return {c.name: c.default for c in draft.table.columns if c.name in retired and c.default is not None}
 
 
