@@ -173,17 +173,16 @@ def test_fifty_tables_take_as_many_queries_as_one_and_little_time(database: str)
             parent = f"parent bigint references t{max(number - 1, 0)}"
             conn.execute(f"create table t{number} (id bigserial primary key, {columns}, {parent})".encode())
             conn.execute(f"create index on t{number} (lower(c1)); create view v{number} as table t{number}".encode())
-        sent.clear()
-        inspect(conn, ["t1"], "public")
-        queries, times = len(sent), []
-        for _ in range(10):
+        one, fifty = ["t1"], [f"t{number}" for number in range(50)]
+        inspected: dict[int, list[tuple[int, float]]] = {1: [], 50: []}
+        for names in [one, fifty] * 10:
             sent.clear()
             start = perf_counter()
-            found = inspect(conn, [f"t{number}" for number in range(50)], "public")
-            times.append(perf_counter() - start)
+            found = inspect(conn, names, "public")
+            inspected[len(names)].append((len(sent), perf_counter() - start))
     assert len(found.tables) == 50
-    assert len(sent) == queries
-    assert min(times) < 0.2
+    assert {queries for queries, _ in inspected[50]} == {queries for queries, _ in inspected[1]}
+    assert min(seconds for _, seconds in inspected[50]) < 15 * min(seconds for _, seconds in inspected[1])
 
 
 def test_estimates(conn: psycopg.Connection[Any]) -> None:

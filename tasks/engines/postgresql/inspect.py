@@ -120,6 +120,8 @@ def columns_of(conn: psycopg.Connection[Any], relation: str) -> tuple[Column, ..
 def _tables(conn: psycopg.Connection[Any], relations: list[int]) -> tuple[Table, ...]:
     parts: dict[int, dict[str, list[Record]]] = {relation: defaultdict(list) for relation in relations}
     for name, field, record in PARTS:
+        if name == "dependents" and not any(row["exists"] for row in _rows(conn, "depended_on", relations)):
+            continue
         for row in _rows(conn, name, relations):
             parts[row.pop("table_oid")][field].append(record(**row))
     return tuple(Table(**parts[row.pop("table_oid")], **row) for row in _rows(conn, "tables", relations))
