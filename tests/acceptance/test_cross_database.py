@@ -25,6 +25,7 @@ from tasks.run import engine_of
 from tasks.transfer import transfer
 from tasks.validate import validate
 from tests.conformance.tables import leftovers
+from tests.two_databases import between
 from validations.transfer import transferred
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -43,14 +44,7 @@ from generate_series(1, 5000) as i;
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", database)
-    monkeypatch.setenv("TARGET_URL", documents)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.main]\nurl_env = "SOURCE_URL"\n[databases.documents]\nurl_env = "TARGET_URL"\n'
-    )
-    return str(path)
+    return between(tmp_path, monkeypatch, main=database, documents=documents)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tasks.model.errors import DriftError, StateError
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, Report
 from tasks.run import engine_of
+from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -27,14 +28,7 @@ S = MigrationState
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", documents)
-    monkeypatch.setenv("TARGET_URL", database)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.shop]\nurl_env = "SOURCE_URL"\nledger = "main"\n[databases.main]\nurl_env = "TARGET_URL"\n'
-    )
-    return str(path)
+    return between(tmp_path, monkeypatch, ledger_of="shop", shop=documents, main=database)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from flows.rollback import rollback
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.acceptance.streamed import SPEC, differences, fill, noted, schema_of, writing
+from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -26,15 +27,8 @@ S = MigrationState
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", documents)
-    monkeypatch.setenv("TARGET_URL", database)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.shop]\nurl_env = "SOURCE_URL"\nledger = "main"\n[databases.main]\nurl_env = "TARGET_URL"\n'
-    )
     (tmp_path / "people.yaml").write_text(SPEC)
-    return str(path)
+    return between(tmp_path, monkeypatch, ledger_of="shop", shop=documents, main=database)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from tasks.transfer import transfer
 from tasks.validate import validate
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
+from tests.two_databases import between
 from validations.transfer import of_rows, transferred
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -63,14 +64,7 @@ values (1, 'é', -128, 65535, -8388608, 42, -9223372036854775808, 18446744073709
 
 @pytest.fixture
 def profile(database: str, maria_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", maria_database)
-    monkeypatch.setenv("TARGET_URL", database)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.shop]\nurl_env = "SOURCE_URL"\n[databases.main]\nurl_env = "TARGET_URL"\n'
-    )
-    return str(path)
+    return between(tmp_path, monkeypatch, shop=maria_database, main=database)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tasks.run import engine_of
 from tests.servers.mariadb import connected
+from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -52,15 +53,8 @@ DEADLOCK, DUPLICATE = 1213, 1062
 
 @pytest.fixture
 def profile(database: str, maria_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", maria_database)
-    monkeypatch.setenv("TARGET_URL", database)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.shop]\nurl_env = "SOURCE_URL"\n[databases.main]\nurl_env = "TARGET_URL"\n'
-    )
     (tmp_path / "odd.yaml").write_text(SPEC)
-    return str(path)
+    return between(tmp_path, monkeypatch, shop=maria_database, main=database)
 
 
 @pytest.fixture

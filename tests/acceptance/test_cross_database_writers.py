@@ -23,6 +23,7 @@ from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.conformance.tables import leftovers
 from tests.servers.remains import soon
+from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -50,15 +51,8 @@ transfer:
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("SOURCE_URL", database)
-    monkeypatch.setenv("TARGET_URL", documents)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.main]\nurl_env = "SOURCE_URL"\n[databases.documents]\nurl_env = "TARGET_URL"\n'
-    )
     (tmp_path / "odd.yaml").write_text(SPEC)
-    return str(path)
+    return between(tmp_path, monkeypatch, main=database, documents=documents)
 
 
 @pytest.fixture

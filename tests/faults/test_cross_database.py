@@ -16,6 +16,7 @@ from pymongo import MongoClient
 from tests.faults.runs import Run, Runs
 from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.remains import soon
+from tests.two_databases import write_profile
 
 SEEDS = 6 if EVERY_LEG else 1
 
@@ -36,11 +37,8 @@ ROWS = 30_000
 @pytest.fixture
 def begin(runs: Runs, database: str, documents: str, tmp_path: Path) -> Callable[[], Run]:
     """Start the copy."""
-    profile, spec = tmp_path / "two.toml", tmp_path / "people.yaml"
-    profile.write_text(
-        f'name = "two"\non_failure = "keep"\nevidence = "{tmp_path}/evidence"\n'
-        '[databases.main]\nurl_env = "CHANGEOVER_URL"\n[databases.documents]\nurl_env = "TARGET_URL"\n'
-    )
+    profile = write_profile(tmp_path, on_failure="keep", shards=1, main="CHANGEOVER_URL", documents="TARGET_URL")
+    spec = tmp_path / "people.yaml"
     spec.write_text(SPEC)
     return lambda: runs.start("cross", spec, profile, database, TARGET_URL=documents)
 

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 
 from tests.faults.runs import Run, Runs
 from tests.servers.remains import soon
+from tests.two_databases import write_profile
 
 KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8"))
 SEED = int(os.environ.get("CHANGEOVER_FAULT_SEED", "21"))
@@ -32,11 +33,8 @@ transfer:
 @pytest.mark.timeout(900)
 def test_killed_at_random(runs: Runs, database: str, documents: str, tmp_path: Path) -> None:
     """No document is lost, doubled or stale, and those that are rejected are counted once."""
-    profile, spec = tmp_path / "two.toml", tmp_path / "people.yaml"
-    profile.write_text(
-        f'name = "two"\non_failure = "keep"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.main]\nurl_env = "CHANGEOVER_URL"\n[databases.shop]\nurl_env = "SOURCE_URL"\nledger = "main"\n'
-    )
+    profile = write_profile(tmp_path, on_failure="keep", ledger_of="shop", main="CHANGEOVER_URL", shop="SOURCE_URL")
+    spec = tmp_path / "people.yaml"
     spec.write_text(SPEC)
 
     def begin() -> Run:

@@ -17,6 +17,7 @@ from tests.faults.runs import Run, Runs
 from tests.legs import EVERY_LEG, SEED
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
+from tests.two_databases import write_profile
 
 KILLS = int(os.environ.get("CHANGEOVER_FAULT_RUNS", "8" if EVERY_LEG else "2"))
 ROWS = 30_000
@@ -35,11 +36,8 @@ transfer:
 @pytest.fixture
 def begin(runs: Runs, database: str, maria_database: str, tmp_path: Path) -> Callable[[], Run]:
     """Start the copy."""
-    profile, spec = tmp_path / "two.toml", tmp_path / "people.yaml"
-    profile.write_text(
-        f'name = "two"\non_failure = "keep"\nevidence = "{tmp_path}/evidence"\n[runner]\nshards = 2\n'
-        '[databases.main]\nurl_env = "CHANGEOVER_URL"\n[databases.shop]\nurl_env = "SOURCE_URL"\n'
-    )
+    profile = write_profile(tmp_path, on_failure="keep", main="CHANGEOVER_URL", shop="SOURCE_URL")
+    spec = tmp_path / "people.yaml"
     spec.write_text(SPEC)
     return lambda: runs.start("cross", spec, profile, database, SOURCE_URL=maria_database)
 
