@@ -24,7 +24,7 @@ from tasks.backfill import backfill  # noqa: E402
 from tasks.dual_write import dual_write  # noqa: E402
 from tasks.engines.postgresql.backfill import update  # noqa: E402
 from tasks.engines.postgresql.key_ranges import last_key  # noqa: E402
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING  # noqa: E402
+from tasks.engines.postgresql.planning.dual_write import OURS  # noqa: E402
 from tasks.expand import expand  # noqa: E402
 from tasks.index import index  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
@@ -57,7 +57,7 @@ def fill(spec: str, profile: str, postmaster: int, single: bool) -> dict[str, An
         expand(m)
         dual_write(m)
         with psycopg.connect(os.environ[URL], autocommit=True) as conn:
-            conn.execute(f"set {BACKFILL_SETTING} = 'on'".encode())
+            conn.execute(OURS)
             meter = Meter.after_checkpoint(conn, postmaster)
             if single:
                 one_statement(conn)

@@ -154,7 +154,6 @@ REFUSED = {
     "the key by its own name": (PAIR.format("references o"), OF_T | {"reference": "id"}, "two columns id"),
     "the key itself": ("create table o (id int primary key); create table t (id int primary key references o)", OF_T | {"column": "id"}, "id belongs to the primary key"),
     "policies": (PAIR.format("references o") + "alter table t enable row level security", OF_T, "row security"),
-    "policies of the other table": (PAIR.format("references o") + "alter table o enable row level security, force row level security", OF_T, "public.o forces row security"),
     "a view reads it": (PAIR.format("references o") + "create view w as select v from t", OF_T, "the view public.w reads v"),
     "a trigger would fire": (
         PAIR.format("references o") + "create function f() returns trigger language plpgsql as 'begin return new; end';"

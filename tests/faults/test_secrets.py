@@ -40,7 +40,7 @@ FAILING: dict[str, list[dict[str, object]]] = {
             "add_column": {
                 "table": "orders",
                 # Only the backfill meets what the rows are asked about before it.
-                "up": "case when current_setting('changeover.backfill', true) = 'on' then note::integer end",
+                "up": "case when current_setting('vacuum_cost_page_hit') = '9973' then note::integer end",
                 "column": {"name": "n", "type": "integer", "nullable": True},
             }
         }

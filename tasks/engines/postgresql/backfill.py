@@ -16,7 +16,7 @@ from tasks.engines.postgresql.copy import copy_range, first_of_shadow, lock_firs
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.parts import FEW, PARTS, belongs, in_parts, stayed, worth_it
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
+from tasks.engines.postgresql.planning.dual_write import OURS
 from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Checkpoint, Key, Shard
@@ -30,7 +30,7 @@ def prepare(conn: Connection, action: Backfill | Copy) -> None:
 
     A lost commit loses the batch and its cursor together, so commits need not wait for the disk.
     """
-    conn.execute(f"set {BACKFILL_SETTING} = 'on'")
+    conn.execute(OURS)
     conn.execute("set synchronous_commit = off")
     conn.execute("set jit = off")
     # Rows hidden by a policy would silently stay empty: an error is better.

@@ -35,6 +35,8 @@ _SETTINGS: Final = {
     "standard_conforming_strings": "on",
     # Batches rely on seeing what others committed before each statement.
     "default_transaction_isolation": "read committed",
+    # A row that a policy hides would be missed in silence: an error is better.
+    "row_security": "off",
     # Queries of a catalogue are estimated to be dear, and read a few rows: compiling each takes seconds of processor.
     "jit": "off",
     # A client that hangs must not hold its locks for long.

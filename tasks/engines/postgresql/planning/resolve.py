@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.checks.obstacles import visible
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.operations.create_index import resolve_index
 from tasks.engines.postgresql.planning.rehearsal import Reading, Rehearsal
@@ -74,6 +75,8 @@ def _parents(draft: TableDraft) -> list[str]:
 
 def _warn(draft: TableDraft, read: Reading, where: str) -> None:
     if read.others:
+        for parent in _parents(draft):
+            visible(draft, parent, where)
         draft.findings.append(
             Finding(
                 rule="SAF-09",

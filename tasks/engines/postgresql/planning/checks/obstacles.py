@@ -213,11 +213,20 @@ def of_updates(draft: TableDraft) -> None:
                 where=draft.full_name,
                 hint=without("rule"),
             )
-    row = draft.rehearsal.conn.execute("select pg_catalog.row_security_active(%s)", (draft.real,)).fetchone()
-    if row and row[0]:
+    visible(draft, draft.real, draft.full_name)
+
+
+def visible(draft: TableDraft, table: str, where: str) -> None:
+    """Refuse policies of a table, quoted and qualified, that would hide rows from this role, and so from ours."""
+    row = draft.rehearsal.conn.execute(
+        "select n.nspname || '.' || c.relname, pg_catalog.row_security_active(c.oid) from pg_catalog.pg_class c"
+        " join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(%s)",
+        (table,),
+    ).fetchone()
+    if row and row[1]:
         raise PreflightError(
-            f"row security of {draft.full_name} holds for this role, too: a backfill would miss rows",
-            where=draft.full_name,
+            f"row security of {row[0]} holds for this role, too: rows would be missed",
+            where=where,
             hint="Connect as a role with bypassrls; or, as the owner, take FORCE away for the time of the migration.",
         )
 

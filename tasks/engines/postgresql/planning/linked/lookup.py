@@ -13,7 +13,7 @@ application has just looked up is good.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, literal
+from tasks.engines.postgresql.planning.dual_write import NOT_OURS, literal
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
@@ -39,7 +39,6 @@ class Lookup:
     def create(self) -> tuple[str, ...]:
         """Return the statements that begin to keep the two in step. Both tables must be locked against writers."""
         names = self.trigger_names
-        quiet = f"pg_catalog.current_setting('{BACKFILL_SETTING}', true) is distinct from 'on'"
         text, reference = quote(self.text), quote(self.reference)
         left = f"new.{text} is not null and new.{reference} is null"
         old, new = (f"{row}.{text}, {row}.{reference}" for row in ("old", "new"))
@@ -48,12 +47,12 @@ class Lookup:
         return (
             *self.outbox.create(),
             *self._functions(),
-            f"create trigger {quote(names['insert'])} before insert on {self.table} for each row when ({quiet})"
+            f"create trigger {quote(names['insert'])} before insert on {self.table} for each row when ({NOT_OURS})"
             f" execute function {both}()",
             f"create trigger {quote(names['update'])} before update on {self.table} for each row"
-            f" when ({quiet} and ({changed} or {left})) execute function {both}()",
+            f" when ({NOT_OURS} and ({changed} or {left})) execute function {both}()",
             f"create trigger {quote(names['pending'])} after insert or update on {self.table} for each row"
-            f" when ({quiet} and {left}) execute function {pending}()",
+            f" when ({NOT_OURS} and {left}) execute function {pending}()",
             f"alter table {self.table} "
             + ", ".join(f"enable always trigger {quote(names[one])}" for one in ("insert", "update", "pending")),
             f"create trigger {quote(names['held'])} before delete or update on {self.lookup} for each row"

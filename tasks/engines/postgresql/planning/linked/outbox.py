@@ -17,7 +17,7 @@ from functools import cached_property
 from hashlib import sha256
 
 from tasks.engines.postgresql.drain import TOO_MUCH
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING, PINNED, literal
+from tasks.engines.postgresql.planning.dual_write import OURS, PINNED, literal
 
 MOST = 200
 """How many of the newest notes one commit carries, and half as many of the oldest: it must not take long."""
@@ -93,7 +93,7 @@ class Outbox:
         """Names and values mean the same in every session; and what is carried is not noted again."""
         pinned = [f"set {name} = {literal(value)}" for name, value in PINNED.items()]
         return " ".join(
-            [f"set search_path = {self.search_path}, pg_temp", *pinned, f"set {BACKFILL_SETTING} = 'on'"],
+            [f"set search_path = {self.search_path}, pg_temp", *pinned, OURS],
         )
 
     def define(self, name: str, parameters: str, returns: str, body: str, settings: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tasks.engines.postgresql.planning.checks.obstacles import visible
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.keys import key_columns
 from tasks.model.catalogue import Column
@@ -28,17 +29,7 @@ def check(draft: TableDraft, triggers: str, where: str, *, rows: bool = False) -
             where=where,
             hint="Write `backfill: {user_triggers: fire}` if they may run; what they write is not carried further.",
         )
-    visible(draft, where)
-
-
-def visible(draft: TableDraft, where: str) -> None:
-    """Refuse policies that hold for the owner, too: they would hide rows from what is carried."""
-    if draft.table.force_row_security:
-        raise PreflightError(
-            f"{draft.full_name} forces row security on its owner: rows could be hidden from what is carried",
-            where=where,
-            hint="alter table ... no force row level security, for the time of the migration.",
-        )
+    visible(draft, draft.real, where)
 
 
 def movable(draft: TableDraft, column: Column, where: str, *, but: str = "") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.planning.dual_write import BACKFILL_SETTING
+from tasks.engines.postgresql.planning.dual_write import NOT_OURS
 from tasks.engines.postgresql.planning.linked.outbox import Outbox
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import differing
@@ -77,12 +77,11 @@ def create_triggers(outbox: Outbox, side: Side, role: str, timing: str = "after"
     `but`: an event that has none.
     """
     names = {event: name for event, name in trigger_names(outbox, role).items() if event != but}
-    quiet = f"current_setting('{BACKFILL_SETTING}', true) is distinct from 'on'"
     watched = tuple(dict.fromkeys((*side.columns, *side.link, *side.key)))
-    conditions = {"update": f"{quiet} and ({side.changed(watched)})"}
+    conditions = {"update": f"{NOT_OURS} and ({side.changed(watched)})"}
     statements = [
         f"create trigger {quote(name)} {timing} {event} on {side.real} for each"
-        f" {'statement' if event == 'truncate' else 'row'} when ({conditions.get(event, quiet)})"
+        f" {'statement' if event == 'truncate' else 'row'} when ({conditions.get(event, NOT_OURS)})"
         f" execute function {outbox.function(role)}()"
         for event, name in names.items()
     ]

@@ -4,6 +4,7 @@ What keeps them in step is in `planning.linked.junction`.
 """
 
 from tasks.engines.postgresql.planning.attached.belongings import privileges
+from tasks.engines.postgresql.planning.checks.obstacles import visible
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
@@ -28,7 +29,7 @@ def draft_extract_junction(
     """Make the table, keep both in step, and retire the column."""
     column = existing_column(draft, op.column, where)
     preconditions.check(draft, backfill.user_triggers, where)
-    preconditions.visible(other, f"{where}.references")
+    visible(other, other.real, f"{where}.references")
     preconditions.no_policies(
         draft,
         where,

@@ -160,6 +160,16 @@ def _try(moved: Moved, source: TableDraft, target: TableDraft, where: str) -> No
 
 def _findings(moved: Moved, source: TableDraft, where: str) -> list[Finding]:
     found = [in_step(_named(moved), where)]
+    if source.table.row_security:
+        found.append(
+            Finding(
+                rule="LNK-04",
+                severity="warning",
+                message=f"{source.full_name} has row security, and {moved.target.full_name} shows {moved.target.column}"
+                " to everybody who may read its rows",
+                where=where,
+            )
+        )
     if not moved.copies:
         found += lost_indexes(source.table, [moved.source.column], where)
     return found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tasks.engines.postgresql.planning.attached.belongings import quote_qualified
+from tasks.engines.postgresql.planning.checks.obstacles import visible
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
@@ -331,12 +332,7 @@ def _refuse(draft: TableDraft, triggers: str, where: str) -> None:
             where=where,
             hint="Write `backfill: {user_triggers: fire}` if they may run.",
         )
-    if draft.table.force_row_security:
-        raise PreflightError(
-            f"{draft.full_name} forces row security on its owner: rows could be hidden from what is archived",
-            where=where,
-            hint="alter table ... no force row level security, for the time of the migration.",
-        )
+    visible(draft, draft.real, where)
     taken = [column.name for column in draft.table.columns if column.name in _OWN]
     if taken:
         raise PreflightError(

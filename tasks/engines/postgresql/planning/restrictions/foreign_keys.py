@@ -1,5 +1,6 @@
 """New foreign keys: added NOT VALID after approval, then validated; the gate counts rows that refer to nothing."""
 
+from tasks.engines.postgresql.planning.checks.obstacles import visible
 from tasks.engines.postgresql.planning.checks.require import free_constraint
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Restriction
@@ -64,6 +65,8 @@ def resolve_references(draft: TableDraft, key: NewForeignKey) -> Restriction:
     physical = tuple(draft.lasting[column] for column in key.columns)
     targets = key.reference.columns
     if key.parent not in draft.spec.created.values():
+        # A parent that is hidden from this role would make an orphan of each of its children.
+        visible(draft, key.parent, key.where)
         same = _same(targets, key.columns)
         draft.rehearsal.try_on_new(
             f"select from {{table}} as child join only {key.parent} as parent on {same} limit 0",
