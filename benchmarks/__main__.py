@@ -17,12 +17,26 @@ from benchmarks import (
     shadow_load,
     shadow_repack,
     suite,
+    transfer,
+    transfer_mariadb,
 )
 from benchmarks.result import FULL, QUICK, Result, machine, save, show
 from benchmarks.server import SETTINGS, running
 from benchmarks.surroundings import surroundings
 
-_BENCHMARKS = (overhead, memory, backfill, shadow, shadow_load, shadow_repack, parity, parity_mariadb, suite)
+_BENCHMARKS = (
+    overhead,
+    memory,
+    backfill,
+    shadow,
+    shadow_load,
+    shadow_repack,
+    parity,
+    parity_mariadb,
+    suite,
+    transfer,
+    transfer_mariadb,
+)
 NAMES = [name for benchmark in _BENCHMARKS for name in benchmark.NAMES]
 
 

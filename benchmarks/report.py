@@ -30,8 +30,9 @@ Comparing is measured against [reladiff](https://github.com/erezsh/reladiff), to
 the variable `RELADIFF` says. A table of MariaDB is compared, and made anew, where `MARIADB` is the URL of a server on
 which a database may be made and dropped; beside pt-online-schema-change, of Debian's percona-toolkit, if that is on the
 path. A bloated table of PostgreSQL is made anew beside pg_repack, if that is on the path and `PG_REPACK` is the URL of
-a server that has its extension. What applications feel is measured while nothing else runs on the machine, or it says
-nothing.
+a server that has its extension. Copies between databases are measured where `MONGODB` and `MARIADB` are URLs of
+servers, those from MariaDB beside pgloader, if that is on the path, or where `PGLOADER` says; what counts there is the
+time that it takes. What applications feel is measured while nothing else runs on the machine, or it says nothing.
 """
 _WHAT = {
     "backfill_cpu": "Processor time of the backfill, checkpoints of the ledger and dual write included, "
@@ -59,6 +60,12 @@ _WHAT = {
     "parity_mariadb": "Comparing a table of PostgreSQL with an equal one of MariaDB, against reladiff",
     "suite_of_ten": "A gate with a suite of ten expectations, against one statement that counts the same",
     "parity_memory": "Most memory of the comparing process: a large table against a small one",
+    "transfer_cursor": "Speed of a copy from PostgreSQL into MongoDB, against a cursor and insert_many",
+    "transfer_bson": "The same against insert_many of documents that were encoded before",
+    "transfer_find": "Speed of a copy from MongoDB into PostgreSQL, against find and COPY",
+    "transfer_pgloader": "Speed of a copy from MariaDB into PostgreSQL, against pgloader",
+    "apply_mongodb": "Changes a second that are carried into PostgreSQL, of which MongoDB tells",
+    "apply_mariadb": "The same of MariaDB, where triggers note them",
 }
 
 

@@ -38,8 +38,13 @@ class Surroundings:
 
     def migrate(self, what: str, *arguments: object) -> dict[str, Any]:
         """Run `python -m benchmarks.migrating` and return what it prints; raises CalledProcessError."""
-        command = [sys.executable, "-m", "benchmarks.migrating", what, *map(str, arguments)]
-        done = subprocess.run(command, env=dict(self.environment), stdout=subprocess.PIPE, check=True, text=True)
+        return self.run("benchmarks.migrating", what, *arguments)
+
+    def run(self, module: str, *arguments: object, more: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Run a module and return what it prints; `more` is added to its environment. Raises CalledProcessError."""
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        environment = {**self.environment, **(more or {})}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
         printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return printed
 

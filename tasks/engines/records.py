@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.model.base import Record
 
@@ -66,12 +66,13 @@ class Touched(Record):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A row, as the target takes it."""
+class Line(NamedTuple):
+    """A row, as the target takes it; or several, none of which is touched."""
 
     line: bytes
-    key: Key
+    """Of several, all lines with their ends between them."""
+    key: Key = ()
     """Needed where something is touched; else it may be empty."""
     touched: tuple[Touched, ...] = ()
     """What does not fit, where a policy does not make it fit."""
+    rows: int = 1

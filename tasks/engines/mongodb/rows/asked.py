@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pymongo
-from bson.codec_options import CodecOptions
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
@@ -21,9 +19,14 @@ from tasks.model.names import OWN_PREFIX
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_steps import RowTransfer
 
+_SENT: Final = 4000
+"""Documents that the server sends at once, at most."""
+_MOST: Final = 1000
+"""Documents at a time: all their values are held."""
+_BYTES: Final = 1024 * 1024
+"""After so many there are no more of them."""
 HINT: Final = [(ID, 1)]
 """Else the server may walk along another index, and sort all that is there for each range."""
-_RAW: Final = CodecOptions[Any](document_class=RawBSONDocument)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +51,40 @@ class Asked:
         *,
         backwards: bool = False,
         session: ClientSession | None = None,
-    ) -> Iterator[bytes]:
-        """Give documents as they come, in the order of `_id`."""
+    ) -> Iterator[list[bytes]]:
+        """Give documents in the order of `_id` as they come, some at a time."""
         stages: list[dict[str, Any]] = [{"$match": self.within(condition)}, {"$sort": {ID: -1 if backwards else 1}}]
         # Before fields go: an expression may read them.
         stages += [{"$set": dict(self.added)}] if self.added else []
         stages += [{"$unset": list(self.left_out)}] if self.left_out else []
-        into = database.get_collection(self.collection, codec_options=_RAW)
         # Each time anew: the limit of one operation would be one of all that it gives, which the server keeps count of.
         with pymongo.timeout(0):
-            cursor = into.aggregate(stages, session=session, hint={ID: 1})
+            cursor = database[self.collection].aggregate_raw_batches(
+                stages, session=session, hint={ID: 1}, batchSize=_SENT
+            )
         with cursor:
             while True:
                 with pymongo.timeout(0):
-                    one = next(cursor, None)
-                if one is None:
+                    joined: bytes | None = next(cursor, None)
+                if joined is None:
                     return
-                yield one.raw
+                yield from _apart(joined)
+
+
+def _apart(raw: bytes) -> Iterator[list[bytes]]:
+    """Take documents apart that come joined."""
+    some: list[bytes] = []
+    at = size = 0
+    while at < len(raw):
+        end = at + max(int.from_bytes(raw[at : at + 4], "little"), 4)
+        some.append(raw[at:end])
+        size += end - at
+        at = end
+        if len(some) == _MOST or size > _BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def asked_by(action: RowTransfer) -> Asked:

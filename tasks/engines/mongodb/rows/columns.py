@@ -35,7 +35,7 @@ ANY: Final = "any"
 """The kind of a column that takes values of every kind."""
 JSON: Final = ("json", "jsonb")
 TEXTS: Final = ("text", "varchar")
-_INTEGERS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
+INTEGERS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
 _SHORT: Final = {
     "int": "integer", "int2": "smallint", "int4": "integer", "int8": "bigint", "bool": "boolean", "decimal": "numeric",
     "character varying": "varchar", "float8": "double precision", "float4": "real",
@@ -48,7 +48,7 @@ _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _LONGEST: Final = 1000
 """Characters of a number in a text."""
 _KINDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(_INTEGERS, ("number", "string")),
+    **dict.fromkeys(INTEGERS, ("number", "string")),
     "numeric": ("number", "string"),
     "double precision": ("number",),
     "real": ("number",),
@@ -131,7 +131,7 @@ def maker(kind: str, of: PgType, unfit: str) -> Made:
         return partial(json_text, tagged=unfit == "tag")
     if kind == ANY:
         return _bounded(of, _any_text)
-    make = _maker(kind, of)
+    make = plain_maker(kind, of)
 
     def made(value: Any) -> str:
         is_ = kind_of(value)
@@ -142,10 +142,13 @@ def maker(kind: str, of: PgType, unfit: str) -> Made:
     return made
 
 
-def _maker(kind: str, of: PgType) -> Made:
-    if of.name in _INTEGERS:
-        return partial(_integer, bits=_INTEGERS[of.name], whole=_whole if kind == "number" else _spelt_whole)
+def plain_maker(kind: str, of: PgType) -> Made:
+    """Return the same for values that are known to be of the kind."""
+    if of.name in INTEGERS:
+        return partial(_integer, bits=INTEGERS[of.name], whole=_whole if kind == "number" else _spelt_whole)
     if of.name == "numeric":
+        if kind == "number" and not of.arguments:
+            return _number
         return partial(_numeric, of=of) if kind == "number" else partial(_spelt_numeric, of=of)
     if of.name == "bytea":
         return _BYTES[kind]
@@ -197,6 +200,8 @@ def _spelt(value: str) -> str:
 
 
 def _number(value: Any) -> str:
+    if type(value) is Decimal128 and value.bid[-1] & 0x78 != 0x78:
+        return plain_decimal(value)
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, float):
@@ -205,10 +210,8 @@ def _number(value: Any) -> str:
             return _infinite(value)
         # The shortest decimal that is this double again; an exponent is there by the way it is written only.
         return digits(Decimal(format(Decimal(repr(value)), "f")))
-    if value.bid[-1] & 0x78 == 0x78:
-        refuse_strange_nan(value)
-        return _infinite(float(value.to_decimal()))
-    return plain_decimal(value)
+    refuse_strange_nan(value)
+    return _infinite(float(value.to_decimal()))
 
 
 def _infinite(value: float) -> str:

@@ -13,7 +13,7 @@ from bson.errors import BSONError
 
 from tasks.engines.mongodb.values import UnfitError
 
-_OPTIONS: Final = CodecOptions[Any](
+OPTIONS: Final = CodecOptions[Any](
     datetime_conversion=DatetimeConversion.DATETIME_MS, uuid_representation=UuidRepresentation.UNSPECIFIED
 )
 MISSING: Final = object()
@@ -40,8 +40,8 @@ def decode(raw: bytes) -> dict[str, Any]:
     undefined, symbols, pointers.
     """
     try:
-        found: dict[str, Any] = bson.decode(raw, _OPTIONS)
-        if bson.encode(found, codec_options=_OPTIONS) == raw:
+        found: dict[str, Any] = bson.decode(raw, OPTIONS)
+        if bson.encode(found, codec_options=OPTIONS) == raw:
             return found
     except (BSONError, ValueError, OverflowError, RecursionError):
         pass

@@ -10,7 +10,7 @@ from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import from_text
 from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.changes import changes, moment_of, now
-from tasks.engines.mongodb.rows.reading import Reading, identity_of, line, require_same
+from tasks.engines.mongodb.rows.reading import Lines, Reading, identity_of, line, require_same
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving import notes
@@ -19,8 +19,6 @@ from tasks.engines.session import Session
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import RowTransfer, key_columns
 
-_TOGETHER: Final = 1000
-"""Documents that are asked for at once."""
 _BYTES: Final = 4 * 1024 * 1024
 """Of their identities, as text: a command has 16 MiB."""
 _PAGE: Final = 20_000
@@ -73,14 +71,13 @@ class Following(Reading):
 
     def written(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
         """Give the rows of documents that these notes tell of, as far as they are there, and to be copied."""
-        shape, given = Shape(action), set[str]()
-        for some in _packed(self._of(numbers)):
-            wanted = {ID: {"$in": [from_text(key)[ID] for key in some]}}
-            for raw in asked_by(action).documents(self.database, wanted, session=self._session):
-                # Two notes may name it in two ways: 1 and 1.0 are one identity.
-                if (identity := identity_of(raw)[0]) not in given:
-                    given.add(identity)
-                    yield line(shape, raw)
+        asked, lines, given = asked_by(action), Lines(action), set[str]()
+        packs = list(_packed(self._of(numbers)))
+        for keys in packs:
+            wanted = {ID: {"$in": [from_text(key)[ID] for key in keys]}}
+            for some in asked.documents(self.database, wanted, session=self._session):
+                # Two notes may name it in two ways: 1 and 1.0 are one identity. One query gives it once.
+                yield from lines.of(some if len(packs) == 1 else _new(some, given))
 
     def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
         """Give the keys that all notes tell of, so many at a time."""
@@ -104,11 +101,18 @@ def _as_lines(action: RowTransfer, keys: Sequence[str] | dict[str, None]) -> Ite
         yield Line(line=one.line, key=(key,), touched=one.touched)
 
 
+def _new(some: Sequence[bytes], given: set[str]) -> list[bytes]:
+    """Return those documents that were not given yet, and keep in mind that they are now."""
+    new = {identity: raw for raw in some if (identity := identity_of(raw)[0]) not in given}
+    given.update(new)
+    return list(new.values())
+
+
 def _packed(keys: Sequence[str]) -> Iterator[list[str]]:
     some: list[str] = []
     size = 0
     for key in keys:
-        if some and (len(some) == _TOGETHER or size + len(key) > _BYTES):
+        if some and size + len(key) > _BYTES:
             yield some
             some, size = [], 0
         some.append(key)

@@ -15,6 +15,7 @@ from tasks.engines.mongodb.documents.walk import condition, key_of
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
+from tasks.engines.mongodb.rows.together import Together
 from tasks.engines.postgresql.receiving.lines import line_of
 from tasks.engines.records import Key, Line, Range
 from tasks.model.errors import DataChanged, DriftError
@@ -24,18 +25,6 @@ from tasks.model.transfer_steps import RowTransfer
 _READABLE: Final = CodecOptions[Any](
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
-
-
-def raw_documents(
-    database: Documents,
-    action: RowTransfer,
-    low: Key | None,
-    high: Key | None,
-    *,
-    session: ClientSession | None = None,
-) -> Iterator[bytes]:
-    """Give the documents of a range as they come, in the order of `_id`."""
-    return asked_by(action).documents(database, condition(low, high), session=session)
 
 
 def require_same(database: Documents, action: RowTransfer) -> None:
@@ -101,10 +90,10 @@ class Reading:
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range as they come: few documents are held."""
-        shape = Shape(action)
-        span = (None if one is None else tuple(one) for one in (low, high))
-        for raw in raw_documents(self.database, action, *span, session=self._reads):
-            yield line(shape, raw)
+        lines = Lines(action)
+        within = condition(*(None if one is None else tuple(one) for one in (low, high)))
+        for some in asked_by(action).documents(self.database, within, session=self._reads):
+            yield from lines.of(some)
 
     def count(self, action: RowTransfer) -> int:
         """Return how many documents MongoDB itself says there are to copy. Raises DriftError as above."""
@@ -119,6 +108,21 @@ class Reading:
     def _skipping(self, into: Collection[Any], wanted: Mapping[str, Any], count: int) -> Any:
         """Return the last of so many documents in the order of `_id`; None where there are fewer."""
         return into.find_one(wanted, {ID: 1}, sort=HINT, hint=HINT, skip=count - 1, session=self._reads)
+
+
+class Lines:
+    """Makes lines of documents: of many of them one, where they are plain."""
+
+    def __init__(self, action: RowTransfer) -> None:
+        self._shape, self._together = Shape(action), Together(action)
+
+    def of(self, some: Sequence[bytes]) -> Iterator[Line]:
+        """Give the lines of documents, in their order."""
+        for these, made in self._together.lines(some):
+            if made is not None:
+                yield Line(line=made, rows=len(these))
+            else:
+                yield from (line(self._shape, raw) for raw in these)
 
 
 def line(shape: Shape, raw: bytes) -> Line:

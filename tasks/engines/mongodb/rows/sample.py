@@ -94,7 +94,8 @@ def look(database: Documents, asked: Asked) -> Seen:
 
 def _documents(database: Documents, asked: Asked, backwards: bool) -> Iterator[bytes]:
     try:
-        yield from asked.documents(database, {}, backwards=backwards)
+        for some in asked.documents(database, {}, backwards=backwards):
+            yield from some
     except OperationFailure as error:
         if is_transient(error):
             raise

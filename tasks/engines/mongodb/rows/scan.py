@@ -9,8 +9,9 @@ from pymongo.errors import OperationFailure
 from tasks.engines.before_run import GATE
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.errors import code_of, is_transient
-from tasks.engines.mongodb.rows.reading import raw_documents
+from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.shape import CONSTANT, DOCUMENT, NO_COLUMN, Shape
+from tasks.engines.mongodb.rows.together import Together
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer import ID
@@ -48,19 +49,21 @@ def examine_documents(database: Documents, plan: Plan) -> GateResult:
 
 def _checks(database: Documents, action: RowTransfer) -> Iterator[CheckResult]:
     started = time.monotonic()
-    shape = Shape(action, counting=True)
+    shape, together = Shape(action, counting=True), Together(action, counting=True)
     columns = [one.name for one in action.columns if one.source_type != CONSTANT]
     found: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in columns}
     unmapped: dict[str, Counter[tuple[str, str]]] = {}
     read = 0
-    for raw in raw_documents(database, action, None, None):
-        read += 1
-        for one in shape.row(raw).touched:
-            if one.reason == NO_COLUMN:
-                name = one.field if one.field in unmapped or len(unmapped) < _FIELDS else _OTHERS
-                unmapped.setdefault(name, Counter())[one.policy, one.reason] += 1
-            else:
-                found.setdefault(one.field, Counter())[one.policy, one.reason] += 1
+    for some in asked_by(action).documents(database, {}):
+        read += len(some)
+        for these, made in together.lines(some):
+            # Where all of them are plain there is nothing to tell.
+            for one in () if made is not None else (touched for raw in these for touched in shape.row(raw).touched):
+                if one.reason == NO_COLUMN:
+                    name = one.field if one.field in unmapped or len(unmapped) < _FIELDS else _OTHERS
+                    unmapped.setdefault(name, Counter())[one.policy, one.reason] += 1
+                else:
+                    found.setdefault(one.field, Counter())[one.policy, one.reason] += 1
     took = (time.monotonic() - started) / max(len(found) + len(unmapped), 1)
     for name, counts in found.items():
         told = "every document can be read" if name == DOCUMENT else f"values of {name} fit"

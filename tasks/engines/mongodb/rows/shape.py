@@ -18,7 +18,7 @@ REST: Final = "rest"
 """Kinds of columns that are of no field."""
 DOCUMENT: Final = "the document"
 """What is to blame where no single field is."""
-_LONGEST_KEY: Final = 2600
+LONGEST_KEY: Final = 2600
 """Bytes of the columns of a key together: an index holds 2,704, with what it needs itself."""
 _TOLD: Final = 5
 """Fields without a column that are told of one document."""
@@ -110,7 +110,7 @@ class Shape:
             except UnfitError as error:
                 texts.append(None)
                 self._touch(number, error, touched)
-        if sum(_size(texts[number], one.type) for number, one in self._keys) > _LONGEST_KEY:
+        if sum(_size(texts[number], one.type) for number, one in self._keys) > LONGEST_KEY:
             first = self._keys[0][1]
             touched.append(Touched(field=first.name, policy=first.unfit, reason="longer than a key of PostgreSQL"))
         if self._identity is not None and (not isinstance(document[ID], dict) or list(document[ID]) != self._identity):

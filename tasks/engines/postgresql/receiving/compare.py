@@ -125,7 +125,7 @@ class Sorted:
 def sort(lines: Iterator[Line], into: Sorted) -> Iterator[Line]:
     """Give what is to be copied, and say of the rest what it is."""
     for one in lines:
-        into.read += 1
+        into.read += one.rows
         if not one.touched:
             yield one
         elif any(touched.policy == "fail" for touched in one.touched):

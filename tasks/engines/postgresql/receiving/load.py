@@ -146,7 +146,7 @@ def write(conn: Connection, action: RowTransfer, into: str, lines: Iterable[Line
     def kept() -> Iterator[Line]:
         nonlocal read
         for one in lines:
-            read += 1
+            read += one.rows
             if one.touched:
                 refuse_undecided(action.table, one.touched)
                 rejected.append((one.key, one.touched))
