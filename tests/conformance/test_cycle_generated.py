@@ -30,6 +30,11 @@ def alter(column: str = "twice", **more: Any) -> dict[str, Any]:
     return {"alter_column": {"table": "t", "column": column, **more}}
 
 
+def add(name: str, expression: str, kind: str = "int", **more: Any) -> dict[str, Any]:
+    column = {"name": name, "type": kind, "generated": {"expression": expression}, **more}
+    return {"add_column": {"table": "t", "column": column}}
+
+
 COMPUTE = alter(generated={"expression": '"n N" * 2'})
 WRITE = alter(generated=None)
 CASES = [
@@ -64,6 +69,38 @@ CASES = [
         writes="insert into t (id, n) values (31, 300); update t set n = -1 where id = 3; update t set id = 99 where id = 4",
         after="insert into t (id, n, twice) values (41, 9000, 18000); update t set n = 8000, twice = 16000 where id = 6",
         back="insert into t (id, n) values (41, 9000); update t set n = 8000 where id = 6",
+    ),
+    Case(
+        name="a new one",
+        schema=SCHEMA,
+        operations=[
+            add("Twice 2", 'upper(note) || "n N" * 2', "text", nullable=True, comment="why"),
+            add("seven", "7"),
+            {"create_index": {"table": "t", "name": "t_2", "columns": ["Twice 2"]}},
+            {"create_constraint": {"table": "t", "name": "t_7", "type": "check", "check": "seven > id - 1000"}},
+        ],
+        strategy="shadow_table",
+        plain=[
+            """alter table t add column "Twice 2" text generated always as (upper(note) || "n N" * 2) stored""",
+            "alter table t add column seven int generated always as (7) stored not null, add constraint t_7 check (seven > id - 1000)",
+            """create index t_2 on t ("Twice 2"); comment on column t."Twice 2" is 'why'""",
+        ],
+        writes='insert into t values (31, 7, 14), (32, null, null); update t set "n N" = 50 where id = 3; delete from t where id = 4',
+        after='insert into t (id, "n N") values (41, 9); update t set "n N" = 8, note = null where id = 6; delete from t where id = 7',
+        back='insert into t (id, "n N") values (41, 9); update t set "n N" = 8, note = null where id = 6; delete from t where id = 7',
+    ),
+    Case(
+        name="a new identity",
+        schema="create table t (id int primary key, a text); insert into t select i, 'a' from generate_series(1, 30) i;",
+        operations=[
+            {"add_column": {"table": "t", "column": {"name": "No 1", "type": "bigint", "unique": True, "generated": {
+                "identity": {"user_specified_values": "ALWAYS", "sequence_options": "start with 100 increment by 10"}}}}},
+        ],
+        plain=['alter table t add column "No 1" bigint generated always as identity (start with 100 increment by 10) unique'],
+        writes="insert into t values (31, 'b'); update t set a = 'c' where id = 3; delete from t where id = 4",
+        after="insert into t values (41, 'b'), (42, 'c'); delete from t where id = 7",
+        back="insert into t values (41, 'b'), (42, 'c'); delete from t where id = 7",
+        computed=False,
     ),
     Case(
         name="no rows",
@@ -148,6 +185,14 @@ def test_an_old_application_is_refused_from_the_swap_on(conn: Connection, url: s
 
 REFUSED = {
     "in place": (COMPUTE, "expand_contract", "PostgreSQL would rewrite the table", ""),
+    "a new one, in place": (add("x", "id + 1"), "expand_contract", "PostgreSQL would rewrite the table", ""),
+    "a new one of a new one": ([add("x", "id + 1"), add("y", "x + 1")], "shadow_table", 'column "x" does not exist', ""),
+    "a new one, of what gets another name": (
+        [{"rename_column": {"table": "t", "from": "n N", "to": "m"}}, add("x", '"n N" + 1')], "shadow_table", 'column "n N" does not exist', ""),
+    "a new one, of what is renamed": (
+        [{"rename_column": {"table": "t", "from": "n N", "to": "m"}}, add("x", "m + 1")], "shadow_table", 'column "m" does not exist', ""),
+    "a new identity": (
+        {"add_column": {"table": "t", "column": {"name": "x", "type": "int", "generated": {"identity": {}}}}}, "shadow_table", "x numbers rows", ""),
     "in place, no longer": (alter("c", generated=None), "expand_contract", "PostgreSQL would rewrite the table", ""),
     "not immutable": (alter(generated={"expression": "extract(epoch from now())::int"}), "shadow_table", "generation expression is not immutable", ""),
     "of itself": (alter(generated={"expression": "twice + 1"}), "shadow_table", "cannot use generated column", ""),
@@ -165,7 +210,7 @@ def test_refused_before_anything_changes(conn: Connection, url: str) -> None:
         conn.execute(b"drop table if exists t cascade; drop publication if exists p")
         conn.execute((SCHEMA + "alter table t add column c int generated always as (1) stored;" + more).encode())
         with pytest.raises(ChangeoverError, match=what):
-            Migration(url, [operation], strategy=strategy).begin()
+            Migration(url, operation if isinstance(operation, list) else [operation], strategy=strategy).begin()
         assert tables.leftovers(conn) == []
 
 
@@ -206,6 +251,12 @@ def test_beside_a_virtual_column(conn: Connection, url: str) -> None:
 def test_a_virtual_column_is_refused_what_it_cannot_do(conn: Connection, url: str) -> None:
     """Before anything changes, with the remedy; an index of it, too, where the server has none."""
     conn.execute(VIRTUAL.format("virtual" if virtual(conn) else "stored").encode())
+    if virtual(conn):
+        definition = "create table t (id int primary key, n int, k int, v int generated always as (n * 2) virtual, w int generated always as (n) virtual)"
+        rebuilt = Migration(url, [{"rebuild_table": {"table": "t", "definition": definition}}], strategy="shadow_table")
+        with pytest.raises(ChangeoverError, match="new column w is virtual") as refused:
+            rebuilt.begin()
+        assert "`stored`" in (refused.value.hint or "")
     unindexed = {name: (asked, "virtual generated columns") for name, asked in NO_INDEX.items() if virtual(conn)}
     for asked, what in (REFUSED_VIRTUAL | unindexed).values():
         with pytest.raises(ChangeoverError, match=what) as refused:

@@ -172,6 +172,7 @@ BY_CUSTOMER = {"drop_index": {"name": "by_customer"}}
         ("", [{"create_index": {"table": "orders", "name": "i", "columns": ["status"]}}], "ADD INDEX", "shadow_table"),
         ("", [{"add_column": {**TOTAL["add_column"], "up": "id"}}], "values of total are computed", "shadow_table"),
         ("", [{"add_column": {"table": "orders", "column": {"name": "no", "type": "serial"}}}], "unique bigint unsigned", "rebuild_table"),
+        ("", [{"add_column": {"table": "orders", "column": {"name": "no", "type": "int", "generated": {"expression": "1"}}}}], "no fills itself", "rebuild_table"),
         ("", [{"add_column": {"table": "orders", "column": {"name": "no", "type": "int", "nullable": True, "check": {"name": "c", "constraint": "no > 0", "no_inherit": True}}}}],
          "inherits from another", "Remove no_inherit"),
         ("", [{"drop_column": {"table": "orders", "column": "status"}}], None, None),

@@ -83,6 +83,8 @@ CREATE TABLE public."t" (
     "Ä" text,
     k text CONSTRAINT d CHECK (k <> 'never'),
     b text,
+    g int GENERATED ALWAYS AS (far * 2) STORED,
+    c text COLLATE "C" NOT NULL DEFAULT 'c',
     CONSTRAINT u UNIQUE ("Ä", id), UNIQUE (b, id),
     EXCLUDE ("Ä" COLLATE "C" WITH =, (n || ')') WITH =, id WITH =) WHERE (k <> '(') DEFERRABLE
 );
@@ -95,7 +97,7 @@ WRITTEN_DOWN = Case(
         "up": {"k": "k::text", "b": "a || '!'"}, "down": {"k": "k::int"}}}],
     strategy="shadow_table",
     plain=["alter table t drop constraint c, drop column gone, alter id type bigint, alter k type text, alter n set default 8",
-        "alter table t rename a to \"Ä\"", "alter table t add constraint d check (k <> 'never'), add \"new\" int not null default 3, add b text",
+        "alter table t rename a to \"Ä\"", "alter table t add constraint d check (k <> 'never'), add \"new\" int not null default 3, add b text, add g int generated always as (far * 2) stored, add c text collate \"C\" not null default 'c'",
         "update t set b = \"Ä\" || '!'", "alter table t add unique (b, id), add exclude (\"Ä\" collate \"C\" with =, (n || ')') with =, id with =) where (k <> '(') deferrable"],
 )  # fmt: skip
 

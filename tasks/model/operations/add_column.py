@@ -39,11 +39,10 @@ class AddColumn(Operation):
                 hint="Write unique: true, and let a later migration exchange the primary key.",
             )
         if column.generated is not None:
-            yield Contradiction(
-                at=("column", "generated"),
-                reason="a generated column on a table that exists rewrites it while nobody can use it",
-                hint="Write up, and default for what comes later.",
-            )
+            if self.up is not None:
+                yield Contradiction(
+                    at=("up",), reason="a generated column fills itself", hint="Remove up, or generated."
+                )
         elif is_serial(column.type):
             if self.up is not None:
                 yield Contradiction(

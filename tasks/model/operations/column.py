@@ -135,7 +135,7 @@ class ColumnDefinition(Part):
     references: ForeignKeyReference | None = None
     comment: Text | None = None
     generated: Generated | None = None
-    """Only in create_table."""
+    """An expression on a table that exists: by strategy: shadow_table; an identity: by expand_contract."""
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse NULL where there can be none, and a second default."""

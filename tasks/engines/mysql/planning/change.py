@@ -229,6 +229,8 @@ def _add_column(change: Change, asked: AddColumn) -> None:
             f"{column.type} on MariaDB is a unique bigint unsigned with auto_increment",
             hint="Write `rebuild_table` with the whole definition.",
         )
+    if column.generated is not None:
+        raise SpecError(f"{column.name} fills itself", hint="Write `rebuild_table` with the whole definition.")
     if column.references is not None:
         raise SpecError(NO_FOREIGN_KEYS, hint=AFTERWARDS)
     words = [quote(column.name), column.type, "null" if column.nullable else "not null"]

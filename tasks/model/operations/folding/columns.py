@@ -211,7 +211,8 @@ def unnamed_since(all_of: Operations, entry: Entry, name: str) -> None:
 def _texts(op: Operation) -> list[str | None]:
     match op:
         case AddColumn():
-            return [op.up, op.column.check.constraint if op.column.check else None]
+            computed = op.column.generated.expression if op.column.generated else None
+            return [op.up, op.column.check.constraint if op.column.check else None, computed]
         case AlterColumn():
             return [op.up, op.down, op.check.constraint if op.check else None]
         case DropColumn():

@@ -8,11 +8,14 @@ from tasks.engines.postgresql.planning.checks.domains import Beneath, beneath, e
 from tasks.engines.postgresql.planning.checks.require import free_column, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.operations.add_identity import add_identity
 from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Target
+from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn
+from tasks.model.operations.column import ColumnDefinition
 from tasks.model.operations.text import drawn_type, is_serial
 from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
 
@@ -30,6 +33,16 @@ class _Sequence:
 def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
     """Add the column without a rewrite, whatever its default."""
     free_column(draft, op.column.name, where)
+    if op.column.generated is not None:
+        if op.column.generated.identity is None:
+            raise SpecError(
+                "PostgreSQL would rewrite the table to compute a column",
+                where=f"{where}.column.generated",
+                hint="Write `strategy: shadow_table`.",
+            )
+        add_identity(op, op.column.generated.identity, draft, where)
+        _restrict(op.column, draft, where)
+        return
     if is_serial(op.column.type):
         op = _drawing(op, draft, where)
     new = op.column
@@ -45,6 +58,10 @@ def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
         _add_and_fill(op, draft, type_name, found)
     if not new.nullable:
         draft.rehearsal.try_on_new(f"alter table {{table}} alter column {name} set not null", where)
+    _restrict(new, draft, where)
+
+
+def _restrict(new: ColumnDefinition, draft: TableDraft, where: str) -> None:
     if new.comment is not None:
         draft.comment(new.name, new.comment)
     if new.check:

@@ -56,7 +56,10 @@ class Change:
     restricted: bool = False
     """One of the two tables refuses what the other one takes."""
     computed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Columns that are generated from now on: the expression as the server prints it, and where the spec says so."""
+    """Columns that are generated from now on: the expression as the server prints it, and where the spec says so.
+
+    New ones, too.
+    """
     written: dict[str, str] = field(default_factory=dict)
     """Columns that were generated, and that applications write from now on: where the spec says so."""
     indexes: list[tuple[CreateIndex, str]] = field(default_factory=list)
@@ -158,27 +161,33 @@ class Change:
                 f"{op.column} fills itself already", where=where, hint="Take that away in a migration of its own first."
             )
         else:
-            self.computed[op.column] = (self._printed(op.computes, column, where), where)
+            collation = f" collate {column.collation}" if column.collation else ""
+            printed = self._printed(op.computes, op.column, f"{column.type}{collation}", where)
+            self.computed[op.column] = (printed, where)
 
-    def _printed(self, expression: str, column: Column, where: str) -> str:
+    def _printed(self, expression: str, column: str, type_name: str, where: str) -> str:
         """Try an expression on the table as it is, and return it as the server writes it down."""
         trial, conn = quote("_changeover_computed"), self.rehearsal.conn
-        collation = f" collate {column.collation}" if column.collation else ""
         with self.rehearsal.blaming(where, "Write an immutable expression over columns that do not change."):
             conn.execute(f"create temporary table {trial} (like {self.rehearsal.old} including generated)")
-            conn.execute(f"alter table {trial} drop column {quote(column.name)}")
+            conn.execute(f"alter table {trial} drop column if exists {quote(column)}")
             conn.execute(
-                f"alter table {trial} add column {quote(column.name)} {column.type}{collation}"
+                f"alter table {trial} add column {quote(column)} {type_name}"
                 f" generated always as ({expression}\n) stored"
             )
         row = conn.execute(
             "select pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef d join pg_catalog.pg_attribute a"
             " on a.attrelid = d.adrelid and a.attnum = d.adnum where d.adrelid = %s::regclass and a.attname = %s",
-            (f"pg_temp.{trial}", column.name),
+            (f"pg_temp.{trial}", column),
         ).fetchone()
         conn.execute(f"drop table {trial}")
         assert row is not None
         return str(row[0])
+
+    @property
+    def recomputed(self) -> dict[str, str]:
+        """Columns that are there, and are generated from now on, with the expression."""
+        return {name: expression for name, (expression, _) in self.computed.items() if name not in self.added}
 
     def filled_by_themselves(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         """Return the columns as they are once those that shall be generated are."""
@@ -196,7 +205,9 @@ class Change:
         for name, (expression, where) in self.computed.items():
             read = self.rehearsal.reads(self.rehearsal.old, expression, where).columns
             named = tuple(sorted(read, key=order.index))
-            kept.append(Dependent(kind="generated column", name=name, columns=named, definition=expression))
+            if named:
+                # A constant depends on nothing.
+                kept.append(Dependent(kind="generated column", name=name, columns=named, definition=expression))
         return tuple(sorted(kept, key=lambda d: (d.kind == "publication", d.kind.encode(), d.name.encode())))
 
     def _add(self, op: AddColumn, where: str) -> None:
@@ -213,10 +224,13 @@ class Change:
                 where=where,
                 hint="Add it by expand_contract, in a migration of its own.",
             )
-        if op.up is None and not column.nullable and column.default is None:
+        if op.up is None and not (column.nullable or column.generated) and column.default is None:
             raise SpecError(
                 f"{column.name} is not nullable and nothing fills it", where=where, hint="Add up, or a default."
             )
+        if column.generated is not None:
+            self._add_computed(op, where)
+            return
         default = f" default {column.default}" if column.default is not None else ""
         self.attempt(where, f"add column {quote(column.name)} {column.type}{default}")
         if not column.nullable:
@@ -224,6 +238,24 @@ class Change:
         self.added.append(column.name)
         if op.up is not None:
             self.ups[column.name] = (op.up, f"{where}.up")
+        self._comment(column.name, column.comment)
+
+    def _add_computed(self, op: AddColumn, where: str) -> None:
+        column, place = op.column, f"{where}.column.generated"
+        expression = column.generated.expression if column.generated is not None else None
+        if expression is None:
+            raise SpecError(
+                f"{column.name} numbers rows, and in a table that is copied they have no order to number them by",
+                where=place,
+                hint="Add it in a migration of its own with `strategy: expand_contract`, which needs no copy for it.",
+            )
+        self.computed[column.name] = (self._printed(expression, column.name, column.type, place), place)
+        not_null = "" if column.nullable else " not null"
+        self.attempt(
+            place,
+            f"add column {quote(column.name)} {column.type} generated always as ({expression}\n) stored{not_null}",
+        )
+        self.added.append(column.name)
         self._comment(column.name, column.comment)
 
     def _comment(self, column: str, text: str | None) -> None:
@@ -297,7 +329,7 @@ class Change:
 
     def finish(self) -> None:
         """Look what generated columns read, make indexes, and exchange the primary key, when all columns are there."""
-        moving = {*self.dropped, *self.altered, *self.ups, *self.computed, *self.written}
+        moving = {*self.dropped, *self.altered, *self.ups, *self.computed, *self.written, *self.renamed}
         for column, (expression, where) in self.computed.items():
             read = {*self.rehearsal.reads(self.rehearsal.old, expression, where).columns} & moving
             if read:

@@ -212,15 +212,23 @@ class _Differences:
             yield RenameColumn.model_validate({"table": self.asked.table, "from": old_name, "to": new_name})
 
     def _added(self, column: Column, up: str | None) -> AnyOperation:
-        if column.identity or column.generated is not None or column.collation:
+        if column.identity:
             raise self._refuse(
-                f"the new column {column.name} has an identity, an expression or a collation of its own",
-                "Add it by a spec of its own.",
+                f"the new column {column.name} is an identity",
+                "Add it by add_column with `generated`, in a spec of its own with `strategy: expand_contract`.",
             )
-        whole = {"name": column.name, "type": column.type, "nullable": column.nullable}
-        return AddColumn.model_validate(
-            {"table": self.asked.table, "column": whole | _given(default=column.default)} | _given(up=up)
-        )
+        if column.virtual:
+            raise self._refuse(f"the new column {column.name} is virtual", "Write `stored`, or leave it out.")
+        collation = f" collate {column.collation}" if column.collation else ""
+        whole: dict[str, Any] = {
+            "name": column.name,
+            "type": f"{column.type}{collation}",
+            "nullable": column.nullable,
+        }
+        whole |= _given(default=column.default)
+        if column.generated is not None:
+            whole["generated"] = {"expression": column.generated}
+        return AddColumn.model_validate({"table": self.asked.table, "column": whole} | _given(up=up))
 
     def _altered(self, old: Column, new: Column, up: str | None, down: str | None) -> dict[str, Any]:
         for field in ("identity", "collation", "storage", "compression", "virtual"):

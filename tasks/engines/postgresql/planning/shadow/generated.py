@@ -13,7 +13,7 @@ def requirements(draft: Draft) -> Iterator[Requirement]:
     """Count rows with another value: before the run, before the swap, and after it, for what was written meanwhile."""
     real, former = draft.places.real, draft.former
     keys = ", ".join(f"{quote(draft.table.name)}.{quote(column)}" for column in draft.key)
-    for column, (expression, _) in draft.change.computed.items():
+    for column, expression in draft.change.recomputed.items():
         if column in draft.change.lossy:
             continue
         name = f"{draft.table.full_name}.{column} is what its expression gives"

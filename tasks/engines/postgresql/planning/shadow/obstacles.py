@@ -344,7 +344,7 @@ def findings(change: Change, differences: tuple[str, ...], size: int) -> Iterato
         where=where,
         hint="PostgreSQL does not tell how much is free: limits.room of the profile refuses what is too much.",
     )
-    for column in change.computed:
+    for column in change.recomputed:
         yield Finding(
             rule="SHD-05",
             severity="warning",

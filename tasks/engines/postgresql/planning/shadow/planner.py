@@ -218,7 +218,7 @@ def _apply(change: Change, op: AnyOperation, where: str) -> None:
 def _dumps(draft: Draft) -> Iterator[DumpTarget]:
     """What cannot be told from the new table: columns that are dropped, or have other values."""
     change = draft.change
-    lost: Sequence[str] = sorted({*change.dropped, *change.computed, *change.converted(draft.new)})
+    lost: Sequence[str] = sorted({*change.dropped, *change.recomputed, *change.converted(draft.new)})
     if lost:
         yield DumpTarget(
             table=draft.table.full_name,
