@@ -51,7 +51,7 @@ def test_all_that_is_noted_is_carried_without_a_lock_or_there_is_no_swap(conn: C
     assert len(asked) > 2
     (action,) = (step.action for step in plan.steps if isinstance(step.action, Copy))
     conn.execute(f"update {table} set _changeover_failed = 'x' where _changeover_number < 50".encode())
-    assert rows(conn, action.drain.format(most=0, after=0)) == [(0, 49, 2 * MANY)]
+    assert rows(conn, action.drain.format(most=0, after=0)) == [(0, 49, 2 * MANY, 0)]
     conn.execute(f"update {table} set _changeover_failed = null where _changeover_number < 50".encode())
     (swap,) = (step.action for step in plan.steps if step.key == "swap/all")
     assert isinstance(swap, ShortTransaction)

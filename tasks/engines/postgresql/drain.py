@@ -16,6 +16,11 @@ FIRST_NOTES = 500
 """As many notes are carried in the first transaction."""
 TOO_MUCH = "more is noted than can be carried over within the lock budget"
 """What a statement of a plan says with the code of a lock that was not available."""
+_FORTH = "End the transaction that has locked those rows, or make `up` faster; then run again."
+_BACK = (
+    "End the transaction that has locked those rows, or raise limits.lock_budget in the profile if `down` needs longer;"
+    " then roll back again."
+)
 FEW = 500
 """As many may be left for a transaction with locks: it is quick with them, and gives up when it is not."""
 
@@ -27,6 +32,7 @@ def drain(
     *,
     between: Callable[[], object] = lambda: None,
     waiting: Callable[[str], None] = lambda _: None,
+    back: bool = False,
 ) -> int:
     """Call a statement, each time in a transaction of its own, until a call finds less to do than it may.
 
@@ -35,10 +41,10 @@ def drain(
     less than before. Without it, it ends with the patience. What it holds, it holds for the lock budget at most. Notes
     may be left: of rows that others have locked, and those that came meanwhile; whatever needs all of them takes its
     locks and carries the rest. Returns about how many were left because they come faster than they are carried. Raises
-    LockTimeoutError when no call comes to its end within the patience.
+    LockTimeoutError when no call comes to its end within the patience; `back`: its hint is about a rollback.
     """
     most, started, moved = FIRST_NOTES, time.monotonic(), time.monotonic()
-    after, goal, before = 0, 0, 0
+    after, goal, before, aside = 0, 0, 0, 0
     # Well within the budget, so that the next call is seldom cancelled.
     sizing = limits.model_copy(update={"batch_target": max(min(limits.batch_target, limits.lock_budget // 3), 1)})
     begins = "{after}" in statement
@@ -61,7 +67,7 @@ def drain(
             if time.monotonic() - moved > limits.lock_patience:
                 raise LockTimeoutError(
                     f"what is noted cannot be carried over within the lock budget of {limits.lock_budget} ms",
-                    hint="End the transaction that has locked those rows, or make `up` faster; then run again.",
+                    hint=_BACK if back else _FORTH,
                     changed=DataChanged.PARTIALLY,
                 ) from error
             most = max(most // 10, 1)
@@ -72,18 +78,18 @@ def drain(
             return 0
         if turn.seen is None:
             return 0
-        moved, after = time.monotonic(), turn.seen
+        moved, after, aside = time.monotonic(), turn.seen, aside + turn.aside
         ahead = turn.ahead - after
         if begins:
             begins, goal, before = False, turn.ahead, ahead
             continue
         enough = after >= goal if "{after}" in statement else moved - started > limits.lock_patience
-        if enough and ahead >= before:
+        if enough and ahead - aside >= before:
             if ahead > FEW:
                 waiting("applications note faster than it can be carried over")
             return max(ahead, 0)
         if enough:
-            goal, before = turn.ahead, ahead
+            goal, before, aside = turn.ahead, ahead, 0
         most = next_size(most, (moved - begun) * 1000, sizing)
     return 0
 
@@ -96,6 +102,8 @@ class _Turn:
     """Where the next one begins; None: it found less to do than it may."""
     ahead: int
     """The last number that there is."""
+    aside: int = 0
+    """So many come once more at the end, because others have to come first: nobody has written meanwhile."""
 
 
 def _call(conn: Connection, statement: str, most: int, after: int, *, budget: int) -> _Turn:
@@ -108,7 +116,7 @@ def _call(conn: Connection, statement: str, most: int, after: int, *, budget: in
     row = cursor.fetchone()
     assert row is not None
     if "{after}" in statement:
-        _, seen, ahead = row
-        return _Turn(seen=seen, ahead=ahead or 0)
+        _, seen, ahead, aside = row
+        return _Turn(seen=seen, ahead=ahead or 0, aside=aside or 0)
     # It begins with what is there, each time.
     return _Turn(seen=None if int(row[0] or 0) < most else 0, ahead=most)

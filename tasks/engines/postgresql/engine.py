@@ -213,7 +213,7 @@ class PostgresEngine:
                         self.limits,
                         journal,
                         guard=action.guard,
-                        before=self._outlast(conn, action.inverse_before, action.inverse_written, journal),
+                        before=self._outlast(conn, action.inverse_before, action.inverse_written, journal, back=True),
                         given=partial(refuse_other_tables, wanted=action.inverse_given),
                         check=partial(refuse_other_result, wanted=action.inverse_result)
                         if action.inverse_result
@@ -238,8 +238,8 @@ class PostgresEngine:
                 with self.connect("rollback") as conn:
                     run_short(conn, (), (), self.limits, journal, guard=False)
 
-    def _outlast(self, conn: Connection, drain: str, written: str, journal: Journal) -> Outlast:
-        return Outlast(conn=conn, limits=self.limits, journal=journal, drain=drain, written=written)
+    def _outlast(self, conn: Connection, drain: str, written: str, journal: Journal, *, back: bool = False) -> Outlast:
+        return Outlast(conn=conn, limits=self.limits, journal=journal, drain=drain, written=written, back=back)
 
     def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
         """Return what is recorded: it commits with what is done."""
@@ -249,7 +249,7 @@ class PostgresEngine:
         """Carry back what the triggers since the swap have put aside."""
         if isinstance(swap.action, ShortTransaction) and swap.action.inverse_before:
             with self.connect("rollback") as conn:
-                drain(conn, swap.action.inverse_before, self.limits, waiting=say)
+                drain(conn, swap.action.inverse_before, self.limits, waiting=say, back=True)
 
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""

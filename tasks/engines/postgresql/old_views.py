@@ -45,6 +45,8 @@ class Outlast:
     """The statement that carries over what is noted."""
     written: str
     """A query for the transactions that wrote to the table, and not for an application; empty: nobody is waited for."""
+    back: bool = False
+    """It is the way back of a rollback."""
     _outlasted: str | None = field(default=None, init=False)
     """The last of them, when all who are older have ended: who comes later is younger, whatever keeps him from
     telling so."""
@@ -70,7 +72,14 @@ class Outlast:
         return f"about {left:,} writes are noted, and applications go on noting" if left > FEW else ""
 
     def _carry(self) -> int:
-        return drain(self.conn, self.drain, self.limits, between=self.journal.between, waiting=self.journal.waiting)
+        return drain(
+            self.conn,
+            self.drain,
+            self.limits,
+            between=self.journal.between,
+            waiting=self.journal.waiting,
+            back=self.back,
+        )
 
     def _wait(self, began: float, *, demanded: bool) -> None:
         row = self.conn.execute(f"select xmin::text from ({self.written}) as w order by age(xmin) limit 1".encode())
@@ -90,8 +99,8 @@ class Outlast:
                     f"transactions that are older than the last copy did not end within {self.limits.snapshot_age:g} s,"
                     f" and would see only a part of the new table: {who}",
                     where=self.conn.info.dbname,
-                    hint="End them, or run again when they are done. At READ COMMITTED they are not in the way between"
-                    " their statements.",
+                    hint=f"End them, or {'roll back' if self.back else 'run'} again when they are done."
+                    " At READ COMMITTED they are not in the way between their statements.",
                     changed=DataChanged.PARTIALLY,
                 )
             if now - told >= _TELL_EVERY:

@@ -52,8 +52,7 @@ def _expand(draft: Draft) -> Step:
         forward.append(build.create_index(draft.conn, table, index, places.new))
         forward += build.finish_index(table, index, places.new, attach=False)
     forward += build.statistics(draft.conn, table, places.new)
-    forward += [*draft.up.create_notes(draft.table), *draft.down.create_notes(draft.new)]
-    forward += [*draft.up.create_carried(), *draft.down.create_carried()]
+    forward += [*draft.up.create_tables(draft.table, draft.new), *draft.down.create_tables(draft.new, draft.table)]
     forward += [*draft.up.create_functions(), *draft.down.create_functions()]
     inverse = [*draft.up.drop_functions(), *draft.down.drop_functions()]
     inverse += [f"drop table if exists {name}" for name in (draft.shadow, *_told(draft))]
@@ -69,7 +68,7 @@ def _expand(draft: Draft) -> Step:
 
 def _told(draft: Draft) -> tuple[str, ...]:
     """The tables beside the two."""
-    return tuple(name for mirror in (draft.up, draft.down) for name in (mirror.notes, mirror.carried))
+    return (*draft.up.tables, *draft.down.tables)
 
 
 def _dual_write(draft: Draft) -> Step:

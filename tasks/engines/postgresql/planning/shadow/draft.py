@@ -79,6 +79,7 @@ class Draft:
             target=target,
             notes=self.places.notes(schema),
             carried=self.places.carried(schema),
+            aside=self.places.aside(schema),
             alias=self.table.name,
             search_path=self.search_path,
             key=self.key,
@@ -92,7 +93,8 @@ class Draft:
             immediate=immediate,
             # What is checked at once here may not be where applications write: there nobody waits before the commit.
             impatient=bool(immediate) or self._meets_others(written, image, row_key.name),
-            anew=direction == "up" or self._says_all(image),
+            mended=bool(immediate) or any(c.deferrable and c.kind != "foreign key" for c in written.constraints),
+            kept=self._kept(image) if direction == "down" else (),
             # With the cast that an assignment makes by itself.
             pinned=not all(twin.is_immutable(source, f"({a.expression}\n)::{a.type}") for a in assignments),
             computed=tuple(c for c in self.change.written if direction == "down" and c not in self.change.lossy),
@@ -109,9 +111,10 @@ class Draft:
             if (i.unique or i.constraint in excluding) and i.name != row_key
         )
 
-    def _says_all(self, target: Table) -> bool:
-        """What nothing fills on the way back is still what it was: a column that was dropped without `down`."""
-        return {c.name for c in target.columns if c.generated is None} <= {a.column for a in self.back}
+    def _kept(self, target: Table) -> tuple[str, ...]:
+        """What nothing fills on the way back: a column that was dropped without `down`."""
+        filled = {a.column for a in self.back}
+        return tuple(c.name for c in target.columns if c.generated is None and c.name not in filled)
 
     def types(self, table: Table) -> tuple[str, ...]:
         """Types of the key columns in one of the two tables."""

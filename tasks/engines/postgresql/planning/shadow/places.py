@@ -53,6 +53,10 @@ class Places:
         """The table that tells when a note was last carried over, in one of our schemas."""
         return f'{quote(schema)}."_changeover_carried"'
 
+    def aside(self, schema: str) -> str:
+        """The table of rows that make room for others, in one of our schemas."""
+        return f'{quote(schema)}."_changeover_aside"'
+
 
 def printed(conn: Connection, *names: str) -> str:
     """Return a qualified name as the server prints it: quoted only where that is needed."""

@@ -1,0 +1,113 @@
+"""Unique values that change places, in more rows than are carried over at once, before the swap and after it."""
+
+import time
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tasks.engines.postgresql.drain import FIRST_NOTES
+from tasks.model.errors import LockTimeoutError
+from tasks.model.plan import Phase, ShortTransaction, Step
+from tests.conformance.drive import Connection, Migration
+from tests.conformance.test_shadow_notes import noted, strict
+from tests.conformance.test_shadow_writers import finish, rebuilt, rows
+from tests.legs import EVERY_LEG
+
+MANY = 40_000 if EVERY_LEG else FIRST_NOTES + 101
+SCHEMA = f"""
+create table t (id int primary key, k int, x text default 'new', constraint u unique (k) deferrable);
+insert into t select i, i, 'x' || i from generate_series(1, {MANY}) i;
+"""
+WITHOUT_X = [{"drop_column": {"table": "t", "column": "x"}}]
+NOT_UNIQUE = [{"drop_constraint": {"table": "t", "name": "u"}}]
+MIRRORED = f"update t set k = {MANY + 1} - k"
+TURNED = f"update t set k = k % {MANY} + 1"
+REJECTED = "select direction, sqlstate from changeover.rejections"
+
+
+def the_swap(migration: Migration) -> Step:
+    """Return that step."""
+    assert migration.plan is not None
+    (swap,) = (step for step in migration.plan.steps if step.key == "swap/all")
+    return swap
+
+
+def settle(migration: Migration) -> None:
+    """Carry back what is noted, as a rollback does before it asks what it would lose."""
+    migration.engine.settle(the_swap(migration), lambda _: None)
+
+
+def test_more_rows_than_are_carried_at_once_change_places(conn: Connection, url: str) -> None:
+    """Each with one far away, and all in a circle. What only the old table has comes back with its row."""
+    migration = rebuilt(conn, url, SCHEMA, WITHOUT_X)
+    migration.run(Phase.BACKFILL, Phase.INDEX)
+    conn.execute(MIRRORED.encode())
+    assert noted(conn) > 2 * FIRST_NOTES
+    finish(migration)
+    assert rows(conn, f"select count(*) from t where k = {MANY + 1} - id") == [(MANY,)]
+    conn.execute(TURNED.encode())
+    with strict(url) as other:
+        other.execute("delete from t where id = 7")
+        other.execute("insert into t values (-1, -1)")
+    settle(migration)
+    assert rows(conn, REJECTED) == []
+    conn.execute(TURNED.encode())
+    wanted = rows(conn, "select id, k from t order by id")
+    migration.roll_back()
+    assert rows(conn, "select id, k from t order by id") == wanted
+    assert rows(conn, "select id, x from t where x is distinct from 'x' || id") == [(-1, "new")]
+
+
+def test_what_keeps_a_row_out_may_be_locked_or_be_there_to_stay(conn: Connection, url: str) -> None:
+    """The first waits for its turn; the other is refused, alone, and is what it was if the loss is accepted."""
+    migration = rebuilt(conn, url, SCHEMA, NOT_UNIQUE)
+    finish(migration)
+    conn.execute("update t set k = 3 - k where id < 3; update t set k = 5 where id = 7")
+    assert rows(conn, REJECTED) == [], "nobody knows yet whether it can stay"
+    with psycopg.connect(url) as other:
+        other.execute("select from t where id = 2 for update")
+        settle(migration)
+        assert rows(conn, REJECTED) == []
+    settle(migration)
+    assert rows(conn, REJECTED) == [("down", "23505")]
+    conn.execute("update t set k = 21 - k where id between 10 and 11")
+    migration.roll_back_steps()
+    assert rows(conn, "select id, k from t where id <> k order by id") == [(1, 2), (2, 1), (10, 11), (11, 10)]
+
+
+def test_a_way_back_that_is_kept_from_the_notes_says_so(conn: Connection, url: str) -> None:
+    migration = rebuilt(conn, url, "create table t (id int primary key)")
+    finish(migration)
+    hasty = migration.engine.limits.model_copy(update={"lock_patience": 0.1, "lock_budget": 100})
+    migration.engine = replace(migration.engine, limits=hasty)
+    action = the_swap(migration).action
+    assert isinstance(action, ShortTransaction)
+    with strict(url) as other:
+        other.execute("insert into t values (1)")
+    with psycopg.connect(url) as other:
+        table = action.inverse_written.split(" from ")[1]
+        other.execute(f"lock table {table} in share mode".encode())
+        with pytest.raises(LockTimeoutError, match="cannot be carried over within the lock budget") as refused:
+            settle(migration)
+    assert "roll back again" in refused.value.hint
+    settle(migration)
+    migration.roll_back()
+    assert rows(conn, "select id from t") == [(1,)]
+
+
+@pytest.mark.every_leg
+def test_a_statement_takes_as_long_as_it_has_rows(conn: Connection, url: str) -> None:
+    """Not with the square of their number, where each row has something that is checked at the commit."""
+    schema = f"""
+    create table p (id int primary key); insert into p values (1), (2);
+    create table t (id int primary key, f int references p deferrable initially deferred, k int unique deferrable);
+    insert into t select i, 1, i from generate_series(1, {MANY}) i;
+    """
+    rebuilt(conn, url, schema)
+    took = []
+    for rows_ in (MANY // 8, MANY):
+        started = time.monotonic()
+        conn.execute(f"update t set f = 3 - f where id <= {rows_}".encode())
+        took.append(time.monotonic() - started)
+    assert took[1] < 14 * took[0]
