@@ -32,6 +32,16 @@ class Versions:
     old: str | None
     migration: str
     name: str
+    known: Mapping[str, Sequence[str]]
+    """The columns of each view of the one before, in the order in which applications know them."""
+
+    def ordered(self, draft: TableDraft, columns: Mapping[str, str], *, new: bool) -> dict[str, str]:
+        """Return the columns of a table as the version before has them; what that does not have comes last.
+
+        The table itself has those that were altered by an earlier migration at its end.
+        """
+        names = [draft.renamed.get(one, one) if new else one for one in self.known.get(draft.table.name, ())]
+        return {name: columns[name] for name in dict.fromkeys((*names, *columns)) if name in columns}
 
 
 def versions_of(whole: SpecDraft, spec: MigrationSpec, drafts: Sequence[TableDraft]) -> Versions | None:
@@ -64,7 +74,25 @@ def versions_of(whole: SpecDraft, spec: MigrationSpec, drafts: Sequence[TableDra
                 hint="To show them the present shape for longer, begin with `changeover baseline NAME`.",
             )
         )
-    return Versions(of_schema=schema, new=new, old=old, migration=spec.migration, name=spec.version_schema)
+    return Versions(
+        of_schema=schema,
+        new=new,
+        old=old,
+        migration=spec.migration,
+        name=spec.version_schema,
+        known=_columns_of(whole.conn, old),
+    )
+
+
+def _columns_of(conn: Connection, version: str | None) -> dict[str, list[str]]:
+    rows = conn.execute(
+        "select c.relname::text, array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_class c"
+        " join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
+        " join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+        " where n.nspname = %s and c.relkind = 'v' group by c.oid",
+        (version,),
+    ).fetchall()
+    return dict(rows)
 
 
 def _schema(whole: SpecDraft, drafts: Sequence[TableDraft]) -> str:
@@ -121,13 +149,14 @@ def follow(draft: TableDraft, versions: Versions) -> None:
     if not (draft.shape.targets or draft.shape.retired):
         return
     new_view = f"{quote(versions.new)}.{quote(draft.last_name)}"
-    forward = [*followed(versions.new, draft, new_columns(draft, swapped=True))]
+    forward = [*followed(versions.new, draft, versions.ordered(draft, new_columns(draft, swapped=True), new=True))]
     if versions.old is not None:
         defaults = _old_defaults(draft)
-        forward.append(_view_of(versions.old, draft, _old_columns(draft)))
+        forward.append(_view_of(versions.old, draft, versions.ordered(draft, _old_columns(draft), new=False)))
         forward += _set_defaults(versions.old, draft, defaults)
         # Undone last first: once the names are back, and before the new columns go.
-        back = _view_of(versions.old, draft, draft.shape.old(swapped=False))
+        columns = versions.ordered(draft, draft.shape.old(swapped=False), new=False)
+        back = _view_of(versions.old, draft, columns)
         draft.moves.insert(1, Move(inverse=(back, *_drop_defaults(versions.old, draft, defaults))))
         _keep_keys(draft)
     draft.swap(forward=forward, inverse=[f"drop view if exists {new_view}"])
@@ -211,7 +240,8 @@ def _create(versions: Versions, drafts: Sequence[TableDraft]) -> Iterator[str]:
     yield f"grant usage on schema {schema} to public"
     for draft in drafts:
         if draft.dropped_at is None:
-            yield _view_of(versions.new, draft, new_columns(draft, swapped=False), draft.last_name)
+            columns = versions.ordered(draft, new_columns(draft, swapped=False), new=True)
+            yield _view_of(versions.new, draft, columns, draft.last_name)
             yield from _set_defaults(versions.new, draft, new_defaults(draft), draft.last_name)
     yield _other_tables(versions, drafts)
     # The rights that count are those on the tables: the views run with the rights of who uses them.
@@ -356,7 +386,9 @@ def _keeps_apart(new: str, old: str) -> bool:
 
 
 def _other_tables(versions: Versions, drafts: Sequence[TableDraft]) -> str:
-    """Show every other table of the schema as it is."""
+    """Show every other table of the schema as it is, with its columns as the version before has them."""
+    # Without one: the new version has none of them yet.
+    before = literal(versions.old or versions.new)
     listed = ", ".join(literal(draft.table.name) for draft in drafts) or "''"
     return f"""\
 do $version$
@@ -364,9 +396,11 @@ declare
   shown record;
 begin
   for shown in
-    select c.relname, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
+    select c.relname, string_agg(quote_ident(a.attname), ', ' order by b.attnum, a.attnum) as columns
     from pg_catalog.pg_class c
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    left join pg_catalog.pg_attribute b on b.attname = a.attname
+      and b.attrelid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', {before}, c.relname))
     where c.relnamespace = {literal(quote(versions.of_schema))}::pg_catalog.regnamespace
       and c.relkind in ('r', 'p') and not c.relispartition and c.relname not in ({listed})
     group by c.relname
