@@ -24,7 +24,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
     """Give a column another name, whatever was done to it before."""
     before = column_entry(all_of, op.table, op.from_)
     if before is None:
-        uses = _rename_uses(all_of, op)
+        uses = _rename_uses(all_of, number, op)
         all_of.add(number, op)
         _after_all(all_of, uses)
         if uses:
@@ -35,7 +35,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
     _free(all_of, op)
     match before.operation:
         case RenameColumn() as first:
-            _rename_uses(all_of, op)
+            _rename_uses(all_of, number, op)
             _unnamed(all_of, op)
             if first.from_ == op.to:
                 all_of.remove(before)
@@ -44,7 +44,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
                 before.operation = first.model_copy(update={"to": op.to})
                 all_of.note(number, f"is part of {all_of.name(before.number)}")
         case AddColumn() as first:
-            _rename_uses(all_of, op)
+            _rename_uses(all_of, number, op)
             before.operation = first.model_copy(update={"column": _named(first, op.to)})
             _unnamed(all_of, op)
             all_of.note(number, f"is part of {all_of.name(before.number)}")
@@ -56,7 +56,7 @@ def take_rename(all_of: Operations, number: int, op: RenameColumn) -> None:
                 all_of.remove(before)
             else:
                 before.operation = rest
-            uses = _rename_uses(all_of, op)
+            uses = _rename_uses(all_of, number, op)
             all_of.add(number, op)
             _after_all(all_of, uses)
             for constraint in constraints:
@@ -225,7 +225,7 @@ def _texts(op: Operation) -> list[str | None]:
     return [text for key in ("up", "down") if isinstance(text := getattr(op, key, None), str)]
 
 
-def _rename_uses(all_of: Operations, op: RenameColumn) -> list[Entry]:
+def _rename_uses(all_of: Operations, number: int, op: RenameColumn) -> list[Entry]:
     """Indexes and constraints that were asked for before the column got its name are on it by the new one."""
     names = {op.from_: op.to}
     changed = []
@@ -239,6 +239,7 @@ def _rename_uses(all_of: Operations, op: RenameColumn) -> list[Entry]:
         elif isinstance(first, CreateConstraint) and not first.up and not first.down:
             entry.operation = _constraint_by(first, names)
         if entry.operation != first:
+            all_of.one_after_the_other(entry.number, number)
             changed.append(entry)
     return changed
 
