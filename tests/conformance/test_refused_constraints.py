@@ -77,7 +77,7 @@ REFUSED: dict[str, tuple[str, list[Operation], str, str]] = {
     "drop: disabled": ("alter table t add constraint k foreign key (a, b) references p; alter table t disable trigger all;", [drop()], "has triggers that are disabled", "Use sql"),
     "drop: unknown": (CHECK, [drop("kk")], "has no constraint kk", "k"),
     "drop: unknown and nothing like it": ("", [drop("zzz")], "has no constraint zzz", "Look at the table"),
-    "drop: primary key": ("", [drop("t_pkey")], "t_pkey is the primary key", "another key"),
+    "drop: primary key": ("", [drop("t_pkey")], "t_pkey is the primary key, without which nothing tells", "rebuild_table with primary_key, and `strategy: shadow_table`"),
     "drop: exclusion": ("alter table t add constraint k exclude using btree (a with =);", [drop()], "exclusion constraint", "strategy: shadow_table"),
     "drop: not null": ("alter table t add constraint k not null a;", [drop()], "k is a NOT NULL", "nullable: true"),
     "drop: not null by its usual name": ("", [drop("t_id_not_null")], "is a NOT NULL", "nullable: true"),

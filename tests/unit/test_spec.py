@@ -362,6 +362,16 @@ def test_the_order_of_operations_is_part_of_the_digest() -> None:
     assert spec(add("a")).spec_digest != spec(add("a"), migration="n").spec_digest
 
 
+def test_a_shadow_table_and_versions_are_refused_beside_each_other() -> None:
+    assert refused(add("a"), strategy="shadow_table", version_schema="v") == [
+        (
+            "version_schema",
+            "a shadow table has one shape at a time, and no versions",
+            "Remove version_schema, or write `strategy: expand_contract`.",
+        )
+    ]
+
+
 TO = {"database": "documents", "collection": "c"}
 ROWS = {"database": "documents", "table": "u"}
 

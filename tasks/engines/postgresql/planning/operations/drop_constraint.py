@@ -11,7 +11,10 @@ from tasks.model.operations.conversions import converted
 from tasks.model.plan import Finding
 
 _KEPT = {
-    "p": ("the primary key", "Keep it, or give the table another key in a migration of its own first."),
+    "p": (
+        "the primary key, without which nothing tells the rows of the table apart",
+        "To give the table another one, write rebuild_table with primary_key, and `strategy: shadow_table`.",
+    ),
     "x": (
         "an exclusion constraint, which a rollback could not build again without blocking writers",
         "Use `strategy: shadow_table`; or sql, with up and on_complete: true.",

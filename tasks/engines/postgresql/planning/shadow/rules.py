@@ -72,10 +72,11 @@ def drop_constraint(change: Change, op: DropConstraint | DropMulticolumnConstrai
     found = _there(change, op.name, f"{where}.name")
     if found.kind not in ("check", "unique", "exclusion", "foreign key"):
         hint = {
-            "primary key": "Write rebuild_table with primary_key.",
+            "primary key": "To give the table another one, write rebuild_table with primary_key.",
             "not null": "Write alter_column with `nullable: true`.",
         }.get(found.kind, _IN_PLACE)
-        raise SpecError(f"a {found.kind} is not dropped like this", where=where, hint=hint)
+        why = ": without one nothing tells the rows of the table apart" if found.kind == "primary key" else " like this"
+        raise SpecError(f"a {found.kind} is not dropped{why}", where=where, hint=hint)
     if op.up is not None or op.down is not None:
         raise SpecError(
             "values are converted by the column, not by its constraint",
