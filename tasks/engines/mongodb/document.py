@@ -1,19 +1,19 @@
 """Make a document of each row, and say what a policy has done to it."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import bson
 
-from tasks.engines.mongodb.values import UnfitError, bson_of
+from tasks.engines.mongodb.values import UnfitError, maker
 from tasks.engines.records import Key, Touched
-from tasks.model.base import Record
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 LARGEST: Final = 16 * 1024 * 1024
+TOO_LARGE: Final = Touched(field="the document", policy="fail", reason="larger than 16 MiB")
 
 
-class Made(Record):
+class Made(NamedTuple):
     """A row, and the document that became of it."""
 
     key: Key
@@ -23,32 +23,34 @@ class Made(Record):
     @property
     def rejected(self) -> tuple[Touched, ...]:
         """Why the row is left out; empty: it is not."""
-        return tuple(one for one in self.touched if one.policy == "reject")
+        return self.touched and tuple(one for one in self.touched if one.policy == "reject")
 
     @property
     def failed(self) -> tuple[Touched, ...]:
         """What nobody has decided about."""
-        return tuple(one for one in self.touched if one.policy == "fail")
+        return self.touched and tuple(one for one in self.touched if one.policy == "fail")
 
 
 def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
     """Make the document of each row, in their order."""
     width = len(action.key)
+    fields = [(one, None if one.holds == "constant" else maker(one.holds)) for one in action.fields]
     for row in rows:
         document: dict[str, Any] = {}
         touched: list[Touched] = []
-        values = iter(row[width:])
-        for field in action.fields:
-            if field.holds == "constant":
+        at = width
+        for field, make in fields:
+            if make is None:
                 _put(document, field.path, field.constant)
                 continue
-            wire, text = next(values), next(values)
+            wire, text = row[at], row[at + 1]
+            at += 2
             if wire is None:
                 if field.nulls == "keep":
                     _put(document, field.path, None)
                 continue
             try:
-                value = bson_of(field.holds, wire)
+                value = make(wire)
                 if value is None and field.nulls == "keep":
                     raise UnfitError("a null of JSON, where NULL becomes null, too")
             except UnfitError as unfit:
@@ -57,7 +59,7 @@ def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iter
             _put(document, field.path, value)
         encoded = bson.encode(document)
         if len(encoded) > LARGEST:
-            touched.append(Touched(field="the document", policy="fail", reason="larger than 16 MiB"))
+            touched.append(TOO_LARGE)
         yield Made(key=row[:width], document=encoded, touched=tuple(touched))
 
 
@@ -71,6 +73,9 @@ def _instead(field: TransferField, text: str | None) -> Any:
 
 
 def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    if len(path) == 1:
+        document[path[0]] = value
+        return
     for name in path[:-1]:
         document = document.setdefault(name, {})
     document[path[-1]] = value

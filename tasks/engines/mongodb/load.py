@@ -15,11 +15,10 @@ from pymongo.errors import BulkWriteError
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.mongodb.document import Made, documents
+from tasks.engines.mongodb.ahead import Batch, reading
+from tasks.engines.mongodb.document import LARGEST, TOO_LARGE, Made
 from tasks.engines.postgresql import rejections
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import end_of_batch
-from tasks.engines.postgresql.transfer_rows import prepare, rows
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.transfer_steps import DocumentTransfer
 
@@ -31,6 +30,7 @@ _DUPLICATE = 11000
 
 def load(
     conn: Connection,
+    ahead: Connection,
     into: Documents[Any],
     action: DocumentTransfer,
     shard: Shard,
@@ -39,27 +39,28 @@ def load(
     checkpoint: Checkpoint,
     between: Callable[[int], int | None],
 ) -> int:
-    """Work through a shard and return the rows read.
+    """Work through a shard and return the rows read; `ahead` is the session on which they are.
 
-    `between` is called before each batch with the size that it would have; it may wait, raise Paused, or return
-    another size. No lock but ACCESS SHARE is held while MongoDB is written.
+    `between` is called before each batch is written with the size that the next one would have; it may wait, raise
+    Paused, or return another size. No lock but ACCESS SHARE is held while MongoDB is written.
     """
-    prepare(conn)
     position, size, done, batches = shard.position, min(shard.batch_rows, MOST_ROWS), 0, 0
-    while position != shard.high:
-        size = between(size) or size
-        end = end_of_batch(conn, action, position, shard.high, size)
-        high = end or shard.high
-        started = time.monotonic()
-        with conn.transaction():
-            read, written_bytes = _batch(conn, into, action, position, high, number, size, partial(checkpoint, batches))
-        took = (time.monotonic() - started) * 1000
-        done += read
-        batches += 1
-        position = high
-        if end is not None:
-            size = min(next_size(size, took, limits), MOST_ROWS)
-            size = fitting(size, read, written_bytes)
+    with reading(ahead, action, shard.high) as reader:
+        while position != shard.high:
+            size = between(size) or size
+            batch = reader.take(position, size)
+            if not batch.last:
+                reader.begin(batch.high, size)
+            started = time.monotonic()
+            with conn.transaction():
+                written_bytes = _batch(conn, into, action, batch, number, size, partial(checkpoint, batches))
+            took = max(time.monotonic() - started, batch.took) * 1000
+            done += batch.rows
+            batches += 1
+            position = batch.high
+            if not batch.last:
+                size = min(next_size(size, took, limits), MOST_ROWS)
+                size = fitting(size, batch.rows, written_bytes)
     return done
 
 
@@ -67,20 +68,21 @@ def _batch(
     conn: Connection,
     into: Documents[Any],
     action: DocumentTransfer,
-    low: Key | None,
-    high: Key,
+    batch: Batch,
     number: int,
     size: int,
     checkpoint: Callable[[Connection, Key, int, int], None],
-) -> tuple[int, int]:
-    made = list(documents(action, rows(conn, action, low, high)))
-    refuse_undecided(action, made)
+) -> int:
+    """Write a batch and return how many bytes that are."""
+    refuse_undecided(action, batch.made)
     # It fences: until this transaction ends nobody can take over, so no older run writes beside a newer one.
-    checkpoint(conn, high, len(made), size)
-    kept = [one for one in made if not one.rejected]
-    written = write(into, [one.document for one in kept])
-    note(conn, action, number, made, written)
-    return len(made), sum(len(one.document) for one in kept)
+    checkpoint(conn, batch.high, batch.rows, size)
+    kept = [*batch.ready, *(one.document for one in batch.made if not one.rejected)]
+    if any(len(one) > LARGEST for one in batch.ready):
+        rejections.refuse_undecided(action.table, (TOO_LARGE,))
+    written = write(into, kept)
+    note(conn, action, number, batch.made, written, others=len(batch.ready))
+    return sum(map(len, kept))
 
 
 def write(into: Documents[Any], encoded: list[bytes]) -> int:
@@ -114,14 +116,20 @@ def refuse_undecided(action: DocumentTransfer, made: list[Made]) -> None:
         rejections.refuse_undecided(action.table, one.touched)
 
 
-def note(conn: Connection, action: DocumentTransfer, number: int, made: list[Made], written: int) -> None:
-    """Write down which rows were left out, and why, and count; raise StepError where a row has got lost."""
+def note(
+    conn: Connection, action: DocumentTransfer, number: int, made: list[Made], written: int, others: int = 0
+) -> None:
+    """Write down which rows were left out, and why, and count; raise StepError where a row has got lost.
+
+    `others` were written, too, and there is nothing to tell about them.
+    """
+    read = len(made) + others
     rejections.note_rejected(conn, action.rejected, [(one.key, one.touched) for one in made])
     rejected = sum(bool(one.rejected) for one in made)
-    rejections.refuse_lost(action.table, len(made), written, rejected)
+    rejections.refuse_lost(action.table, read, written, rejected)
     conn.execute(
         f"insert into {action.account} as a values (%s, %s, %s, %s) on conflict (shard) do update set"
         " read = a.read + excluded.read, written = a.written + excluded.written,"
         " rejected = a.rejected + excluded.rejected",
-        (number, len(made), written, rejected),
+        (number, read, written, rejected),
     )

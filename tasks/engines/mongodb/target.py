@@ -242,9 +242,14 @@ class Target:
         between: Callable[[int], int | None],
     ) -> int:
         """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
-        with self.source("backfill") as conn, connected(self.url, name=self.name) as database:
+        with (
+            self.source("backfill") as conn,
+            self.source("backfill") as ahead,
+            connected(self.url, name=self.name) as database,
+        ):
             name = self._staged(conn, database, action)
-            return load(conn, database[name], action, shard, number, self.limits, checkpoint, between)
+            ahead.execute("select set_config('search_path', %s, false)", (self.search_path,))
+            return load(conn, ahead, database[name], action, shard, number, self.limits, checkpoint, between)
 
     def catch_up(self, action: DocumentTransfer) -> int | None:  # noqa: ARG002
         """Return None: triggers note what is written."""

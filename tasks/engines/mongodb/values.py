@@ -10,6 +10,9 @@ from bson import Binary, Decimal128, Int64
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 
+_DIGITS: Final = 34
+_BIAS: Final = 6176
+"""Of a decimal: how many it has, and what its exponent is counted from."""
 DEEPEST: Final = 90
 """Levels of a document of JSON; the server allows 100 in all."""
 
@@ -18,22 +21,29 @@ class UnfitError(Exception):
     """A value that BSON cannot hold exactly; the message is the reason, without the value."""
 
 
-def bson_of(holds: str, wire: Any) -> Any:
-    """Return the value of BSON for what the source sent, which is not None. Raises UnfitError."""
-    return _OF[holds](wire)
+def maker(holds: str) -> Callable[[Any], Any]:
+    """Return what makes a value of BSON of what the source sent, which is not None. It raises UnfitError."""
+    return _OF[holds]
 
 
 def _date(wire: str) -> DatetimeMS:
     """Take microseconds since 1970, as text."""
     if wire in ("Infinity", "-Infinity"):
         raise UnfitError("infinity is no date")
-    microseconds = int(Decimal(wire))
+    whole, _, fraction = wire.partition(".")
+    microseconds = int(Decimal(wire)) if fraction.strip("0") else int(whole)
     if microseconds % 1000:
         raise UnfitError("microseconds, where a date has milliseconds")
     return DatetimeMS(microseconds // 1000)
 
 
 def _decimal(wire: str) -> Decimal128:
+    digits = wire.removeprefix("-").replace(".", "", 1)
+    if len(digits) <= _DIGITS and digits.isascii() and digits.isdigit():
+        # As the driver does it, which takes ten times as long.
+        exponent = len(wire) - wire.index(".") - 1 if "." in wire else 0
+        bits = int(digits) | (_BIAS - exponent) << 113 | (wire[0] == "-") << 127
+        return Decimal128.from_bid(bits.to_bytes(16, "little"))
     try:
         made = Decimal128(wire)
     except (ValueError, ArithmeticError):
