@@ -349,8 +349,6 @@ def test_an_empty_table(maria_database: str) -> None:
     [
         (["create table orders (id int)"], "no primary key"),
         (["create table orders (id int primary key) engine=MyISAM"], "no transactions"),
-        (["create table p (id int primary key)",
-          "create table orders (id int primary key, foreign key (id) references p (id))"], "foreign key"),
         (["create table orders (id int primary key)", "create table c (id int primary key references orders (id))"],
          "foreign key"),
         (["create table orders (id int primary key)",
@@ -407,7 +405,7 @@ def test_a_user_who_may_not_make_triggers_is_refused(maria_database: str) -> Non
 
 
 def test_what_the_server_refuses_is_told_in_names_that_people_know(orders: str) -> None:
-    wrong = {"rebuild_table": {"table": "orders", "options": "add foreign key (id) references nowhere (id)"}}
+    wrong = {"rebuild_table": {"table": "orders", "options": "drop system versioning"}}
     shadow = Shadow(orders, [wrong])
-    with pytest.raises(SpecError, match=r"1005 .*`orders`"):
+    with pytest.raises(SpecError, match=r"4124 .*`orders`"):
         shadow.begin()

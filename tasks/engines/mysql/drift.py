@@ -1,13 +1,16 @@
 """Has somebody else changed the table? Before a run, and once more before the swap."""
 
+from collections.abc import Iterable
+
 from tasks.engines.drift import refuse_difference
 from tasks.engines.mysql.inspect import inspect
+from tasks.engines.mysql.planning.foreign_keys import follow
 from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Plan
+from tasks.model.plan import Phase, Plan, SelfCommitting
 
 
 def refuse_drift(conn: MariaSession, plan: Plan) -> None:
@@ -19,12 +22,19 @@ def refuse_drift_since(conn: MariaSession, plan: Plan) -> None:
     """Raise DriftError when more has changed than the plan has done up to the gate: its triggers."""
     now = inspect(conn, plan.tables)
     kept = tuple(_without_ours(table) for table in now.tables)
-    refuse_difference(plan, now.model_copy(update={"tables": kept}), DataChanged.PARTIALLY)
+    swapped = {
+        step.action.given.full_name: step.action.given
+        for step in plan.phase(Phase.SWAP)
+        if isinstance(step.action, SelfCommitting) and step.action.given is not None
+    }
+    wanted = (swapped.get(table.full_name, table) for table in plan.catalogue.tables)
+    plan = plan.model_copy(update={"catalogue": _in_order(plan.catalogue, wanted)})
+    refuse_difference(plan, _in_order(now, kept), DataChanged.PARTIALLY)
 
 
 def refuse_other_shape(conn: MariaSession, wanted: Table, name: str) -> None:
     """Raise DriftError when the table that has this name now is not what the plan was made for."""
-    found = _without_ours(inspect(conn, [name]).tables[0]).model_copy(update={"name": wanted.name})
+    found = follow(_without_ours(inspect(conn, [name]).tables[0]), wanted.name)
     differences = compare(_only(wanted), _only(found))
     if differences:
         raise DriftError(
@@ -36,7 +46,15 @@ def refuse_other_shape(conn: MariaSession, wanted: Table, name: str) -> None:
 
 
 def _only(table: Table) -> Catalogue:
-    return Catalogue(engine="mysql", version="", tables=(table,))
+    return _in_order(Catalogue(engine="mysql", version="", tables=()), (table,))
+
+
+def _in_order(catalogue: Catalogue, tables: Iterable[Table]) -> Catalogue:
+    """Return the catalogue with these tables, and constraints in the order of their names: what is renamed moves."""
+    sorted_ = (
+        one.model_copy(update={"constraints": tuple(sorted(one.constraints, key=lambda c: c.name))}) for one in tables
+    )
+    return catalogue.model_copy(update={"tables": tuple(sorted_)})
 
 
 def _without_ours(table: Table) -> Table:

@@ -8,8 +8,18 @@ from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.change import Change
+from tasks.engines.mysql.planning.foreign_keys import (
+    ForeignKey,
+    after_drop,
+    before_comparison,
+    before_drop,
+    name_of_other,
+    own_indexes,
+    renamed,
+)
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
+from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Assignment, Copy, CopyAgain, Phase, SelfCommitting, Step
@@ -34,10 +44,13 @@ class Names:
     over: str
 
     @classmethod
-    def of(cls, tag: str, number: int, table: str) -> "Names":
-        """Name everything of one table of a migration."""
+    def of(cls, tag: str, number: int, table: str, *, foreign_keys: bool) -> "Names":
+        """Name everything of one table of a migration; with foreign keys, the order of names matters."""
         roles = ("new", "old", "part", "forward", "reverse", "up", "down", "ahead", "over")
-        return cls(table=table, **{role: own(tag, number, role) for role in roles})
+        made = {role: own(tag, number, role) for role in roles}
+        if foreign_keys:
+            made |= {role: name_of_other(tag, number, role) for role in ("new", "old")}
+        return cls(table=table, **made)
 
     @property
     def exchange(self) -> str:
@@ -69,12 +82,12 @@ class Names:
         return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
 
 
-def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Step]:
-    """Yield all steps for one table, in order."""
+def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: Sequence[ForeignKey]) -> Iterator[Step]:
+    """Yield all steps for one table, in order. Raises SpecError where foreign keys need a comparison there is not."""
     full = mapping.old.full_name
-    yield _build(full, change, names)
+    yield _build(full, change, names, own_indexes(names.part, mapping.new, [one.new_columns for one in keys]))
     yield _switch(full, names)
-    yield from _dual_write(full, _mirror(migration, mapping, names, up=True), names.table, names.up)
+    yield from _dual_write(full, _mirror(migration, mapping, names, keys, up=True), names.table, names.up)
     yield Step(
         key=f"{Phase.DUAL_WRITE}/{full}/prepared",
         phase=Phase.DUAL_WRITE,
@@ -90,9 +103,18 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
         action=copy(mapping, names),
     )
     # The way back does nothing before the swap, and is there the moment after it. Rows that are copied would call it.
-    yield from _dual_write(full, _mirror(migration, mapping, names, up=False), names.new, names.down)
+    yield from _dual_write(full, _mirror(migration, mapping, names, keys, up=False), names.new, names.down)
+    yield from before_comparison(mapping.old, keys, names.new)
     yield _statistics(full, mapping, names)
-    yield from _compared(mapping, names)
+    compared = list(_compared(mapping, names))
+    if not compared and any(one.writes for one in keys):
+        raise SpecError(
+            f"{full} cannot be made anew with its foreign keys: the order of its primary key changes, so what they do"
+            " to rows while others are copied would be found by nobody",
+            where=full,
+            hint="Leave type and collation of the primary key as they are, or drop the foreign keys for the migration.",
+        )
+    yield from compared
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
@@ -106,7 +128,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             done=is_swapped(names),
             guard=True,
             outlasts_prepared=True,
-            given=mapping.old,
+            given=renamed(mapping.old, keys),
             set_aside=names.old,
             found_after_inverse=made_since(names, names.new),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
@@ -115,7 +137,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names) -> Ite
             f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
-    yield from _contract(full, names)
+    yield from _contract(mapping.old, names, keys)
 
 
 def is_swapped(names: Names) -> str:
@@ -209,7 +231,7 @@ def _in_ranges(query: str, key: Sequence[str], action: Copy) -> tuple[str, str]:
     return f"select {texts} from ({head}", f"{tail}) as d"
 
 
-def _build(full: str, change: Change, names: Names) -> Step:
+def _build(full: str, change: Change, names: Names, indexes: Sequence[str]) -> Step:
     return Step(
         key=f"expand/{full}/build",
         phase=Phase.EXPAND,
@@ -221,6 +243,7 @@ def _build(full: str, change: Change, names: Names) -> Step:
             forward=(
                 f"drop table if exists {quote(names.part)}",
                 *change.build(names.part),
+                *indexes,
                 f"rename table {quote(names.part)} to {quote(names.new)}",
             ),
             inverse=(f"drop table if exists {quote(names.part)}", f"drop table if exists {quote(names.new)}"),
@@ -251,9 +274,9 @@ def _switch(full: str, names: Names) -> Step:
     )
 
 
-def _mirror(migration: str, mapping: Mapping, names: Names, *, up: bool) -> Mirror:
+def _mirror(migration: str, mapping: Mapping, names: Names, keys: Sequence[ForeignKey], *, up: bool) -> Mirror:
     source, filled = (mapping.old, mapping.forward) if up else (mapping.new, mapping.backward)
-    keys = (mapping.key, mapping.new_key) if up else (mapping.new_key, mapping.key)
+    ways = (mapping.key, mapping.new_key) if up else (mapping.new_key, mapping.key)
     return Mirror(
         migration=migration,
         table=mapping.old.full_name,
@@ -262,9 +285,10 @@ def _mirror(migration: str, mapping: Mapping, names: Names, *, up: bool) -> Mirr
         source_columns=tuple(column.name for column in source.columns),
         target=names.new if up else names.old,
         switch=names.forward if up else names.reverse,
-        source_key=tuple(column for name in keys[0] if (column := source.column(name)) is not None),
-        target_key=keys[1],
+        source_key=tuple(column for name in ways[0] if (column := source.column(name)) is not None),
+        target_key=ways[1],
         filled=filled,
+        checked=not keys,
     )
 
 
@@ -307,7 +331,8 @@ def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     )
 
 
-def _contract(full: str, names: Names) -> Iterator[Step]:
+def _contract(table: Table, names: Names, keys: Sequence[ForeignKey]) -> Iterator[Step]:
+    full = table.full_name
     yield Step(
         key=f"contract/{full}/switch off",
         phase=Phase.CONTRACT,
@@ -333,6 +358,7 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
                 done=f"select 1 from dual where not exists ({has_trigger(name)})",
             ),
         )
+    yield from before_drop(table, keys, names.old)
     for role in ("old", "new", "forward", "reverse", "over"):
         name = getattr(names, role)
         yield Step(
@@ -345,3 +371,4 @@ def _contract(full: str, names: Names) -> Iterator[Step]:
                 done=f"select 1 from dual where not exists ({has_table(name)})",
             ),
         )
+    yield from after_drop(table, keys)

@@ -25,7 +25,8 @@ _QUOTED = r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\""
 """Names and texts, in sessions where a backslash escapes."""
 _COMMENT = r"/\*(?!M?!).*?\*/|--\s[^\n]*|#[^\n]*"
 """What the server does not read: it does read `/*! ... */`."""
-NO_FOREIGN_KEYS, AFTERWARDS = "a migration on MariaDB adds no foreign keys", "Add it afterwards."
+NO_FOREIGN_KEYS = "a migration on MariaDB adds no foreign keys, and drops none"
+AFTERWARDS = "Leave out those that the table has, which are carried over. Add new ones, or drop them, afterwards."
 _TEXTS = ("char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set")
 
 
@@ -138,7 +139,14 @@ def without_rows(definition: str, full_name: str) -> str:
         r"(?<![\w$])(?:select|values(?!\s+(?:in|less)\b))(?![\w$])", _read_by_the_server(definition), re.IGNORECASE
     ):
         raise filled(full_name)
-    return definition
+    return _without_foreign_keys(definition)
+
+
+def _without_foreign_keys(text: str) -> str:
+    """Refuse foreign keys: to try one would hold up who writes to the parent."""
+    if re.search(r"\b(?:references|foreign\s+key)\b", _read_by_the_server(text), re.IGNORECASE):
+        raise SpecError(NO_FOREIGN_KEYS, hint=AFTERWARDS)
+    return text
 
 
 def filled(full_name: str) -> SpecError:
@@ -163,7 +171,7 @@ def _within_the_table(clauses: str) -> str:
             f"{' '.join(found[0].split())!r} reaches beyond the table, and what it does is not taken back",
             hint="Do that by ALTER TABLE before or after the migration.",
         )
-    return clauses
+    return _without_foreign_keys(clauses)
 
 
 def _existing(change: Change, name: str, *, computed: bool = False) -> Column:

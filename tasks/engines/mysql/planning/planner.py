@@ -1,6 +1,6 @@
 """From a spec to a plan on MariaDB: in place, or by a shadow table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pymysql
@@ -12,6 +12,7 @@ from tasks.engines.mysql.planning.assemble import Names, is_swapped, made_since,
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of, filled
 from tasks.engines.mysql.planning.definition import by_definition
+from tasks.engines.mysql.planning.foreign_keys import ForeignKey, carried, forget, try_on
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
@@ -61,7 +62,10 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         account_for(change, new)
         others.refuse_mentioned(conn, table, change.leaving)
         mapping = mapping_of(change, new)
-    names = Names.of(tag(spec.migration), 1, table.name)
+        keys = carried(change, new)
+        if keys:
+            _try_foreign_keys(conn, change, new, keys, tag(spec.migration))
+    names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
     size = estimate(conn, table)
     return Plan(
         migration=spec.migration,
@@ -71,7 +75,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path=conn.database,
-        steps=tuple(steps(spec.migration, change, mapping, names)),
+        steps=tuple(steps(spec.migration, change, mapping, names, keys)),
         requirements=(
             *_requirements(spec.migration, change, mapping, names),
             *others.requirements(conn, table, new, leaving=change.leaving),
@@ -96,6 +100,26 @@ def _tried(conn: MariaSession, change: Change, tag_: str) -> Iterator[tuple[Tabl
                 _make(conn, statement, change, name)
         _refuse_rows(conn, change, name)
         yield inspect(conn, [name]).tables[0], cheap
+
+
+def _try_foreign_keys(conn: MariaSession, change: Change, new: Table, keys: Sequence[ForeignKey], tag_: str) -> None:
+    """Let the new shape have the foreign keys of the table. Raises SpecError if the server refuses, or adds to it."""
+    for statement in forget(keys, "", tag_)[1:]:
+        conn.execute(statement)
+    try:
+        for statement in try_on(conn, keys, new, tag_):
+            _make(conn, statement, change, new.name)
+        made = {index.name for index in inspect(conn, [new.name]).tables[0].indexes}
+    finally:
+        if not conn.closed:
+            for statement in forget(keys, new.name, tag_):
+                conn.execute(statement)
+    if made != {index.name for index in new.indexes}:
+        raise SpecError(
+            f"the new shape has no index for each foreign key of {change.table.full_name}",
+            where=change.table.full_name,
+            hint="Leave it the index, or give it another that begins with the columns of the foreign key.",
+        )
 
 
 def _takes(conn: MariaSession, statement: str) -> bool:

@@ -9,18 +9,11 @@ from tasks.model.errors import SpecError
 def refuse(table: Table) -> None:
     """Raise SpecError for a table that cannot be exchanged with all that hangs on it."""
     refuse_kind(table)
-    keys = [c for c in table.constraints if c.kind == "foreign key"]
     fired = ", ".join(trigger.name for trigger in table.triggers)
     _refuse(
         table,
         "made anew",
         (
-            (
-                bool(keys),
-                f"its foreign key {keys[0].name if keys else ''} would stand on two tables, and what applications do to"
-                " its parent would wait, or fail, for the other one",
-                "Drop the foreign key for the migration, and add it again afterwards.",
-            ),
             (
                 bool(table.inbound),
                 f"the foreign key {table.inbound[0].name if table.inbound else ''} would go on pointing to the old one",

@@ -44,6 +44,8 @@ class Mirror:
     source_key: tuple[Column, ...]
     target_key: tuple[str, ...]
     filled: tuple[Filled, ...]
+    checked: bool = True
+    """Whether the server is to look for the parents of a row; what the application has written has them."""
 
 
 def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -109,7 +111,8 @@ def _insert(mirror: Mirror, row: str, *, keep: bool) -> str:
     if not keep:
         changes += [f"{there}.{quote(f.column.name)} = values({quote(f.column.name)})" for f in mirror.filled
                     if f.column.name != mirror.target_key[0]]  # fmt: skip
-    head = f"insert into {quote(mirror.target)} ({columns}) {_values(mirror, row)}"
+    unchecked = "" if mirror.checked else "set statement foreign_key_checks = 0 for "
+    head = f"{unchecked}insert into {quote(mirror.target)} ({columns}) {_values(mirror, row)}"
     return f"{head} on duplicate key update {', '.join(changes)}"
 
 

@@ -1,0 +1,364 @@
+"""Foreign keys of a table that is made anew: the new table bears them as well, until the old one is dropped.
+
+What a foreign key does to rows InnoDB does by itself, and fires no trigger for it: each of both tables has its own, in
+both directions. Two things follow from that.
+
+A row that goes from a parent is looked for in the order of the names of foreign keys, by their bytes. An application
+locks a row of the table that is in use, and then, by a trigger, that of the other one: were it the other way about for
+whoever writes to the parent, they would wait for each other. A RENAME gives foreign keys the name of their table anew
+where they are called as the server calls them itself, `<table>_ibfk_...`. So all of them are called like that from
+before the swap until the contract, and the names of the other table, shadow or old one, come after the name in use. For
+the same reason a trigger does not look for the parent once more: it would lock it, and has a row of the child.
+
+The shadow has them when it is full. Where rows are missing, who deletes parents would lock the gaps in which others
+insert. What they have done to rows until then is found by the comparison, which begins when no transaction is left
+that has written to a parent without meeting the shadow.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tasks.engines.mysql.names import own, quote, quoted
+from tasks.engines.mysql.planning.catalogue import exclusive
+from tasks.engines.mysql.planning.change import Change
+from tasks.engines.mysql.session import MariaSession
+from tasks.model.catalogue import Constraint, Table
+from tasks.model.errors import SpecError
+from tasks.model.plan import Phase, SelfCommitting, Step
+
+_MARK = "_ibfk_"
+"""Between the name of the table and a number: how the server calls foreign keys itself."""
+_LAST = "~"
+"""Before the names of tables that have to come after another: after all of ASCII that a name begins with."""
+_LONGEST = 64
+_AT_ONCE = ", algorithm=nocopy, lock=none"
+_UNCHECKED = "set session foreign_key_checks = 0"
+"""Rows are compared, not checked: without it the server reads the whole table, and lets nobody write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignKey:
+    """One that a table has, and the new one is to have."""
+
+    name: str
+    end: str
+    """What follows the name of the table, and the mark, as long as there are two tables."""
+    columns: tuple[str, ...]
+    new_columns: tuple[str, ...]
+    parent: str
+    """Full name."""
+    parent_columns: tuple[str, ...]
+    rules: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the server changes, or deletes, rows for its sake."""
+        return "cascade" in self.rules or "set null" in self.rules
+
+    def on(self, table: str) -> str:
+        """Return how it is called on a table."""
+        return f"{table}{_MARK}{self.end}"
+
+    def add(self, name: str, parent: str = "", *, new: bool) -> str:
+        """Return the clause that makes it, on the old table, or the new one."""
+        columns, there = (
+            ", ".join(map(quote, names)) for names in (self.new_columns if new else self.columns, self.parent_columns)
+        )
+        schema, _, bare = self.parent.partition(".")
+        to = quote(parent) if parent else f"{quote(schema)}.{quote(bare)}"
+        return f"add constraint {quote(name)} foreign key ({columns}) references {to} ({there}){self.rules}"
+
+
+def name_of_other(tag: str, number: int, role: str) -> str:
+    """Name a table of ours that comes after the one in use."""
+    return _LAST + own(tag, number, role).lstrip("_")
+
+
+def carried(change: Change, new: Table) -> tuple[ForeignKey, ...]:
+    """Return the foreign keys of a table. Raises SpecError for those that the new table could not have."""
+    table = change.table
+    keys = [one for one in table.constraints if one.kind == "foreign key"]
+    if not keys:
+        return ()
+    ends = _ends(table, keys)
+    made = tuple(
+        ForeignKey(
+            name=one.name,
+            end=ends[one.name],
+            columns=one.columns,
+            new_columns=tuple(change.renamed.get(column, column) for column in one.columns),
+            parent=str(one.referenced_table),
+            parent_columns=one.referenced_columns,
+            rules=_rules(one.definition),
+        )
+        for one in keys
+    )
+    for one in made:
+        _refuse(change, new, one)
+    return made
+
+
+def _ends(table: Table, keys: Sequence[Constraint]) -> dict[str, str]:
+    """Give an end to each: its own, or a number that is free."""
+    ours = f"{table.name}{_MARK}"
+    ends = {one.name: one.name.removeprefix(ours) for one in keys if one.name.startswith(ours)}
+    free = max((int(end) for end in ends.values() if re.fullmatch("[0-9]{1,6}", end)), default=0)
+    for one in keys:
+        if one.name not in ends:
+            free += 1
+            ends[one.name] = str(free)
+    return ends
+
+
+def _rules(definition: str) -> str:
+    """Write what is done to rows as the server prints it, which leaves out what refuses."""
+    found = re.fullmatch(r"on update (.*) on delete (.*)", definition, re.IGNORECASE)
+    assert found, definition
+    told = (("delete", found[2].lower()), ("update", found[1].lower()))
+    return "".join(f" on {event} {rule}" for event, rule in told if rule != "restrict")
+
+
+def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
+    table = change.table
+    for so, what, hint in (
+        (
+            bool(new.partition_key),
+            "a table that is partitioned has none",
+            "Drop it for good, or leave the table unpartitioned.",
+        ),
+        (
+            bool(set(key.columns) & change.dropped),
+            "a column of it is dropped",
+            "Drop the foreign key before the migration.",
+        ),
+        (
+            bool({*key.columns, *key.new_columns} & {*change.up, *change.down}),
+            "`up` or `down` would change the values of its columns",
+            "Leave them as they are: the parents have them.",
+        ),
+        (
+            key.writes and any(_names(key, text) for text in (*change.up.values(), *change.down.values())),
+            "the server changes its columns by itself, and `up` or `down`, which read one, are not asked then",
+            "Leave them out, or drop the foreign key for the migration, and add it again afterwards.",
+        ),
+        (
+            table.name.encode() >= _LAST.encode() or _MARK in table.name,
+            "no table of ours comes after this one by its name, so that who writes to a parent would wait for who"
+            " writes to the table, and the other way about",
+            "Drop the foreign key for the migration, and add it again afterwards.",
+        ),
+        (
+            len(key.on(table.name)) > _LONGEST,
+            f"it is to be called {key.on(table.name)} meanwhile, which is too long",
+            "Drop the foreign key for the migration, and add it again afterwards.",
+        ),
+    ):
+        if so:
+            raise SpecError(
+                f"{table.full_name} cannot be made anew with its foreign key {key.name}: {what}",
+                where=table.full_name,
+                hint=hint,
+            )
+
+
+def _names(key: ForeignKey, text: str) -> bool:
+    names = "|".join(re.escape(name) for name in {*key.columns, *key.new_columns})
+    return re.search(rf"(?<![\w$])(?:{names})(?![\w$])", text, re.IGNORECASE) is not None
+
+
+def try_on(conn: MariaSession, keys: Sequence[ForeignKey], new: Table, tag: str) -> list[str]:
+    """Make them on an empty table, to empty parents; return the statements, which the server may refuse.
+
+    The parents are like those of the table: what is tried holds up nobody who writes to them.
+    """
+    if not conn.dialect.maria:
+        raise SpecError(
+            "foreign keys are carried over on MariaDB alone",
+            where=keys[0].parent,
+            hint="Drop them for the migration, and add them again afterwards.",
+        )
+    parents = {name: own(tag, number, "parent") for number, name in enumerate(dict.fromkeys(k.parent for k in keys))}
+    made = []
+    for full, name in parents.items():
+        schema, _, bare = full.partition(".")
+        made += [f"drop table if exists {quote(name)}",
+                 f"create table {quote(name)} like {quote(schema)}.{quote(bare)}"]  # fmt: skip
+    added = ", ".join(one.add(one.on(new.name), parents[one.parent], new=True) for one in keys)
+    kept = own_indexes(new.name, new, [one.new_columns for one in keys])
+    return [*made, *kept, f"alter table {quote(new.name)} {added}"]
+
+
+def forget(keys: Sequence[ForeignKey], probe: str, tag: str) -> list[str]:
+    """Return the statements that drop what was tried."""
+    parents = len({one.parent for one in keys})
+    names = (probe, *(own(tag, number, "parent") for number in range(parents)))
+    return [f"drop table if exists {quote(name)}" for name in names]
+
+
+def renamed(table: Table, keys: Sequence[ForeignKey]) -> Table:
+    """Return the table as it is before the swap: its foreign keys have the names that a RENAME changes."""
+    names = {one.name: one.on(table.name) for one in keys}
+    return table.model_copy(
+        update={
+            "constraints": tuple(
+                one.model_copy(update={"name": names[one.name]}) if one.kind == "foreign key" else one
+                for one in table.constraints
+            )
+        }
+    )
+
+
+def follow(table: Table, name: str) -> Table:
+    """Return the table under another name, as a RENAME of it does: with foreign keys that are called after it."""
+    ours = f"{table.name}{_MARK}"
+    return table.model_copy(
+        update={
+            "name": name,
+            "constraints": tuple(
+                one.model_copy(update={"name": f"{name}{_MARK}{one.name.removeprefix(ours)}"})
+                if one.kind == "foreign key" and one.name.startswith(ours)
+                else one
+                for one in table.constraints
+            ),
+        }
+    )
+
+
+def has(table: str, names: Sequence[str]) -> str:
+    """Return a query that gives a row if a table has all of these foreign keys."""
+    listed = ", ".join(map(quoted, names))
+    return (
+        "select 1 from information_schema.referential_constraints where constraint_schema = database()"
+        f" and table_name = {quoted(table)} and constraint_name in ({listed}) having count(*) = {len(names)}"
+    )
+
+
+def own_indexes(on: str, table: Table, columns: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return what makes indexes those of a table that the server may have made for foreign keys with these columns.
+
+    It calls those anew with each foreign key. One that is given its own name, in an instant, is left alone after that.
+    """
+    same = [one.name for one in table.indexes if not one.primary and one.columns in columns]
+    clauses = ", ".join(f"rename index {quote(name)} to {quote(name)}" for name in same)
+    return [f"alter table {quote(on)} {clauses}, algorithm=instant, lock=none"] if same else []
+
+
+def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterator[Step]:
+    """Yield what gives the shadow its foreign keys, and lets nobody remain who has written without meeting them."""
+    if not keys:
+        return
+    full = table.full_name
+    yield Step(
+        key=f"index/{full}/foreign keys",
+        phase=Phase.INDEX,
+        title=f"give the new table the foreign keys of {full}",
+        undo="drop them",
+        action=SelfCommitting(
+            table=full,
+            forward=(
+                _UNCHECKED,
+                f"alter table {quote(shadow)} "
+                + ", ".join(one.add(one.on(shadow), new=True) for one in keys)
+                + _AT_ONCE,
+            ),
+            locks=exclusive(full),
+            inverse=(_drop(shadow, [one.on(shadow) for one in keys]),),
+            done=has(shadow, [one.on(shadow) for one in keys]),
+        ),
+    )
+    yield _named_after(table, keys)
+    yield Step(
+        key=f"index/{full}/prepared",
+        phase=Phase.INDEX,
+        title="wait for prepared transactions (XA), which may have written to parents before the new table had its"
+        " foreign keys",
+        action=SelfCommitting(table=full, outlasts_prepared=True),
+    )
+
+
+def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
+    full, other = table.full_name, [one for one in keys if one.name != one.on(table.name)]
+    if not other:
+        return Step(
+            key=f"index/{full}/parents",
+            phase=Phase.INDEX,
+            title=f"wait for transactions that have written to parents of {full} before the new table had foreign keys",
+            # They hold the table itself, too: once nobody does, all others meet the shadow.
+            action=SelfCommitting(
+                table=full,
+                forward=(f"lock tables {quote(table.name)} write", "unlock tables"),
+                locks=exclusive(full),
+            ),
+        )
+    temporary = [one.on(table.name) for one in other]
+    return Step(
+        key=f"index/{full}/names of foreign keys",
+        phase=Phase.INDEX,
+        title=f"call {', '.join(one.name for one in other)} {', '.join(temporary)} until the contract, so that who"
+        " writes to a parent locks the rows of both tables in one order",
+        undo="give them their names back",
+        action=SelfCommitting(
+            table=full,
+            forward=(
+                *own_indexes(table.name, table, [one.columns for one in other]),
+                _UNCHECKED,
+                _drop(
+                    table.name, [one.name for one in other], *(one.add(one.on(table.name), new=False) for one in other)
+                ),
+            ),
+            locks=exclusive(full),
+            inverse=(
+                _UNCHECKED,
+                _drop(table.name, temporary, *(one.add(one.name, new=False) for one in other)),
+            ),
+            done=has(table.name, temporary),
+        ),
+    )
+
+
+def before_drop(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[Step]:
+    """Yield what takes the foreign keys off the old table: from then on nobody holds it who writes to a parent."""
+    if keys:
+        names = [one.on(old) for one in keys]
+        yield Step(
+            key=f"contract/{table.full_name}/foreign keys of the old table",
+            phase=Phase.CONTRACT,
+            title="drop the foreign keys of the old table",
+            action=SelfCommitting(
+                table=table.full_name,
+                forward=(_drop(old, names),),
+                locks=exclusive(table.full_name),
+                done=f"select 1 from dual where not exists ({has(old, names)})",
+            ),
+        )
+
+
+def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
+    """Yield what gives the foreign keys their names back."""
+    other = [one for one in keys if one.name != one.on(table.name)]
+    if other:
+        yield Step(
+            key=f"contract/{table.full_name}/names of foreign keys",
+            phase=Phase.CONTRACT,
+            title=f"give the foreign keys {', '.join(one.name for one in other)} their names back",
+            action=SelfCommitting(
+                table=table.full_name,
+                forward=(
+                    _UNCHECKED,
+                    _drop(
+                        table.name,
+                        [one.on(table.name) for one in other],
+                        *(one.add(one.name, new=True) for one in other),
+                    ),
+                ),
+                locks=exclusive(table.full_name),
+                done=has(table.name, [one.name for one in other]),
+            ),
+        )
+
+
+def _drop(table: str, names: Sequence[str], *added: str) -> str:
+    """Return the statement that drops some, and adds others in the same moment."""
+    dropped = [f"drop foreign key {quote(name)}" for name in names]
+    return f"alter table {quote(table)} {', '.join([*dropped, *added])}{_AT_ONCE}"

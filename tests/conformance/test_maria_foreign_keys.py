@@ -1,0 +1,180 @@
+"""Shadow table on MariaDB of a table with foreign keys: parents are written to in every leg, and no deadlock.
+
+pt-online-schema-change calls those of the new table `_...`, which is before most names: who deletes a parent then locks
+the new table first, and whoever writes to the table the old one.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.model.errors import DriftError, SpecError
+from tasks.model.plan import Phase
+from tasks.model.status import StepState
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.conformance.maria_families import Families, difference, prepare
+from tests.servers.mariadb import connected, run
+
+WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
+
+
+def shape(url: str) -> str:
+    """Return the table as the server prints it, but for the next number."""
+    text = str(run(url, "show create table orders")[0][1])
+    return " ".join(word for word in text.split() if not word.startswith("AUTO_INCREMENT="))
+
+
+def test_all_the_way_under_writers(maria_database: str) -> None:
+    """Over, swapped, back, over again and to the end: rows, names and rules are what they are without us."""
+    prepare(maria_database, 400)
+    before = shape(maria_database)
+    with Families(maria_database) as families:
+        shadow = Shadow(maria_database, [WIDEN], batch_rows=40)
+        shadow.begin()
+        shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+        time.sleep(0.3)
+        shadow.back()
+        assert shape(maria_database) == before
+        again = Shadow(maria_database, [WIDEN], name="again", batch_rows=40)
+        again.begin()
+        again.forward(*BEFORE_SWAP, Phase.SWAP)
+        time.sleep(0.3)
+        assert again.violations("after_swap") == 0
+        again.forward(Phase.CONTRACT)
+    assert families.failures == []
+    assert families.transactions > 100
+    assert difference(maria_database) == 0
+    assert shape(maria_database) == before.replace("`id` int(11)", "`id` bigint(20)")
+    assert {table for (table,) in run(maria_database, "show tables") if not table.startswith("changeover_")} == {
+        "orders", "twin", "parents", "others"
+    }  # fmt: skip
+
+
+@contextmanager
+def deleting(url: str, parent: int) -> Iterator[None]:
+    """Delete a parent meanwhile, by somebody who waits for whatever has to be waited for."""
+    failed: list[str] = []
+
+    def delete() -> None:
+        try:
+            run(url, f"delete from parents where id = {parent}")
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            failed.append(repr(error))
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    time.sleep(0.2)
+    yield
+    thread.join()
+    assert failed == []
+
+
+@pytest.mark.parametrize("key", ["id", "parent, id"])
+def test_who_deletes_a_parent_and_who_writes_to_its_child_lock_in_one_order(maria_database: str, key: str) -> None:
+    """Before the swap, and after it: the row of the table that is in use first, then that of the other one.
+
+    Where the primary key stands for the foreign key, too, a trigger that looked for the parent would wait for it.
+    """
+    run(maria_database, "create table parents (id int primary key)", "insert into parents select seq from seq_1_to_9",
+        f"create table orders (id int, parent int, body varchar(9), primary key ({key}), constraint of_parent"
+        " foreign key (parent) references parents (id) on delete cascade)",
+        "insert into orders select seq, seq, null from seq_1_to_9")  # fmt: skip
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    with connected(maria_database, autocommit=False) as conn, conn.cursor() as cursor:
+        for row, phase in ((1, Phase.SWAP), (2, Phase.CONTRACT)):
+            cursor.execute(f"select * from orders where id = {row} for update")
+            with deleting(maria_database, row):
+                cursor.execute(f"update orders set body = 'mine' where id = {row}")
+                conn.commit()
+            assert run(maria_database, f"select * from orders where parent = {row}") == []
+            shadow.forward(phase)
+
+
+@pytest.mark.parametrize("clause", ["", "constraint of_parent "])
+def test_who_has_deleted_a_parent_before_the_shadow_had_foreign_keys_is_waited_for(
+    maria_database: str, clause: str
+) -> None:
+    """Compared before he commits, the row would be in both; afterwards it would be in the shadow alone."""
+    run(maria_database, "create table parents (id int primary key)", "insert into parents values (1), (2)",
+        f"create table orders (id int primary key, parent int, {clause}foreign key (parent) references parents (id)"
+        " on delete cascade)", "insert into orders values (1, 1), (2, 2), (3, 2)")  # fmt: skip
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    with connected(maria_database, autocommit=False) as conn, conn.cursor() as cursor:
+        cursor.execute("delete from parents where id = 1")
+        forward = threading.Thread(target=shadow.forward, args=(Phase.INDEX, Phase.RECONCILE))
+        forward.start()
+        time.sleep(0.5)
+        assert forward.is_alive()
+        conn.commit()
+        forward.join()
+    assert shadow.violations("before_swap") == 0
+    shadow.forward(Phase.SWAP)
+    assert run(maria_database, "select id from orders order by id") == [(2,), (3,)]
+    shadow.back()
+
+
+def test_what_differs_and_is_deleted_before_it_is_repaired_is_dealt_with(maria_database: str) -> None:
+    """What the shadow has of it names another parent, so no foreign key deletes that: it is one too many then."""
+    prepare(maria_database, 30)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    run(maria_database, "update parents set id = id + 500 where id < 20 order by id desc",
+        "delete from parents where id = 20")  # fmt: skip
+    shadow.forward(Phase.INDEX)
+    assert shadow.plan is not None
+    (step,) = shadow.plan.phase(Phase.RECONCILE)
+    parents = iter(range(502, 520))
+
+    def between() -> None:
+        run(maria_database, f"delete from parents where id = {next(parents, 0)}")
+
+    shadow.engine.apply(step, replace(shadow.journal(step, StepState.DONE), between=between))
+    assert shadow.violations("before_swap") == 0
+
+
+def test_whoever_drops_a_foreign_key_before_the_swap_is_not_overruled(maria_database: str) -> None:
+    prepare(maria_database, 10)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    run(maria_database, "alter table orders drop foreign key orders_ibfk_1")
+    with pytest.raises(DriftError, match="orders_ibfk_1"):
+        shadow.forward(Phase.SWAP)
+
+
+DROPPED = {"rebuild_table": {"table": "orders", "options": "drop column late", "dropped": ["late"]}}
+REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
+    (DROPPED, "orders_ibfk_2: a column of it is dropped"),
+    ({"rebuild_table": {"table": "orders", "options": "partition by hash (id) partitions 2"}}, "is partitioned"),
+    ({"alter_column": {"table": "orders", "column": "body", "up": "concat(body, Other)", "down": "'x'"}},
+     "orders_ibfk_1: the server changes its columns by itself"),
+    ({"alter_column": {"table": "orders", "column": "parent", "up": "parent + 1", "down": "parent - 1"}},
+     "would change the values of its columns"),
+    ({"alter_column": {"table": "orders", "column": "parent", "type": "bigint"}}, "the server refuses the new shape"),
+    ({"alter_column": {"table": "orders", "column": "other", "type": "int", "nullable": False}}, "the server refuses"),
+    ({"rebuild_table": {"table": "orders", "options": "drop index by_other"}}, "no index for each foreign key"),
+    ({"rebuild_table": {"table": "orders", "options": "add foreign key (id) references parents (id)"}},
+     "adds no foreign keys"),
+)  # fmt: skip
+
+
+def test_what_cannot_have_its_foreign_keys_is_refused(maria_database: str) -> None:
+    """Before anything is done, and nothing is left of what was tried."""
+    prepare(maria_database, 10)
+    run(maria_database, "alter table orders add column late int, add foreign key (late) references others (id)")
+    tables = run(maria_database, "show tables")
+    for operation, reason in REFUSED:
+        with pytest.raises(SpecError, match=reason) as refused:
+            Shadow(maria_database, [operation]).begin()
+        assert refused.value.hint
+        assert run(maria_database, "show tables") == tables
