@@ -17,7 +17,7 @@ from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.parts import FEW, PARTS, belongs, in_parts, stayed, worth_it
 from tasks.engines.postgresql.planning.dual_write import OURS
-from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
+from tasks.engines.postgresql.short_transaction import before_deadlocks, committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
@@ -61,7 +61,7 @@ def fill(
     """
     prepare(conn, action)
     course = _Course(position=shard.position, size=shard.batch_rows)
-    row_wait = _row_lock_timeout(conn, limits)
+    row_wait = before_deadlocks(conn, limits.lock_budget // 2)
     blocked_since: float | None = None
     failures, drained = 0, time.monotonic()
     divided = isinstance(action, Backfill) and in_parts(conn, action)
@@ -230,13 +230,6 @@ def update(action: Backfill, low: Sequence[str] | None, high: Sequence[str] | No
         f" where {condition(action, low, high)} and {empty}"
         + (f" and {belongs(action, part)}" if part is not None else "")
     )
-
-
-def _row_lock_timeout(conn: Connection, limits: Limits) -> int:
-    """Give way before the server looks for deadlocks, so that it never picks the application as the victim."""
-    row = conn.execute("select extract(epoch from current_setting('deadlock_timeout')::interval) * 1000").fetchone()
-    deadlock = int(row[0]) if row else 1000
-    return max(min(limits.lock_budget // 2, deadlock // 2), 1)
 
 
 def _give_up_waiting(action: Backfill | Copy, since: float, limits: Limits) -> None:

@@ -19,6 +19,7 @@ from tasks.engines.postgresql.backfill import prepare
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch, last_key
+from tasks.engines.postgresql.short_transaction import before_deadlocks
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
@@ -36,7 +37,7 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     """
     prepare(conn, action.copy_of)
     conn.execute("set statement_timeout = 0")
-    conn.execute(f"set lock_timeout = {limits.lock_budget // 2}")
+    conn.execute(f"set lock_timeout = {before_deadlocks(conn, limits.lock_budget // 2)}")
     # A range is small beside the table: along the keys, never through a whole table for each range.
     conn.execute("set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off")
     conn.execute(f"analyze {action.copy_of.target}".encode())
