@@ -122,6 +122,17 @@ def whatever_an_update_says(old: Client, new: Client, *, swapped: bool) -> None:
         assert _shown(old, before["id"]) == _old_of(wanted), said
 
 
+def what_is_the_new_versions_own(old: Client, new: Client, *, swapped: bool) -> None:
+    """From the swap on, what no `down` reads does not follow the old version any more."""
+    own = {"of z": "own", "of id": "own", "of number": None, "of b": "own"}
+    key = _insert(new, own)["id"]
+    old.conn.execute("""update t set a = 'q', no = 77, k = 8, "B b" = 'q', n = 1 where id = %s""", (key,))
+    follows = {"of z": "q8", "of id": "own", "of number": "77", "of b": "qx"}
+    shown = _shown(new, key)
+    assert {name: shown[name] for name in own} == (own if swapped else follows)
+    assert [shown[name] for name in ("z", "number", "k", "B b", "n")] == ["q", 77, 8, "Q", "1"]
+
+
 def what_the_old_version_says_is_no_guess(old: Client, new: Client, *, swapped: bool) -> None:
     """Also where `down` makes the same of the new column's default."""
     for said in ({"n": 10}, {"n": 10, "B b": "x"}, {"B b": "x"}, {"n": 6, "B b": "b", "a": "a", "k": 9}, {}):
@@ -129,9 +140,12 @@ def what_the_old_version_says_is_no_guess(old: Client, new: Client, *, swapped: 
         unsaid = {"id": row["id"], "no": row["no"], "a": "A", "B b": "x" if swapped else None, "k": 3, "n": 5}
         assert row == unsaid | said, said
         shown = _shown(new, row["id"])
-        assert (shown["n"], shown["z"], shown["of z"]) == (str(row["n"]), row["a"], f"{row['a']}{row['k']}"), said
+        of_z = None if swapped else f"{row['a']}{row['k']}"
+        assert (shown["n"], shown["z"], shown["of z"]) == (str(row["n"]), row["a"], of_z), said
+        assert shown["of id"] == str(row["id"]), said
         if "B b" in said:
-            assert (shown["B b"], shown["of b"]) == (said["B b"].upper(), f"{said['B b']}x"), said
+            of_b = "-" if swapped else f"{said['B b']}x"
+            assert (shown["B b"], shown["of b"]) == (said["B b"].upper(), of_b), said
 
 
 def test_whatever_a_statement_says_and_leaves_out(conn: Connection, url: str) -> None:
@@ -145,6 +159,7 @@ def test_whatever_a_statement_says_and_leaves_out(conn: Connection, url: str) ->
                 second.swap()
             whatever_the_new_version_leaves_out(old, new, swapped=swapped)
             whatever_an_update_says(old, new, swapped=swapped)
+            what_is_the_new_versions_own(old, new, swapped=swapped)
             what_the_old_version_says_is_no_guess(old, new, swapped=swapped)
     second.pass_gate("after_swap")
 

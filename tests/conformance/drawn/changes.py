@@ -35,7 +35,7 @@ class Field:
     relaxed: bool = False
     """It can be NULL by now; what the old version sees then is another value."""
     pinned: bool = False
-    """It keeps its name and its values, for the sake of `up`."""
+    """It stays, for the sake of `up`; that reads it as it was."""
     of: Column | None = None
 
     def there(self, value: Value) -> Value:
@@ -107,10 +107,13 @@ class Change:
     @property
     def loose(self) -> list[Field]:
         """Columns that may be changed, beside the key."""
-        return [
-            one for one in self.fields
-            if not one.pinned and one.of is None and (one.column is None or one.column.name not in self.schema.key)
-        ]  # fmt: skip
+        return [one for one in self.kept_somehow if not one.pinned]
+
+    @property
+    def kept_somehow(self) -> list[Field]:
+        """Columns that may have another name, or other values, beside the key."""
+        key = self.schema.key
+        return [o for o in self.fields if o.of is None and (o.column is None or o.column.name not in key)]
 
     def name(self) -> str:
         """Take a name that nothing has."""
@@ -151,7 +154,7 @@ def _one(draw: st.DrawFn, fields: Sequence[Field]) -> Field | None:
 
 def _rename(draw: st.DrawFn, change: Change) -> None:
     keys = [one for one in change.fields if one.column is not None and one.column.name in change.schema.key]
-    one = _one(draw, [*change.loose, *keys])
+    one = _one(draw, [*change.kept_somehow, *keys])
     if one is not None:
         new = change.name()
         change.on("rename_column", **{"from": one.name, "to": new})
@@ -185,7 +188,7 @@ def _conversions(change: Change, one: Field) -> list[Conversion]:
 
 def _convert(draw: st.DrawFn, change: Change) -> None:
     keys = [one for one in change.fields if one.column is not None and one.column.name in change.schema.key]
-    found = [one for one in (*change.loose, *keys) if one.column is not None and _conversions(change, one)]
+    found = [one for one in (*change.kept_somehow, *keys) if one.column is not None and _conversions(change, one)]
     one = _one(draw, found)
     if one is not None:
         name = one.name
@@ -194,7 +197,8 @@ def _convert(draw: st.DrawFn, change: Change) -> None:
 
 
 def _fill(draw: st.DrawFn, change: Change) -> None:
-    found = [o for o in change.loose if o.nullable and o.kind.sorted and o.column is not None and not o.column.parent]
+    loose = [o for o in change.kept_somehow if o.nullable and o.kind.sorted]
+    found = [o for o in loose if o.column is not None and not o.column.parent]
     one = _one(draw, found)
     if one is None or one.column is None:
         return
@@ -420,7 +424,7 @@ def _rename_table(draw: st.DrawFn, change: Change) -> None:
 
 def _primary(draw: st.DrawFn, change: Change) -> None:
     keys = [k.name for k in change.fields if k.column is not None and k.column.name in change.schema.key]
-    if change.schema.keyed == "unique":
+    if change.schema.keyed == "unique" and not any("primary_key" in str(one) for one in change.operations):
         change.on("create_constraint", name="primary", type="primary_key", columns=keys)
 
 

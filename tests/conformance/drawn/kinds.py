@@ -119,5 +119,5 @@ CONVERSIONS = [
     _conversion("longer", "bytea", None, "'\\x01'::bytea || {c}", "substr({c}, 2)", lambda v: "\\x01" + v[2:], lambda v: "\\x" + v[4:]),
     _conversion("longer", "ints", None, "array_append({c}, 8)", "trim_array({c}, 1)",
                 lambda v: "{8}" if v == "{}" else v[:-1] + ",8}", lambda v: "{}" if v == "{8}" else v[:-3] + "}"),
-    _conversion("wrapped", "jsonb", None, "jsonb_build_object('v', {c})", "{c} -> 'v'", lambda v: '{"v": ' + v + "}", lambda v: v[6:-1]),
+    _conversion("wrapped", "jsonb", None, """jsonb_set('{"v": 0}', '{v}', {c})""", "{c} -> 'v'", lambda v: '{"v": ' + v + "}", lambda v: v[6:-1]),
 ]  # fmt: skip

@@ -201,9 +201,12 @@ class _Side:
         values ({literal(self.dual.migration)}, {literal(self.dual.full_name)}, '{direction}', sqlstate);
 """
 
-    def up(self, group: Group) -> str:
-        wanted = [(self.new[t.name], t.up, t.sources) for t in group.targets]
-        return self.assign(self.old, wanted, "up")
+    def up(self, targets: Sequence[Target]) -> str:
+        wanted = [(self.new[t.name], t.up, t.sources) for t in targets]
+        return self.assign(self.old, wanted, "up") if wanted else "      null;"
+
+    def up_where(self, condition: str, target: Target) -> str:
+        return f"    if {condition} then\n{self.up([target])}\n    end if;"
 
     def down(self, group: Group) -> str:
         wanted = [(self.old[r.name], r.down, r.sources) for r in group.retired]
@@ -211,9 +214,6 @@ class _Side:
 
     def changed(self, columns: Sequence[str]) -> str:
         return _differs(BEFORE_ROW, ROW, tuple(dict.fromkeys(columns)))
-
-    def sources_of_up(self, group: Group) -> list[str]:
-        return [self.old[s] for t in group.targets for s in t.sources]
 
     def sources_of_down(self, group: Group) -> list[str]:
         return [self.new[s] for r in group.retired for s in r.sources]
@@ -228,12 +228,12 @@ class _Before(_Side):
         return f"""\
   if _changeover_insert then
     if {_all_null([t.before for t in group.targets])} then
-{self.up(group)}
+{self.up(group.targets)}
     else
 {self._inserted(group)}
     end if;
   elsif {self.changed([r.before for r in group.retired])} then
-{self.up(group)}
+{self.up(group.targets)}
   else
 {self._updated(group)}
   end if;"""
@@ -243,10 +243,10 @@ class _Before(_Side):
 
         First what `down` reads, where NULL cannot be meant: the old column has drawn a number, or got its default.
         """
-        fed, free = self._fed(group), self._free(group)
-        needed = [self._one_up(t, f"{ROW}.{quote(t.before)} is null") for t in fed if t.drawn or t.not_null]
+        fed, free = group.fed, group.free
+        needed = [self.up_where(f"{ROW}.{quote(t.before)} is null", t) for t in fed if t.drawn or t.not_null]
         return "\n".join(
-            [*needed, self.down(group), *(self._one_up(t, f"{ROW}.{quote(t.before)} is null") for t in free)]
+            [*needed, self.down(group), *(self.up_where(f"{ROW}.{quote(t.before)} is null", t) for t in free)]
         )
 
     def _updated(self, group: Group) -> str:
@@ -254,31 +254,18 @@ class _Before(_Side):
 
         What an application says of a column that no `down` reads is what it means.
         """
-        fed, free = self._fed(group), self._free(group)
+        fed, free = group.fed, group.free
         unfilled = _all_null([t.before for t in group.targets], BEFORE_ROW)
         follow = {t: f"({unfilled}) or {self.changed(self._sources(t))}" for t in group.targets}
         said = {t: f"not {self.changed([t.before])}" for t in group.targets}
-        back = [self._one_up(t, f"({unfilled}) and {said[t]}") for t in fed if len(fed) > 1]
-        there = [self._one_up(t, follow[t]) for t in fed]
+        back = [self.up_where(f"({unfilled}) and {said[t]}", t) for t in fed if len(fed) > 1]
+        there = [self.up_where(follow[t], t) for t in fed]
         both = [f"    if {self.changed([t.before for t in fed])} then", *back, self.down(group)]
         both += ["    else", *there, "    end if;"]
-        return "\n".join([*(both if fed else []), *(self._one_up(t, f"{said[t]} and ({follow[t]})") for t in free)])
-
-    def _one_up(self, target: Target, condition: str) -> str:
-        up = self.assign(self.old, [(target.before, target.up, target.sources)], "up")
-        return f"    if {condition} then\n{up}\n    end if;"
+        return "\n".join([*(both if fed else []), *(self.up_where(f"{said[t]} and ({follow[t]})", t) for t in free)])
 
     def _sources(self, target: Target) -> list[str]:
         return [self.old[s] for s in target.sources]
-
-    def _fed(self, group: Group) -> list[Target]:
-        """Targets that `down` reads."""
-        read = {s for r in group.retired for s in r.sources}
-        return [t for t in group.targets if t.name in read]
-
-    def _free(self, group: Group) -> list[Target]:
-        fed = self._fed(group)
-        return [t for t in group.targets if t not in fed]
 
     def _only_retired(self, group: Group) -> str:
         """Where NULL can be stored it may be what an old application means; where not, a new one left it out."""
@@ -298,7 +285,7 @@ class _After(_Side):
             return self._only_targets(group)
         public = [r.after for r in group.retired if not r.hidden]
         straggler_inserts = " or ".join(f"{ROW}.{quote(c)} is not null" for c in public) or "false"
-        up = self.up(group) if group.targets else "      null;"
+        up = self.up(group.following)
         # Who says a value of one shape, and of a column that both have, means the value.
         read, targets = self.sources_of_down(group), {t.after for t in group.targets}
         return f"""\
@@ -306,9 +293,9 @@ class _After(_Side):
     if {straggler_inserts} then
 {up}
     else
-{self.down(group)}
-{self._needed(group)}{self._by_position(group)}
+{self.down(group)}{self._by_position(group)}
     end if;
+{self._needed(group)}
   elsif {self.changed([c for c in read if c in targets])} then
 {self.down(group)}
   elsif {self.changed([r.after for r in group.retired])} then
@@ -324,11 +311,12 @@ class _After(_Side):
         `up` still makes it, nobody has said anything about the old value: it stays, whatever `down` would make of it.
         """
         retired = {r.after for r in group.retired}
-        shared = [] if group.volatile else [c for c in self.sources_of_up(group) if c not in retired]
+        read = [self.old[s] for t in group.fed for s in t.sources]
+        shared = [] if group.volatile else [c for c in read if c not in retired]
         if not shared:
             return ""
-        targets = [t.after for t in group.targets]
-        wanted = [(t.after, t.up, t.sources) for t in group.targets]
+        targets = [t.after for t in group.fed]
+        wanted = [(t.after, t.up, t.sources) for t in group.fed]
         return f"""\
   elsif {self.changed(shared)} then
     {KEPT_ROW} := {ROW};
@@ -347,12 +335,8 @@ class _After(_Side):
 
     def _needed(self, group: Group) -> str:
         """An old application leaves new columns out; where NULL is refused, and `down` gave none, they get `up`."""
-        return "\n".join(
-            f"    if {ROW}.{quote(t.after)} is null then\n"
-            f"{self.assign(self.old, [(t.after, t.up, t.sources)], 'up')}\n    end if;"
-            for t in group.targets
-            if t.not_null
-        )
+        needed = [t for t in group.targets if t.not_null]
+        return "\n".join(self.up_where(f"{ROW}.{quote(t.after)} is null", t) for t in needed)
 
     def _by_position(self, group: Group) -> str:
         """A hidden column is given through a view of the old version, or by position: both know the old shape.
@@ -364,12 +348,12 @@ class _After(_Side):
         if not hidden or not group.targets:
             return ""
         given = " or ".join(f"{BEFORE_ROW}.{quote(c)} is not null" for c in hidden)
-        unsaid = " and ".join(self._unsaid(t) for t in group.targets)
+        unsaid = " and ".join(self._unsaid(t) for t in group.following) or "false"
         restored = "\n".join(f"        {ROW}.{quote(c)} := {BEFORE_ROW}.{quote(c)};" for c in hidden)
         return f"""
       if ({given}) and ({self.changed(hidden)} or ({unsaid})) then
 {restored}
-{self.up(group)}
+{self.up(group.following)}
       end if;"""
 
     def _unsaid(self, target: Target) -> str:

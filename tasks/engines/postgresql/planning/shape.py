@@ -49,6 +49,8 @@ class Retired:
     """A condition over the old value; rows that break it are being cleansed and need not come back."""
     volatile: bool = False
     """Two evaluations of `down` can differ: nothing can be compared with it."""
+    stays_as: str | None = None
+    """The column of the new shape that is this one, with other values or under another name."""
 
     @property
     def hidden(self) -> bool:
@@ -62,6 +64,23 @@ class Group:
 
     targets: tuple[Target, ...]
     retired: tuple[Retired, ...]
+
+    @property
+    def fed(self) -> tuple[Target, ...]:
+        """Targets that `down` reads, or that are an old column: what the old columns say, they say."""
+        read = {s for r in self.retired for s in (*r.sources, r.stays_as)}
+        return tuple(t for t in self.targets if t.name in read)
+
+    @property
+    def free(self) -> tuple[Target, ...]:
+        """The others: from the swap on they are the applications' own."""
+        return tuple(t for t in self.targets if t not in self.fed)
+
+    @property
+    def following(self) -> tuple[Target, ...]:
+        """Targets that go on following an old application after the swap: nobody else can say what they are made of."""
+        going = {r.name for r in self.retired if r.stays_as is None}
+        return tuple(t for t in self.targets if t in self.fed or going & {*t.sources})
 
     @property
     def volatile(self) -> bool:

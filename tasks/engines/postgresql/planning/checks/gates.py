@@ -108,10 +108,11 @@ def parity_after_swap(draft: TableDraft) -> Iterator[Requirement]:
     old = _one_row(draft.shape.old(swapped=True), row, draft.table.name)
     new = _one_row(draft.shape.new(swapped=True), row, draft.table.name)
     for group in draft.shape.groups():
-        if not group.targets or not group.retired or group.volatile:
+        if not group.fed or group.volatile:
             continue
+        # What no `down` reads is the applications' own from the swap on.
         up = " and ".join(
-            _same(row, t.after, f"(select ({t.up}\n)::{t.type} from {old})", exact=True) for t in group.targets
+            _same(row, t.after, f"(select ({t.up}\n)::{t.type} from {old})", exact=True) for t in group.fed
         )
         down = " and ".join(
             _same(
@@ -124,7 +125,7 @@ def parity_after_swap(draft: TableDraft) -> Iterator[Requirement]:
         )
         keys = ", ".join(quote(draft.shape.old(swapped=True)[column]) for column in draft.key)
         yield Requirement(
-            name=f"{draft.full_name}: both shapes of {', '.join(t.name for t in group.targets)} agree",
+            name=f"{draft.full_name}: both shapes of {', '.join(t.name for t in group.fed)} agree",
             table=draft.full_name,
             kind="parity",
             gate="after_swap",

@@ -162,6 +162,7 @@ def through_new_column(
             down=op.down or "",
             sources=(),
             lossy=op.lossy,
+            stays_as=op.column,
             held=" and ".join(one for one in (_held(op, column, type_name), held) if one) or None,
         )
     )

@@ -31,7 +31,7 @@ def draft_rename_column(op: RenameColumn, draft: TableDraft, where: str) -> None
     draft.touched.add(op.from_)
     draft.shape.targets.append(Target(name=op.to, before=op.to, after=op.to, type=column.type, up=old, sources=()))
     draft.shape.retired.append(
-        Retired(name=op.from_, before=op.from_, after=op.from_, type=column.type, down=new, sources=())
+        Retired(name=op.from_, before=op.from_, after=op.from_, type=column.type, down=new, sources=(), stays_as=op.to)
     )
     exchange = own_name("swap", op.from_)
     draft.swap(
