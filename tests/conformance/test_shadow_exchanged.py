@@ -14,7 +14,7 @@ from tests.conformance.test_shadow_notes import noted, strict
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows
 from tests.legs import EVERY_LEG
 
-MANY = 40_000 if EVERY_LEG else FIRST_NOTES + 101
+MANY = 16_000 if EVERY_LEG else FIRST_NOTES + 101
 SCHEMA = f"""
 create table t (id int primary key, k int, x text default 'new', constraint u unique (k) deferrable);
 insert into t select i, i, 'x' || i from generate_series(1, {MANY}) i;
