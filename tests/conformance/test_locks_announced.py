@@ -3,10 +3,10 @@
 
 Each step's statements run once by themselves, without the locks that a run takes first, in a transaction that is
 rolled back; `pg_locks` then tells what they took, and the server's counters whether they went through a table, so that
-what is said to take a moment takes one on a table of any size.
+what is said to take a moment takes one on a table of any size. Then the step is carried out, and watched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +14,10 @@ import psycopg
 import pytest
 
 from tasks.model.operations import AnyOperation
-from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step, Validation
-from tasks.model.step_costs import Held, held_of
+from tasks.model.plan import ConcurrentIndex, Lock, LockMode, Phase, ShortTransaction, Step, Validation
+from tasks.model.step_costs import Held, held_of, locks_of
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
+from tests.conformance.lock_watch import HARMLESS, OWN_SCHEMAS, LockWatch, lock_mode
 from tests.conformance.test_versions import baseline
 from tests.legs import EVERY_LEG
 
@@ -28,12 +29,8 @@ create table c (t_id int references t on delete cascade);
 create index on t (n); create index on t (p_id); create unique index on t (note); create index on t (lower(name));
 insert into p values (1, 'a'); insert into t (p_id, name, note) select 1, 'n' || i, i from generate_series(1, 9) i;
 """
-HARMLESS = (LockMode.ACCESS_SHARE, LockMode.ROW_SHARE, LockMode.ROW_EXCLUSIVE)
-"""What reading and writing take: they keep no application waiting."""
 UNLOCKED = {"public.w", "public.x_orphans", "public.y_duplicates"}
 """What the migration made is not locked before it is dropped: somebody may have dropped it already."""
-OWN_SCHEMAS = ("_changeover_new_", "_changeover_old_")
-"""Where a shadow table stands, and then the old one: applications come there by a trigger of the table at most."""
 WAYS = ("back before the swap", "back after the swap", "to the end")[not EVERY_LEG :]
 """Who goes back after the swap takes all the same steps back that are taken back before it."""
 OTHERS = """
@@ -148,12 +145,6 @@ def taken(conn: Connection, statements: Sequence[str]) -> tuple[dict[str, set[Lo
     return found, {existing[oid]: after[oid] - seen for oid, seen in before.items() if after[oid] > seen}
 
 
-def lock_mode(name: str) -> LockMode:
-    """Return the mode by its name in `pg_locks`: `ShareRowExclusiveLock` is SHARE ROW EXCLUSIVE."""
-    by_name = {mode.value.replace(" ", "").lower() + "lock": mode for mode in LockMode}
-    return by_name[name.lower()]
-
-
 def unannounced(step: Step, locks: Sequence[Lock], statements: Sequence[str], conn: Connection) -> list[str]:
     """Name what is locked harder than the step says, or for as long as reading a table takes."""
     strength = list(LockMode)
@@ -182,6 +173,24 @@ def announced(action: object, *, forward: bool) -> tuple[Sequence[Lock], Sequenc
     return None
 
 
+def seen(step: Step, watch: LockWatch, act: Callable[[Step], None], *, forward: bool) -> list[str]:
+    """Carry out a step, or take it back, as a run does; name the locks that others see and it does not announce.
+
+    Whatever takes longer than a moment is seen: batches, builds of indexes, validations, what is carried and compared.
+    """
+    with watch.during() as holds:
+        act(step)
+    if step.authored:
+        return []
+    locks: Sequence[Lock] = locks_of(step)
+    if not forward and isinstance(step.action, ConcurrentIndex):
+        locks = [Lock(table=step.action.table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE)]
+    elif not forward:
+        locks = (announced(step.action, forward=False) or ((), ()))[0]
+    found = holds.harder_than(locks, UNLOCKED)
+    return [f"{step.key}{'' if forward else ', taken back'}: {one} is seen" for one in found]
+
+
 def _carry(statement: str, conn: Connection) -> None:
     """Carry what waits, as a run does before the locks: what it finds then is little, and no matter of the table's size."""
     with suppress(psycopg.errors.UndefinedFunction):
@@ -194,17 +203,17 @@ def surprises(migration: Migration, way: str, url: str) -> list[str]:
     last = [Phase.SWAP] * (way != "back before the swap") + [Phase.CONTRACT] * (way == "to the end")
     steps = [step for phase in (*BEFORE_SWAP, *last) for step in migration.plan.phase(phase)]
     found: list[str] = []
-    with psycopg.connect(url, autocommit=True) as other:
+    with psycopg.connect(url, autocommit=True) as other, LockWatch(url) as watch:
         for step in steps:
             if (said := announced(step.action, forward=True)) is not None:
                 _carry(getattr(step.action, "before", ""), other)
                 found += unannounced(step, *said, other)
-            migration.forward(step)
+            found += seen(step, watch, migration.forward, forward=True)
         for step in reversed(steps) if way != "to the end" else ():
             if (said := announced(step.action, forward=False)) is not None:
                 _carry(getattr(step.action, "inverse_before", ""), other)
                 found += unannounced(step, *said, other)
-            migration.back(step)
+            found += seen(step, watch, migration.back, forward=False)
     return found
 
 
