@@ -39,6 +39,7 @@ class Families:
         self.url, self.pause = url, pause
         self.failures: list[str] = []
         self.transactions = 0
+        self.longest = 0.0
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, args=(number, random.Random(number))) for number in range(2)
@@ -67,6 +68,7 @@ class Families:
         fresh = 1_000_000 + number
         with connected(self.url, autocommit=False) as conn, conn.cursor() as cursor:
             while not self._over.is_set():
+                started = time.monotonic()
                 kind = dice.choice(("child", "child", "change", "change", "gone", "renamed", "other"))
                 fresh += 2
                 parent = dice.choice(mine)
@@ -89,6 +91,7 @@ class Families:
                         cursor.execute(statement.format(t=table))
                 conn.commit()
                 self.transactions += 1
+                self.longest = max(self.longest, time.monotonic() - started)
                 time.sleep(self.pause)
 
 
