@@ -60,6 +60,24 @@ def test_what_is_prepared_keeps_the_tables_from_being_swapped_and_nobody_waits(m
     shadow.back()
 
 
+def test_who_has_deleted_a_parent_and_is_prepared_is_waited_for(maria_database: str) -> None:
+    """His session holds no table any more: what the foreign key of the table has deleted, the shadow would keep."""
+    run(maria_database, "create table parents (id int primary key)", "insert into parents values (1), (2)",
+        "create table orders (id int primary key, parent int, constraint of_parent foreign key (parent)"
+        " references parents (id) on delete cascade)", "insert into orders values (1, 1), (2, 2)")  # fmt: skip
+    shadow = impatient(maria_database)
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    with prepared(maria_database, "delete from parents where id = 1") as name:
+        with pytest.raises(LockTimeoutError, match=f"prepared transactions did not end: .*{name}"):
+            shadow.forward(Phase.INDEX)
+        run(maria_database, f"xa commit '{name}'")
+    shadow.forward(Phase.INDEX, Phase.RECONCILE)
+    assert shadow.violations("before_swap") == 0
+    shadow.forward(Phase.SWAP)
+    assert run(maria_database, "select * from orders") == [(2, 2)]
+
+
 def test_the_way_back_ends_in_one_moment(maria_database: str) -> None:
     """However long it takes to drop its triggers, and wherever that is cut off: what is carried over is whole."""
     prepare(maria_database, 20)

@@ -263,6 +263,7 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
                 + _AT_ONCE,
             ),
             locks=exclusive(full),
+            outlasts_prepared=True,
             inverse=(_drop(shadow, [one.on(shadow) for one in keys]),),
             done=has(shadow, [one.on(shadow) for one in keys]),
         ),
@@ -289,6 +290,7 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
                 table=full,
                 forward=(f"lock tables {quote(table.name)} write", "unlock tables"),
                 locks=exclusive(full),
+                outlasts_prepared=True,
             ),
         )
     temporary = [one.on(table.name) for one in other]
@@ -308,6 +310,7 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
                 ),
             ),
             locks=exclusive(full),
+            outlasts_prepared=True,
             inverse=(
                 _UNCHECKED,
                 _drop(table.name, temporary, *(one.add(one.name, new=False) for one in other)),
@@ -329,6 +332,7 @@ def before_drop(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[
                 table=table.full_name,
                 forward=(_drop(old, names),),
                 locks=exclusive(table.full_name),
+                outlasts_prepared=True,
                 done=f"select 1 from dual where not exists ({has(old, names)})",
             ),
         )
@@ -353,6 +357,7 @@ def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
                     ),
                 ),
                 locks=exclusive(table.full_name),
+                outlasts_prepared=True,
                 done=has(table.name, [one.name for one in other]),
             ),
         )
