@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from tasks.model.errors import SpecError
@@ -81,3 +82,27 @@ def test_a_new_application_that_overtakes_the_sequence_is_named_after_the_swap(c
     assert made.failures("after_swap", sequences=True) == [f"{ahead}: 1"]
     conn.execute("select setval('t_no_seq', 1000)")
     assert made.failures("after_swap", sequences=True) == []
+
+
+def test_an_identity_goes_on_where_rows_were_numbered_and_is_watched(conn: Connection, url: str) -> None:
+    """There, back and there again; ALWAYS holds from the swap on, and what others let draw from it is named."""
+    conn.execute(TABLE.encode())
+    identity = {"identity": {"sequence_options": "start with 100"}}
+    column = {"name": "no", "type": "bigint", "generated": identity}
+    made = Migration(url, [{"add_column": {"table": "t", "column": column}}])
+    for _ in range(2):
+        made.begin()
+        made.before_swap()
+        conn.execute("insert into t values (50, 'n'); delete from t where id = 50")
+        made.swap()
+        assert made.failures("after_swap", sequences=True) == []
+        assert conn.execute("insert into t values (51, 'n') returning no").fetchone() == (110,)
+        with pytest.raises(psycopg.errors.GeneratedAlways):
+            conn.execute("insert into t values (52, 'n', 1)")
+        conn.execute("alter table t alter name set default nextval('t_no_seq')::text; delete from t where id = 51")
+        assert made.before_rollback() == ["default value for column name of table t"]
+        conn.execute("alter table t alter name drop default")
+        made.roll_back()
+    conn.execute("create sequence t_no_seq")
+    with pytest.raises(SpecError, match="already has a relation t_no_seq"):
+        made.engine.plan(made.spec)

@@ -40,7 +40,9 @@ def draft_add_column(op: AddColumn, draft: TableDraft, where: str) -> None:
                 where=f"{where}.column.generated",
                 hint="Write `strategy: shadow_table`.",
             )
-        add_identity(op, op.column.generated.identity, draft, where)
+        sequence = _sequence(draft, op.column.name)
+        free_relation(draft, sequence.name, f"{where}.column.generated")
+        add_identity(op, op.column.generated.identity, sequence.quoted, draft, where)
         _restrict(op.column, draft, where)
         return
     if is_serial(op.column.type):
