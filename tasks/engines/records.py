@@ -76,3 +76,10 @@ class Line(NamedTuple):
     touched: tuple[Touched, ...] = ()
     """What does not fit, where a policy does not make it fit."""
     rows: int = 1
+    others: tuple[Key, ...] = ()
+    """Where keys are asked for, those of all rows but the first."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of all rows."""
+        return (self.key, *self.others)

@@ -8,6 +8,8 @@ import pytest
 from bson import Code, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
+from tasks.engines.mongodb.documents.walk import identity_of, key_of
 from tasks.engines.mongodb.rows.columns import ANY, kind_for, type_of
 from tasks.engines.mongodb.rows.decode import kind_of
 from tasks.engines.mongodb.rows.reading import Lines, line
@@ -96,6 +98,19 @@ def test_nulls_that_are_declared_do_not_take_the_slow_way() -> None:
     # A null of JSON is no NULL.
     (same,) = Lines(mapping(id_, column("v", "v", "jsonb", ANY, nulls="both"))).of(some[:1])
     assert same.line == b"0\tnull"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [ObjectId("0" * 23 + "f"), 'é"\\\0\U0001f600', "", 5, -(2**31), 2**31, Int64(5), Int64(-(2**63)), True, 5.0, None,
+     {"a": Int64(1)}, "5", Decimal128("5"), DatetimeMS(2**60)],
+    ids=repr,
+)  # fmt: skip
+def test_a_key_is_extended_json_and_back_again(identity: Any) -> None:
+    """Also where the library is not asked."""
+    (key,) = key_of(identity)
+    assert key == to_text({"_id": identity})
+    assert bson.encode({"v": identity_of(key)}) == bson.encode({"v": from_text(key)["_id"]})
 
 
 def test_what_is_counted_is_looked_at_one_by_one() -> None:

@@ -128,7 +128,7 @@ def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
         made = list(documents(action, rows(conn, action, low, high)))
         kept = [one for one in made if not one.rejected and not one.failed]
         left_out = [one for one in made if one.rejected and not one.failed]
-        there = stored(raw, _identities(kept))
+        there = stored(raw, [one.identity for one in kept])
         differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
         rejections = _rejections(conn, action, left_out)
         missing = [one for one in left_out if key_text(one.key) not in rejections]
@@ -162,14 +162,10 @@ def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:
             gone = list(documents(as_noted(action), bite))
             made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
             there = {one.key for one in made if not one.rejected and not one.failed}
-            later.documents += len(stored(raw, _identities([one for one in gone if one.key not in there])))
+            later.documents += len(stored(raw, [one.identity for one in gone if one.key not in there]))
             still = {key_text(one.key) for one in made if one.rejected and not one.failed}
             later.notes += len(_rejections(conn, action, [one for one in gone if key_text(one.key) not in still]))
     return later
-
-
-def _identities(made: list[Made]) -> list[Any]:
-    return [RawBSONDocument(one.document)["_id"] for one in made]
 
 
 def _rejections(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> set[str]:

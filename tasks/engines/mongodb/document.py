@@ -7,6 +7,7 @@ import bson
 
 from tasks.engines.mongodb.values import UnfitError, maker
 from tasks.engines.records import Key, Touched
+from tasks.model.transfer import ID
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 LARGEST: Final = 16 * 1024 * 1024
@@ -18,6 +19,8 @@ class Made(NamedTuple):
 
     key: Key
     document: bytes
+    identity: Any
+    """Its `_id`."""
     touched: tuple[Touched, ...] = ()
 
     @property
@@ -60,7 +63,7 @@ def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iter
         encoded = bson.encode(document)
         if len(encoded) > LARGEST:
             touched.append(TOO_LARGE)
-        yield Made(key=row[:width], document=encoded, touched=tuple(touched))
+        yield Made(key=row[:width], document=encoded, identity=document.get(ID), touched=tuple(touched))
 
 
 def _instead(field: TransferField, text: str | None) -> Any:

@@ -93,20 +93,15 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
     refuse_undecided(action, made)
     kept = [one for one in made if not one.rejected]
     there = {one.key for one in kept}
-    # What stands first in a document is all that there is in these: to take it out of the others takes time.
-    named = {one.key: RawBSONDocument(one.document)["_id"] for one in gone}
-    for one in kept:
-        if one.key not in named:
-            named[one.key] = RawBSONDocument(one.document)["_id"]
     replaced: list[ReplaceOne[Any] | DeleteOne] = [
-        ReplaceOne({"_id": named[one.key]}, RawBSONDocument(one.document), upsert=True) for one in kept
+        ReplaceOne({"_id": one.identity}, RawBSONDocument(one.document), upsert=True) for one in kept
     ]
-    deleted = [DeleteOne({"_id": named[one.key]}) for one in gone if one.key not in there]
+    deleted = [DeleteOne({"_id": one.identity}) for one in gone if one.key not in there]
     written = 0
     if replaced or deleted:
         result = into.bulk_write([*replaced, *deleted], ordered=False)
         written = result.matched_count + result.upserted_count
-        if not stored(into, [named[one.key] for one in kept]).issuperset(one.document for one in kept):
+        if not stored(into, [one.identity for one in kept]).issuperset(one.document for one in kept):
             raise _another(into)
     texts = list({key_text(one.key) for one in (*gone, *made)})
     conn.execute(f"delete from {action.rejected} where key = any(%s)", (texts,))

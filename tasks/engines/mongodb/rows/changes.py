@@ -82,7 +82,9 @@ def changes(
     """
     with _opened(database, action, session, known) as stream:
         while True:
-            found = _gathered(stream, action, until)
+            # It may read on through all that other collections have in the oplog, and begins anew where it is cut off.
+            with pymongo.timeout(0):
+                found = _gathered(stream, action, until)
             yield found
             if not found.more:
                 return
@@ -92,9 +94,7 @@ def _gathered(stream: ChangeStream[Any], action: RowTransfer, until: Timestamp) 
     keys: dict[str, None] = {}
     last, more, quiet = until, True, False
     while more and len(keys) < MOST:
-        # It may read on through all that other collections have in the oplog, and begins anew where it is cut off.
-        with pymongo.timeout(0):
-            change = stream.try_next()
+        change = stream.try_next()
         if change is None:
             # Twice: the driver says it, too, when it has just opened the stream anew after a failure.
             last, more, quiet = until, not quiet, True

@@ -7,11 +7,10 @@ import bson
 from pymongo.client_session import ClientSession
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import from_text
+from tasks.engines.mongodb.documents.walk import identity_of
 from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.changes import changes, moment_of, now
-from tasks.engines.mongodb.rows.reading import Lines, Reading, identity_of, line, require_same
-from tasks.engines.mongodb.rows.shape import Shape
+from tasks.engines.mongodb.rows.reading import Lines, Reading, key_within, require_same
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving import notes
 from tasks.engines.records import Line
@@ -21,6 +20,8 @@ from tasks.model.transfer_steps import RowTransfer, key_columns
 
 _BYTES: Final = 4 * 1024 * 1024
 """Of their identities, as text: a command has 16 MiB."""
+_TOGETHER: Final = 1000
+"""Keys that are made lines of at once."""
 _PAGE: Final = 20_000
 """Notes at a time, where all of them are read."""
 
@@ -74,7 +75,7 @@ class Following(Reading):
         asked, lines, given = asked_by(action), Lines(action), set[str]()
         packs = list(_packed(self._of(numbers)))
         for keys in packs:
-            wanted = {ID: {"$in": [from_text(key)[ID] for key in keys]}}
+            wanted = {ID: {"$in": [identity_of(key) for key in keys]}}
             for some in asked.documents(self.database, wanted, session=self._session):
                 # Two notes may name it in two ways: 1 and 1.0 are one identity. One query gives it once.
                 yield from lines.of(some if len(packs) == 1 else _new(some, given))
@@ -95,15 +96,19 @@ class Following(Reading):
 
 
 def _as_lines(action: RowTransfer, keys: Sequence[str] | dict[str, None]) -> Iterator[Line]:
-    shape = Shape(action.model_copy(update={"columns": key_columns(action)}))
-    for key in keys:
-        one = line(shape, bson.encode(from_text(key)))
-        yield Line(line=one.line, key=(key,), touched=one.touched)
+    lines, listed = Lines(action.model_copy(update={"columns": key_columns(action)})), list(keys)
+    for first in range(0, len(listed), _TOGETHER):
+        some = listed[first : first + _TOGETHER]
+        at = 0
+        for one in lines.of([bson.encode({ID: identity_of(key)}) for key in some]):
+            told = tuple((key,) for key in some[at : at + one.rows])
+            at += one.rows
+            yield one._replace(key=told[0], others=told[1:])
 
 
 def _new(some: Sequence[bytes], given: set[str]) -> list[bytes]:
     """Return those documents that were not given yet, and keep in mind that they are now."""
-    new = {identity: raw for raw in some if (identity := identity_of(raw)[0]) not in given}
+    new = {identity: raw for raw in some if (identity := key_within(raw)[0]) not in given}
     given.update(new)
     return list(new.values())
 

@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT
-from tasks.engines.mongodb.documents.walk import condition, key_of
+from tasks.engines.mongodb.documents.walk import condition, identity_of, key_of
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
@@ -81,9 +81,12 @@ class Reading:
         """
         require_same(self.database, action)
         into = self.database.get_collection(action.alias, codec_options=EXACT)
+        if not action.where:
+            found = self._further(into, low, high, rows)
+            return None if found is None else key_of(found[ID])
         bound = None
         with pymongo.timeout(0):
-            if action.where and (last := self._skipping(into, condition(low, high), self._scanned)) is not None:
+            if (last := self._skipping(into, condition(low, high), self._scanned)) is not None:
                 bound = key_of(last[ID])
             found = self._skipping(into, asked_by(action).within(condition(low, bound or high)), rows)
         return bound if found is None else key_of(found[ID])
@@ -104,6 +107,18 @@ class Reading:
     def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
         """Return 0: documents are not numbered."""
         return 0
+
+    def _further(self, into: Collection[Any], low: Key | None, high: Key | None, rows: int) -> Any:
+        """Return the document so many further on, of those before `high`: by the index alone, nothing else is read."""
+        # The lower end is within.
+        first = rows - 1 if low is None else rows
+        cursor = into.find({}, {ID: 1}, sort=HINT, hint=HINT, skip=first, limit=1, session=self._reads)
+        if low is not None:
+            cursor.min([(ID, identity_of(low[0]))])
+        if high is not None:
+            cursor.max([(ID, identity_of(high[0]))])
+        with pymongo.timeout(0), cursor:
+            return next(cursor, None)
 
     def _skipping(self, into: Collection[Any], wanted: Mapping[str, Any], count: int) -> Any:
         """Return the last of so many documents in the order of `_id`; None where there are fewer."""
@@ -129,11 +144,9 @@ def line(shape: Shape, raw: bytes) -> Line:
     """Return the line of a document."""
     row = shape.row(raw)
     left_out = row.left_out
-    return Line(
-        line=b"" if left_out else line_of(row.texts), key=identity_of(raw) if left_out else (), touched=left_out
-    )
+    return Line(line=b"" if left_out else line_of(row.texts), key=key_within(raw) if left_out else (), touched=left_out)
 
 
-def identity_of(raw: bytes) -> Key:
+def key_within(raw: bytes) -> Key:
     """Return the `_id` of a document as the ledger holds it, also where the rest cannot be read."""
     return key_of(bson.decode(raw, _READABLE)[ID])

@@ -40,7 +40,7 @@ def compare_moving(conn: Connection, reading: MovingReading, action: RowTransfer
     reading.catch_up(action)
     for page in reading.pages(action):
         send(conn, _NOTED, key_columns(action), (one for one in page if not one.touched))
-        copy_texts(conn, _TEXTS, (key_text(one.key) for one in page))
+        copy_texts(conn, _TEXTS, (key_text(key) for one in page for key in one.keys))
     conn.execute("reset enable_hashjoin; reset enable_mergejoin")
     for name in (_READ, _SUSPECTS, _NOTED, _LEFT_OUT, _UNDECIDED, _TEXTS):
         conn.execute(f"analyze {name}")

@@ -99,14 +99,14 @@ def carry(
 
     def held() -> Iterator[Line]:
         for one in reading.noted(action, numbers):
-            if can_be_noted(text := key_text(one.key)):
-                texts.add(text)
+            texts.update(filter(can_be_noted, map(key_text, one.keys)))
             # What does not fit is not here either.
             if not one.touched:
                 yield one
 
     send(conn, _NOTED, key_columns(action), held())
-    conn.execute(f"delete from {action.rejected} where key = any(%s)", (list(texts),))
+    if conn.execute(f"select from {action.rejected} limit 1").rowcount:
+        conn.execute(f"delete from {action.rejected} where key = any(%s)", (list(texts),))
     written = write(conn, action, _WRITTEN, reading.written(action, numbers))
     _put(conn, action, table, written)
     _account(conn, action, written)

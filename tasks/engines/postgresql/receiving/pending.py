@@ -39,7 +39,7 @@ class Pending:
         for name in (_TEXTS, _LEFT_OUT):
             conn.execute(f"create temporary table {_bare(name)} (key text)")
         # As their text, whatever fits; then as the table has them, what fits.
-        copy_texts(conn, _TEXTS, (key_text(one.key) for one in reading.noted(action, None)))
+        copy_texts(conn, _TEXTS, (key_text(key) for one in reading.noted(action, None) for key in one.keys))
         send(conn, _NOTED, key_columns(action), (one for one in reading.noted(action, None) if not one.touched))
         conn.execute(f"create index on {_NOTED} ({key})".encode())
         conn.execute(f"create index on {_TEXTS} (key)")
