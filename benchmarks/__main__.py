@@ -45,6 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--rows", type=int, metavar="N", help="rows of the table of the backfill")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured")
     parser.add_argument("--quick", action="store_true", help="small tables: a hint, not a result")
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks.md from the results, and stop")
     asked = parser.parse_args()
@@ -54,6 +55,8 @@ def main() -> int:
     sizes = QUICK if asked.quick else FULL
     if asked.rows is not None:
         sizes = replace(sizes, rows=asked.rows)
+    if asked.rounds is not None:
+        sizes = replace(sizes, rounds=asked.rounds)
     results: list[Result] = []
     with running() as postgres, surroundings(postgres) as place:
         described = machine(_described(postgres.url))

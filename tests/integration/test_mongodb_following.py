@@ -15,6 +15,7 @@ from pymongo.database import Database
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from profiles.model import Limits
+from tasks.engines.journal import Journal
 from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.rows import changes
@@ -25,9 +26,11 @@ from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving import notes
 from tasks.engines.postgresql.receiving.compare import Differences
 from tasks.engines.postgresql.receiving.compare_moving import compare_moving
+from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import write
-from tasks.engines.postgresql.receiving.place import make
+from tasks.engines.postgresql.receiving.place import Place, make, move
+from tasks.engines.postgresql.receiving.source import Reading
 from tasks.model.errors import DriftError, StepError
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer
@@ -306,3 +309,24 @@ def test_a_place_is_taken_while_others_write(copy: Copy, source: Database[Any], 
         for thread in threads:
             thread.join()
     assert "null" not in places
+
+
+def test_who_comes_after_a_killed_swap_keeps_nobody_waiting(copy: Copy, source: Database[Any]) -> None:
+    """Only until the table is in its place is it locked while MongoDB is asked; late notes are carried, too."""
+    copy.load()
+    action, locked = copy.action, list[bool]()
+
+    def put(place: Place, reading: Reading) -> None:
+        modes = "select count(*) from pg_locks where relation = %s::regclass and mode = 'AccessExclusiveLock'"
+        locked.append(bool(copy.asked(modes, place.table)[0][0]))
+        if not place.is_put(action.into):
+            move(conn, place, action.into.schema_name, action.into)
+
+    quiet = Journal(begin=lambda _: None, finish=lambda _: None)
+    for value in ("first", "again"):
+        source.t.update_one({"_id": 1}, {"$set": {"v": value}})
+        with copy.open() as conn, copy.open() as ledger:
+            cut_over(conn, ledger, copy.rows, action, 1, Limits(lock_patience=5.0), quiet, put)
+        assert copy.asked("select v from public.t where _id = 1") == [(value,)]
+    assert locked == [True, False]
+    assert copy.asked("select from {notes}") == []

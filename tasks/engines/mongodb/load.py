@@ -5,6 +5,7 @@ Killed in between, the batch is copied once more: its documents have the same `_
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from pymongo.collection import Collection as Documents
 from pymongo.errors import BulkWriteError
 
 from profiles.model import Limits
-from tasks.engines.batches import next_size
+from tasks.engines.batches import copied
 from tasks.engines.mongodb.ahead import Batch, reading
 from tasks.engines.mongodb.document import LARGEST, TOO_LARGE, Made
 from tasks.engines.postgresql import rejections
@@ -25,6 +26,8 @@ from tasks.model.transfer_steps import DocumentTransfer
 BATCH_BYTES = 8 * 1024 * 1024
 """About the most that a batch has: what is held in memory, twice."""
 MOST_ROWS = 20_000
+_MANY = 2000
+"""So many are written in two parts."""
 _DUPLICATE = 11000
 
 
@@ -54,13 +57,12 @@ def load(
             started = time.monotonic()
             with conn.transaction():
                 written_bytes = _batch(conn, into, action, batch, number, size, partial(checkpoint, batches))
-            took = max(time.monotonic() - started, batch.took) * 1000
+            took = max(time.monotonic() - started, batch.took)
             done += batch.rows
             batches += 1
             position = batch.high
             if not batch.last:
-                size = min(next_size(size, took, limits), MOST_ROWS)
-                size = fitting(size, batch.rows, written_bytes)
+                size = fitting(copied(size, took, limits, MOST_ROWS), batch.rows, written_bytes)
     return done
 
 
@@ -86,9 +88,19 @@ def _batch(
 
 
 def write(into: Documents[Any], encoded: list[bytes]) -> int:
-    """Write documents, each in the place of one with the same `_id`; return how many the server has taken."""
-    if not encoded:
-        return 0
+    """Write documents, each in the place of one with the same `_id`; return how many the server has taken.
+
+    Many of them by two sessions: the server works on what one sends by one thread.
+    """
+    if len(encoded) < _MANY:
+        return _written(into, encoded) if encoded else 0
+    half = len(encoded) // 2
+    with ThreadPoolExecutor(1, thread_name_prefix="write beside") as beside:
+        others = beside.submit(_written, into, encoded[:half])
+        return _written(into, encoded[half:]) + others.result()
+
+
+def _written(into: Documents[Any], encoded: list[bytes]) -> int:
     raw = [RawBSONDocument(one) for one in encoded]
     try:
         into.insert_many(raw, ordered=False)

@@ -11,6 +11,7 @@ transaction always overlaps the next, it is not had.
 
 import threading
 import time
+from typing import Final
 
 import pymysql
 
@@ -21,6 +22,8 @@ from tasks.engines.mysql.transient import LOCKED, LOST, code_of
 
 class Standstill:
     """A session that holds a table still, once it was asked to, until it is closed."""
+
+    holds: Final = True
 
     def __init__(self, conn: MariaSession, table: str, budget_ms: int) -> None:
         self._conn, self._table, self._budget = conn, table, budget_ms

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -62,13 +63,17 @@ class Asked:
             cursor = database[self.collection].aggregate_raw_batches(
                 stages, session=session, hint={ID: 1}, batchSize=_SENT
             )
-        with cursor:
-            while True:
-                with pymongo.timeout(0):
-                    joined: bytes | None = next(cursor, None)
-                if joined is None:
-                    return
+        # The server looks for the next ones while these are made rows of. Nobody else uses the session meanwhile.
+        with cursor, ThreadPoolExecutor(1, thread_name_prefix="read ahead") as pool:
+            coming = pool.submit(_next, cursor)
+            while (joined := coming.result()) is not None:
+                coming = pool.submit(_next, cursor)
                 yield from _apart(joined)
+
+
+def _next(cursor: Iterator[bytes]) -> bytes | None:
+    with pymongo.timeout(0):
+        return next(cursor, None)
 
 
 def _apart(raw: bytes) -> Iterator[list[bytes]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.rows import changes
@@ -62,6 +63,8 @@ class MongoRows:
 
 class NoStandstill:
     """Writers go on: MongoDB has nothing that lets them wait."""
+
+    holds: Final = False
 
     def begin(self) -> str:
         """Return at once."""

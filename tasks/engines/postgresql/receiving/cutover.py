@@ -48,7 +48,8 @@ def cut_over(
     """Carry what is left and call `put`, while nobody can write to the table of the source; then record it.
 
     The table may be in its place already, and the transaction that should have recorded it failed. Until that is
-    recorded, the rows of the source are the truth, and are carried.
+    recorded, the rows of the source are the truth, and are carried. Where the source cannot be held still, nobody waits
+    for that: there is no last one of them, and it may take long to ask.
 
     Locks: writers of the source, within the lock budget; readers do not notice. Raises LockTimeoutError when it does
     not come to its end within the patience; then the table is as before, and the notes are kept.
@@ -126,7 +127,8 @@ def _within(
         if not place.is_put(action.into):
             # Nobody else has it.
             conn.execute("set local lock_timeout = '60s'")
-        conn.execute(f"lock table {place.table} in access exclusive mode")
+        if standstill.holds or not place.is_put(action.into):
+            conn.execute(f"lock table {place.table} in access exclusive mode")
         conn.execute(f"set local statement_timeout = {limits.lock_budget}")
         # What is refused anyway is refused while the source is still written.
         journal.guard(ledger)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from profiles.model import Limits
-from tasks.engines.batches import next_size
+from tasks.engines.batches import copied, next_size
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import Written, send, write
 from tasks.engines.postgresql.receiving.place import hold
@@ -81,7 +81,10 @@ def follow(
         total += carried.notes
         if not carried.more or carried.upto >= last:
             break
-        size = min(next_size(size, (time.monotonic() - started) * 1000, limits), MOST)
+        took = time.monotonic() - started
+        # In its place, applications write to it, and may wait for a row.
+        own = table == action.into.staged
+        size = copied(size, took, limits, MOST) if own else min(next_size(size, took * 1000, limits), MOST)
     return total
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from profiles.model import Limits
-from tasks.engines.batches import next_size
+from tasks.engines.batches import copied
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.place import hold
 from tasks.engines.postgresql.receiving.source import Reading
@@ -71,7 +71,7 @@ def load(
         batches += 1
         position = high
         if end is not None:
-            size = min(next_size(size, (time.monotonic() - started) * 1000, limits), MOST_ROWS)
+            size = copied(size, time.monotonic() - started, limits, MOST_ROWS)
     return done
 
 

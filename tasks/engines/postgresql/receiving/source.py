@@ -76,6 +76,10 @@ class Standstill(Protocol):
     Where a source has nothing that lets writers wait, it holds nothing: what is written after the last look is noted.
     """
 
+    @property
+    def holds(self) -> bool:
+        """Whether it can hold anything."""
+
     def begin(self) -> str:
         """Hold it, and return nothing; or return why that is not possible within the lock budget."""
 
