@@ -19,7 +19,7 @@ def write_profile(
         lines += [f"[databases.{name}]", f'url_env = "{variable}"']
         lines += ['ledger = "main"'] if name == ledger_of else []
     path = folder / "two.toml"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
