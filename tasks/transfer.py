@@ -94,7 +94,7 @@ def keeping_up(run: Run, *, late: bool = False) -> Callable[[], None]:
         target = run.target(action.into.database)
         try:
             with in_our_words(action.table):
-                found = target.retrying()(target.catch_up, action)
+                found = target.retrying()(target.catch_up, action, counting=late)
         except ChangeoverError as error:
             if not late:
                 raise

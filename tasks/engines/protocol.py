@@ -97,10 +97,10 @@ class Target(Protocol):
     def follow(self, action: Any, fence: Callable[[Any], object], between: Callable[[int], int | None]) -> int:
         """Carry what was written since the copy began; return how many notes were dealt with."""
 
-    def catch_up(self, action: Any) -> int | None:
-        """See to it that what was written until now is noted, and return how many notes there are.
+    def catch_up(self, action: Any, *, counting: bool) -> int | None:
+        """See to it that what was written until now is noted; None where nobody has to see to it.
 
-        None where nobody has to see to it.
+        `counting`: return of how many rows there are notes; else 0.
         """
 
     def behind(self, action: Any) -> float | None:

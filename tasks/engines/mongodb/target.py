@@ -251,7 +251,7 @@ class Target:
             ahead.execute("select set_config('search_path', %s, false)", (self.search_path,))
             return load(conn, ahead, database[name], action, shard, number, self.limits, checkpoint, between)
 
-    def catch_up(self, action: DocumentTransfer) -> int | None:  # noqa: ARG002
+    def catch_up(self, action: DocumentTransfer, *, counting: bool) -> int | None:  # noqa: ARG002
         """Return None: triggers note what is written."""
         return None
 

@@ -319,12 +319,17 @@ class RowTarget:
             prepare(conn, action, table)
             return follow(conn, ledger, reading, action, table, self.epoch, self.limits, fence, between)
 
-    def catch_up(self, action: RowTransfer) -> int | None:
-        """Note what a stream tells of until now, and return how many notes there are; None where there is no stream."""
+    def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:
+        """Note what a stream tells of until now; None where there is no stream.
+
+        `counting`: return of how many rows there are notes, which takes the longer, the more there are; else 0.
+        """
         if not (action.notes and isinstance(self.source, StreamedRows)):
             return None
         with self.open("ask") as conn, self.source.reading_notes(action, "ask", conn) as reading:
             reading.catch_up(action)
+            if not counting:
+                return 0
             row = conn.execute(f"select count(distinct key) from {action.notes}").fetchone()
             return int(row[0]) if row else 0
 
