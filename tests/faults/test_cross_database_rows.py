@@ -163,7 +163,7 @@ def test_killed_while_applications_write(
         assert soon(lambda: _is_there(target, "_changeover_transfer"), seconds=60), run.log
         schema = _schema(target)
         # The copy has no use for this table, where everything fits.
-        with holding(database, f'lock table "{schema}"._changeover_rejected in exclusive mode'):
+        with holding(database, f'lock table "{schema}"._changeover_rejected in access exclusive mode'):
             assert soon(lambda: _copied(source), seconds=60), run.log
             source.execute("update people set name = 'late' where id <= 10")
             source.execute("delete from people where id = 11")
