@@ -183,6 +183,22 @@ def test_an_old_application_is_refused_from_the_swap_on(conn: Connection, url: s
         conn.execute("update t set twice = 3")
 
 
+def test_rows_of_which_an_expression_makes_nothing_are_counted_before_the_run(conn: Connection, url: str) -> None:
+    conn.execute((SCHEMA + """update t set note = '' where id = 5""").encode())
+    operations = [
+        add("x", "100 / length(note)", nullable=True),
+        add("y", '"n N"'),
+        alter(generated={"expression": "100 / length(note)"}, lossy=True),
+    ]
+    migration = Migration(url, operations, strategy="shadow_table")
+    found = migration.engine.examine(migration.engine.plan(migration.spec), values_in_reports=False).checks
+    assert {one.name: one.unexpected for one in found if not one.passed} == {
+        "public.t.x can hold what its expression gives, as integer": 1,
+        "public.t.twice can hold what its expression gives, as integer": 1,
+        "public.t.y is not null": 1,
+    }
+
+
 REFUSED = {
     "in place": (COMPUTE, "expand_contract", "PostgreSQL would rewrite the table", ""),
     "a new one, in place": (add("x", "id + 1"), "expand_contract", "PostgreSQL would rewrite the table", ""),

@@ -7,17 +7,24 @@ from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
 from tasks.model.conversion import Conversion
 from tasks.model.names import quote
-from tasks.model.plan import Requirement
+from tasks.model.plan import Assignment, Requirement
 
 
 def conversions(draft: Draft) -> Iterator[Conversion]:
     """Every value has to fit into its new column; what cannot fail is not asked for."""
-    for one in draft.forth:
-        if one.column not in {*draft.change.ups, *draft.change.converted(draft.new)}:
+    types = {column.name: column.type for column in draft.new.columns}
+    computed = [
+        Assignment(column=name, type=types[name], expression=expression)
+        for name, (expression, _) in draft.change.computed.items()
+    ]
+    asked = {*draft.change.ups, *draft.change.converted(draft.new), *draft.change.computed}
+    for one in (*draft.forth, *computed):
+        if one.column not in asked:
             continue
         read = draft.change.rehearsal.reads(draft.places.real, one.expression, draft.table.full_name)
+        gives = "its expression" if one.column in draft.change.computed else "up"
         yield Conversion(
-            name=f"{draft.table.full_name}.{one.column} can hold what up gives, as {one.type}",
+            name=f"{draft.table.full_name}.{one.column} can hold what {gives} gives, as {one.type}",
             table=draft.table.full_name,
             relation=draft.places.real,
             alias=draft.table.name,
@@ -53,7 +60,7 @@ def _mend(draft: Draft, broken: str, column: str = "<column>") -> str:
 
 def _not_null(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
     before = {column.name: column for column in draft.table.columns}
-    changed = {*draft.change.ups, *draft.change.altered}
+    changed = {*draft.change.ups, *draft.change.altered, *draft.change.computed}
     for column in draft.new.columns:
         old = before.get(column.name)
         if column.nullable or column.name not in values:
@@ -72,7 +79,8 @@ def _not_null(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
 
 def _null_today(draft: Draft, name: str) -> str:
     """Return the column of today that is NULL: itself, or the first that the expression for it reads."""
-    expression = next((one.expression for one in draft.forth if one.column == name), "null")
+    expression = next((one.expression for one in draft.forth if one.column == name), None)
+    expression = expression or draft.change.computed.get(name, ("null", ""))[0]
     read = draft.change.rehearsal.reads(draft.places.real, expression, draft.table.full_name).columns
     return quote(name if name in read else read[0]) if read else "<column>"
 
