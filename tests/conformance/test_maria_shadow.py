@@ -9,7 +9,7 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import PreflightError, SpecError, StepError
+from tasks.model.errors import GateError, PreflightError, SpecError, StepError
 from tasks.model.plan import LockMode, Phase
 from tasks.model.step_costs import locks_of, rows_of
 from tests.conformance.maria import BEFORE_SWAP, Shadow
@@ -387,7 +387,11 @@ def test_a_name_with_every_quote(maria_database: str) -> None:
     assert shadow.violations("before_rollback") == 0
     run(maria_database, f"create trigger later before delete on {quoted} for each row set @gone = old.id")
     assert run(maria_database, *asked) == [(f"the trigger later was made on the new {odd}",)]
-    run(maria_database, "drop trigger later")
+    run(maria_database, "drop trigger later", f"alter table {quoted} add column `l'a` int default 1")
+    assert run(maria_database, *asked) == [(f"the column l'a was made on the new {odd}",)]
+    with pytest.raises(GateError, match="since the gate, and would be dropped with it"):
+        shadow.back()
+    run(maria_database, f"alter table {quoted} drop column `l'a`")
     shadow.back()
 
 

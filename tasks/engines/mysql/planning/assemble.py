@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import key_text, kind_of
-from tasks.engines.mysql.names import own, quote, quoted
+from tasks.engines.mysql.names import own, quote, quoted, text_literal
 from tasks.engines.mysql.planning import parity
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.change import Change
@@ -130,7 +130,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
             outlasts_prepared=True,
             given=renamed(mapping.old, keys),
             set_aside=names.old,
-            found_after_inverse=made_since(names, names.new),
+            found_after_inverse=made_since(names, mapping.new, names.new),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
             # The comparison writes rows into the shadow, too: also one that was killed, and has left no count of them.
             filled=f"select max(finished_at) from changeover_steps where migration = {quoted(migration)}"
@@ -145,13 +145,17 @@ def is_swapped(names: Names) -> str:
     return f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'"
 
 
-def made_since(names: Names, on: str) -> str:
-    """Return a query for the triggers of others on the new table, whose name is `on`."""
+def made_since(names: Names, new: Table, on: str) -> str:
+    """Return a query for the triggers of others, and the columns, that came to the new table, whose name is `on`."""
+    known = ", ".join(text_literal(column.name) for column in new.columns)
+    made = quoted(f" was made on the new {names.table}")
     return (
-        "select concat('the trigger ', trigger_name,"
-        f" {quoted(f' was made on the new {names.table}')}) as problem"
-        " from information_schema.triggers where trigger_schema = database()"
-        f" and event_object_table = {quoted(on)} and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
+        f"select concat(what, {made}) as problem from ("
+        "select concat('the trigger ', trigger_name) as what from information_schema.triggers"
+        f" where trigger_schema = database() and event_object_table = {quoted(on)}"
+        f" and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
+        " union all select concat('the column ', column_name) from information_schema.columns"
+        f" where table_schema = database() and table_name = {quoted(on)} and column_name not in ({known})) as made"
     )
 
 

@@ -199,11 +199,11 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         reads_new=True,
     )
     yield Requirement(
-        name=f"no trigger on {full} that a rollback would drop",
+        name=f"no trigger, and no column, on {full} that a rollback would drop",
         table=full,
         kind="structure",
         gate="before_rollback",
-        violations=f"{made_since(names, names.table)} and exists ({is_swapped(names)})",
+        violations=f"{made_since(names, mapping.new, names.table)} where exists ({is_swapped(names)})",
         reads_new=True,
     )
 
