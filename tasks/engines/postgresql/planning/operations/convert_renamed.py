@@ -6,6 +6,7 @@ with it, so a column that has such things is refused.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tasks.engines.postgresql.planning.checks.require import existing_column
 from tasks.engines.postgresql.planning.draft import TableDraft
@@ -40,6 +41,7 @@ def draft_convert_renamed(op: AlterColumn, to: str, draft: TableDraft, where: st
     up, down = op.up or quote(op.column), op.down or quote(to)
     draft_add_column(AddColumn(table=op.table, column=definition, up=up), draft, where)
     draft_drop_column(DropColumn(table=op.table, column=op.column, down=down, lossy=op.lossy), draft, where)
+    draft.shape.retired[-1] = replace(draft.shape.retired[-1], stays_as=to)
 
 
 def _stored_its_way(draft: TableDraft, column: Column) -> bool:
