@@ -38,6 +38,11 @@ class Batch:
         """How many rows they are of."""
         return len(self.ready) + len(self.made)
 
+    @property
+    def bytes(self) -> int:
+        """How large the documents are, together."""
+        return sum(map(len, self.ready)) + sum(len(one.document) for one in self.made)
+
 
 class Reader:
     """Reads batch after batch up to the end of a shard; at most one of them is held that nobody has taken."""

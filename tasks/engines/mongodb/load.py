@@ -26,6 +26,8 @@ from tasks.model.transfer_steps import DocumentTransfer
 BATCH_BYTES = 8 * 1024 * 1024
 """About the most that a batch has: what is held in memory, twice."""
 MOST_ROWS = 20_000
+_FIRST = 100
+"""So many rows has the first batch."""
 _MANY = 2000
 """So many are written in two parts."""
 _DUPLICATE = 11000
@@ -47,22 +49,25 @@ def load(
     `between` is called before each batch is written with the size that the next one would have; it may wait, raise
     Paused, or return another size. No lock but ACCESS SHARE is held while MongoDB is written.
     """
-    position, size, done, batches = shard.position, min(shard.batch_rows, MOST_ROWS), 0, 0
+    position, done, batches = shard.position, 0, 0
+    # How large the rows are nobody knows yet, and two batches are held at once.
+    size = min(shard.batch_rows, _FIRST)
     with reading(ahead, action, shard.high) as reader:
         while position != shard.high:
             size = between(size) or size
             batch = reader.take(position, size)
             if not batch.last:
-                reader.begin(batch.high, size)
+                # Of rows of this size: how large the next ones are is not known before they are read.
+                reader.begin(batch.high, fitting(size, batch.rows, batch.bytes))
             started = time.monotonic()
             with conn.transaction():
-                written_bytes = _batch(conn, into, action, batch, number, size, partial(checkpoint, batches))
+                _batch(conn, into, action, batch, number, size, partial(checkpoint, batches))
             took = max(time.monotonic() - started, batch.took)
             done += batch.rows
             batches += 1
             position = batch.high
             if not batch.last:
-                size = fitting(copied(size, took, limits, MOST_ROWS), batch.rows, written_bytes)
+                size = fitting(copied(size, took, limits, MOST_ROWS), batch.rows, batch.bytes)
     return done
 
 
@@ -74,8 +79,7 @@ def _batch(
     number: int,
     size: int,
     checkpoint: Callable[[Connection, Key, int, int], None],
-) -> int:
-    """Write a batch and return how many bytes that are."""
+) -> None:
     refuse_undecided(action, batch.made)
     # It fences: until this transaction ends nobody can take over, so no older run writes beside a newer one.
     checkpoint(conn, batch.high, batch.rows, size)
@@ -84,7 +88,6 @@ def _batch(
         rejections.refuse_undecided(action.table, (TOO_LARGE,))
     written = write(into, kept)
     note(conn, action, number, batch.made, written, others=len(batch.ready))
-    return sum(map(len, kept))
 
 
 def write(into: Documents[Any], encoded: list[bytes]) -> int:

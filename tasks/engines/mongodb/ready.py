@@ -155,10 +155,18 @@ def _nested(action: DocumentTransfer) -> tuple[str, str]:
             joined.append(f" cross join lateral (select {inside} as {made} offset 0) as l{len(joined)}")
             parts.append(_whole(name, made))
             at = end
-        return " || ".join(parts)
+        return _together(parts)
 
     whole = body(list(enumerate(action.fields)), 0)
     return "".join(joined), whole
+
+
+def _together(parts: Sequence[str]) -> str:
+    """Join bytes in pairs: from left to right each part would be copied once for every one that comes after it."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    return f"({_together(parts[:half])} || {_together(parts[half:])})"
 
 
 def _whole(name: str, made: str) -> str:
