@@ -11,15 +11,18 @@ from typing import Any, Literal
 import psycopg
 from hypothesis import strategies as st
 
+from tests.conformance import both_beside
+from tests.conformance.both_beside import BESIDE
 from tests.conformance.drive import Connection
 
 Version = Literal["old", "new"]
 Row = dict[str, Any]
-SCHEMA = """
+SCHEMA = (
+    """
 create table p (id int primary key);
 insert into p values (1), (2);
 create table t (id int primary key, a text, b int not null default 3, c text, d text default 'd', e int, f text, k int,
-  q int, constraint t_e check (e > -100), constraint t_f unique (f));
+  q int, constraint t_e check (e > -100), constraint t_f unique (f), constraint t_two check (b < 1000 or e < 1000));
 create index t_a on t (a);
 create index t_q on t (q);
 create table s (id int primary key, status text not null default 'new', n int);
@@ -28,7 +31,11 @@ create table v (u_id int primary key references u on delete cascade on update ca
 create table r (id int primary key, n int default 4);
 create table w (id int primary key);
 create type mood as enum ('sad', 'ok');
+create type unused as enum ('x');
+create view api_0 as select 1 as one; comment on view api_0 is 'an API version, made by Changeover: m';
 """
+    + both_beside.SCHEMA
+)
 OLD = ("a", "b", "c", "d", "e", "f", "k", "q")
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "a": st.sampled_from([None, "", " A b", "ünï 🐘'\\"]),
@@ -126,6 +133,12 @@ CHANGES = [
     Change(operation={"create_api_version": {"name": "r_api", "table": "r", "columns": {"key": "id", "twice": "n * 2"}}}),
     Change(operation={"drop_table": {"name": "w"}}),
     Change(operation={"create_table": {"name": "x", "columns": [{"name": "id", "type": "int", "pk": True}]}}),
+    Change(operation=on_t("drop_multicolumn_constraint", name="t_two")),
+    Change(operation={"create_type": {"name": "feeling", "values": ["sad", "fine"]}}),
+    Change(operation={"drop_type": {"name": "unused"}}),
+    Change(operation={"drop_api_version": {"name": "api_0"}}),
+    Change(operation={"sql": {"up": "create function one() returns int language sql return 1", "down": "drop function one()"}}),
+    *(Change(operation=beside.operation) for beside in BESIDE),
     Change(operation={"alter_type": {"name": "mood", "add_values": [{"value": "good", "after": "ok"}]}}),
 ]  # fmt: skip
 
@@ -135,7 +148,7 @@ class Write:
     """One statement on `t`, or a few that belong together elsewhere; values as the old version knows them."""
 
     version: Version
-    what: Literal["insert", "update", "delete", "upsert", "key", "status", "mail", "r"]
+    what: Literal["insert", "update", "delete", "upsert", "key", "status", "mail", "r", "beside"]
     key: int
     to: int
     values: Mapping[str, Any]
@@ -145,7 +158,9 @@ class Write:
 WRITES = st.builds(
     Write,
     version=st.sampled_from(["old", "new"]),
-    what=st.sampled_from(["insert", "insert", "update", "update", "delete", "upsert", "key", "status", "mail", "r"]),
+    what=st.sampled_from(
+        ["insert", "insert", "update", "update", "delete", "upsert", "key", "status", "mail", "r", "beside", "beside"]
+    ),
     key=KEYS,
     to=KEYS,
     values=st.fixed_dictionaries({}, optional=VALUES),
@@ -162,6 +177,8 @@ class World:
     status: dict[int, str] = field(default_factory=dict)
     mail: dict[int, str] = field(default_factory=dict)
     r: dict[int, int] = field(default_factory=dict)
+    beside: dict[str, dict[int, str]] = field(default_factory=lambda: {one.kind: {} for one in BESIDE})
+    """The words of what stands beside, by kind and key."""
     archived: dict[int, Row] = field(default_factory=dict)
     ruled: bool = False
     """The new rules hold."""
@@ -229,6 +246,8 @@ class World:
                     (one.key, one.to),
                 )
                 self.r[one.key] = one.to
+            case "beside":
+                self._beside(conn, one)
             case _:
                 self._row(conn, one)
 
@@ -258,6 +277,15 @@ class World:
                 if self.fits(fresh | old, one.key):
                     conn.execute(query.encode(), [one.key, *given.values(), *given.values()])
                     self.truth[one.key] = (before or fresh) | old
+
+    def _beside(self, conn: Connection, one: Write) -> None:
+        beside = BESIDE[one.to % len(BESIDE)]
+        words, word = self.beside[beside.kind], None if one.to == one.key else one.word
+        beside.write(conn, one.key, word, new=one.version == "new" and self.has(beside.kind))
+        if word is None:
+            words.pop(one.key, None)
+        else:
+            words[one.key] = word
 
     def _given(self, one: Write) -> tuple[Row, Row]:
         """What the statement says, and what it means in the old shape."""
@@ -326,6 +354,9 @@ class World:
         )
         name = "rr" if new and self.has("rename_table") else "r"
         assert dict(conn.execute(f"select id, n from {name}".encode()).fetchall()) == self.r
+        for beside in BESIDE:
+            words = {key: beside.value(word) for key, word in self.beside[beside.kind].items()}
+            assert beside.shown(conn, new=new and self.has(beside.kind)) == words, (version, beside.kind)
         if new and self.has("create_api_version"):
             twice = conn.execute("select key, twice from public.r_api").fetchall()
             assert dict(twice) == {key: 2 * n for key, n in self.r.items()}

@@ -1,6 +1,7 @@
 """Any few operations in one migration, and random writes through both versions at each moment, against an oracle.
 
-`CHANGEOVER_PAIRS` is how many migrations are drawn; few by default, for each of them walks the whole way.
+`CHANGEOVER_PAIRS` is how many migrations are drawn; few by default, for each of them walks the whole way, and more with
+`CHANGEOVER_EVERY_LEG`.
 """
 
 import os
@@ -15,8 +16,9 @@ from tests.conformance import tables
 from tests.conformance.both_versions import CHANGES, SCHEMA, WRITES, Change, Version, World, connect
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_versions import baseline
+from tests.legs import EVERY_LEG
 
-PAIRS = int(os.environ.get("CHANGEOVER_PAIRS", "0"))
+PAIRS = int(os.environ.get("CHANGEOVER_PAIRS", 40 if EVERY_LEG else 0))
 """More than usual, and others each time."""
 CLEAR = "drop schema public cascade; create schema public"
 
@@ -72,9 +74,19 @@ def walk(url: str, conn: Connection, number: int, changes: list[Change], data: s
     assert tables.leftovers(conn) == []
 
 
+def of_ours(conn: Connection) -> set[str]:
+    """Name the tables and functions beside the tables of applications."""
+    found = conn.execute(
+        "select 'function ' || oid::regprocedure from pg_proc where pronamespace = 'changeover'::regnamespace"
+        " union all select 'table ' || oid::regclass from pg_class"
+        " where relnamespace = 'changeover'::regnamespace and relkind = 'r'"
+    )
+    return {row[0] for row in found.fetchall()}
+
+
 def test_operations_together_through_both_versions(conn: Connection, url: str) -> None:
     """Each version sees what the other writes, whatever else the migration does."""
-    numbers = count()
+    numbers, kept = count(), of_ours(conn)
 
     @settings(
         max_examples=PAIRS or 2, database=None, derandomize=not PAIRS, phases=[Phase.generate],
@@ -89,9 +101,8 @@ def test_operations_together_through_both_versions(conn: Connection, url: str) -
             conn.execute(CLEAR)
             conn.execute(f"drop schema if exists public_a{number}, public_b{number} cascade".encode())
             # What Hypothesis broke off leaves more than the tables.
-            of_ours = "select oid::regprocedure from pg_proc where pronamespace = 'changeover'::regnamespace"
-            for (name,) in conn.execute(f"{of_ours} and proname like 'dual%'".encode()).fetchall():
-                conn.execute(f"drop function {name}".encode())
+            for one in of_ours(conn) - kept:
+                conn.execute(f"drop {one.replace(' ', ' if exists ', 1)} cascade".encode())
             conn.execute("delete from changeover.versions; update changeover.migrations set state = 'rolled back'")
 
     agree()
