@@ -7,6 +7,7 @@
 import os
 from itertools import count
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -84,6 +85,7 @@ def of_ours(conn: Connection) -> set[str]:
     return {row[0] for row in found.fetchall()}
 
 
+@pytest.mark.timeout(300 + 20 * PAIRS)
 def test_operations_together_through_both_versions(conn: Connection, url: str) -> None:
     """Each version sees what the other writes, whatever else the migration does."""
     numbers, kept = count(), of_ours(conn)

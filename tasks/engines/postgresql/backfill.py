@@ -11,13 +11,13 @@ import psycopg
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.blockers import Connection, before_deadlocks
 from tasks.engines.postgresql.copy import copy_range, first_of_shadow, lock_first
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch
 from tasks.engines.postgresql.parts import FEW, PARTS, belongs, in_parts, stayed, worth_it
 from tasks.engines.postgresql.planning.dual_write import OURS
-from tasks.engines.postgresql.short_transaction import before_deadlocks, committed_by_its_last_message, idle_limit
+from tasks.engines.postgresql.short_transaction import committed_by_its_last_message, idle_limit
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError

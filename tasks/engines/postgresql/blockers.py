@@ -124,3 +124,13 @@ def old_snapshots(conn: Connection, older_than_s: float = 0.0) -> tuple[Blocker,
 def named(blockers: Sequence[Blocker]) -> str:
     """Return all of them in one line, for a log or an error."""
     return "; ".join(str(blocker) for blocker in blockers[:5]) or "nobody that can be seen"
+
+
+def before_deadlocks(conn: Connection, most_ms: int) -> int:
+    """Return for how long to wait for a lock while we hold another one, in milliseconds.
+
+    We give way before the server looks for deadlocks: it never picks an application as the victim.
+    """
+    row = conn.execute("select extract(epoch from current_setting('deadlock_timeout')::interval) * 1000").fetchone()
+    deadlock = int(row[0]) if row else 1000
+    return max(min(most_ms, deadlock // 2), 1)

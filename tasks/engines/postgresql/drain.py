@@ -9,7 +9,7 @@ import psycopg
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.blockers import Connection, before_deadlocks
 from tasks.model.errors import DataChanged, LockTimeoutError
 
 FIRST_NOTES = 500
@@ -48,15 +48,16 @@ def drain(
     # Well within the budget, so that the next call is seldom cancelled.
     sizing = limits.model_copy(update={"batch_target": max(min(limits.batch_target, limits.lock_budget // 3), 1)})
     begins = "{after}" in statement
+    wait = before_deadlocks(conn, limits.lock_budget // 2) if statement else 0
     while statement:
         between()
         begun = time.monotonic()
         try:
             if begins:
                 # However much is passed over: nothing is locked meanwhile.
-                turn = _call(conn, statement, 0, 0, budget=0)
+                turn = _call(conn, statement, 0, 0)
             else:
-                turn = _call(conn, statement, most, after, budget=limits.lock_budget)
+                turn = _call(conn, statement, most, after, wait=wait, budget=limits.lock_budget)
         except (
             psycopg.errors.LockNotAvailable,
             psycopg.errors.DeadlockDetected,
@@ -106,11 +107,11 @@ class _Turn:
     """So many come once more at the end, because others have to come first: nobody has written meanwhile."""
 
 
-def _call(conn: Connection, statement: str, most: int, after: int, *, budget: int) -> _Turn:
+def _call(conn: Connection, statement: str, most: int, after: int, *, wait: int = 0, budget: int = 0) -> _Turn:
     """One message, one transaction: no row stays locked while this process does something else."""
     text = statement.replace("{most}", str(most)).replace("{after}", str(after))
-    wait = f"set local lock_timeout = {max(budget // 2, 1)}; " if budget else ""
-    cursor = conn.execute(f"{wait}set local statement_timeout = {budget}; {text}".encode())
+    patience = f"set local lock_timeout = {wait}; " if wait else ""
+    cursor = conn.execute(f"{patience}set local statement_timeout = {budget}; {text}".encode())
     while cursor.nextset():
         pass
     row = cursor.fetchone()

@@ -16,10 +16,9 @@ from tasks.engines.batches import next_size
 from tasks.engines.differences import TIMES, refuse_unless_repaired, unequal
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.backfill import prepare
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.blockers import Connection, before_deadlocks
 from tasks.engines.postgresql.drain import drain
 from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch, last_key
-from tasks.engines.postgresql.short_transaction import before_deadlocks
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote

@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.postgresql.blockers import Blocker, Connection, holders, named
+from tasks.engines.postgresql.blockers import Blocker, Connection, before_deadlocks, holders, named
 from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.model.errors import LockTimeoutError
 from tasks.model.plan import Lock
@@ -134,16 +134,6 @@ def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:
             conn.execute(lock.by)
     # What the statements lock beyond that (sequences, indexes) has to fit into the budget, too.
     conn.execute(f"set local lock_timeout = {wait}")
-
-
-def before_deadlocks(conn: Connection, most_ms: int) -> int:
-    """Return for how long to wait for a lock while we hold another one, in milliseconds.
-
-    We give way before the server looks for deadlocks: it never picks an application as the victim.
-    """
-    row = conn.execute("select extract(epoch from current_setting('deadlock_timeout')::interval) * 1000").fetchone()
-    deadlock = int(row[0]) if row else 1000
-    return max(min(most_ms, deadlock // 2), 1)
 
 
 def idle_limit(budget_ms: int) -> int:
