@@ -76,6 +76,22 @@ def test_what_keeps_a_row_out_may_be_locked_or_be_there_to_stay(conn: Connection
     assert rows(conn, "select id, k from t where id <> k order by id") == [(1, 2), (2, 1), (10, 11), (11, 10)]
 
 
+def test_a_row_whose_place_another_one_has_is_not_lost(conn: Connection, url: str) -> None:
+    """Whatever is accepted: it stays aside, with what only the old table has, until it fits."""
+    schema = SCHEMA.split("insert")[0] + "insert into t select i, i, 'x' || i from generate_series(5, 8) i"
+    migration = rebuilt(conn, url, schema, [*WITHOUT_X, *NOT_UNIQUE])
+    finish(migration)
+    conn.execute("update t set k = 5 where id = 7; update t set k = 7 where id = 8")
+    settle(migration)
+    place = "every row of public.t has a place in the old table, which another row may have by now"
+    assert migration.before_rollback() == [place]
+    with pytest.raises(psycopg.IntegrityError, match="rows cannot be carried over"):
+        migration.revert("swap/all")
+    conn.execute("update t set k = 9 where id = 7")
+    migration.roll_back()
+    assert rows(conn, "select * from t order by id") == [(5, 5, "x5"), (6, 6, "x6"), (7, 9, "x7"), (8, 7, "x8")]
+
+
 def test_a_way_back_that_is_kept_from_the_notes_says_so(conn: Connection, url: str) -> None:
     migration = rebuilt(conn, url, "create table t (id int primary key)")
     finish(migration)

@@ -304,6 +304,13 @@ def requirements(draft: Draft, found: Sequence[Step]) -> Iterator[Requirement]:
     )
     for gate in ("before_swap", "after_swap"):
         yield _whole(draft, gate)
+    yield Requirement(
+        name=f"every row of {name} has a place in the old table, which another row may have by now",
+        table=name,
+        kind="unique",
+        gate="before_rollback",
+        violations=draft.down.without_a_place,
+    )
     if draft.new_parts:
         # Of the way back only: partitions that come do not keep the old table from being dropped.
         yield Requirement(

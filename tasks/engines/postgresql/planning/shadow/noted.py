@@ -5,7 +5,7 @@ Notes commit with what they are about. Whoever carries one reads the row as it i
 Values that have changed places stand in each other's way: each row is kept out by what another one had. The image that
 is kept out makes room: it is put aside, and the note goes to the end. When its turn comes again, nothing is in the way
 but a row that has the value now, wherever the notes of all those rows are, and however many they are. That, and no
-more, is refused. What was put aside of it comes back, where no other row has its place by then.
+more, is refused. What was put aside of it comes back, or stays aside while another row has its place.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class Noted(Image):
 
         It fails, too, where a write to a partition may have been noted nowhere.
 
-        On the way back, what was refused before is what somebody has accepted to lose.
+        On the way back, what was refused before is what somebody has accepted to lose: a write, but no row.
         """
         failed, left = (
             f"(select count(*) from {self.notes} where _changeover_failed is {what})" for what in ("not null", "null")
@@ -110,11 +110,21 @@ begin
   if {left} > 0 then
     raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
   end if;
-  if {failed} > refused then
+  if {failed} > refused or exists ({self.without_a_place}) then
     raise exception 'rows cannot be carried over' using errcode = 'integrity_constraint_violation';
   end if;
 end
 $finish$"""
+
+    @property
+    def without_a_place(self) -> str:
+        """The query for rows that have made room, and were refused: the target has not even what they were before."""
+        return (
+            f"select {self._noted('n')[1]} from {self.notes} as n where _changeover_failed is not null"
+            f" and exists (select from {self.aside} as b where {self.its_image('n')})"
+            f" and exists (select from {self.source} as a where {self.same('a', 'n')})"
+            f" and not exists (select from {self.target} as b where {self.its_image('n')})"
+        )
 
     def note(self, row: str, *, told: bool) -> str:
         """Return the statement that notes a row; `told`: that it is refused is known already."""
@@ -143,9 +153,9 @@ update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = t
         begin
           insert into {self.target} as b ({columns}) overriding system value
             select {columns} from {self.aside} as b where {self.its_image("note")};
+          {self.forget("note")};
         exception when unique_violation or exclusion_violation then null;
         end;
-        {self.forget("note")};
         put := 1;"""
 
     def _make_room(self) -> str:
