@@ -269,6 +269,38 @@ def test_a_dead_statement_is_no_change(orders: str) -> None:
     assert run(orders, "show columns from orders like 'total'") != []
 
 
+def test_nobody_waits_for_a_child_that_somebody_has_locked(orders: str) -> None:
+    """Whoever has written to a child holds no table but that; the server would wait for him, and hold the parent."""
+    run(orders, "create table child (id int primary key, parent int, foreign key (parent) references orders (id))",
+        "insert into child values (1, 1)")  # fmt: skip
+    change = in_place(orders, TOTAL, limits=Limits(lock_patience=1.5))
+    change.begin()
+    with connected(orders, autocommit=False) as other, other.cursor() as cursor:
+        cursor.execute("insert into child values (2, 2)")
+        failed: list[str] = []
+
+        def swap() -> None:
+            try:
+                change.forward(Phase.SWAP)
+            except LockTimeoutError as error:
+                failed.append(error.what)
+
+        runner = threading.Thread(target=swap)
+        runner.start()
+        longest = 0.0
+        with connected(orders) as conn, conn.cursor() as reader:
+            while runner.is_alive():
+                began = time.monotonic()
+                reader.execute("select count(*) from orders")
+                longest = max(longest, time.monotonic() - began)
+                time.sleep(0.01)
+        runner.join()
+    assert "no lock on" in failed[0]
+    assert longest < 0.7
+    change.forward(Phase.SWAP)
+    change.back()
+
+
 def test_what_a_user_is_not_shown_is_no_proof(orders: str) -> None:
     """A user with the rights that the tables need, who sees no event, and of the views of others no text."""
     database = orders.rpartition("/")[2].partition("?")[0]

@@ -58,14 +58,19 @@ class Dialect:
         """Return a DDL statement that does not wait for longer than the budget; unless it `queues`, not at all.
 
         MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
-        `lock_wait_timeout`, in whole seconds, which every session of ours sets. Only what waits for rows alone is told
-        not to wait for any: a RENAME that fails half way has to lock the server's own tables to be undone.
+        `lock_wait_timeout`, in whole seconds, which every session of ours sets.
+
+        For rows an ALTER never waits: those of tables whose foreign keys refer to this one, too. It would hold the
+        table meanwhile, and nothing but `innodb_lock_wait_timeout` ends that. But a RENAME that fails half way has to
+        lock the server's own tables to be undone.
         """
-        if not self.maria or not (statement.startswith(_WAITS) or statement.endswith(self.in_place)):
+        at_once, rows = statement.endswith(self.in_place), statement.startswith(_ROWS)
+        if not self.maria or not (at_once or statement.startswith(_WAITS)):
             return statement
-        waits = "innodb_lock_wait_timeout" if statement.startswith(_ROWS) else "lock_wait_timeout"
-        queue = "" if queues else f"{waits} = 0, "
-        return f"set statement {queue}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
+        waits = "" if queues or rows else "lock_wait_timeout = 0, "
+        if at_once or (rows and not queues):
+            waits += "innodb_lock_wait_timeout = 0, "
+        return f"set statement {waits}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
 
     def timed(self, statement: str, budget_ms: int) -> str:
         """Return a statement that is ended at the budget. MySQL ends nothing but what only reads."""
