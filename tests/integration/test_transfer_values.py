@@ -13,12 +13,14 @@ from rich.console import Console
 
 from flows.explain import as_data, explanation
 from profiles.model import Limits
+from tasks.engines.mongodb.ahead import reading
 from tasks.engines.mongodb.document import documents
 from tasks.engines.mongodb.ready import can_make, ready
 from tasks.engines.mongodb.values import maker
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.transfer_rows import rows
+from tasks.engines.records import Key
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
@@ -222,3 +224,26 @@ def test_a_decimal_is_made_as_the_driver_makes_it() -> None:
         texts.append(dice.choice(("", "-")) + str(int(whole)) + dice.choice(("", f".{fraction}")))
     for text in texts:
         assert make(text).bid == Decimal128(text).bid, text
+
+
+@pytest.mark.parametrize("kind", ["jsonb", "numeric"])
+def test_batches_are_read_ahead_whoever_makes_the_documents(
+    conn: psycopg.Connection[Any], database: str, kind: str
+) -> None:
+    """Each row once: where the server makes none of them, some, and so few that it is no longer asked."""
+    conn.execute("insert into t select i, nullif(i % 7, 0) from generate_series(2, 60) as i")
+    rare = "case when id > 30 and n is null then repeat('9', 30)::numeric else n end"
+    action = action_of(drawn(conn, {"v": {"up": f"({rare})::{kind}" if kind == "numeric" else f"to_jsonb({rare})"}}))
+    wanted = {one.document for one in documents(action, rows(conn, action, None, None))}
+    found: list[bytes] = []
+    position: Key | None = None
+    with connect(database, application_name="ahead") as ahead, reading(ahead, action, ("60",)) as reader:
+        while position != ("60",):
+            batch = reader.take(position, 10)
+            assert batch.rows == 10
+            if not batch.last:
+                reader.begin(batch.high, 10)
+            found += [*batch.ready, *(one.document for one in batch.made)]
+            position = batch.high
+    assert len(found) == len(wanted) == 60
+    assert set(found) == wanted

@@ -70,7 +70,7 @@ class Reader:
         high = end or self._end
         made, others = self._documents(low, high)
         took = time.monotonic() - started
-        return Batch(high=high, last=end is None, ready=made, made=others, took=took)
+        return Batch(high=high, last=high == self._end, ready=made, made=others, took=took)
 
     def _documents(self, low: Key | None, high: Key) -> tuple[list[bytes], list[Made]]:
         conn, action = self._conn, self._action
