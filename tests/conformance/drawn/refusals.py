@@ -78,6 +78,12 @@ def _same_column(change: Change, found: re.Match[str]) -> bool:
     return len(change.operations) > 1
 
 
+def _default_goes(change: Change, found: re.Match[str]) -> bool:
+    """The default of a column goes that gets another name, beside which the old one would be left without."""
+    goes = any("default" in one["alter_column"] for one in change.operations if "alter_column" in one)
+    return goes and any(_renamed(one) for one in change.fields)
+
+
 def _several(kinds: Collection[str]) -> Look:
     return lambda change, found: sum(_count(change, kind) for kind in kinds) > 1
 
@@ -101,6 +107,8 @@ REASONS: Mapping[str, Look] = {
     r"operator does not exist": _typed,
     r"is of type .* but expression is of type": _twice,
     r"already concerns the column .*, and the two do not make one operation": _same_column,
+    r"what applications of the old name rely on goes": _default_goes,
+    r"already concerns '.+'": _several(["rename_constraint", "drop_constraint", "drop_multicolumn_constraint"]),
     r"both say generated": _several(["alter_column"]),
     r"both say nullable": _several(["alter_column"]),
     r"index (.+) covers both a renamed and an altered column": _index_of_both,
