@@ -32,6 +32,8 @@ class Batch:
     """All others."""
     took: float
     """Seconds."""
+    asked: int
+    """How many rows it was to have."""
 
     @property
     def rows(self) -> int:
@@ -70,7 +72,7 @@ class Reader:
         high = end or self._end
         made, others = self._documents(low, high)
         took = time.monotonic() - started
-        return Batch(high=high, last=high == self._end, ready=made, made=others, took=took)
+        return Batch(high=high, last=high == self._end, ready=made, made=others, took=took, asked=size)
 
     def _documents(self, low: Key | None, high: Key) -> tuple[list[bytes], list[Made]]:
         conn, action = self._conn, self._action

@@ -67,7 +67,8 @@ def load(
             batches += 1
             position = batch.high
             if not batch.last:
-                size = fitting(copied(size, took, limits, MOST_ROWS), batch.rows, batch.bytes)
+                # By what it was to have: it was begun before the one before it was known.
+                size = fitting(copied(batch.asked, took, limits, MOST_ROWS), batch.rows, batch.bytes)
     return done
 
 
