@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from tasks.model.errors import ChangeoverError, StepError
 from tasks.model.plan import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
+from tests.servers.remains import soon
 
 T = "create table t (id int primary key, a int, b int); insert into t values (1, 1, 1), (2, 1, 2)"
 WIDEN = {"alter_column": {"table": "t", "column": "a", "type": "bigint", "up": "a", "down": "a"}}
@@ -72,6 +74,30 @@ def test_a_name_taken_since_the_plan_was_made_is_somebody_elses(made: str, conn:
     migration.begin()
     migration.before_swap()
     assert of_t(conn)['"by b"'][1]
+
+
+def test_a_build_of_ours_that_failed_makes_nothing_ours(conn: Connection, url: str) -> None:
+    """Neither after duplicates nor where somebody commits that name while the server makes it."""
+    conn.execute(T.encode())
+    migration = Migration(url, [{"create_index": {**BY_B["create_index"], "columns": ["a"], "unique": True}}])
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    with psycopg.connect(url) as other, ThreadPoolExecutor() as pool:
+        other.execute('create view "by b" as select 1')
+        building = pool.submit(migration.run, Phase.CONSTRAIN)
+        assert soon(lambda: conn.execute("select from pg_locks where not granted").rowcount > 0)
+        other.commit()
+        with pytest.raises(StepError, match="somebody has made"):
+            building.result(20)
+    conn.execute('drop view "by b"')
+    with pytest.raises(StepError, match="cannot be unique"):
+        migration.run(Phase.CONSTRAIN)
+    conn.execute('create index "by b" on t (b)')
+    theirs = of_t(conn)
+    with pytest.raises(StepError, match="somebody has made"):
+        migration.run(Phase.CONSTRAIN)
+    migration.roll_back_steps()
+    assert of_t(conn) == theirs
 
 
 def test_one_of_ours_is_taken_away_and_built_again(conn: Connection, url: str) -> None:

@@ -17,28 +17,27 @@ from tasks.model.plan import ConcurrentIndex
 
 Connect = Callable[[], Connection]
 _BEGUN = "build_begun"
-"""What is kept of a step from before its build on: an index of its name is ours."""
+"""What is kept of a step from its build on, until nothing is left of that: an index of its name is ours."""
 
 
 def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
     """Build the index, or find that it is there and valid; then record.
 
     An invalid index of this name is what an interrupted build of ours left: it is dropped first. That the build has
-    begun is recorded before, so that a rollback of a run that was killed meanwhile knows of it; what bears the name
-    already then is somebody else's, and refused. Locks: SHARE UPDATE EXCLUSIVE, twice; waits for every older snapshot
-    of the database, and says so. Raises StepError.
+    begun is recorded before, so that a rollback of a run that was killed meanwhile knows of it, and taken back when it
+    fails; what bears the name already then is somebody else's, and refused. Locks: SHARE UPDATE EXCLUSIVE, twice; waits
+    for every older snapshot of the database, and says so. Raises StepError.
     """
     with connect() as conn:
         with conn.transaction():
             journal.begin(conn)
-            if not journal.so_far(conn).get(_BEGUN):
+            begun = bool(journal.so_far(conn).get(_BEGUN))
+            if not begun:
                 _refuse_others(conn, index)
-                journal.keep(conn, {_BEGUN: True})
-        state = _state(conn, index)
-        if state is False:
-            _drop(conn, index)
-            state = None
-        if state is None:
+                journal.keep(conn, {_BEGUN: False})
+        state = _state(conn, index) if begun or _kept_for_us(index) else None
+        if state is not True:
+            _let_go(conn, index, journal)
             _carry_and_create(conn, connect, index, limits, journal)
         with conn.transaction():
             journal.begin(conn)
@@ -46,9 +45,11 @@ def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Jou
 
 
 def drop(connect: Connect, index: ConcurrentIndex, journal: Journal) -> None:
-    """Drop the index if it is there and belongs to no constraint; then record."""
+    """Drop the index if it is there, belongs to no constraint and is not somebody else's; then record."""
     with connect() as conn:
-        if _state(conn, index) is not None and not _owned(conn, index):
+        # Of a step that is done nothing is kept.
+        ours = journal.so_far(conn).get(_BEGUN, True) or _kept_for_us(index)
+        if ours and _state(conn, index) is not None and not _owned(conn, index):
             _drop(conn, index)
         with conn.transaction():
             journal.begin(conn)
@@ -61,6 +62,10 @@ def _carry_and_create(
     """Carry over what is noted, and build; once more, if what was noted meanwhile made a duplicate."""
     for last in (not index.drain, True):
         drain(conn, index.drain, limits, between=journal.between, waiting=journal.waiting)
+        with conn.transaction():
+            journal.begin(conn)
+            _refuse_others(conn, index)
+            journal.keep(conn, {_BEGUN: True})
         try:
             _create(conn, connect, index, limits, journal)
         except psycopg.errors.UniqueViolation:
@@ -81,30 +86,45 @@ def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: 
     with watch:
         try:
             conn.execute(index.create)
-        except psycopg.errors.DuplicateTable:
-            # Somebody was quicker, after it was looked for: nothing was made, and nothing is dropped.
-            raise _taken(index) from None
-        except psycopg.errors.QueryCanceled:
-            _drop(conn, index)
-            if watch.gave_up:
+        except psycopg.Error as error:
+            if conn.closed:
+                raise
+            if _somebody_was_quicker(error):
+                # Nothing was made, and nothing is dropped: who builds it may not have come to the end.
+                journal.keep(conn, {_BEGUN: False})
+                raise _taken(index) from None
+            _let_go(conn, index, journal)
+            if isinstance(error, psycopg.errors.QueryCanceled) and watch.gave_up:
                 raise LockTimeoutError(
                     f"the build of {index.name} waited {limits.snapshot_age:g} s for {watch.gave_up}",
                     where=index.table,
                     hint="End that transaction, or run again when it is done.",
                 ) from None
             raise
-        except psycopg.Error:
-            # Whatever it was, an index that is not whole must not stay: it would slow down every write.
-            if not conn.closed:
-                _drop(conn, index)
-            raise
     if _state(conn, index) is not True:
         raise StepError(f"{index.name} was built but is not valid", where=index.table, hint="Run again.")
 
 
+def _let_go(conn: Connection, index: ConcurrentIndex, journal: Journal) -> None:
+    """Drop what is not whole: it would slow down every write. What is whole, somebody else has made meanwhile."""
+    if _state(conn, index) is False:
+        _drop(conn, index)
+    journal.keep(conn, {_BEGUN: False})
+
+
+def _somebody_was_quicker(error: psycopg.Error) -> bool:
+    """Whether the name was taken after it was looked for: by who has committed, or commits while the server looks."""
+    in_catalogue = isinstance(error, psycopg.errors.UniqueViolation) and error.diag.schema_name == "pg_catalog"
+    return in_catalogue or isinstance(error, psycopg.errors.DuplicateTable)
+
+
+def _kept_for_us(index: ConcurrentIndex) -> bool:
+    return index.name.startswith(OWN_PREFIX) or index.schema_name.startswith(OWN_PREFIX)
+
+
 def _refuse_others(conn: Connection, index: ConcurrentIndex) -> None:
     """Refuse a name that was taken since the plan was made; names that are kept for us are nobody else's."""
-    if index.name.startswith(OWN_PREFIX) or index.schema_name.startswith(OWN_PREFIX):
+    if _kept_for_us(index):
         return
     row = conn.execute("select to_regclass(%s) is not null", (_name(index),)).fetchone()
     if row and row[0]:
