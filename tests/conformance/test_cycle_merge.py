@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tasks.engines.postgresql.planning.dual_write import OURS
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Phase
 from tests.conformance.cycle import Case, Cycle, each
@@ -120,7 +121,7 @@ def test_before_the_swap_what_the_old_table_cannot_hold_is_taken_back(conn: Conn
     conn.execute("update u set life = null, photo = 'x' where id = 1")
     assert conn.execute("select life, photo from u where id < 3 order by id").fetchall() == [("b1", "x"), ("b2", "p")]
     assert conn.execute("select bio, photo from d where u_id < 3 order by 1").fetchall() == [("b1", "x"), ("b2", "p")]
-    conn.execute("set changeover.backfill = 'on'; update u set life = null where id = 1; reset changeover.backfill")
+    conn.execute(f"{OURS}; update u set life = null where id = 1; reset vacuum_cost_page_hit".encode())
     assert "life" in str(migration.failures("before_swap"))
 
 

@@ -168,6 +168,27 @@ def test_whatever_a_statement_says_and_leaves_out(conn: Connection, url: str) ->
     second.pass_gate("after_swap")
 
 
+def test_what_is_made_of_a_column_that_goes_without_a_word_follows_the_old_version(conn: Connection, url: str) -> None:
+    """Nobody else knows that column: what an old application writes to it would be lost when it is dropped."""
+    conn.execute("create table t (id int primary key, a text, d text default 'D')")
+    baseline(url)
+    drop = {"drop_column": {"table": "t", "column": "d"}}
+    rename = {"rename_column": {"table": "t", "from": "a", "to": "z"}}
+    second = migration(url, "v2", [rename, _add("y", "z || d", nullable=True), drop])
+    second.before_swap()
+    second.swap()
+    with Client.of(url, "v1") as old, Client.of(url, "v2") as new:
+        old.conn.execute("insert into t values (1, 'A', 'd'), (3, 'A', 'd'); insert into t (id, a) values (2, 'A')")
+        old.conn.execute("update t set d = 'n' where id = 1; update t set a = 'm' where id = 2")
+        # The default of the column that goes is in the rows of new applications, too.
+        new.conn.execute(
+            "insert into t (id, z, y) values (4, 'Z', 'own'), (5, 'Z', null); update t set y = 'Y' where id = 3"
+        )
+        assert [_shown(new, key)["y"] for key in (1, 2, 3, 4, 5)] == ["An", "mD", "Y", "own", None]
+        assert [_shown(old, key)["a"] for key in (1, 2, 3, 4, 5)] == ["A", "m", "A", "Z", "Z"]
+    second.pass_gate("after_swap")
+
+
 def test_a_default_that_cannot_be_told_from_a_value_is_announced(conn: Connection, url: str) -> None:
     conn.execute("create table t (id int primary key, n text)")
     random = _alter("n", "n::float8", "left(n::text, 1)", type="float8", default="random()")

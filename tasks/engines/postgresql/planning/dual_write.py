@@ -284,7 +284,12 @@ class _After(_Side):
         if not group.retired:
             return self._only_targets(group)
         public = [r.after for r in group.retired if not r.hidden]
-        straggler_inserts = " or ".join(f"{ROW}.{quote(c)} is not null" for c in public) or "false"
+        stragglers = [f"{ROW}.{quote(c)} is not null" for c in public]
+        if lost := [self.old[column] for column in group.lost]:
+            # Its default stays, and is in the rows of new applications, too.
+            given = " or ".join(f"{ROW}.{quote(c)} is not null" for c in lost)
+            stragglers.append(f"({_all_null([t.after for t in group.targets])} and ({given}))")
+        straggler_inserts = " or ".join(stragglers) or "false"
         up = self.up(group.following)
         # Who says a value of one shape, and of a column that both have, means the value.
         read, targets = self.sources_of_down(group), {t.after for t in group.targets}
@@ -298,7 +303,7 @@ class _After(_Side):
 {self._needed(group)}
   elsif {self.changed([c for c in read if c in targets])} then
 {self.down(group)}
-  elsif {self.changed([r.after for r in group.retired])} then
+  elsif {self.changed([*(r.after for r in group.retired), *lost])} then
 {up}
   elsif {self.changed([c for c in read if c not in targets])} then
 {self.down(group)}
@@ -366,8 +371,8 @@ class _After(_Side):
 
     def _only_targets(self, group: Group) -> str:
         """No column is fed back. Only an old application still writes columns that are going to be dropped."""
-        going = [self.old[s] for t in group.targets for s in t.sources if s in self.dual.shape.dropped]
-        straggler = " or ".join(f"{ROW}.{quote(c)} is not null" for c in dict.fromkeys(going))
+        going = [self.old[column] for column in group.lost]
+        straggler = " or ".join(f"{ROW}.{quote(c)} is not null" for c in going)
         empty = _all_null([t.after for t in group.targets])
         if straggler:
             wanted = list(group.targets)

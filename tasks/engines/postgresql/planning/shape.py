@@ -64,6 +64,8 @@ class Group:
 
     targets: tuple[Target, ...]
     retired: tuple[Retired, ...]
+    lost: tuple[str, ...]
+    """Columns of the old shape that the targets are made of, and that go without a `down`."""
 
     @property
     def fed(self) -> tuple[Target, ...]:
@@ -79,13 +81,16 @@ class Group:
     @property
     def following(self) -> tuple[Target, ...]:
         """Targets that go on following an old application after the swap: nobody else can say what they are made of."""
-        going = {r.name for r in self.retired if r.stays_as is None}
+        going = {*self.lost, *(r.name for r in self.retired if r.stays_as is None)}
         return tuple(t for t in self.targets if t in self.fed or going & {*t.sources})
 
     @property
     def volatile(self) -> bool:
         """True when evaluating an expression again can give another value."""
         return any(t.volatile for t in self.targets) or any(r.volatile for r in self.retired)
+
+
+Node = tuple[str, str]
 
 
 @dataclass(kw_only=True)
@@ -130,16 +135,16 @@ class Shape:
         links = [(("new", t.name), ("old", s)) for t in self.targets for s in t.sources]
         links += [(("old", r.name), ("new", s)) for r in self.retired for s in r.sources]
         sets = _components(nodes, [(a, b) for a, b in links if a in nodes and b in nodes])
-        return tuple(
-            Group(
-                targets=tuple(t for t in self.targets if ("new", t.name) in members),
-                retired=tuple(r for r in self.retired if ("old", r.name) in members),
-            )
-            for members in sets
+        return tuple(self._group(members) for members in sets)
+
+    def _group(self, members: set[Node]) -> Group:
+        targets = tuple(t for t in self.targets if ("new", t.name) in members)
+        lost = self.dropped - {r.name for r in self.retired}
+        return Group(
+            targets=targets,
+            retired=tuple(r for r in self.retired if ("old", r.name) in members),
+            lost=tuple(dict.fromkeys(s for t in targets for s in t.sources if s in lost)),
         )
-
-
-Node = tuple[str, str]
 
 
 def _components(nodes: Sequence[Node], links: Iterable[tuple[Node, Node]]) -> list[set[Node]]:
