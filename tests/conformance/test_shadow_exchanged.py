@@ -92,6 +92,23 @@ def test_a_row_whose_place_another_one_has_is_not_lost(conn: Connection, url: st
     assert rows(conn, "select * from t order by id") == [(5, 5, "x5"), (6, 6, "x6"), (7, 9, "x7"), (8, 7, "x8")]
 
 
+def test_a_row_that_is_noted_once_more_keeps_out_no_other(conn: Connection, url: str) -> None:
+    """Its first note goes for the second one, which comes after the row that wants its place."""
+    migration = rebuilt(conn, url, SCHEMA, NOT_UNIQUE)
+    finish(migration)
+    with strict(url) as other:
+        other.execute("update t set k = 1 + id % 3 where id < 4")
+    action = the_swap(migration).action
+    assert isinstance(action, ShortTransaction)
+    assert rows(conn, action.inverse_before.format(most=2, after=0)) == [(1, 2, 6, 1)]
+    with strict(url) as other:
+        other.execute("update t set x = 'y' where id = 2")
+    settle(migration)
+    assert rows(conn, REJECTED) == []
+    migration.roll_back()
+    assert rows(conn, "select id, k from t where id <> k order by id") == [(1, 2), (2, 3), (3, 1)]
+
+
 def test_a_way_back_that_is_kept_from_the_notes_says_so(conn: Connection, url: str) -> None:
     migration = rebuilt(conn, url, "create table t (id int primary key)")
     finish(migration)

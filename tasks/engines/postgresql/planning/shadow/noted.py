@@ -159,7 +159,10 @@ update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = t
         put := 1;"""
 
     def _make_room(self) -> str:
-        """Put the image aside, and the note at the end. What somebody has locked stays as it is."""
+        """Put the image aside, and the note at the end, unless a later one of the same row does for both.
+
+        What somebody has locked stays as it is.
+        """
         columns = ", ".join(quote(c) for c in (*(a.column for a in self.assignments), *self.kept))
         key, values = self._noted("note")
         return f"""\
@@ -174,40 +177,42 @@ perform from {self.source} as a where {self.same("a", "note")} for share skip lo
                   select {columns} from {self.target} as b where {self.its_image("note")};
                 delete from {self.target} as b where {self.its_image("note")};
               end if;
-              insert into {self.notes} (_changeover_told, _changeover_again, {key})
-                values (note._changeover_told, true, {values});
               delete from {self.notes} as n where n._changeover_number = note._changeover_number;
-              aside := aside + 1;
+              if _changeover_later then
+                put := 1;
+              else
+                insert into {self.notes} (_changeover_told, _changeover_again, {key})
+                  values (note._changeover_told, true, {values});
+                aside := aside + 1;
+              end if;
             end if;
           end if;"""
 
     def _refused(self) -> str:
-        """What to do with the note that is alone in its piece. A later one of the same row does for both.
+        """What to do with the note that is alone in its piece.
 
-        Who is in the way had that value when this row took it, or before: so his note is there by then, and has a lower
-        number than this one has after its turn at the end.
+        Who is in the way had that value when this row took it, or before. So his note is there by then, and has a lower
+        number than this one has after its turn at the end; where it is gone for a later one, his image has made room.
         """
         return f"""\
 if sqlstate in ('23505', '23P01') then
           put := 0;
           -- By its key alone: most of the notes may have a higher number, and have not failed.
-          if exists (select from (
-            select n._changeover_number as later, n._changeover_failed as failed
+          _changeover_later := exists (select from (
+            select n._changeover_number as number, n._changeover_failed as failed
             from {self.source} as a join {self.notes} as n on {self.same("n", "a")}
             where {self.same("a", "note")} offset 0
-          ) as n where n.later > note._changeover_number and n.failed is null) then
-            delete from {self.notes} as n where n._changeover_number = note._changeover_number;
-            put := 1;
-          elsif note._changeover_again then
-            if _changeover_open is null then
+          ) as n where n.number > note._changeover_number and n.failed is null);
+          if not note._changeover_again or _changeover_later then
+          {self._make_room()}
+          else
+            if $1 is null or _changeover_open is null then
               select coalesce(min(n._changeover_number), 9223372036854775807) into _changeover_open
               from {self.notes} as n where n._changeover_failed is null and not n._changeover_again;
             end if;
             if _changeover_open > note._changeover_number then
         {self._fail()}
             end if;
-          else
-          {self._make_room()}
           end if;
         else
         {self._fail()}
@@ -258,6 +263,7 @@ declare
   _changeover_after bigint := $2;
   _changeover_held boolean;
   _changeover_open bigint;
+  _changeover_later boolean;
 begin
   carried := 0;
   aside := 0;
