@@ -45,7 +45,7 @@ def owned(conn: Connection, url: str) -> Iterator[str]:
 @pytest.mark.parametrize("versions", [True, False][: 1 + EVERY_LEG])
 @pytest.mark.parametrize("name", [*SPECS] if EVERY_LEG else ["others"])
 def test_no_superuser_is_needed(name: str, versions: bool, conn: Connection, owned: str) -> None:
-    """There and back, and to the end."""
+    """To the end; there and back, too, where every leg is walked."""
     conn.execute((SCHEMA + OTHERS * (name in ON_OTHERS)).encode())
     conn.execute(RIGHTS.encode())
     shadow = name == "rebuild"
@@ -57,7 +57,7 @@ def test_no_superuser_is_needed(name: str, versions: bool, conn: Connection, own
         strategy="shadow_table" if shadow else "expand_contract",
         version_schema="v2" if versions and not shadow else None,
     )
-    for last in (False, True):
+    for last in (False, True)[not EVERY_LEG :]:
         migration.begin()
         migration.before_swap()
         migration.swap()

@@ -100,9 +100,5 @@ def test_what_is_carried_is_whole(conn: Connection, owned: str, url: str) -> Non
         if operation is move:
             assert conn.execute("select o_id from l where name = 'of mine'").fetchall() == [(1,)]
         migration.swap()
-        migration.roll_back()
-        migration.begin()
-        migration.before_swap()
-        migration.swap()
         migration.contract()
     assert conn.execute("select count(distinct note_id), count(*) from l").fetchone() == (1, 9)
