@@ -68,6 +68,14 @@ def test_rows_of_which_not_each_can_get_a_number_are_refused_before_the_run(conn
     name = "public.t has no more rows than smallserial has numbers, 32767"
     assert [one.name for one in found.checks if not one.passed] == [name]
     assert [one.name for one in made.engine.plan(numbers(url).spec).requirements if "numbers" in one.name] == []
+    kind = {"identity": {"sequence_options": "increment by -1000 minvalue -32767000"}}
+    column = {"name": "no", "type": "int", "generated": kind}
+    given = Migration(url, [{"add_column": {"table": "t", "column": column}}])
+    found = given.engine.examine(given.engine.plan(given.spec), values_in_reports=False)
+    name = name.replace("smallserial", "the identity no")
+    assert [one.name for one in found.checks if not one.passed] == [name]
+    conn.execute("delete from t where id = 0")
+    assert given.engine.examine(given.engine.plan(given.spec), values_in_reports=False).passed
 
 
 def test_a_new_application_that_overtakes_the_sequence_is_named_after_the_swap(conn: Connection, url: str) -> None:

@@ -1,6 +1,5 @@
 """add_column: public from the start, filled by `up`, restricted only after approval."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.planning.attached.belongings import TYPE_MAXIMUM
@@ -8,7 +7,7 @@ from tasks.engines.postgresql.planning.checks.domains import Beneath, beneath, e
 from tasks.engines.postgresql.planning.checks.require import free_column, free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.operations.add_identity import add_identity
+from tasks.engines.postgresql.planning.operations.add_identity import add_identity, enough_numbers
 from tasks.engines.postgresql.planning.restrictions.constraints import add_check, add_unique, require_not_null
 from tasks.engines.postgresql.planning.restrictions.foreign_keys import add_references
 from tasks.engines.postgresql.planning.shape import Target
@@ -17,7 +16,7 @@ from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn
 from tasks.model.operations.column import ColumnDefinition
 from tasks.model.operations.text import drawn_type, is_serial
-from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Phase, ShortTransaction, Step
 
 _RIGHTS = "Give who migrates, and the owner of the table, the right to create in its schema."
 
@@ -87,7 +86,7 @@ def _drawing(op: AddColumn, draft: TableDraft, where: str) -> AddColumn:
     for statement in made:
         draft.spec.keep(statement, place, _RIGHTS)
     draft.drawn[op.column.name] = sequence.quoted
-    draft.requirements += _enough_numbers(draft, op.column.type, kind)
+    draft.requirements += enough_numbers(draft, op.column.type, TYPE_MAXIMUM[kind])
     draft.spec.steps.append(
         Step(
             key=f"expand/{draft.full_name}/sequence of {op.column.name}",
@@ -136,22 +135,6 @@ def _inserting(draft: TableDraft) -> list[str]:
         (draft.real,),
     ).fetchall()
     return sorted("public" if role is None else quote(role) for (role,) in rows)
-
-
-def _enough_numbers(draft: TableDraft, written: str, kind: str) -> Iterator[Requirement]:
-    """Ask before a run whether each row can get a number; where that could not be, it is not asked of every row."""
-    most = TYPE_MAXIMUM[kind]
-    row = draft.rehearsal.conn.execute(
-        "select reltuples from pg_catalog.pg_class where oid = %s::pg_catalog.regclass", (draft.real,)
-    ).fetchone()
-    if kind == "smallint" or (row is not None and row[0] > most / 2):
-        yield Requirement(
-            name=f"{draft.full_name} has no more rows than {written} has numbers, {most}",
-            table=draft.full_name,
-            kind="check",
-            gate="before_run",
-            violations=f"select 1 from {draft.real} offset {most} limit 1",
-        )
 
 
 def _sequence(draft: TableDraft, column: str) -> _Sequence:
