@@ -1,6 +1,7 @@
 """Many documents at once become the very lines that each of them becomes by itself."""
 
 import random
+import struct
 from typing import Any
 
 import bson
@@ -111,6 +112,19 @@ def test_a_key_is_extended_json_and_back_again(identity: Any) -> None:
     (key,) = key_of(identity)
     assert key == to_text({"_id": identity})
     assert bson.encode({"v": identity_of(key)}) == bson.encode({"v": from_text(key)["_id"]})
+
+
+def test_what_would_not_make_the_same_bytes_again_is_seen_among_many() -> None:
+    """A field that is there twice, and types that the driver turns into others."""
+    action = mapping(column("id", "_id", "text", "string"), column("v", "v", "text", "string", nulls="both"))
+    plain = [bson.encode({"_id": f"k{n}", "v": "x"}) for n in range(40)]
+    inner = plain[0][4:-1]
+    for more in (b"\x02v\0\2\0\0\0x\0", b"\x06v\0", b"\x0ev\0\2\0\0\0x\0", b"\x02v\0\2\0\0\0\xff\0"):
+        strange = struct.pack("<i", len(inner + more) + 5) + inner + more + b"\0"
+        some = [*plain, strange, *plain]
+        found = list(Lines(action).of(some))
+        assert told(found) == told([line(Shape(action), one) for one in some])
+        assert [one.touched[0].field for one in found if one.touched] == ["the document"]
 
 
 def test_what_is_counted_is_looked_at_one_by_one() -> None:

@@ -6,7 +6,6 @@ field that has no column, a document that would not make the same bytes again - 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import bson
@@ -24,7 +23,8 @@ from tasks.model.transfer_steps import RowTransfer, TransferColumn
 
 _FEW: Final = 32
 """So few are looked at together once more, where some of many are not plain."""
-_encoded: Final = partial(bson.encode, codec_options=OPTIONS)
+_BEFORE: Final = 4 + 2 + 4
+"""Bytes before the elements of an array without a name: two lengths, and what it is."""
 _TYPES: Final[Mapping[str, frozenset[type]]] = {
     "number": frozenset((int, Int64, float, Decimal128)),
     "string": frozenset((str,)),
@@ -125,9 +125,11 @@ class Together:
             return None
 
     def _lines(self, some: Sequence[bytes]) -> bytes:
-        raw = b"".join(some)
-        documents: list[dict[str, Any]] = bson.decode_all(raw, OPTIONS)
-        if b"".join(map(_encoded, documents)) != raw:
+        documents: list[dict[str, Any]] = bson.decode_all(b"".join(some), OPTIONS)
+        # As elements of one array: that takes half the time of one after the other.
+        heads = [b"\x03%d\0" % number for number in range(len(some))]
+        same = b"".join([part for pair in zip(heads, some, strict=True) for part in pair])
+        if len(documents) != len(some) or bson.encode({"": documents}, codec_options=OPTIONS)[_BEFORE:-2] != same:
             raise _NotPlainError
         values: dict[int, list[Any]] = {}
         _take(self._root, documents, values)
