@@ -16,6 +16,8 @@ from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import ConcurrentIndex
 
 Connect = Callable[[], Connection]
+_DUPLICATES = "Remove the duplicates, then run again."
+_EXCHANGED = " If there are none, values were exchanged at REPEATABLE READ meanwhile: run again when that is rarer."
 _BEGUN = "build_begun"
 """What is kept of a step from its build on, until nothing is left of that: an index of its name is ours."""
 
@@ -73,7 +75,7 @@ def _carry_and_create(
                 raise StepError(
                     f"{index.name} cannot be unique: the table has duplicates",
                     where=index.table,
-                    hint="Remove the duplicates, then run again.",
+                    hint=_DUPLICATES + _EXCHANGED * bool(index.drain),
                 ) from None
         else:
             return
