@@ -1,6 +1,7 @@
 """Unique values that change places, in more rows than are carried over at once, before the swap and after it."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -13,6 +14,7 @@ from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_notes import noted, strict
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows
 from tests.legs import EVERY_LEG
+from tests.servers.remains import soon
 
 MANY = 16_000 if EVERY_LEG else FIRST_NOTES + 101
 SCHEMA = f"""
@@ -74,6 +76,35 @@ def test_what_keeps_a_row_out_may_be_locked_or_be_there_to_stay(conn: Connection
     conn.execute("update t set k = 21 - k where id between 10 and 11")
     migration.roll_back_steps()
     assert rows(conn, "select id, k from t where id <> k order by id") == [(1, 2), (2, 1), (10, 11), (11, 10)]
+
+
+def test_who_comes_while_others_are_refused_waits_for_his_turn(conn: Connection, url: str) -> None:
+    """In one call: that nobody was in the way of the first ones does not tell that nobody is later."""
+    migration = rebuilt(conn, url, SCHEMA, NOT_UNIQUE)
+    finish(migration)
+    conn.execute("update t set k = 3 - k where id < 3; update t set k = id - 2 where id between 7 and 8")
+    with psycopg.connect(url) as other:
+        other.execute("select from t where id = 2 for update")
+        settle(migration)
+    conn.execute("update t set k = 7 where id = 6")
+    in_old = "pg_class where relname = 't' and relnamespace::regnamespace::text like '%old%'"
+    ((old,),) = rows(conn, f"select oid::regclass::text from {in_old}")
+    action = the_swap(migration).action
+    assert isinstance(action, ShortTransaction)
+    call = action.inverse_before.format(most=500, after=0)
+    with psycopg.connect(url) as other, psycopg.connect(url, autocommit=True) as drain, ThreadPoolExecutor() as pool:
+        other.execute(f"insert into {old} (id, k) values (-1, 6)".encode())
+        calling = pool.submit(drain.execute, call.encode())
+        assert soon(lambda: conn.execute("select from pg_locks where not granted").rowcount > 0)
+        with strict(url) as exchanging:
+            exchanging.execute("update t set k = 21 - k where id between 10 and 11")
+        with psycopg.connect(url) as locking:
+            locking.execute("select from t where id = 11 for update")
+            other.commit()
+            calling.result(20)
+    settle(migration)
+    assert rows(conn, REJECTED) == [("down", "23505")] * 2
+    assert rows(conn, f"select id, k from {old} where id between 10 and 11 order by id") == [(10, 11), (11, 10)]
 
 
 def test_a_row_whose_place_another_one_has_is_not_lost(conn: Connection, url: str) -> None:

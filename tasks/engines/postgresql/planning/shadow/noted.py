@@ -206,11 +206,16 @@ if sqlstate in ('23505', '23P01') then
           if not note._changeover_again or _changeover_later then
           {self._make_room()}
           else
-            if $1 is null or _changeover_open is null then
+            if _changeover_open is null or _changeover_open < note._changeover_number then
               select coalesce(min(n._changeover_number), 9223372036854775807) into _changeover_open
-              from {self.notes} as n where n._changeover_failed is null and not n._changeover_again;
+              from {self.notes} as n where n._changeover_failed is null and not n._changeover_again
+                and n._changeover_number >= coalesce(_changeover_open, 0);
             end if;
-            if _changeover_open > note._changeover_number then
+            -- Others may have been committed since: few notes fail, so each of them looks.
+            if _changeover_open > note._changeover_number and not exists (
+              select from {self.notes} as n where n._changeover_failed is null and not n._changeover_again
+                and n._changeover_number < note._changeover_number
+            ) then
         {self._fail()}
             end if;
           end if;
