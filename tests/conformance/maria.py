@@ -21,7 +21,7 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult, MigrationState, StepState
 from validations import gates
 
-BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE)
+BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)
 
 
 class Shadow:

@@ -11,8 +11,11 @@ from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.foreign_keys import (
     ForeignKey,
     after_drop,
+    after_swap,
     before_comparison,
     before_drop,
+    before_swap,
+    before_swap_back,
     name_of_other,
     own_indexes,
     renamed,
@@ -115,6 +118,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
             hint="Leave type and collation of the primary key as they are, or drop the foreign keys for the migration.",
         )
     yield from compared
+    yield from before_swap(mapping.old, keys, names.new)
     yield Step(
         key="swap/all",
         phase=Phase.SWAP,
@@ -124,7 +128,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
             table=full,
             forward=(names.exchange,),
             locks=exclusive(full),
-            inverse=(names.exchange_back,),
+            inverse=(*before_swap_back(keys, names.old), names.exchange_back),
             done=is_swapped(names),
             guard=True,
             outlasts_prepared=True,
@@ -137,6 +141,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
             f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
+    yield from after_swap(mapping.old, keys, names.old)
     yield from _contract(mapping.old, names, keys)
 
 

@@ -13,11 +13,15 @@ the same reason a trigger does not look for the parent once more: it would lock 
 The shadow has them when it is full. Where rows are missing, who deletes parents would lock the gaps in which others
 insert. What they have done to rows until then is found by the comparison, which begins when no transaction is left
 that has written to a parent without meeting the shadow.
+
+Where a row may not be what it is in the table that is in use, no foreign key refuses what is done to a parent: those
+that change no rows come when the rows have been compared, and leave the old table after the swap; of those that do, the
+event that refuses is one that writes, as long. Who is to be refused is refused by the table that is in use.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning.catalogue import exclusive
@@ -33,6 +37,8 @@ _LAST = "~"
 """Before the names of tables that have to come after another: after all of ASCII that a name begins with."""
 _LONGEST = 64
 _AT_ONCE = ", algorithm=nocopy, lock=none"
+_CHECKED = "set session foreign_key_checks = 1"
+_EVENTS = ("delete", "update")
 _UNCHECKED = "set session foreign_key_checks = 0"
 """Rows are compared, not checked: without it the server reads the whole table, and lets nobody write."""
 
@@ -56,18 +62,36 @@ class ForeignKey:
         """Whether the server changes, or deletes, rows for its sake."""
         return "cascade" in self.rules or "set null" in self.rules
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the server refuses something that is done to a parent, as it does where nothing else is said."""
+        return len(re.findall("cascade|set null", self.rules)) < len(_EVENTS)
+
     def on(self, table: str) -> str:
         """Return how it is called on a table."""
         return f"{table}{_MARK}{self.end}"
 
-    def add(self, name: str, parent: str = "", *, new: bool) -> str:
+    def yielding(self) -> "ForeignKey":
+        """Return it as it is where rows may be others than in the table that is in use: it refuses nothing."""
+        kept = {event: _rule(self.rules, event) or "cascade" for event in _EVENTS}
+        rules = "".join(f" on {event} {rule}" for event, rule in kept.items())
+        return replace(self, end=f"{self.end}{_LAST}", rules=rules) if self.refuses else self
+
+    def add(self, name: str, parent: str = "", *, new: bool, again: bool = False) -> str:
         """Return the clause that makes it, on the old table, or the new one."""
         columns, there = (
             ", ".join(map(quote, names)) for names in (self.new_columns if new else self.columns, self.parent_columns)
         )
         schema, _, bare = self.parent.partition(".")
         to = quote(parent) if parent else f"{quote(schema)}.{quote(bare)}"
-        return f"add constraint {quote(name)} foreign key ({columns}) references {to} ({there}){self.rules}"
+        unless = " if not exists" if again else ""
+        return f"add constraint {quote(name)} foreign key{unless} ({columns}) references {to} ({there}){self.rules}"
+
+
+def _rule(rules: str, event: str) -> str:
+    """Return what is written for the sake of an event; empty if it is refused."""
+    found = re.search(rf"on {event} (cascade|set null)", rules)
+    return found[1] if found else ""
 
 
 def name_of_other(tag: str, number: int, role: str) -> str:
@@ -184,7 +208,8 @@ def try_on(conn: MariaSession, keys: Sequence[ForeignKey], new: Table, tag: str)
         schema, _, bare = full.partition(".")
         made += [f"drop table if exists {quote(name)}",
                  f"create table {quote(name)} like {quote(schema)}.{quote(bare)}"]  # fmt: skip
-    added = ", ".join(one.add(one.on(new.name), parents[one.parent], new=True) for one in keys)
+    both = (*keys, *(one.yielding() for one in keys if one.writes and one.refuses))
+    added = ", ".join(one.add(one.on(new.name), parents[one.parent], new=True) for one in both)
     kept = own_indexes(new.name, new, [one.new_columns for one in keys])
     return [*made, *kept, f"alter table {quote(new.name)} {added}"]
 
@@ -234,6 +259,14 @@ def has(table: str, names: Sequence[str]) -> str:
     )
 
 
+def _has_none(table: str, names: Sequence[str]) -> str:
+    listed = ", ".join(map(quoted, names))
+    return (
+        "select 1 from dual where not exists (select 1 from information_schema.referential_constraints"
+        f" where constraint_schema = database() and table_name = {quoted(table)} and constraint_name in ({listed}))"
+    )
+
+
 def own_indexes(on: str, table: Table, columns: Sequence[tuple[str, ...]]) -> list[str]:
     """Return what makes indexes those of a table that the server may have made for foreign keys with these columns.
 
@@ -248,26 +281,22 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
     """Yield what gives the shadow its foreign keys, and lets nobody remain who has written without meeting them."""
     if not keys:
         return
-    full = table.full_name
-    yield Step(
-        key=f"index/{full}/foreign keys",
-        phase=Phase.INDEX,
-        title=f"give the new table the foreign keys of {full}",
-        undo="drop them",
-        action=SelfCommitting(
-            table=full,
-            forward=(
-                _UNCHECKED,
-                f"alter table {quote(shadow)} "
-                + ", ".join(one.add(one.on(shadow), new=True) for one in keys)
-                + _AT_ONCE,
+    full, writing = table.full_name, [one.yielding() for one in keys if one.writes]
+    if writing:
+        yield Step(
+            key=f"index/{full}/foreign keys",
+            phase=Phase.INDEX,
+            title=f"give the new table the foreign keys of {full} by which rows are changed, and nobody is refused",
+            undo="drop them",
+            action=SelfCommitting(
+                table=full,
+                forward=(_UNCHECKED, _drop(shadow, (), *(one.add(one.on(shadow), new=True) for one in writing))),
+                locks=exclusive(full),
+                outlasts_prepared=True,
+                inverse=(_drop(shadow, [one.on(shadow) for one in writing]),),
+                done=has(shadow, [one.on(shadow) for one in writing]),
             ),
-            locks=exclusive(full),
-            outlasts_prepared=True,
-            inverse=(_drop(shadow, [one.on(shadow) for one in keys]),),
-            done=has(shadow, [one.on(shadow) for one in keys]),
-        ),
-    )
+        )
     yield _named_after(table, keys)
     yield Step(
         key=f"index/{full}/prepared",
@@ -276,6 +305,73 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
         " foreign keys",
         action=SelfCommitting(table=full, outlasts_prepared=True),
     )
+
+
+def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterator[Step]:
+    """Yield what lets the foreign keys of the shadow refuse, too: its rows have been compared."""
+    refusing = [one for one in keys if one.refuses]
+    if refusing:
+        full, names = table.full_name, [one.on(shadow) for one in refusing]
+        meanwhile = [one.yielding() for one in refusing if one.writes]
+        yield Step(
+            key=f"constrain/{full}/foreign keys",
+            phase=Phase.CONSTRAIN,
+            title=f"give the new table the foreign keys of {full} that refuse what is done to parents",
+            undo="take them off it",
+            action=SelfCommitting(
+                table=full,
+                forward=(
+                    _UNCHECKED,
+                    _drop(
+                        shadow,
+                        [one.on(shadow) for one in meanwhile],
+                        *(one.add(one.on(shadow), new=True) for one in refusing),
+                    ),
+                ),
+                locks=exclusive(full),
+                outlasts_prepared=True,
+                inverse=(
+                    _UNCHECKED,
+                    _drop(shadow, names, *(one.add(one.on(shadow), new=True) for one in meanwhile)),
+                ),
+                done=has(shadow, names),
+            ),
+        )
+
+
+def after_swap(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[Step]:
+    """Yield what keeps the foreign keys of the old table from refusing: the table in use does, and it may differ."""
+    refusing = [one for one in keys if one.refuses]
+    if refusing:
+        full, names = table.full_name, [one.on(old) for one in refusing]
+        meanwhile = [one.yielding() for one in refusing if one.writes]
+        yield Step(
+            key=f"swap/{full}/foreign keys",
+            phase=Phase.SWAP,
+            title="take off the old table the foreign keys that refuse what is done to parents",
+            undo="nothing: the way back of the swap gives them back",
+            action=SelfCommitting(
+                table=full,
+                forward=(
+                    *own_indexes(old, table, [one.columns for one in refusing]),
+                    _UNCHECKED,
+                    _drop(old, names, *(one.add(one.on(old), new=False) for one in meanwhile)),
+                ),
+                locks=exclusive(full),
+                outlasts_prepared=True,
+                done=_has_none(old, names),
+            ),
+        )
+
+
+def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
+    """Return what gives the old table all its foreign keys again, whether it lacks them or not."""
+    refusing = [one for one in keys if one.refuses]
+    if not refusing:
+        return ()
+    dropped = [f"drop foreign key if exists {quote(one.yielding().on(old))}" for one in refusing if one.writes]
+    added = [one.add(one.on(old), new=False, again=True) for one in refusing]
+    return (_UNCHECKED, _drop(old, (), *dropped, *added), _CHECKED)
 
 
 def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
@@ -323,17 +419,18 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
 def before_drop(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[Step]:
     """Yield what takes the foreign keys off the old table: from then on nobody holds it who writes to a parent."""
     if keys:
-        names = [one.on(old) for one in keys]
+        names = [name for one in keys for name in dict.fromkeys((one.on(old), one.yielding().on(old)))]
+        dropped = (f"drop foreign key if exists {quote(name)}" for name in names)
         yield Step(
             key=f"contract/{table.full_name}/foreign keys of the old table",
             phase=Phase.CONTRACT,
             title="drop the foreign keys of the old table",
             action=SelfCommitting(
                 table=table.full_name,
-                forward=(_drop(old, names),),
+                forward=(_drop(old, (), *dropped),),
                 locks=exclusive(table.full_name),
                 outlasts_prepared=True,
-                done=f"select 1 from dual where not exists ({has(old, names)})",
+                done=_has_none(old, names),
             ),
         )
 
