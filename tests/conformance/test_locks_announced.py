@@ -41,7 +41,7 @@ create table f (id serial primary key, n int generated always as identity unique
 create table gone (id int primary key);
 create table old_name (id int primary key, n int default 4);
 create table api (id int primary key, n int); grant select on api to pg_monitor;
-create view api_0 as select 1 as one; comment on view api_0 is 'an API version, made by Changeover: m';
+create view api_0 as select id from api; comment on view api_0 is 'an API version, made by Changeover: m';
 create table m (id int primary key, lo int, hi int, a int, constraint m_order check (lo < hi), constraint m_a check (a > 0));
 create table u (id int primary key, name text); create table d (u_id int primary key references u on delete cascade, bio text);
 create table o (id int primary key, name text); create table l (id int primary key, o_id int references o); create index on l (o_id);

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Restriction
+from tasks.model.names import quote
 from tasks.model.plan import Lock, LockMode
 
 
@@ -45,3 +46,9 @@ def in_order(locks: Sequence[Lock], drafts: Sequence[TableDraft]) -> tuple[tuple
 def to_drop(restrictions: Sequence[Restriction]) -> list[Lock]:
     """Return the locks on other tables that dropping takes: harder than adding, for triggers go from the parent."""
     return [Lock(table=lock.table, mode=LockMode.ACCESS_EXCLUSIVE) for r in restrictions for lock in r.other_locks]
+
+
+def alone(view: str, schema: str) -> Lock:
+    """Lock a view, quoted and qualified, that is to be dropped: LOCK TABLE would lock the tables that it reads, too."""
+    by = f"alter view if exists {view} set schema {quote(schema)}"
+    return Lock(table=view, mode=LockMode.ACCESS_EXCLUSIVE, by=by)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.lock_order import alone
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateApiVersion, DropApiVersion
-from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
 
 _WRITABLE = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as `pg_relation_is_updatable` gives them."""
@@ -114,7 +115,7 @@ def draft_drop_api_version(op: DropApiVersion, whole: SpecDraft, where: str) -> 
             title=f"drop the API version {schema}.{name}",
             undo="nothing: this is the point of no return",
             action=ShortTransaction(
-                locks=(Lock(table=view, mode=LockMode.ACCESS_EXCLUSIVE),),
+                locks=(alone(view, schema),),
                 forward=(*_dropped_functions(whole, view), f"drop view if exists {view}"),
             ),
         )

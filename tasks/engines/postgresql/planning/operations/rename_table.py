@@ -12,11 +12,12 @@ from tasks.engines.postgresql.planning.attached.belongings import privileges
 from tasks.engines.postgresql.planning.checks.require import free_relation
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.lock_order import alone
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations import RenameTable
-from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Finding, Phase, Requirement, ShortTransaction, Step
 
 ALL_WRITES = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as pg_relation_is_updatable tells them."""
@@ -60,7 +61,7 @@ def draft_rename_table(op: RenameTable, draft: TableDraft, where: str) -> None:
             title=f"drop the view {draft.full_name}: only the new name is left",
             undo="nothing: this is the point of no return",
             action=ShortTransaction(
-                locks=(Lock(table=draft.real, mode=LockMode.ACCESS_EXCLUSIVE),),
+                locks=(alone(draft.real, schema),),
                 forward=(f"drop view if exists {draft.real}",),
             ),
         ),
