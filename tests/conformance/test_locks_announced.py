@@ -150,6 +150,11 @@ def unannounced(step: Step, locks: Sequence[Lock], statements: Sequence[str], co
     strength = list(LockMode)
     said = {lock.table.replace('"', ""): strength.index(lock.mode) for lock in locks}
     locked, read = taken(conn, statements)
+    # What a run takes first; of a view LOCK TABLE takes more than it says.
+    for table, modes in taken(conn, [one.by or f"lock table {one.table} in {one.mode} mode" for one in locks])[
+        0
+    ].items():
+        locked.setdefault(table, set()).update(modes)
     found = [
         f"{step.key}: {table} {mode}"
         for table, modes in locked.items()
