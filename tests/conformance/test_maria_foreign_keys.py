@@ -14,7 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from tasks.model.errors import DriftError, SpecError
+from tasks.model.errors import DriftError, PreflightError, SpecError
 from tasks.model.plan import Phase, SelfCommitting
 from tasks.model.status import StepState
 from tests.conformance.maria import BEFORE_SWAP, Shadow
@@ -262,6 +262,7 @@ REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
      "orders_ibfk_1: the server changes its columns by itself"),
     ({"alter_column": {"table": "orders", "column": "parent", "up": "parent + 1", "down": "parent - 1"}},
      "would change the values of its columns"),
+    ({"alter_column": {"table": "orders", "column": "parent", "unique": {"name": "one"}}}, "are in a unique key"),
     ({"alter_column": {"table": "orders", "column": "parent", "type": "bigint"}}, "the server refuses the new shape"),
     ({"alter_column": {"table": "orders", "column": "other", "type": "int", "nullable": False}}, "the server refuses"),
     ({"rebuild_table": {"table": "orders", "options": "drop index by_other"}}, "no index for each foreign key"),
@@ -288,3 +289,29 @@ def test_what_cannot_have_its_foreign_keys_is_refused(maria_database: str) -> No
             Shadow(maria_database, [operation]).begin()
         assert refused.value.hint
         assert run(maria_database, "show tables") == tables
+
+
+def test_who_may_not_make_what_foreign_keys_need_is_refused_before_the_run(maria_database: str) -> None:
+    """They are made when all rows have been copied. LOCK TABLES is needed only where no index can be named anew."""
+    database = maria_database.rpartition("/")[2]
+    every = "select, insert, update, delete, create, drop, alter, index, trigger"
+    run(maria_database, "create table parents (id int primary key)", "create table orders (id int, parent int,"
+        " primary key (parent, id), foreign key (parent) references parents (id))",
+        "create user poor@'%' identified by 'p'", f"grant {every} on `{database}`.* to poor@'%'",
+        "grant super, process on *.* to poor@'%'")  # fmt: skip
+    shadow = Shadow(maria_database, [WIDEN])
+    plan = shadow.begin()
+    (step,) = [step for step in plan.phase(Phase.INDEX) if step.key.endswith("/parents")]
+    assert isinstance(step.action, SelfCommitting)
+    assert not step.action.outlasts_prepared
+    try:
+        engine = Shadow(maria_database.replace("root@", "poor:p@"), [WIDEN]).engine
+        with pytest.raises(PreflightError, match="lacks LOCK TABLES"):
+            engine.preflight(plan)
+        run(maria_database, f"grant lock tables on `{database}`.* to poor@'%'")
+        engine.preflight(plan)
+    finally:
+        run(maria_database, "drop user poor@'%'")
+    run(maria_database, "alter table orders add index (id)")
+    again = Shadow(maria_database, [WIDEN], name="again").engine.plan(shadow.spec)
+    assert "lock tables" not in again.model_dump_json()

@@ -391,7 +391,10 @@ def test_a_name_with_every_quote(maria_database: str) -> None:
     assert run(maria_database, *asked) == [(f"the column l'a was made on the new {odd}",)]
     with pytest.raises(GateError, match="since the gate, and would be dropped with it"):
         shadow.back()
-    run(maria_database, f"alter table {quoted} drop column `l'a`")
+    run(maria_database, f"alter table {quoted} drop column `l'a`",
+        f"create table later (one int, constraint back foreign key (one) references {quoted} (id))")  # fmt: skip
+    assert run(maria_database, *asked) == [(f"the foreign key back of later was made on the new {odd}",)]
+    run(maria_database, "drop table later")
     shadow.back()
 
 

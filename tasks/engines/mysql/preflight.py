@@ -7,6 +7,7 @@ import pymysql
 from profiles.model import Limits
 from tasks.engines.mysql.blockers import NO_PRIVILEGE, may_see_prepared, prepared, sees_transactions
 from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.planning.foreign_keys import UNLOCK
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.table_id import table_id
 from tasks.engines.mysql.transient import code_of
@@ -87,7 +88,16 @@ def preflight(conn: MariaSession, plan: Plan, limits: Limits) -> tuple[Finding, 
     for step in plan.phase(Phase.BACKFILL):
         if isinstance(step.action, RowTransfer) and step.action.notes:
             _require_standstill(conn, step.action)
+    _require_lock_tables(conn, plan)
     return (*_findings(conn, plan), *_prepared(conn, plan, limits), *_room(conn, plan, limits))
+
+
+def _require_lock_tables(conn: MariaSession, plan: Plan) -> None:
+    """Refuse a user who could not wait for those who write to parents: that is when all rows have been copied."""
+    actions = (step.action for step in plan.steps)
+    if any(isinstance(action, SelfCommitting) and UNLOCK in action.forward for action in actions):
+        missing = {"LOCK TABLES"} - _granted(conn)
+        _refuse_missing(conn, sorted(missing), plan.tables[0])
 
 
 def _prepared(conn: MariaSession, plan: Plan, limits: Limits) -> Iterator[Finding]:

@@ -151,7 +151,7 @@ def is_swapped(names: Names) -> str:
 
 
 def made_since(names: Names, new: Table, on: str) -> str:
-    """Return a query for the triggers of others, and the columns, that came to the new table, whose name is `on`."""
+    """Return a query for the triggers, columns and foreign keys of others that came to the new table, `on`."""
     known = ", ".join(text_literal(column.name) for column in new.columns)
     made = quoted(f" was made on the new {names.table}")
     return (
@@ -160,7 +160,11 @@ def made_since(names: Names, new: Table, on: str) -> str:
         f" where trigger_schema = database() and event_object_table = {quoted(on)}"
         f" and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
         " union all select concat('the column ', column_name) from information_schema.columns"
-        f" where table_schema = database() and table_name = {quoted(on)} and column_name not in ({known})) as made"
+        f" where table_schema = database() and table_name = {quoted(on)} and column_name not in ({known})"
+        " union all select distinct concat('the foreign key ', constraint_name, ' of ', table_name)"
+        " from information_schema.key_column_usage"
+        f" where referenced_table_schema = database() and referenced_table_name = {quoted(on)}"
+        ") as made"
     )
 
 

@@ -36,6 +36,8 @@ _MARK = "_ibfk_"
 _LAST = "~"
 """Before the names of tables that have to come after another: after all of ASCII that a name begins with."""
 _LONGEST = 64
+UNLOCK = "unlock tables"
+"""After LOCK TABLES, which wants a privilege of its own."""
 _AT_ONCE = ", algorithm=nocopy, lock=none"
 _CHECKED = "set session foreign_key_checks = 1"
 _EVENTS = ("delete", "update")
@@ -160,6 +162,13 @@ def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
             bool({*key.columns, *key.new_columns} & {*change.up, *change.down}),
             "`up` or `down` would change the values of its columns",
             "Leave them as they are: the parents have them.",
+        ),
+        (
+            bool(_rule(key.rules, "update"))
+            and any(one.unique and set(one.columns) & set(key.new_columns) for one in new.indexes),
+            "the server changes its columns by itself, and they are in a unique key: rows that are gone from the table"
+            " since they were copied may be in the way, and fail the statement of the application",
+            "Drop the foreign key for the migration, and add it again afterwards.",
         ),
         (
             key.writes and any(_names(key, text) for text in (*change.up.values(), *change.down.values())),
@@ -377,16 +386,23 @@ def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
 def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
     full, other = table.full_name, [one for one in keys if one.name != one.on(table.name)]
     if not other:
+        touched = tuple(
+            f"alter table {quote(table.name)} rename index {quote(one.name)} to {quote(one.name)}, algorithm=instant,"
+            " lock=none"
+            for one in [one for one in table.indexes if not one.primary][:1]
+        )
         return Step(
             key=f"index/{full}/parents",
             phase=Phase.INDEX,
             title=f"wait for transactions that have written to parents of {full} before the new table had foreign keys",
-            # They hold the table itself, too: once nobody does, all others meet the shadow.
+            # They hold the table itself, too: once nobody does, all others meet the shadow. In one statement, where
+            # an index can be called what it is called: who stands still under LOCK TABLES holds everybody up.
             action=SelfCommitting(
                 table=full,
-                forward=(f"lock tables {quote(table.name)} write", "unlock tables"),
+                forward=touched or (f"lock tables {quote(table.name)} write", UNLOCK),
                 locks=exclusive(full),
-                outlasts_prepared=True,
+                # Asked for between both of these, too: the step after this one waits.
+                outlasts_prepared=bool(touched),
             ),
         )
     temporary = [one.on(table.name) for one in other]

@@ -199,7 +199,7 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         reads_new=True,
     )
     yield Requirement(
-        name=f"no trigger, and no column, on {full} that a rollback would drop",
+        name=f"no trigger, no column and no foreign key on {full} that a rollback would drop",
         table=full,
         kind="structure",
         gate="before_rollback",
