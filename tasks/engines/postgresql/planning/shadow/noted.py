@@ -144,19 +144,30 @@ $finish$"""
         )
 
     def _fail(self) -> str:
+        """Say that the note is refused, and put back what was put aside, while nobody changes the row.
+
+        What was locked when the piece was tried is not any more: who has the row now, or has deleted it since, found
+        no image to do the same to. Its note stays.
+        """
         columns = ", ".join(quote(c) for c in (*(a.column for a in self.assignments), *self.kept))
         return f"""\
-update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true, _changeover_again = false
-        where n._changeover_number = note._changeover_number;
-        if found and not note._changeover_told then {self.rejected() or "null;"}
-        end if;
-        begin
-          insert into {self.target} as b ({columns}) overriding system value
-            select {columns} from {self.aside} as b where {self.its_image("note")};
-          {self.forget("note")};
-        exception when unique_violation or exclusion_violation then null;
-        end;
-        put := 1;"""
+perform from {self.source} as a where {self.same("a", "note")} for share skip locked;
+        if found or not (_changeover_held or exists (
+          select from {self.source} as a where {self.same("a", "note")}
+        )) then
+          _changeover_held := found;
+          update {self.notes} as n set _changeover_failed = sqlstate, _changeover_told = true, _changeover_again = false
+          where n._changeover_number = note._changeover_number;
+          if found and not note._changeover_told then {self.rejected() or "null;"}
+          end if;
+          begin
+            insert into {self.target} as b ({columns}) overriding system value
+              select {columns} from {self.aside} as b where _changeover_held and {self.its_image("note")};
+            {self.forget("note")};
+          exception when unique_violation or exclusion_violation then null;
+          end;
+          put := 1;
+        end if;"""
 
     def _make_room(self) -> str:
         """Put the image aside, and the note at the end, unless a later one of the same row does for both.
