@@ -197,6 +197,9 @@ def test_whoever_drops_a_foreign_key_before_the_swap_is_not_overruled(maria_data
     run(maria_database, "alter table orders drop foreign key orders_ibfk_1")
     with pytest.raises(DriftError, match="orders_ibfk_1"):
         shadow.forward(Phase.SWAP)
+    with pytest.raises(AssertionError, match="orders_ibfk_1 is gone"):
+        shadow.back()
+    assert "orders_of_parent" in shape(maria_database)
 
 
 ODD, QUOTED = "o'd`\\", "`o'd``\\`"
@@ -274,15 +277,19 @@ REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
 def test_what_cannot_have_its_foreign_keys_is_refused(maria_database: str) -> None:
     """Before anything is done, and nothing is left of what was tried."""
     prepare(maria_database, 10)
-    run(maria_database, "alter table orders add column late int, add foreign key (late) references others (id)")
+    run(maria_database, "set foreign_key_checks = 0", "alter table orders add column late int",
+        "alter table orders add foreign key (LATE) references others (id), algorithm = inplace")  # fmt: skip
     longer = "o" * 60
     for name in ("`ö`", "texts", longer):
         run(maria_database, f"create table {name} (id varchar(9) primary key, parent int, constraint of_{len(name)}"
             " foreign key (parent) references parents (id) on delete cascade) character set latin1")  # fmt: skip
+    run(maria_database, "create table mine (id int primary key, parent int, constraint of_mine foreign key (parent)"
+        " references parents (id), key by_parent (parent))", "alter table twin add constraint mine_ibfk_1"
+        " foreign key (other) references others (id)")  # fmt: skip
     tables = run(maria_database, "show tables")
     wide = {"options": "convert to character set utf8mb4"}
     others = (("ö", "no table of ours comes after"), ("texts", "the order of its primary key changes"),
-              (longer, "which is too long"))  # fmt: skip
+              (longer, "which is too long"), ("mine", "called mine_ibfk_1 meanwhile, and that of twin is"))  # fmt: skip
     rebuilt = (({"rebuild_table": {"table": name, **wide}}, reason) for name, reason in others)
     for operation, reason in (*REFUSED, *rebuilt):
         with pytest.raises(SpecError, match=reason) as refused:

@@ -93,6 +93,7 @@ def _table(conn: MariaSession, name: str) -> Table:
     ).fetchone()
     kind, engine, row_format, collation, options, comment = row
     printed = str(conn.execute(f"show create table {quote(name)}").fetchone()[1]) if kind != "VIEW" else ""
+    columns = _columns(conn, name)
     return Table(
         schema_name=conn.database,
         name=name,
@@ -103,9 +104,9 @@ def _table(conn: MariaSession, name: str) -> Table:
                       (("engine", engine), ("row_format", row_format), ("collation", collation),
                        ("options", options), ("type", kind)) if value),
         partition_key=_partitions(printed),
-        columns=_columns(conn, name),
+        columns=columns,
         indexes=_indexes(conn, name),
-        constraints=(*_checks(printed), *_foreign_keys(conn, name)),
+        constraints=(*_checks(printed), *_foreign_keys(conn, name, columns)),
         inbound=_inbound(conn, name),
         triggers=_triggers(conn, name),
     )  # fmt: skip
@@ -166,7 +167,9 @@ def _checks(printed: str) -> tuple[Constraint, ...]:
     return tuple(Constraint(name=name, kind="check", definition=text, columns=()) for name, text in found)
 
 
-def _foreign_keys(conn: MariaSession, name: str) -> tuple[Constraint, ...]:
+def _foreign_keys(conn: MariaSession, name: str, columns: Sequence[Column]) -> tuple[Constraint, ...]:
+    """Read them with the names that the columns have: the server may keep the letters in which it was told them."""
+    called = {column.name.casefold(): column.name for column in columns}
     made: dict[str, list[tuple[Any, ...]]] = {}
     query = _FOREIGN_KEYS.format(which="k.table_schema = database() and k.table_name = %s")
     for row in conn.execute(query, (name,)):
@@ -176,7 +179,7 @@ def _foreign_keys(conn: MariaSession, name: str) -> tuple[Constraint, ...]:
             name=key,
             kind="foreign key",
             definition=f"on update {rows[0][7]} on delete {rows[0][8]}",
-            columns=tuple(str(row[3]) for row in rows),
+            columns=tuple(called.get(str(row[3]).casefold(), str(row[3])) for row in rows),
             referenced_table=f"{rows[0][4]}.{rows[0][5]}",
             referenced_columns=tuple(str(row[6]) for row in rows),
         )

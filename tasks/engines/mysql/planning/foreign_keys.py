@@ -200,7 +200,22 @@ def _names(key: ForeignKey, text: str) -> bool:
     return re.search(rf"(?<![\w$])(?:{names})(?![\w$])", text, re.IGNORECASE) is not None
 
 
-def try_on(conn: MariaSession, keys: Sequence[ForeignKey], new: Table, tag: str) -> list[str]:
+def _refuse_taken(conn: MariaSession, keys: Sequence[ForeignKey], table: Table) -> None:
+    """Names of foreign keys are those of the database: another table may have one that is needed meanwhile."""
+    names = ", ".join(quoted(one.on(table.name)) for one in keys)
+    found = conn.execute(
+        "select constraint_name, table_name from information_schema.referential_constraints"
+        f" where constraint_schema = database() and constraint_name in ({names}) and table_name <> {quoted(table.name)}"
+    ).fetchone()
+    if found is not None:
+        raise SpecError(
+            f"a foreign key of {table.full_name} is to be called {found[0]} meanwhile, and that of {found[1]} is",
+            where=table.full_name,
+            hint=f"Drop the foreign key of {found[1]}, and add it again by another name.",
+        )
+
+
+def try_on(conn: MariaSession, keys: Sequence[ForeignKey], table: Table, new: Table, tag: str) -> list[str]:
     """Make them on an empty table, to empty parents; return the statements, which the server may refuse.
 
     The parents are like those of the table: what is tried holds up nobody who writes to them.
@@ -211,6 +226,7 @@ def try_on(conn: MariaSession, keys: Sequence[ForeignKey], new: Table, tag: str)
             where=keys[0].parent,
             hint="Drop them for the migration, and add them again afterwards.",
         )
+    _refuse_taken(conn, keys, table)
     parents = {name: own(tag, number, "parent") for number, name in enumerate(dict.fromkeys(k.parent for k in keys))}
     made = []
     for full, name in parents.items():
@@ -306,7 +322,7 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
                 done=has(shadow, [one.on(shadow) for one in writing]),
             ),
         )
-    yield _named_after(table, keys)
+    yield from _named_after(table, keys)
     yield Step(
         key=f"index/{full}/prepared",
         phase=Phase.INDEX,
@@ -383,7 +399,7 @@ def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
     return (_UNCHECKED, _drop(old, (), *dropped, *added), _CHECKED)
 
 
-def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
+def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
     full, other = table.full_name, [one for one in keys if one.name != one.on(table.name)]
     if not other:
         touched = tuple(
@@ -391,7 +407,7 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
             " lock=none"
             for one in [one for one in table.indexes if not one.primary][:1]
         )
-        return Step(
+        yield Step(
             key=f"index/{full}/parents",
             phase=Phase.INDEX,
             title=f"wait for transactions that have written to parents of {full} before the new table had foreign keys",
@@ -405,31 +421,28 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Step:
                 outlasts_prepared=bool(touched),
             ),
         )
-    temporary = [one.on(table.name) for one in other]
-    return Step(
-        key=f"index/{full}/names of foreign keys",
-        phase=Phase.INDEX,
-        title=f"call {', '.join(one.name for one in other)} {', '.join(temporary)} until the contract, so that who"
-        " writes to a parent locks the rows of both tables in one order",
-        undo="give them their names back",
-        action=SelfCommitting(
-            table=full,
-            forward=(
-                *own_indexes(table.name, table, [one.columns for one in other]),
-                _UNCHECKED,
-                _drop(
-                    table.name, [one.name for one in other], *(one.add(one.on(table.name), new=False) for one in other)
+    # Each by itself: where somebody drops one, the others have their names back all the same.
+    for number, one in enumerate(other, 1):
+        temporary = one.on(table.name)
+        yield Step(
+            key=f"index/{full}/name {number} of foreign keys",
+            phase=Phase.INDEX,
+            title=f"call {one.name} {temporary} until the contract, so that who writes to a parent locks the rows of"
+            " both tables in one order",
+            undo="give it its name back",
+            action=SelfCommitting(
+                table=full,
+                forward=(
+                    *own_indexes(table.name, table, [one.columns]),
+                    _UNCHECKED,
+                    _drop(table.name, [one.name], one.add(temporary, new=False)),
                 ),
+                locks=exclusive(full),
+                outlasts_prepared=True,
+                inverse=(_UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=False))),
+                done=has(table.name, [temporary]),
             ),
-            locks=exclusive(full),
-            outlasts_prepared=True,
-            inverse=(
-                _UNCHECKED,
-                _drop(table.name, temporary, *(one.add(one.name, new=False) for one in other)),
-            ),
-            done=has(table.name, temporary),
-        ),
-    )
+        )
 
 
 def before_drop(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[Step]:

@@ -107,7 +107,7 @@ def _try_foreign_keys(conn: MariaSession, change: Change, new: Table, keys: Sequ
     for statement in forget(keys, "", tag_)[1:]:
         conn.execute(statement)
     try:
-        for statement in try_on(conn, keys, new, tag_):
+        for statement in try_on(conn, keys, change.table, new, tag_):
             _make(conn, statement, change, new.name)
         made = {index.name for index in inspect(conn, [new.name]).tables[0].indexes}
     finally:
