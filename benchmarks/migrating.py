@@ -29,11 +29,11 @@ from tasks.expand import expand  # noqa: E402
 from tasks.index import index  # noqa: E402
 from tasks.ledger.install import install  # noqa: E402
 from tasks.migration import open_migration, read_spec  # noqa: E402
-from tasks.model.plan import (  # noqa: E402
+from tasks.model.plan import Plan  # noqa: E402
+from tasks.model.steps import (  # noqa: E402
     Backfill,
     ConcurrentIndex,
     Phase,
-    Plan,
     SelfCommitting,
     ShortTransaction,
     Validation,

@@ -10,13 +10,15 @@ from rich.tree import Tree
 from flows.notices import notices
 from profiles.model import Limits
 from tasks.model.document_steps import CollectionCommand, Reshape
-from tasks.model.plan import (
+from tasks.model.plan import Plan
+from tasks.model.status import StepRecord, StepState
+from tasks.model.step_costs import held_of, locks_of, rows_of, told_locks
+from tasks.model.steps import (
     Backfill,
     ConcurrentIndex,
     Copy,
     CopyAgain,
     Phase,
-    Plan,
     Reconcile,
     SelfCommitting,
     ShortTransaction,
@@ -24,8 +26,6 @@ from tasks.model.plan import (
     Validation,
     only_for_rollback,
 )
-from tasks.model.status import StepRecord, StepState
-from tasks.model.step_costs import held_of, locks_of, rows_of, told_locks
 from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.model.plan import Phase, Plan
+from tasks.model.plan import Plan
+from tasks.model.steps import Phase
 
 _CACHED = (
     "a prepared statement that {reads} fails once with 'cached plan must not change result type': prepare it again"

@@ -12,8 +12,9 @@ from tasks.ledger.cursors import Totals, progress
 from tasks.ledger.gates import GateRecord, count_rejections, last_gate
 from tasks.ledger.state import MigrationRecord, load
 from tasks.ledger.steps import step_records
-from tasks.model.plan import Phase, Plan, Step, only_for_rollback
+from tasks.model.plan import Plan
 from tasks.model.status import MigrationState, Progress, StepRecord, StepState
+from tasks.model.steps import Phase, Step, only_for_rollback
 
 _S = MigrationState
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from tasks.model.document_steps import Reshape
-from tasks.model.plan import Backfill, Copy, Phase, Step
+from tasks.model.steps import Backfill, Copy, Phase, Step
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.shards import all_shards, one_shard

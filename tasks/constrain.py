@@ -1,8 +1,8 @@
 """constrain: let the rules of the new shape hold."""
 
 from tasks.ledger.steps import step_records
-from tasks.model.plan import ConcurrentIndex, Phase, Step
 from tasks.model.status import StepState
+from tasks.model.steps import ConcurrentIndex, Phase, Step
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_phase

@@ -7,8 +7,8 @@ from tasks.ledger.gates import last_gate
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.transitions import transition
 from tasks.model.errors import DataChanged, GateError
-from tasks.model.plan import Phase, SelfCommitting, ShortTransaction
 from tasks.model.status import MigrationState
+from tasks.model.steps import Phase, SelfCommitting, ShortTransaction
 from tasks.prefect_task import verb
 from tasks.run import Run, say
 from tasks.steps import run_phase, run_step

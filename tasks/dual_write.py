@@ -1,7 +1,7 @@
 """dual_write: from here on, every write reaches both shapes."""
 
 from tasks.follow_documents import remember
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step

@@ -1,6 +1,6 @@
 """expand: make room for the new shape."""
 
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_phase

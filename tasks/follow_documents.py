@@ -14,8 +14,8 @@ from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.state import summary
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import ChangeoverError, StepError, TransientError
-from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState
+from tasks.model.steps import Phase, Step
 from tasks.run import Run, say
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """index: make the new shape as fast as the old one."""
 
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_phase

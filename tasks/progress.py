@@ -8,8 +8,8 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.ledger.cursors import progress
-from tasks.model.plan import Step
 from tasks.model.status import Progress as Figures
+from tasks.model.steps import Step
 from tasks.report import slug
 from tasks.run import Run
 

@@ -1,8 +1,8 @@
 """reconcile: prove that two tables hold the same rows, while applications write to both."""
 
 from tasks.ledger.state import summary
-from tasks.model.plan import Phase
 from tasks.model.status import MigrationState
+from tasks.model.steps import Phase
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import repeat_step

@@ -6,9 +6,10 @@ from tasks.ledger.cursors import progress
 from tasks.ledger.gates import last_gate
 from tasks.ledger.state import summary
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Plan, Step
+from tasks.model.plan import Plan
 from tasks.model.status import GateResult, Report
 from tasks.model.step_costs import held_of, rows_of, told_locks
+from tasks.model.steps import Step
 from tasks.reporting.account import account
 from tasks.reporting.page import write
 from tasks.run import Run, say

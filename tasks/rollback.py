@@ -8,8 +8,9 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
-from tasks.model.plan import Requirement, only_for_rollback
+from tasks.model.plan import Requirement
 from tasks.model.status import MigrationState, StepRecord, StepState
+from tasks.model.steps import only_for_rollback
 from tasks.model.transfer_steps import RowTransfer, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say

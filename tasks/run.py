@@ -28,7 +28,8 @@ from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
 from tasks.model.errors import ProfileError
-from tasks.model.plan import Plan, Step
+from tasks.model.plan import Plan
+from tasks.model.steps import Step
 from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, Transfer
 
 if TYPE_CHECKING:

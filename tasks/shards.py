@@ -10,8 +10,8 @@ from tasks.engines.session import Session
 from tasks.ledger.cursors import Cursor, CursorState, advance, create_cursors, cursors, finish_cursor
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step
-from tasks.model.plan import InRanges, Step
 from tasks.model.status import StepState
+from tasks.model.steps import InRanges, Step
 from tasks.progress import Progress
 from tasks.run import Run, say
 from tasks.runner import run_everywhere

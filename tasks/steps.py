@@ -8,8 +8,8 @@ from tasks.engines.journal import AlreadyRecorded, Journal
 from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
-from tasks.model.plan import Phase, Step, only_for_rollback
 from tasks.model.status import StepRecord, StepState
+from tasks.model.steps import Phase, Step, only_for_rollback
 from tasks.run import Run, say
 
 

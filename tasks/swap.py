@@ -9,8 +9,8 @@ from tasks.ledger.steps import step_records
 from tasks.ledger.transitions import transition
 from tasks.ledger.waivers import lapsed
 from tasks.model.errors import DataChanged, GateError
-from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState, StepState
+from tasks.model.steps import Phase, Step
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tasks.boundary import Boundary
 from tasks.model.errors import DataChanged, Paused
-from tasks.model.plan import InRanges
+from tasks.model.steps import InRanges
 from tasks.run import say
 
 LOOK_EVERY = 1.0

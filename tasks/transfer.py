@@ -10,8 +10,8 @@ from tasks.engines.translate import in_our_words
 from tasks.ledger.fencing import fence
 from tasks.ledger.state import summary
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase, Step
 from tasks.model.status import MigrationState, StepState
+from tasks.model.steps import Phase, Step
 from tasks.model.transfer_steps import Collection, Relation, RowTransfer, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say

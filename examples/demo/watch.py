@@ -12,8 +12,9 @@ from tasks.ledger import state
 from tasks.ledger.cursors import Totals, progress
 from tasks.ledger.gates import last_gate
 from tasks.ledger.steps import step_records
-from tasks.model.plan import Phase, Plan, only_for_rollback
+from tasks.model.plan import Plan
 from tasks.model.status import MigrationState, StepRecord, StepState
+from tasks.model.steps import Phase, only_for_rollback
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")

@@ -18,10 +18,11 @@ from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
 from tasks.model.document_steps import Reshape
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, Step
+from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.steps import Backfill, Copy, InRanges, Step
 
 
 @runtime_checkable

@@ -3,14 +3,14 @@
 from enum import StrEnum
 
 from tasks.model.document_steps import CollectionCommand, Reshape
-from tasks.model.plan import (
+from tasks.model.plan import Plan
+from tasks.model.steps import (
     Backfill,
     ConcurrentIndex,
     Copy,
     CopyAgain,
     Lock,
     LockMode,
-    Plan,
     Reconcile,
     SelfCommitting,
     ShortTransaction,

@@ -17,8 +17,8 @@ from tasks.ledger.state import summary
 from tasks.ledger.steps import begin_step, step_records
 from tasks.migration import open_migration, reopen_migration
 from tasks.model.errors import StateError
-from tasks.model.plan import SelfCommitting
 from tasks.model.status import CheckResult, GateResult, MigrationState, StepState
+from tasks.model.steps import SelfCommitting
 from tasks.rollback import rollback
 from tasks.run import Run
 from tasks.swap import swap

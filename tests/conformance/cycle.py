@@ -15,7 +15,7 @@ import pytest
 
 from tasks.model.catalogue import Catalogue
 from tasks.model.catalogue_difference import compare
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.plain import plainly

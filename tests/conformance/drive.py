@@ -18,9 +18,10 @@ from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, ste
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Backfill, Copy, Finding, Phase, Plan, Step, only_for_rollback
+from tasks.model.plan import Finding, Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
+from tasks.model.steps import Backfill, Copy, Phase, Step, only_for_rollback
 from validations import gates
 from validations.checks import Gate
 from validations.outcome import evaluate_outcome

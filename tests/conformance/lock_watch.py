@@ -9,7 +9,7 @@ from typing import Self
 
 import psycopg
 
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 HARMLESS = (LockMode.ACCESS_SHARE, LockMode.ROW_SHARE, LockMode.ROW_EXCLUSIVE)
 """What reading and writing take: they keep no application waiting."""

@@ -16,9 +16,10 @@ from tasks.ledger.install import install
 from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.ledger.transitions import transition
 from tasks.model.catalogue_difference import compare
-from tasks.model.plan import Copy, Phase, Plan, Step
+from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult, MigrationState, StepState
+from tasks.model.steps import Copy, Phase, Step
 from validations import gates
 
 BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)

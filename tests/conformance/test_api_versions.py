@@ -8,7 +8,7 @@ import pytest
 from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.ledger.versions import api_versions
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 

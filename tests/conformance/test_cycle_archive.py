@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError, StepError
-from tasks.model.plan import ConcurrentIndex, Phase, Step
+from tasks.model.steps import ConcurrentIndex, Phase, Step
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.cycle import Case, Cycle, State, each, state

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import ShortTransaction
+from tasks.model.steps import ShortTransaction
 from tests.conformance import tables
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 

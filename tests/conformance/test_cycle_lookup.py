@@ -9,7 +9,7 @@ import pytest
 
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.cycle import Case, Cycle, State, each
 from tests.conformance.drive import Connection, Migration

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.engines.postgresql.planning.dual_write import OURS
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
 from tests.legs import EVERY_LEG

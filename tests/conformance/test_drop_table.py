@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.model.errors import PreflightError
-from tasks.model.plan import LockMode, Phase, ShortTransaction
+from tasks.model.steps import LockMode, Phase, ShortTransaction
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tasks.engines.records import Key, Shard
-from tasks.model.plan import Backfill, Copy, Phase
+from tasks.model.steps import Backfill, Copy, Phase
 from tests.conformance.drive import Connection, Migration
 
 ROWS = 2000

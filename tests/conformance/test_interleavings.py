@@ -10,7 +10,7 @@ from tasks.engines.postgresql.drift import refuse_drift_since
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step
 from tasks.model.errors import DriftError, PreflightError, SpecError
-from tasks.model.plan import ConcurrentIndex, Phase
+from tasks.model.steps import ConcurrentIndex, Phase
 from tests.conformance.drive import Connection, Migration
 
 WIDEN: dict[str, Any] = {"alter_column": {"table": "t", "column": "n", "type": "bigint", "up": "n", "down": "n"}}

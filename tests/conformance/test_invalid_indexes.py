@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError, StepError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.servers.remains import soon

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.outbox import waiting

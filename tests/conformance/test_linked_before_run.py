@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.model.plan import Phase
 from tasks.model.status import CheckResult
+from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_cycle_linked import MANY, ODD, TO_PARENT, move
 

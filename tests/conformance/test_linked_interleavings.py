@@ -11,7 +11,7 @@ import pytest
 
 from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.model.errors import ChangeoverError, LockTimeoutError
-from tasks.model.plan import Phase, ShortTransaction
+from tasks.model.steps import Phase, ShortTransaction
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.outbox import waiting

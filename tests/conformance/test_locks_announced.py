@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from tasks.model.operations import AnyOperation
-from tasks.model.plan import ConcurrentIndex, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 from tasks.model.step_costs import Held, held_of, locks_of
+from tasks.model.steps import ConcurrentIndex, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.lock_watch import HARMLESS, OWN_SCHEMAS, LockWatch, lock_mode
 from tests.conformance.test_versions import baseline

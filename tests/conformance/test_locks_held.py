@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks.model.plan import LockMode, Phase, Step
 from tasks.model.step_costs import Held, held_of, locks_of
+from tasks.model.steps import LockMode, Phase, Step
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.lock_watch import Holds, LockWatch
 

@@ -9,7 +9,7 @@ from tasks.engines.postgresql.drain import FEW, TOO_MUCH, drain
 from tasks.engines.postgresql.old_views import Outlast
 from tasks.engines.postgresql.short_transaction import run_short
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Copy, Lock, LockMode, Phase, ShortTransaction
+from tasks.model.steps import Copy, Lock, LockMode, Phase, ShortTransaction
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_notes import noted, notes, strict
 from tests.conformance.test_shadow_writers import rows

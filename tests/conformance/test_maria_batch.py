@@ -4,7 +4,7 @@ import pymysql
 import pytest
 
 from tasks.engines.mysql.copy import keys_there, statement
-from tasks.model.plan import Copy, Phase
+from tasks.model.steps import Copy, Phase
 from tests.conformance.maria import Shadow
 from tests.conformance.maria_writers import prepare
 from tests.servers.mariadb import connected, run

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.model.errors import SpecError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.servers.mariadb import run
 

@@ -15,8 +15,8 @@ import pymysql
 import pytest
 
 from tasks.model.errors import DriftError, PreflightError, SpecError
-from tasks.model.plan import Phase, SelfCommitting
 from tasks.model.status import StepState
+from tasks.model.steps import Phase, SelfCommitting
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_families import Families, difference, prepare
 from tests.servers.mariadb import connected, run

@@ -12,7 +12,7 @@ import pytest
 
 from profiles.model import Limits
 from tasks.model.errors import ChangeoverError, DriftError, LockTimeoutError, PreflightError, SpecError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.legs import EVERY_LEG
 from tests.servers.mariadb import connected, run

@@ -1,6 +1,6 @@
 """After the swap on MariaDB: which of the old rows that differ were refused, which rounded, and which are lost."""
 
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.test_maria_shadow import WIDEN
 from tests.servers.mariadb import run

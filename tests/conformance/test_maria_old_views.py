@@ -10,7 +10,7 @@ import pytest
 
 from profiles.model import Limits
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.test_maria_shadow import WIDEN
 from tests.servers.mariadb import connected, run

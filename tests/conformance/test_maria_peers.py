@@ -4,7 +4,7 @@ import pytest
 
 from profiles.model import Limits
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import connected, run
 

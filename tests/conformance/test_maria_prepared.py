@@ -4,7 +4,7 @@ import pytest
 
 from profiles.model import Limits
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase, SelfCommitting
+from tasks.model.steps import Phase, SelfCommitting
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare, prepared
 from tests.servers.mariadb import connected, run

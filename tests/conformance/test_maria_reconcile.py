@@ -14,8 +14,8 @@ from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
 from tasks.model.errors import LockTimeoutError, Paused, SpecError, StepError, TransientError
-from tasks.model.plan import Phase
 from tasks.model.status import StepState
+from tasks.model.steps import Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
 from tests.servers.mariadb import connected, run

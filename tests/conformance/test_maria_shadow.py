@@ -10,8 +10,8 @@ from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
 from tasks.model.errors import GateError, PreflightError, SpecError, StepError
-from tasks.model.plan import LockMode, Phase
 from tasks.model.step_costs import locks_of, rows_of
+from tasks.model.steps import LockMode, Phase
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.servers.mariadb import run
 

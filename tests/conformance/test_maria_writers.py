@@ -11,8 +11,8 @@ from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
 from tasks.model.errors import DriftError, GateError, LockTimeoutError
-from tasks.model.plan import Phase, SelfCommitting
 from tasks.model.status import StepState
+from tasks.model.steps import Phase, SelfCommitting
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, is_big, prepare
 from tests.servers.mariadb import connected, run

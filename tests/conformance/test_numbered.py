@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import SpecError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_versions import baseline
 

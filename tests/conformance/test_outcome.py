@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 
 SCHEMA = """

@@ -12,7 +12,7 @@ import pytest
 from tasks.engines.postgresql.drift import refuse_drift_since
 from tasks.ledger.install import install
 from tasks.model.errors import DriftError, PreflightError, SpecError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.servers.postgres import PostgresServer, fresh_database

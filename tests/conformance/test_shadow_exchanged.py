@@ -9,7 +9,7 @@ import pytest
 
 from tasks.engines.postgresql.drain import FIRST_NOTES
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase, ShortTransaction, Step
+from tasks.model.steps import Phase, ShortTransaction, Step
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_notes import noted, strict
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows

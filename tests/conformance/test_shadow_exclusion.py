@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError, StepError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_notes import noted, strict
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_partitions import BROUGHT, DIVIDED, FEW, SMALL, attached_again, ids, ready
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.engines.translate import in_our_words
 from tasks.model.errors import StepError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows
 

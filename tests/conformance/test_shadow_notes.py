@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import StepError
-from tasks.model.plan import Phase, Reconcile
+from tasks.model.steps import Phase, Reconcile
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_writers import REBUILD, finish, rebuilt, rows
 

@@ -14,7 +14,7 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.old_views import Outlast
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_cycle_attached import alter
 from tests.conformance.test_shadow_notes import strict

@@ -9,7 +9,7 @@ import pytest
 from tasks.engines.postgresql.blockers import holders
 from tasks.engines.postgresql.planning.shadow import partitions
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Copy, Lock, LockMode, Phase
+from tasks.model.steps import Copy, Lock, LockMode, Phase
 from tests.conformance import tables
 from tests.conformance.crowd import Crowd
 from tests.conformance.cycle import Case, Cycle, each

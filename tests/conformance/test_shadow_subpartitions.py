@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance import tables
 from tests.conformance.drive import Connection
 from tests.conformance.test_shadow_partitions import BY_AT, ids, ready, rebuild

@@ -11,7 +11,7 @@ from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.planning.shadow import obstacles
 from tasks.engines.postgresql.planning.shadow.readers import locks
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Phase, ShortTransaction
+from tasks.model.steps import Phase, ShortTransaction
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_locks_announced import surprises
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tasks.engines.records import Shard
-from tasks.model.plan import Copy, Phase
+from tasks.model.steps import Copy, Phase
 from tests.conformance import tables
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.test_writers_twin import OLD, TABLE, assert_same

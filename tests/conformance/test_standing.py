@@ -2,8 +2,8 @@
 
 from profiles.model import Probes
 from tasks.ledger.gates import record_gate
-from tasks.model.plan import Phase
 from tasks.model.spec import BoundSuite
+from tasks.model.steps import Phase
 from tests.conformance.drive import BEFORE_SWAP, Migration
 from validations.checks import Gate
 

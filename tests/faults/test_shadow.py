@@ -10,7 +10,7 @@ import pytest
 
 from tasks.ledger.install import install
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.crowd import Crowd, Member
 from tests.conformance.drive import BEFORE_SWAP, Connection, Migration
 from tests.conformance.tables import leftovers

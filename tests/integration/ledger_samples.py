@@ -7,7 +7,8 @@ from collections.abc import Callable
 import psycopg
 
 from tasks.model.catalogue import Catalogue
-from tasks.model.plan import Phase, Plan, ShortTransaction, Step
+from tasks.model.plan import Plan
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 
 def a_plan(name: str = "widen_ids", *keys: str, spec: dict[str, object] | None = None) -> Plan:

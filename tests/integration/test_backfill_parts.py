@@ -12,7 +12,7 @@ from tasks.engines.postgresql.backfill import Shard, fill
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.key_ranges import Key
 from tasks.engines.postgresql.parts import PARTS, in_parts
-from tasks.model.plan import Assignment, Backfill
+from tasks.model.steps import Assignment, Backfill
 
 ROWS = 8000
 ACTION = Backfill(

@@ -9,7 +9,7 @@ from profiles.model import Limits
 from tasks.engines.postgresql.backfill import Shard, fill
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.key_ranges import Key
-from tasks.model.plan import Assignment, Backfill
+from tasks.model.steps import Assignment, Backfill
 
 ACTION = Backfill(
     table="public.things",

@@ -10,8 +10,9 @@ from profiles.model import Database, Limits
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.planning.shadow.definition import written_out
-from tasks.model.plan import Plan, Risk
+from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Risk
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import connected, run
 from validations.compatibility.changes import changes

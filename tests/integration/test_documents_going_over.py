@@ -22,7 +22,7 @@ from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.model.collection_documents import DocumentsSpec
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import StateError, StepError
-from tasks.model.plan import Phase, Step
+from tasks.model.steps import Phase, Step
 
 RENAME = {"rename_field": {"from": "place", "to": "spot"}}
 NOWHERE = {"type": "Point", "coordinates": [999, 0]}

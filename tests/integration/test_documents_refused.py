@@ -13,8 +13,9 @@ from tasks.engines.mongodb.documents.engine import MongoEngine
 from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.model.errors import DataChanged, DriftError, SpecError
-from tasks.model.plan import Phase, Plan
+from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase
 from tasks.model.transfer import TransferSpec
 
 Planned = Callable[..., Plan]

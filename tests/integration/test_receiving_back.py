@@ -17,7 +17,7 @@ from tasks.engines.postgresql.transient import PASSING
 from tasks.engines.retrying import either
 from tasks.engines.session import Session
 from tasks.model.errors import PreflightError, StateError
-from tasks.model.plan import Step
+from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 from tests.integration.test_receiving import engine_of, plan_of
 from tests.servers.mariadb import connected

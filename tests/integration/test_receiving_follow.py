@@ -29,7 +29,8 @@ from tasks.model.errors import (
     SpecError,
     StepError,
 )
-from tasks.model.plan import Phase, Plan, SelfCommitting, Step
+from tasks.model.plan import Plan
+from tasks.model.steps import Phase, SelfCommitting, Step
 from tasks.model.transfer_steps import RowTransfer
 from tests.integration.test_receiving import engine_of, plan_of
 from tests.legs import EVERY_LEG

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.engines.postgresql.key_ranges import SAMPLE_PAGES, shard
 from tasks.engines.records import Key
-from tasks.model.plan import Assignment, Backfill
+from tasks.model.steps import Assignment, Backfill
 
 WALK = Backfill(
     table="public.things",

@@ -18,8 +18,8 @@ from tasks.engines.mongodb.follow import follow
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StepError
-from tasks.model.plan import Phase, ShortTransaction
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase, ShortTransaction
 from tasks.model.transfer_steps import DocumentTransfer
 
 TABLE = """

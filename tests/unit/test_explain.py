@@ -17,23 +17,20 @@ from profiles.model import Limits
 from tasks.ledger.state import MigrationSummary
 from tasks.model.catalogue import Catalogue, Column, Index, Table
 from tasks.model.errors import GateError
-from tasks.model.plan import (
+from tasks.model.plan import Finding, Plan, Requirement, TableEstimate
+from tasks.model.source import is_spec
+from tasks.model.status import MigrationState, StepRecord, StepState
+from tasks.model.steps import (
     Assignment,
     Backfill,
     ConcurrentIndex,
-    Finding,
     Lock,
     LockMode,
     Phase,
-    Plan,
-    Requirement,
     ShortTransaction,
     Step,
-    TableEstimate,
     Validation,
 )
-from tasks.model.source import is_spec
-from tasks.model.status import MigrationState, StepRecord, StepState
 
 S = MigrationState
 TABLE = '"public"."orders"'

@@ -5,7 +5,8 @@ from typing import Any
 
 from tasks.model.catalogue import Column, Constraint, Index, Table
 from tasks.model.names import own_name
-from tasks.model.plan import Backfill, Copy, Plan
+from tasks.model.plan import Plan
+from tasks.model.steps import Backfill, Copy
 from validations.compatibility.changes import Change, changes
 from validations.compatibility.document_shape import of_documents
 

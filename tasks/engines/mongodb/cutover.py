@@ -21,7 +21,7 @@ from tasks.engines.mongodb.follow import carry, follow
 from tasks.engines.postgresql.blockers import Connection, holders, named
 from tasks.engines.postgresql.short_transaction import idle_limit
 from tasks.model.errors import DataChanged, LockTimeoutError
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 from tasks.model.transfer_steps import DocumentTransfer
 
 FEW: Final = 200

@@ -30,7 +30,7 @@ from tasks.engines.postgresql.sessions import require_unbroken
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import retrying
 from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
-from tasks.model.plan import Step
+from tasks.model.steps import Step
 from tasks.model.transfer_steps import Collection, DocumentTransfer
 
 

@@ -23,7 +23,7 @@ from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Copy
+from tasks.model.steps import Copy
 
 _BESIDE = f"{OWN_PREFIX}beside"
 OF_A_ROW: Final = frozenset({

@@ -28,7 +28,7 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, OUT_OF_TIME, code_of
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import StepError
-from tasks.model.plan import Copy, CopyAgain
+from tasks.model.steps import Copy, CopyAgain
 
 MOST: Final = 100
 """As many keys are dealt with in one transaction."""

@@ -10,7 +10,8 @@ from tasks.model.catalogue import Catalogue, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Phase, Plan, SelfCommitting
+from tasks.model.plan import Plan
+from tasks.model.steps import Phase, SelfCommitting
 
 
 def refuse_drift(conn: MariaSession, plan: Plan) -> None:

@@ -37,10 +37,11 @@ from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import PreflightError, StepError
-from tasks.model.plan import Backfill, Copy, CopyAgain, DumpTarget, Finding, InRanges, Plan, SelfCommitting, Step
+from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.steps import Backfill, Copy, CopyAgain, InRanges, SelfCommitting, Step
 from tasks.model.transfer_steps import RowTransfer
 
 

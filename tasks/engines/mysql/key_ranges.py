@@ -10,7 +10,7 @@ from itertools import pairwise
 from tasks.engines.mysql.names import quote, text_literal
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.records import Key, Range
-from tasks.model.plan import Copy
+from tasks.model.steps import Copy
 from tasks.model.transfer_steps import RowTransfer
 
 Walk = Copy | RowTransfer

@@ -12,7 +12,8 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.table_id import table_id
 from tasks.engines.mysql.transient import code_of
 from tasks.model.errors import PreflightError
-from tasks.model.plan import Finding, Phase, Plan, SelfCommitting
+from tasks.model.plan import Finding, Plan
+from tasks.model.steps import Phase, SelfCommitting
 from tasks.model.transfer_steps import RowTransfer
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")

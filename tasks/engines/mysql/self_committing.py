@@ -20,7 +20,7 @@ from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import LOCKED, code_of
 from tasks.model.errors import ChangeoverError, DataChanged, GateError, LockTimeoutError, StepError
-from tasks.model.plan import SelfCommitting
+from tasks.model.steps import SelfCommitting
 
 Open = Callable[[], MariaSession]
 _LAST_RESORT = 0.25

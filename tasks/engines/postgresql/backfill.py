@@ -22,7 +22,7 @@ from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError, TransientError
 from tasks.model.names import quote
-from tasks.model.plan import Backfill, Copy
+from tasks.model.steps import Backfill, Copy
 
 
 def prepare(conn: Connection, action: Backfill | Copy) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from tasks.model.base import Record
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 Connection = psycopg.Connection[Any]
 

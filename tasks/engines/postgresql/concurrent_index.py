@@ -13,7 +13,7 @@ from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
 from tasks.engines.postgresql.drain import drain
 from tasks.model.errors import LockTimeoutError, StepError
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import ConcurrentIndex
+from tasks.model.steps import ConcurrentIndex
 
 Connect = Callable[[], Connection]
 _DUPLICATES = "Remove the duplicates, then run again."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tasks.engines.postgresql.key_ranges import condition
 from tasks.model.names import quote
-from tasks.model.plan import Copy
+from tasks.model.steps import Copy
 
 WHOLE_NUMBERS = {"smallint", "integer", "bigint"}
 """Types of one order, and of one family of operators: an index of one finds values of another."""

@@ -6,7 +6,8 @@ from tasks.engines.postgresql.inspect import inspect, types
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import DataChanged
 from tasks.model.names import OWN_TRIGGERS
-from tasks.model.plan import ConcurrentIndex, Phase, Plan, ShortTransaction
+from tasks.model.plan import Plan
+from tasks.model.steps import ConcurrentIndex, Phase, ShortTransaction
 
 
 def refuse_drift(conn: Connection, plan: Plan) -> None:

@@ -52,24 +52,22 @@ from tasks.model.catalogue import Catalogue, TypeDefinition
 from tasks.model.document_steps import Reshape
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
-from tasks.model.plan import (
+from tasks.model.plan import DumpTarget, Finding, Plan
+from tasks.model.probe import Probe, Reading
+from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
+from tasks.model.steps import (
     Backfill,
     ConcurrentIndex,
     Copy,
     CopyAgain,
-    DumpTarget,
-    Finding,
     InRanges,
-    Plan,
     Reconcile,
     SelfCommitting,
     ShortTransaction,
     Step,
     Validation,
 )
-from tasks.model.probe import Probe, Reading
-from tasks.model.spec import MigrationSpec
-from tasks.model.status import GateResult
 from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
 
 

@@ -10,7 +10,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.records import Key, Range
 from tasks.model.names import quote
-from tasks.model.plan import Backfill, Copy
+from tasks.model.steps import Backfill, Copy
 from tasks.model.transfer_steps import DocumentTransfer
 
 Walk = Backfill | Copy | DocumentTransfer

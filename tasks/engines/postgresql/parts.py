@@ -18,7 +18,7 @@ the last part, and the ranges that follow are done in one go.
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.model.names import quote
-from tasks.model.plan import Backfill
+from tasks.model.steps import Backfill
 
 PARTS = 4
 """A quarter of a page is room enough for the next quarter, if rows grow by a third at most; a power of two."""

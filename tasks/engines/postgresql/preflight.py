@@ -6,7 +6,8 @@ from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection, named, old_snapshots
 from tasks.engines.postgresql.catalogue.estimate import room
 from tasks.engines.postgresql.sessions import require_privileges
-from tasks.model.plan import ConcurrentIndex, Finding, Plan, Reconcile
+from tasks.model.plan import Finding, Plan
+from tasks.model.steps import ConcurrentIndex, Reconcile
 
 
 def preflight(conn: Connection, plan: Plan, limits: Limits) -> tuple[Finding, ...]:

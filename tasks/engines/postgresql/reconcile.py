@@ -22,7 +22,8 @@ from tasks.engines.postgresql.key_ranges import condition, count, end_of_batch, 
 from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
-from tasks.model.plan import Copy, Reconcile, differing
+from tasks.model.plan import differing
+from tasks.model.steps import Copy, Reconcile
 
 MOST = 1000
 """As many keys are carried over in one transaction."""

@@ -17,7 +17,7 @@ from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Blocker, Connection, before_deadlocks, holders, named
 from tasks.engines.postgresql.drain import TOO_MUCH
 from tasks.model.errors import LockTimeoutError
-from tasks.model.plan import Lock
+from tasks.model.steps import Lock
 
 SHORT = 10
 """A short transaction may take this many lock budgets before it is cancelled: it should take a fraction of one."""

@@ -23,7 +23,7 @@ import pymysql
 
 from tasks.engines.mysql.translate import translated
 from tasks.model.errors import ChangeoverError
-from tasks.model.plan import Phase
+from tasks.model.steps import Phase
 from tests.conformance.maria import Shadow
 from tests.servers.mariadb import run
 

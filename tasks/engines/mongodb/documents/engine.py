@@ -58,9 +58,10 @@ from tasks.engines.transfer_findings import oplog_reaches
 from tasks.model.catalogue import Catalogue
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
-from tasks.model.plan import Backfill, Copy, DumpTarget, Finding, InRanges, Plan, Step
+from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
+from tasks.model.steps import Backfill, Copy, InRanges, Step
 from tasks.model.transfer_steps import RowTransfer
 
 

@@ -18,8 +18,9 @@ from tasks.model.collection_documents import CreateCollectionIndex, DocumentsSpe
 from tasks.model.document_steps import CollectionCommand, Reshape
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Finding, Phase, Plan, Risk, Step
+from tasks.model.plan import Finding, Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase, Risk, Step
 
 
 def plan(database: Documents, spec: MigrationSpec) -> Plan:

@@ -6,7 +6,8 @@ from typing import Any
 from tasks.engines.mongodb.documents.expressions import from_text, names, to_text
 from tasks.model.catalogue import Table
 from tasks.model.document_steps import CollectionCommand, Reshape
-from tasks.model.plan import Finding, Phase, Step
+from tasks.model.plan import Finding
+from tasks.model.steps import Phase, Step
 
 
 def warned(table: Table, collection: str, rule: dict[str, Any]) -> Iterator[Step]:

@@ -15,8 +15,9 @@ from tasks.engines.transfer_findings import not_captured, streamed
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, Phase, Plan, Requirement, Risk, Step
+from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase, Risk, Step
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
 

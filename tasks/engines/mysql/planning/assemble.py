@@ -25,7 +25,7 @@ from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.plan import Assignment, Copy, CopyAgain, Phase, SelfCommitting, Step
+from tasks.model.steps import Assignment, Copy, CopyAgain, Phase, SelfCommitting, Step
 
 PLACEHOLDER = "changeover placeholder"
 _RANGE = "/* range */ true"

@@ -20,7 +20,8 @@ from tasks.engines.mysql.session import SQL_MODE, MariaSession
 from tasks.engines.mysql.table_id import table_id
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.plan import Phase, Requirement, SelfCommitting, Step
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, SelfCommitting, Step
 from tasks.model.transfer_steps import NOTE, TransferColumn
 
 _MODE: Final = f"set session sql_mode = '{SQL_MODE},ALLOW_INVALID_DATES'"

@@ -1,7 +1,7 @@
 """Questions to the catalogue of MariaDB that a step is done by, and the lock that its DDL takes."""
 
 from tasks.engines.mysql.names import quoted
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 
 def has_table(name: str) -> str:

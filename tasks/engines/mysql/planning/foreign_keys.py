@@ -29,7 +29,7 @@ from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Constraint, Table
 from tasks.model.errors import SpecError
-from tasks.model.plan import Phase, SelfCommitting, Step
+from tasks.model.steps import Phase, SelfCommitting, Step
 
 _MARK = "_ibfk_"
 """Between the name of the table and a number: how the server calls foreign keys itself."""

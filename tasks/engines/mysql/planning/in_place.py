@@ -23,8 +23,9 @@ from tasks.engines.mysql.transient import code_of
 from tasks.model.catalogue import Catalogue, Column, Table
 from tasks.model.catalogue_difference import compare
 from tasks.model.errors import SpecError
-from tasks.model.plan import Finding, Lock, LockMode, Phase, Plan, Requirement, Risk, SelfCommitting, Step
+from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Lock, LockMode, Phase, Risk, SelfCommitting, Step
 
 _ELSEWHERE = "Write `strategy: shadow_table`."
 

@@ -27,8 +27,9 @@ from tasks.model.document import show
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
 from tasks.model.operations.conflicts import conflicts
-from tasks.model.plan import Finding, Plan, Requirement, Risk
+from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Risk
 
 _CHEAP = ("instant", "inplace")
 

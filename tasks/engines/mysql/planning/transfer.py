@@ -21,8 +21,9 @@ from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import MAX_BYTES
 from tasks.model.names import quote as pg_quote
-from tasks.model.plan import Finding, Plan, Risk, Step
+from tasks.model.plan import Finding, Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Risk, Step
 from tasks.model.transfer import TransferSpec
 from tasks.model.transfer_columns import ColumnRule
 from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn

@@ -8,16 +8,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import in_order, to_drop, unique
 from tasks.engines.postgresql.planning.move import Restriction
 from tasks.model.names import quote
-from tasks.model.plan import (
-    Assignment,
-    Backfill,
-    Lock,
-    LockMode,
-    Phase,
-    ShortTransaction,
-    Step,
-    Validation,
-)
+from tasks.model.steps import Assignment, Backfill, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 
 
 def steps(drafts: Sequence[TableDraft], loose: Sequence[Step]) -> tuple[Step, ...]:

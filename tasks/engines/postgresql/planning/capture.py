@@ -16,7 +16,8 @@ from tasks.engines.postgresql.transfer_rows import ALL
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_TRIGGERS, quote
-from tasks.model.plan import Lock, LockMode, Phase, Requirement, ShortTransaction, Step, differing
+from tasks.model.plan import Requirement, differing
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_steps import NOTE, TransferField
 

@@ -12,7 +12,8 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Column, Constraint, Table
 from tasks.model.names import own_name, quote
 from tasks.model.operations import CreateIndex
-from tasks.model.plan import Comparison, ConcurrentIndex, Finding, Lock, LockMode, Phase, Requirement, Step
+from tasks.model.plan import Comparison, Finding, Requirement
+from tasks.model.steps import ConcurrentIndex, Lock, LockMode, Phase, Step
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.model.plan import ConcurrentIndex, Finding, Phase, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding
+from tasks.model.steps import ConcurrentIndex, Phase, ShortTransaction, Step, Validation
 
 _SECONDS = 20
 _STYLE = ("prefer-", "ban-char-field", "require-table-schema", "identifier-")

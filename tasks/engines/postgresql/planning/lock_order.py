@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.move import Restriction
 from tasks.model.names import quote
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 
 def unique(locks: Sequence[Lock], ahead: Sequence[str] = ()) -> tuple[Lock, ...]:

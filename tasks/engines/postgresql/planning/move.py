@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.model.names import quote
-from tasks.model.plan import Lock
+from tasks.model.steps import Lock
 
 
 @dataclass(frozen=True, kw_only=True)

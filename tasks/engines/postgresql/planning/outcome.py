@@ -7,7 +7,7 @@ from tasks.engines.postgresql.inspect import columns_of
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.model.names import OWN_PREFIX, OWN_TRIGGERS
 from tasks.model.outcome import Outcome, TableAfter
-from tasks.model.plan import ConcurrentIndex, Phase, ShortTransaction, Step, Validation
+from tasks.model.steps import ConcurrentIndex, Phase, ShortTransaction, Step, Validation
 
 _NAME = r'"((?:[^"]|"")+)"'
 _QUOTED = re.compile(_NAME)

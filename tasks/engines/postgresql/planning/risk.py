@@ -12,8 +12,9 @@ from tasks.model.operations import (
     SplitTable,
     Sql,
 )
-from tasks.model.plan import Finding, Lock, LockMode, Risk, ShortTransaction, Step, TableEstimate
+from tasks.model.plan import Finding, TableEstimate
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Lock, LockMode, Risk, ShortTransaction, Step
 
 MANY_ROWS = 10_000_000
 _DROPS_A_COLUMN = (DropColumn, MoveColumn, ExtractLookup, ExtractJunction, SplitTable)

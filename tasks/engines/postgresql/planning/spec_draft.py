@@ -10,7 +10,8 @@ from tasks.engines.postgresql.transient import is_transient
 from tasks.model.catalogue import Catalogue
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, Requirement, Step
+from tasks.model.plan import Finding, Requirement
+from tasks.model.steps import Step
 
 Connection = psycopg.Connection[Any]
 

@@ -8,7 +8,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from tasks.model.plan import Risk
+from tasks.model.steps import Risk
 
 _DESTROYED = {"TABLE", "SCHEMA", "DATABASE", "MATERIALIZED VIEW"}
 _KNOWN = (exp.Create, exp.Alter, exp.Drop, exp.Comment, exp.Grant, exp.Insert, exp.Update, exp.Delete, exp.Select)

@@ -17,8 +17,9 @@ from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Finding, LockMode, Phase, Plan, Requirement, ShortTransaction, Step
+from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID, FieldRule, TransferSpec
 from tasks.model.transfer_steps import Collection, DocumentTransfer
 from tasks.model.transfer_steps import TransferField as Field

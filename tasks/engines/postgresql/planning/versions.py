@@ -16,8 +16,9 @@ from tasks.engines.postgresql.planning.spec_draft import Connection, SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations.conversions import is_column
-from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Finding, Requirement
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 
 MARK = "a version, made by Changeover"
 """The comment of each view of ours: what else stands in the schema is somebody else's."""

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Phase, Step
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase, Step
 from tasks.model.transfer import Destination
 from tasks.model.transfer_steps import Relation, RowTransfer
 

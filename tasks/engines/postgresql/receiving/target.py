@@ -46,7 +46,7 @@ from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError, DataChanged, PreflightError, StepError
-from tasks.model.plan import Step
+from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
 _EVERY: Final = 2.0

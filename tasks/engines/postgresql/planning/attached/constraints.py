@@ -9,7 +9,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.move import Restriction
 from tasks.model.catalogue import Constraint, InboundForeignKey
 from tasks.model.names import own_name, quote
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 
 def carry_constraint(draft: TableDraft, constraint: Constraint) -> None:

@@ -14,7 +14,7 @@ from tasks.engines.postgresql.planning.move import Move
 from tasks.model.catalogue import Constraint, Index
 from tasks.model.errors import PreflightError
 from tasks.model.names import own_name, quote
-from tasks.model.plan import ConcurrentIndex, Phase, Step
+from tasks.model.steps import ConcurrentIndex, Phase, Step
 
 
 def carry_index(draft: TableDraft, index: Index) -> None:

@@ -6,7 +6,7 @@ from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.linked.pair import Pair
 from tasks.engines.postgresql.planning.lock_order import unique
 from tasks.engines.postgresql.planning.move import Move
-from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 
 
 def begin(linked: Pair, tables: tuple[str, str], at: str, what: str) -> Step:

@@ -16,7 +16,7 @@ from tasks.model.names import own_name, quote
 from tasks.model.operations import AddColumn
 from tasks.model.operations.column import ColumnDefinition
 from tasks.model.operations.text import drawn_type, is_serial
-from tasks.model.plan import Phase, ShortTransaction, Step
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 _RIGHTS = "Give who migrates, and the owner of the table, the right to create in its schema."
 

@@ -16,7 +16,8 @@ from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import AddColumn
 from tasks.model.operations.column import Identity
-from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 _FEW = 100_000
 """So few numbers may be used up while the table grows: how many rows there are is always asked."""

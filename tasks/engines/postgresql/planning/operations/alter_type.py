@@ -10,7 +10,8 @@ from tasks.model.errors import PreflightError
 from tasks.model.names import quote
 from tasks.model.operations import AlterType, AnyOperation
 from tasks.model.operations.alter_type import AddedValue
-from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding, Requirement
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step, Validation
 
 
 def draft_alter_type(op: AlterType, whole: SpecDraft, where: str) -> list[Requirement]:

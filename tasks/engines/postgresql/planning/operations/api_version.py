@@ -15,7 +15,8 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import CreateApiVersion, DropApiVersion
-from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 _WRITABLE = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as `pg_relation_is_updatable` gives them."""

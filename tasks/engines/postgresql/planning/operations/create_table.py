@@ -11,7 +11,7 @@ from tasks.model.names import quote
 from tasks.model.operations import CreateIndex, CreateTable
 from tasks.model.operations.column import ColumnDefinition, ForeignKeyReference, Generated
 from tasks.model.operations.create_table import CreatedConstraint, IndexParameters, TableForeignKeyReference
-from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 
 Indexes = Sequence[tuple[str, CreateIndex]]
 """Each with its place in the spec."""

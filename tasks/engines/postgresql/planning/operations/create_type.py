@@ -10,7 +10,8 @@ from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import AnyOperation, CreateTable, CreateType
 from tasks.model.operations.create_type import Domain
-from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 
 def draft_create_type(op: CreateType, draft: SpecDraft, where: str) -> None:

@@ -8,7 +8,8 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.catalogue import Dependent, Table
 from tasks.model.errors import PreflightError
-from tasks.model.plan import DumpTarget, Lock, LockMode, Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import DumpTarget, Requirement
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 
 _ITS_OWN = ("statistics", "generated column")
 """Dependents that go with the table."""

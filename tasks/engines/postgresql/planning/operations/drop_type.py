@@ -7,7 +7,8 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.engines.postgresql.planning.types import dependents, find_type, nothing_uses, of_kind, old_columns
 from tasks.model.errors import PreflightError
 from tasks.model.operations import DropType
-from tasks.model.plan import Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 
 def draft_drop_type(op: DropType, whole: SpecDraft, drafts: Sequence[TableDraft], where: str) -> Requirement:

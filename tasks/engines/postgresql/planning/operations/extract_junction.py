@@ -19,8 +19,9 @@ from tasks.model.catalogue import Column, Constraint
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations import ExtractJunction
-from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding
 from tasks.model.spec import BackfillOptions
+from tasks.model.steps import Assignment, Copy, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 
 
 def draft_extract_junction(

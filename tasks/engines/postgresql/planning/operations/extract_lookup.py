@@ -17,20 +17,18 @@ from tasks.model.catalogue import Column
 from tasks.model.errors import SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations import ExtractLookup
-from tasks.model.plan import (
+from tasks.model.plan import Comparison, Finding, Requirement
+from tasks.model.spec import BackfillOptions
+from tasks.model.steps import (  # fmt: skip
     Assignment,
     Backfill,
-    Comparison,
-    Finding,
     Lock,
     LockMode,
     Phase,
-    Requirement,
     ShortTransaction,
     Step,
     Validation,
-)  # fmt: skip
-from tasks.model.spec import BackfillOptions
+)
 
 _LONGEST = 2600
 """Bytes of a value that an index can always hold."""

@@ -20,8 +20,9 @@ from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.operations import Denormalize, MoveColumn
-from tasks.model.plan import Assignment, Backfill, Finding, Phase, Step
+from tasks.model.plan import Finding
 from tasks.model.spec import BackfillOptions
+from tasks.model.steps import Assignment, Backfill, Phase, Step
 
 
 def draft_move_column(

@@ -17,7 +17,7 @@ from tasks.engines.postgresql.planning.versions import followed, new_columns, ne
 from tasks.model.errors import PreflightError
 from tasks.model.names import quote
 from tasks.model.operations import RenameTable
-from tasks.model.plan import Lock, LockMode, Phase, ShortTransaction, Step
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 
 
 def draft_rename_last(op: RenameTable, draft: TableDraft, where: str) -> None:

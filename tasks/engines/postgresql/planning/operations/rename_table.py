@@ -17,7 +17,8 @@ from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import own_name, quote
 from tasks.model.operations import RenameTable
-from tasks.model.plan import Finding, Phase, Requirement, ShortTransaction, Step
+from tasks.model.plan import Finding, Requirement
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 ALL_WRITES = 4 | 8 | 16
 """UPDATE, INSERT and DELETE, as pg_relation_is_updatable tells them."""

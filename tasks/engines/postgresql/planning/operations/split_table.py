@@ -19,8 +19,9 @@ from tasks.model.catalogue import Column
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations import SplitTable
-from tasks.model.plan import Assignment, Copy, Finding, Lock, LockMode, Phase, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding
 from tasks.model.spec import BackfillOptions
+from tasks.model.steps import Assignment, Copy, Lock, LockMode, Phase, ShortTransaction, Step, Validation
 
 
 def draft_split_table(op: SplitTable, draft: TableDraft, backfill: BackfillOptions, where: str) -> None:

@@ -5,7 +5,8 @@ import re
 from tasks.engines.postgresql.planning.spec_draft import SpecDraft
 from tasks.model.errors import SpecError
 from tasks.model.operations import Sql
-from tasks.model.plan import Finding, Phase, ShortTransaction, Step
+from tasks.model.plan import Finding
+from tasks.model.steps import Phase, ShortTransaction, Step
 
 OUTSIDE_TRANSACTION = re.compile(r"\b(concurrently|vacuum|create\s+database|alter\s+system)\b", re.IGNORECASE)
 

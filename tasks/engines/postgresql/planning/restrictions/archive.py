@@ -23,8 +23,9 @@ from tasks.engines.postgresql.planning.restrictions.foreign_keys import orphaned
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.operations import CreateConstraint
-from tasks.model.plan import Finding, Lock, LockMode, Phase, Requirement, ShortTransaction, Step, Validation
+from tasks.model.plan import Finding, Requirement
 from tasks.model.spec import BackfillOptions
+from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step, Validation
 
 _OWN = {
     "archived_at": "timestamptz not null default pg_catalog.clock_timestamp()",

@@ -10,7 +10,8 @@ from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.operations.column import ForeignKeyReference
 from tasks.model.operations.create_table import TableForeignKeyReference
-from tasks.model.plan import Lock, LockMode, Requirement
+from tasks.model.plan import Requirement
+from tasks.model.steps import Lock, LockMode
 
 
 def add_references(draft: TableDraft, column: str, reference: ForeignKeyReference, where: str) -> None:

@@ -13,7 +13,8 @@ from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_s
 from tasks.engines.postgresql.planning.shadow.rehearse import alone
 from tasks.model.catalogue import Index, Table
 from tasks.model.names import quote
-from tasks.model.plan import (
+from tasks.model.plan import Requirement
+from tasks.model.steps import (
     ConcurrentIndex,
     Copy,
     Lock,
@@ -21,7 +22,6 @@ from tasks.model.plan import (
     Notes,
     Phase,
     Reconcile,
-    Requirement,
     ShortTransaction,
     Step,
     Validation,

@@ -7,7 +7,8 @@ from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.partitions import conditions
 from tasks.model.conversion import Conversion
 from tasks.model.names import quote
-from tasks.model.plan import Assignment, Requirement
+from tasks.model.plan import Requirement
+from tasks.model.steps import Assignment
 
 
 def conversions(draft: Draft) -> Iterator[Conversion]:

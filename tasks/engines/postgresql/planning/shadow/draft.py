@@ -12,8 +12,8 @@ from tasks.engines.postgresql.planning.shadow.obstacles import RowKey
 from tasks.engines.postgresql.planning.shadow.partitions import Partition
 from tasks.engines.postgresql.planning.shadow.places import Places
 from tasks.model.catalogue import Table
-from tasks.model.plan import Assignment
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Assignment
 
 
 @dataclass(frozen=True, kw_only=True)

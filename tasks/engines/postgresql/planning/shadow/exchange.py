@@ -16,7 +16,7 @@ from tasks.engines.postgresql.planning.shadow.partitions import move
 from tasks.engines.postgresql.planning.shadow.places import Places, printed
 from tasks.model.catalogue import Column, Constraint, OwnedSequence, Table, Trigger
 from tasks.model.names import quote
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 _ENABLE = {"always": "enable always", "replica": "enable replica", "origin": "enable", "disabled": "disable"}
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from tasks.engines.postgresql.planning.dual_write import PINNED, literal
 from tasks.engines.postgresql.planning.shadow.followed import Followed
 from tasks.model.names import quote
-from tasks.model.plan import Assignment, differing
+from tasks.model.plan import differing
+from tasks.model.steps import Assignment
 
 ITSELF = "428C9"
 """generated_always: what PostgreSQL itself says of a value that a column shall not be given."""

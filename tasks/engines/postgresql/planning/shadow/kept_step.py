@@ -15,7 +15,8 @@ from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
 from tasks.model.catalogue import Table
 from tasks.model.names import OWN_PREFIX, quote
-from tasks.model.plan import Assignment, Requirement, differing
+from tasks.model.plan import Requirement, differing
+from tasks.model.steps import Assignment
 
 _HERE, _THERE, _NOTE = (f"{OWN_PREFIX}{one}" for one in ("here", "there", "note"))
 _FOUND, _WRONG = f"{OWN_PREFIX}found", f"{OWN_PREFIX}wrong"

@@ -4,7 +4,7 @@ from tasks.engines.postgresql.planning.shadow.change import Change
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Assignment
+from tasks.model.steps import Assignment
 
 
 def forth(change: Change, new: Table) -> tuple[Assignment, ...]:

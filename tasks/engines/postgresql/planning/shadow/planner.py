@@ -42,8 +42,9 @@ from tasks.model.operations import (
     RenameConstraint,
     SetReplicaIdentity,
 )
-from tasks.model.plan import DumpTarget, Finding, Phase, Plan
+from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import Phase
 
 MANY_ROWS = 1_000_000
 """A table with as many may be written in large statements."""

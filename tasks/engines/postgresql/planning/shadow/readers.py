@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tasks.engines.postgresql.blockers import Connection
 from tasks.model.catalogue import Table
 from tasks.model.names import quote
-from tasks.model.plan import Lock, LockMode
+from tasks.model.steps import Lock, LockMode
 
 _NAME = r'"(?:[^"]|"")+"|[^\s".]+'
 _READER = re.compile(rf"create (?:view|rule (?:{_NAME}) as\s+on \w+ to) ({_NAME})\.({_NAME})", re.IGNORECASE)
