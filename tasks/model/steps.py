@@ -315,4 +315,5 @@ def only_for_rollback(step: Step) -> bool:
         return action.build_on == "inverse"
     if isinstance(action, Backfill | Copy | Reconcile | CopyAgain | Collection | Relation | Transfer | Reshape):
         return False
-    return not action.forward and step.key != "swap/all"
+    waits = isinstance(action, SelfCommitting) and action.outlasts_prepared and not action.inverse
+    return not action.forward and not waits and step.key != "swap/all"

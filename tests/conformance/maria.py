@@ -19,7 +19,7 @@ from tasks.model.catalogue_difference import compare
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult, MigrationState, StepState
-from tasks.model.steps import Copy, Phase, Step
+from tasks.model.steps import Copy, Phase, Step, only_for_rollback
 from validations import gates
 
 BEFORE_SWAP = (Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL, Phase.INDEX, Phase.RECONCILE, Phase.CONSTRAIN)
@@ -88,7 +88,9 @@ class Shadow:
                 self.step(step, between=between)
 
     def step(self, step: Step, *, between: Callable[[int], int | None] = lambda _: None) -> None:
-        """Carry out one step."""
+        """Carry out one step, unless a run would leave it out."""
+        if only_for_rollback(step):
+            return
         if isinstance(step.action, Copy):
             self._copy(step, step.action, between)
         else:
