@@ -189,6 +189,37 @@ def test_what_is_made_of_a_column_that_goes_without_a_word_follows_the_old_versi
     second.pass_gate("after_swap")
 
 
+def test_what_nobody_has_said_stays_beside_what_somebody_says(conn: Connection, url: str) -> None:
+    """Two columns whose old values say less than the new ones, or more, and one that is made of both."""
+    conn.execute("create table t (id int primary key, n int not null, m text, d text not null default 'D')")
+    baseline(url)
+    operations = [
+        _alter("n", "n::text", "case when n ~ '^[0-9]+$' then n::int else 0 end", type="text", nullable=True),
+        _alter("m", "upper(m)", "lower(m)"),
+        _add("y", "n::text || m || d", nullable=True),
+        {"drop_column": {"table": "t", "column": "d"}},
+    ]
+    second = migration(url, "v2", operations)
+    second.before_swap()
+    with Client.of(url, "v1") as old, Client.of(url, "v2") as new:
+        for first in (0, 10):
+            one, two, three, four = range(first, first + 4)
+            if first:
+                second.swap()
+                # Nothing is said but the key: NULL is what it means, and what `down` makes of that.
+                new.conn.execute(f"insert into t (id) values ({four})".encode())
+                assert (_shown(new, four)["n"], _shown(old, four)["n"]) == (None, 0)
+            new.conn.execute(f"insert into t (id, n, m) values ({one}, 'abc', 'Q'), ({two}, 'abc', 'Q')".encode())
+            old.conn.execute(f"insert into t (id, n, m) values ({three}, 3, 'MiX')".encode())
+            old.conn.execute(f"update t set d = 'q' where id = {one}; update t set m = 'w' where id = {two}".encode())
+            new.conn.execute(f"update t set n = 'xyz' where id = {three}".encode())
+            shown = [
+                [(row["n"], row["m"]) for row in map(_shown, [side] * 3, (one, two, three))] for side in (old, new)
+            ]
+            assert shown == [[(0, "q"), (0, "w"), (0, "MiX")], [("abc", "Q"), ("abc", "W"), ("xyz", "MIX")]]
+    second.pass_gate("after_swap")
+
+
 def test_a_default_that_cannot_be_told_from_a_value_is_announced(conn: Connection, url: str) -> None:
     conn.execute("create table t (id int primary key, n text)")
     random = _alter("n", "n::float8", "left(n::text, 1)", type="float8", default="random()")

@@ -212,8 +212,19 @@ class _Side:
         wanted = [(self.old[r.name], r.down, r.sources) for r in group.retired]
         return self.assign(self.new, wanted, "down") if wanted else "      null;"
 
+    def down_where_changed(self, group: Group) -> str:
+        """Each old column follows what it is made of: of the others nobody has said anything."""
+        return "\n".join(
+            f"    if {self.changed([self.new[s] for s in r.sources])} then\n"
+            f"{self.assign(self.new, [(self.old[r.name], r.down, r.sources)], 'down')}\n    end if;"
+            for r in group.retired
+        )
+
     def changed(self, columns: Sequence[str]) -> str:
         return _differs(BEFORE_ROW, ROW, tuple(dict.fromkeys(columns)))
+
+    def sources(self, target: Target) -> list[str]:
+        return [self.old[s] for s in target.sources]
 
     def sources_of_down(self, group: Group) -> list[str]:
         return [self.new[s] for r in group.retired for s in r.sources]
@@ -233,10 +244,15 @@ class _Before(_Side):
 {self._inserted(group)}
     end if;
   elsif {self.changed([r.before for r in group.retired])} then
-{self.up(group.targets)}
+{self._followed(group)}
   else
 {self._updated(group)}
   end if;"""
+
+    def _followed(self, group: Group) -> str:
+        """An old application says a column: what is made of it follows, and what nothing has filled yet."""
+        unfilled = _all_null([t.before for t in group.targets], BEFORE_ROW)
+        return "\n".join(self.up_where(f"({unfilled}) or {self.changed(self.sources(t))}", t) for t in group.targets)
 
     def _inserted(self, group: Group) -> str:
         """A new application says what it means; what it leaves out, and has no default in its view, is made by `up`.
@@ -256,16 +272,13 @@ class _Before(_Side):
         """
         fed, free = group.fed, group.free
         unfilled = _all_null([t.before for t in group.targets], BEFORE_ROW)
-        follow = {t: f"({unfilled}) or {self.changed(self._sources(t))}" for t in group.targets}
+        follow = {t: f"({unfilled}) or {self.changed(self.sources(t))}" for t in group.targets}
         said = {t: f"not {self.changed([t.before])}" for t in group.targets}
         back = [self.up_where(f"({unfilled}) and {said[t]}", t) for t in fed if len(fed) > 1]
         there = [self.up_where(follow[t], t) for t in fed]
-        both = [f"    if {self.changed([t.before for t in fed])} then", *back, self.down(group)]
+        both = [f"    if {self.changed([t.before for t in fed])} then", *back, self.down_where_changed(group)]
         both += ["    else", *there, "    end if;"]
         return "\n".join([*(both if fed else []), *(self.up_where(f"{said[t]} and ({follow[t]})", t) for t in free)])
-
-    def _sources(self, target: Target) -> list[str]:
-        return [self.old[s] for s in target.sources]
 
     def _only_retired(self, group: Group) -> str:
         """Where NULL can be stored it may be what an old application means; where not, a new one left it out."""
@@ -284,30 +297,46 @@ class _After(_Side):
         if not group.retired:
             return self._only_targets(group)
         public = [r.after for r in group.retired if not r.hidden]
-        stragglers = [f"{ROW}.{quote(c)} is not null" for c in public]
-        if lost := [self.old[column] for column in group.lost]:
-            # Its default stays, and is in the rows of new applications, too.
-            given = " or ".join(f"{ROW}.{quote(c)} is not null" for c in lost)
-            stragglers.append(f"({_all_null([t.after for t in group.targets])} and ({given}))")
-        straggler_inserts = " or ".join(stragglers) or "false"
-        up = self.up(group.following)
+        straggler_inserts = " or ".join(f"{ROW}.{quote(c)} is not null" for c in public) or "false"
         # Who says a value of one shape, and of a column that both have, means the value.
         read, targets = self.sources_of_down(group), {t.after for t in group.targets}
+        lost = [self.old[column] for column in group.lost]
+        follows = "\n".join(self.up_where(self.changed(self.sources(t)), t) for t in group.following) or "    null;"
         return f"""\
   if _changeover_insert then
     if {straggler_inserts} then
-{up}
+{self._inserted_by_old(group)}
     else
-{self.down(group)}{self._by_position(group)}
+{self.down(group)}{self._by_position(group)}{self._of_lost(group)}
     end if;
 {self._needed(group)}
   elsif {self.changed([c for c in read if c in targets])} then
-{self.down(group)}
+{self.down_where_changed(group)}
   elsif {self.changed([*(r.after for r in group.retired), *lost])} then
-{up}
+{follows}
   elsif {self.changed([c for c in read if c not in targets])} then
-{self.down(group)}
+{self.down_where_changed(group)}
 {self._shared(group)}  end if;"""
+
+    def _inserted_by_old(self, group: Group) -> str:
+        """What stands for an old column is not lost with what is made of several, where that fails."""
+        fed = [t for t in group.following if t in group.fed]
+        free = [t for t in group.following if t not in group.fed]
+        return "\n".join(self.up(some) for some in (fed, free) if some) or "      null;"
+
+    def _of_lost(self, group: Group) -> str:
+        """A column that goes without a `down` has its default in rows of new applications, too.
+
+        So it tells of an old one only where nothing is said of the new columns; and then of what is made of it alone.
+        """
+        free = [t for t in group.following if t not in group.fed]
+        if not group.lost or not free:
+            return ""
+        given = " or ".join(f"{ROW}.{quote(self.old[column])} is not null" for column in group.lost)
+        return f"""
+      if {_all_null([t.after for t in group.targets])} and ({given}) then
+{self.up(free)}
+      end if;"""
 
     def _shared(self, group: Group) -> str:
         """What `up` reads beside the old columns changes for both shapes: the new value stays, the old one follows it.

@@ -58,6 +58,11 @@ class Retired:
         return self.after != self.name
 
 
+def stand_for_each_other(target: Target, retired: Retired) -> bool:
+    """Tell whether one is made of the other."""
+    return retired.name in target.sources or target.name in (*retired.sources, retired.stays_as)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Targets and retired columns that depend on each other."""

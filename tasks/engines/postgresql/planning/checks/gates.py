@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.draft import TableDraft
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.planning.shape import Group, Retired, Target, projection
+from tasks.engines.postgresql.planning.shape import Group, Retired, Target, projection, stand_for_each_other
 from tasks.model.names import own_name, quote
 from tasks.model.plan import Comparison, Requirement
 
@@ -110,18 +110,26 @@ def parity_after_swap(draft: TableDraft) -> Iterator[Requirement]:
     for group in draft.shape.groups():
         if not group.fed or group.volatile:
             continue
-        # What no `down` reads is the applications' own from the swap on.
-        up = " and ".join(
-            _same(row, t.after, f"(select ({t.up}\n)::{t.type} from {old})", exact=True) for t in group.fed
-        )
-        down = " and ".join(
-            _same(
+        downs = {
+            r.name: _same(
                 row,
                 r.after,
                 f"(select ({r.down}\n)::{r.type} from {new})",
                 exact=not draft.rehearsal.has_equality(r.type),
             )
             for r in group.retired
+        }
+        # What no `down` reads is the applications' own from the swap on. Of the others each goes its own way: an old
+        # application may write one column of a row of which a new one has written another.
+        agree = " and ".join(
+            _agrees(
+                draft,
+                [r for r in group.retired if stand_for_each_other(target, r)],
+                _same(row, target.after, f"(select ({target.up}\n)::{target.type} from {old})", exact=True),
+                downs,
+                row,
+            )
+            for target in group.fed
         )
         keys = ", ".join(quote(draft.shape.old(swapped=True)[column]) for column in draft.key)
         yield Requirement(
@@ -129,21 +137,28 @@ def parity_after_swap(draft: TableDraft) -> Iterator[Requirement]:
             table=draft.full_name,
             kind="parity",
             gate="after_swap",
-            violations=f"select {keys} from {draft.real} as {row} where case when {_given_up(draft, group, row)}"
-            f" then false else not ({up}) and not ({down}) end",
+            violations=f"select {keys} from {draft.real} as {row} where not ({agree})",
         )
 
 
-def _given_up(draft: TableDraft, group: Group, row: str) -> str:
-    """Where `down` raised, the old columns are NULL and a rejection is recorded: there is nothing to compare.
+def _agrees(draft: TableDraft, olds: Sequence[Retired], up: str, downs: Mapping[str, str], row: str) -> str:
+    """Tell of a new column whether it is what `up` makes, or what it stands for is what `down` makes."""
+    if not olds:
+        return f"({up})"
+    back = " and ".join(f"case when {_given_up(draft, r, row)} then true else {downs[r.name]} end" for r in olds)
+    all_given_up = " and ".join(_given_up(draft, r, row) for r in olds)
+    return f"case when {all_given_up} then true else ({up}) or ({back}) end"
+
+
+def _given_up(draft: TableDraft, retired: Retired, row: str) -> str:
+    """Where `down` raised, the old column is NULL and a rejection is recorded: there is nothing to compare.
 
     Such a row is what a new application meant, and does not keep the old shape from being dropped; it is the
     rollback that refuses.
     """
-    empty = " and ".join(f"{row}.{quote(r.after)} is null" for r in group.retired)
     return (
-        f"{empty} and exists (select from changeover.rejections where direction = 'down'"
-        f" and migration = {literal(draft.migration)} and table_name = {literal(draft.full_name)})"
+        f"({row}.{quote(retired.after)} is null and exists (select from changeover.rejections where direction = 'down'"
+        f" and migration = {literal(draft.migration)} and table_name = {literal(draft.full_name)}))"
     )
 
 
