@@ -4,8 +4,8 @@ Before the swap: an INSERT that gives none of the new columns is filled by `up`,
 that changes what `up` reads is filled by `up`; one that changes new columns by `down`, after columns that were
 never filled got theirs by `up`. Where nothing has to come back, new columns that a statement gives stand. A nullable
 column that is only dropped is left alone. After the swap: an INSERT that gives an old column is filled by `up`, any
-other by `down`; an UPDATE that changes what `down` reads by `down`, one that changes an old column by `up`. What
-raises is NULL, and counted.
+other by `down`; an UPDATE that changes a new column that `down` reads by `down`, one that changes an old column by
+`up`, and one that changes only what both shapes have by `down`. What raises is NULL, and counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -150,10 +150,12 @@ class Oracle:
             return any(before[c] != row[c] for c in columns)
 
         if self.swapped:
-            if changed(group.reads_down):
+            if changed([c for c in group.reads_down if c in group.up]):
                 self._fill(row, group.down)
             elif not group.hidden and changed(list(group.down)):
                 self._fill(row, group.up)
+            elif changed(group.reads_down):
+                self._fill(row, group.down)
         elif group.up and changed(group.reads_up) and (group.down or not changed(list(group.up))):
             self._fill(row, group.up)
         elif group.up and changed(list(group.up)):
