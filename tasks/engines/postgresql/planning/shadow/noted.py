@@ -110,8 +110,15 @@ begin
   if {left} > 0 then
     raise exception 'somebody has locked notes' using errcode = 'lock_not_available';
   end if;
-  if {failed} > refused or exists ({self.without_a_place}) then
+  if {failed} > refused then
     raise exception 'rows cannot be carried over' using errcode = 'integrity_constraint_violation';
+  end if;
+  -- The tables are locked: neither is read unless something was refused, and then along the keys.
+  if exists (select from {self.notes} where _changeover_failed is not null) then
+    set local enable_seqscan = off;
+    if exists ({self.without_a_place}) then
+      raise exception 'rows cannot be carried over' using errcode = 'integrity_constraint_violation';
+    end if;
   end if;
 end
 $finish$"""
