@@ -5,7 +5,7 @@ import pytest
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.postgresql.drain import FEW, TOO_MUCH, drain
+from tasks.engines.postgresql.drain import BUDGET, FEW, LATE, TOO_MUCH, drain
 from tasks.engines.postgresql.old_views import Outlast
 from tasks.engines.postgresql.short_transaction import run_short
 from tasks.model.errors import LockTimeoutError
@@ -55,7 +55,7 @@ def test_all_that_is_noted_is_carried_without_a_lock_or_there_is_no_swap(conn: C
     conn.execute(f"update {table} set _changeover_failed = null where _changeover_number < 50".encode())
     (swap,) = (step.action for step in plan.steps if step.key == "swap/all")
     assert isinstance(swap, ShortTransaction)
-    conn.execute("begin; set local lock_timeout = 20")
+    conn.execute(f"begin; set local lock_timeout = '10s'; set local {BUDGET} = '20ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable, match=TOO_MUCH):
         conn.execute(swap.forward[0].encode())
     conn.execute("rollback")
@@ -78,3 +78,7 @@ def test_no_lock_is_taken_where_writers_note_faster_than_it_is_carried(conn: Con
     with pytest.raises(LockTimeoutError, match="go on noting"):
         run_short(conn, ["insert into f values (1)"], [lock], limits, SILENT, guard=False, before=outlast)
     assert rows(conn, "select * from f") == []
+    conn.execute("set deadlock_timeout = '20ms'")
+    left = f"insert into f values (extract(epoch from {LATE} - clock_timestamp()))"
+    run_short(conn, [left], [lock], Limits(lock_budget=5000), SILENT, guard=False)
+    assert rows(conn, "select * from f") == [(5,)], "it waits for others for 10 ms"

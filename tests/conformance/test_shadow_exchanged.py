@@ -88,9 +88,12 @@ def test_what_keeps_a_row_out_may_be_locked_or_be_there_to_stay(conn: Connection
     conn.execute(function.encode())
     settle(migration)
     assert rows(conn, REJECTED) == [("down", "23505")]
+    conn.execute("update t set k = 5 where id = 9; update t set k = 9 where id = 12")
+    settle(migration)
+    conn.execute("delete from t where id = 9; insert into t values (9, 5); delete from t where id = 12")
     conn.execute("update t set k = 21 - k where id between 10 and 11")
     migration.roll_back_steps()
-    changed = "select id, k from t where id <> k or id in (7, 8) order by id"
+    changed = "select id, k from t where id <> k or id between 7 and 9 order by id"
     assert rows(conn, changed) == [(1, 2), (2, 1), (8, 8), (10, 11), (11, 10)]
 
 
@@ -128,7 +131,19 @@ def test_a_row_whose_place_another_one_has_is_not_lost(conn: Connection, url: st
     schema = SCHEMA.split("insert")[0] + "insert into t select i, i, 'x' || i from generate_series(5, 8) i"
     migration = rebuilt(conn, url, schema, [*WITHOUT_X, *NOT_UNIQUE])
     finish(migration)
-    conn.execute("update t set k = 5 where id = 7; update t set k = 7 where id = 8")
+    conn.execute("update t set k = 5 where id = 7")
+    action = the_swap(migration).action
+    assert isinstance(action, ShortTransaction)
+    assert rows(conn, action.inverse_before.format(most=2, after=0)) == [(1, 2, 2, 1)]
+    in_old = "pg_class where relname = 't' and relnamespace::regnamespace::text like '%old%'"
+    ((old,),) = rows(conn, f"select oid::regclass::text from {in_old}")
+    with psycopg.connect(url) as other:
+        other.execute(f"insert into {old} (id, k) values (-1, 7)".encode())
+        conn.execute("set lock_timeout = '50ms'")
+        assert rows(conn, action.inverse_before.format(most=5, after=0)) == [(0, 3, 3, 0)], "it cannot come back yet"
+        conn.execute("reset lock_timeout")
+        other.rollback()
+    conn.execute("update t set k = 7 where id = 8")
     settle(migration)
     place = "every row of public.t has a place in the old table, which another row may have by now"
     assert migration.before_rollback() == [place]

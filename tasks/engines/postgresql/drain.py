@@ -16,11 +16,16 @@ FIRST_NOTES = 500
 """As many notes are carried in the first transaction."""
 TOO_MUCH = "more is noted than can be carried over within the lock budget"
 """What a statement of a plan says with the code of a lock that was not available."""
+BUDGET = "changeover.lock_budget"
+"""The setting that says how long a transaction may take under its locks, where it waits for others for less."""
+_WITHIN = f"coalesce(nullif(current_setting('{BUDGET}', true), ''), current_setting('lock_timeout'))"
 _FORTH = "End the transaction that has locked those rows, or make `up` faster; then run again."
 _BACK = (
     "End the transaction that has locked those rows, or raise limits.lock_budget in the profile if `down` needs longer;"
     " then roll back again."
 )
+LATE = f"case when {_WITHIN} <> '0' then clock_timestamp() + {_WITHIN}::interval end"
+"""When what is called under locks has to be at its end, as SQL."""
 FEW = 500
 """As many may be left for a transaction with locks: it is quick with them, and gives up when it is not."""
 

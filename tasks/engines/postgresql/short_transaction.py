@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Blocker, Connection, before_deadlocks, holders, named
-from tasks.engines.postgresql.drain import TOO_MUCH
+from tasks.engines.postgresql.drain import BUDGET, TOO_MUCH
 from tasks.model.errors import LockTimeoutError
 from tasks.model.steps import Lock
 
@@ -123,6 +123,7 @@ def _take(conn: Connection, locks: Sequence[Lock], budget_ms: int) -> None:
     started = time.monotonic()
     conn.execute(f"set local statement_timeout = {SHORT * budget_ms if locks else 0}")
     conn.execute(f"set local idle_in_transaction_session_timeout = {idle_limit(budget_ms)}")
+    conn.execute(f"set local {BUDGET} = '{budget_ms}ms'")
     for lock in locks:
         left = max(wait - int((time.monotonic() - started) * 1000), 1)
         conn.execute(f"set local lock_timeout = {left}")

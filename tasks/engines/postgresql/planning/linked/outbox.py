@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
-from tasks.engines.postgresql.drain import TOO_MUCH
+from tasks.engines.postgresql.drain import LATE, TOO_MUCH
 from tasks.engines.postgresql.planning.dual_write import OURS, PINNED, literal
 
 MOST = 200
@@ -176,8 +176,8 @@ end""",
     def _carry_all(self) -> str:
         """The newest notes, which are this transaction's own, and some of the oldest: a long outbox costs no more.
 
-        All of them, which is what is asked for under locks, end within `lock_timeout`, or not at all. Returns how many
-        notes were dealt with.
+        All of them, which is what is asked for under locks, end within the lock budget, or not at all. Returns how
+        many notes were dealt with.
         """
         links = ", ".join(self.links)
         found = [f"work.{name}" for name in self.links]
@@ -191,8 +191,7 @@ declare
   work record;
   carried bigint := 0;
   before bigint;
-  late constant timestamptz := case when most is null and current_setting('lock_timeout') <> '0'
-    then clock_timestamp() + current_setting('lock_timeout')::interval end;
+  late constant timestamptz := case when most is null then {LATE} end;
 begin
   loop
     before := carried;

@@ -89,7 +89,7 @@ class Mirror(Noted):
 
     def _take(self, row: str) -> str:
         """A row that comes under this key later is another one."""
-        return f"{self.remove(row)};" + f" {self.forget(row)};" * bool(self.kept)
+        return f"{self.remove(row)}; {self.forget(row)};"
 
     def _carry(self) -> str:
         old, new = (", ".join(f"{row}.{quote(c)}" for c in self.key) for row in ("old", "new"))
@@ -107,7 +107,7 @@ class Mirror(Noted):
 
     def _truncate(self) -> str:
         """A partition is emptied by itself, or with its table; one that was detached has kept the trigger."""
-        emptied = [self.target, *[self.aside] * bool(self.kept)]
+        emptied = (self.target, self.aside)
         if not self.parts:
             return f"truncate {', '.join(emptied)};"
         part = "".join(

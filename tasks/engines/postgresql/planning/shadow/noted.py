@@ -10,7 +10,7 @@ more, is refused. What was put aside of it comes back, or stays aside while anot
 
 from dataclasses import dataclass
 
-from tasks.engines.postgresql.drain import TOO_MUCH
+from tasks.engines.postgresql.drain import LATE, TOO_MUCH
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.shadow.image import ITSELF, Image
 from tasks.model.catalogue import Table
@@ -87,7 +87,7 @@ class Noted(Image):
     def finish(self) -> str:
         """Return the statement that carries over all that is noted, or fails: for the transaction of a swap.
 
-        What is too much for its `lock_timeout` fails as a lock that could not be had: others wait for this transaction.
+        What is too much for its lock budget fails as a lock that could not be had: others wait for this transaction.
 
         It fails, too, where a write to a partition may have been noted nowhere.
 
@@ -265,7 +265,7 @@ perform from {self.source} as a where {self.same("a", "note")} for share skip lo
         """Return the statement that makes the function.
 
         It goes in pieces of as many notes as nothing is wrong with: each subtransaction that writes takes an xid of its
-        own. All at once, which is what is asked for under locks, ends within `lock_timeout`, or not at all. Nobody has
+        own. All at once, which is what is asked for under locks, ends within the lock budget, or not at all. Nobody has
         analysed the notes, so the server would take half a percent of them to be of one row, and read all of them.
         """
         return f"""\
@@ -280,8 +280,7 @@ declare
   looked_in_all bigint := 0;
   wrong boolean;
   _changeover_last bigint;
-  late constant timestamptz := case when $1 is null and current_setting('lock_timeout') <> '0'
-    then clock_timestamp() + current_setting('lock_timeout')::interval end;
+  late constant timestamptz := case when $1 is null then {LATE} end;
   _changeover_size bigint := $1;
   _changeover_after bigint := $2;
   _changeover_held boolean;
@@ -329,7 +328,13 @@ begin
           continue;
         end if;
         wrong := true;
+        begin
         {self._refused()}
+        exception when lock_not_available then
+          -- Somebody is bringing what it stands aside for, or deals with it: the same as above.
+          put := 0;
+          seen := _changeover_last;
+        end;
     end;
     carried := carried + put;
     looked_in_all := looked_in_all + looked;
