@@ -197,6 +197,10 @@ def test_rows_of_which_an_expression_makes_nothing_are_counted_before_the_run(co
         "public.t.twice can hold what its expression gives, as integer": 1,
         "public.t.y is not null": 1,
     }
+    conn.execute("alter table t add constraint few check (twice < 70)")
+    migration = Migration(url, [alter(generated={"expression": '"n N" * 3'}, lossy=True)], strategy="shadow_table")
+    found = migration.engine.examine(migration.engine.plan(migration.spec), values_in_reports=False).checks
+    assert {one.name: one.unexpected for one in found if not one.passed} == {"every row of public.t meets few": 7}
 
 
 REFUSED = {

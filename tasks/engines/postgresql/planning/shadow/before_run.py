@@ -166,7 +166,7 @@ def _by_chance(draft: Draft, expression: str) -> bool:
 def _rules(draft: Draft, values: Mapping[str, str]) -> Iterator[Requirement]:
     """No row may break a check that is new, or has new values: asked of those that the new table will have."""
     known = {constraint.definition for constraint in draft.table.constraints}
-    changed = {*draft.change.ups, *draft.change.converted(draft.new)}
+    changed = {*draft.change.ups, *draft.change.converted(draft.new), *draft.change.computed}
     for one in draft.new.constraints:
         if one.kind != "check" or not {*one.columns} <= values.keys():
             continue
