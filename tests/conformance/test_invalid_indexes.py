@@ -100,6 +100,33 @@ def test_a_build_of_ours_that_failed_makes_nothing_ours(conn: Connection, url: s
     assert of_t(conn) == theirs
 
 
+def test_what_a_lost_build_comes_to_is_ours(conn: Connection, url: str) -> None:
+    """It waited for the table when its session was lost, and goes on; unless it is another index."""
+    waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'create index conc%'"
+    conn.execute(T.encode())
+    migration = Migration(url, [BY_B])
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    for made in ('unique index "by b" on t (id)', 'index "by b" on t (b)'):
+        with psycopg.connect(url) as lost, ThreadPoolExecutor() as pool:
+            lost.execute("lock table t in share update exclusive mode")
+            building = pool.submit(migration.run, Phase.INDEX)
+            assert soon(lambda: conn.execute(waiting).rowcount > 0)
+            first = conn.execute(waiting).fetchall()
+            conn.execute("select pg_terminate_backend(%s)", first[0])
+            assert soon(lambda: conn.execute(waiting).fetchall() not in ([], first))  # noqa: B023
+            lost.execute(f"create {made}".encode())
+            lost.commit()
+            if "unique" in made:
+                with pytest.raises(StepError, match="somebody has made"):
+                    building.result(20)
+                conn.execute('drop index "by b"')
+            else:
+                building.result(20)
+    migration.roll_back_steps()
+    assert '"by b"' not in of_t(conn)
+
+
 def test_one_of_ours_is_taken_away_and_built_again(conn: Connection, url: str) -> None:
     """The server ends the session in the middle of the build."""
     conn.execute(T.encode())

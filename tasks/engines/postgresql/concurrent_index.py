@@ -27,7 +27,8 @@ def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Jou
 
     An invalid index of this name is what an interrupted build of ours left: it is dropped first. That the build has
     begun is recorded before, so that a rollback of a run that was killed meanwhile knows of it, and taken back when it
-    fails; what bears the name already then is somebody else's, and refused. Locks: SHARE UPDATE EXCLUSIVE, twice; waits
+    fails; what bears the name already then is somebody else's, and refused. What was lost while it built may go on, and
+    come to its end behind us: then that is the index. Locks: SHARE UPDATE EXCLUSIVE, twice; waits
     for every older snapshot of the database, and says so. Raises StepError.
     """
     with connect() as conn:
@@ -38,9 +39,13 @@ def build(connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Jou
                 _refuse_others(conn, index)
                 journal.keep(conn, {_BEGUN: False})
         state = _state(conn, index) if begun or _kept_for_us(index) else None
-        if state is not True:
+        if begun and state is not None and not _as_planned(conn, index):
+            journal.keep(conn, {_BEGUN: False})
+            raise _taken(index)
+        if state is False:
             _let_go(conn, index, journal)
-            _carry_and_create(conn, connect, index, limits, journal)
+        if state is not True:
+            _carry_and_create(conn, connect, index, limits, journal, lost=begun and state is None)
         with conn.transaction():
             journal.begin(conn)
             journal.finish(conn)
@@ -50,7 +55,8 @@ def drop(connect: Connect, index: ConcurrentIndex, journal: Journal) -> None:
     """Drop the index if it is there, belongs to no constraint and is not somebody else's; then record."""
     with connect() as conn:
         # Of a step that is done nothing is kept.
-        ours = journal.so_far(conn).get(_BEGUN, True) or _kept_for_us(index)
+        kept = journal.so_far(conn).get(_BEGUN)
+        ours = _as_planned(conn, index) if kept else kept is None or _kept_for_us(index)
         if ours and _state(conn, index) is not None and not _owned(conn, index):
             _drop(conn, index)
         with conn.transaction():
@@ -59,17 +65,21 @@ def drop(connect: Connect, index: ConcurrentIndex, journal: Journal) -> None:
 
 
 def _carry_and_create(
-    conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal
+    conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal, *, lost: bool
 ) -> None:
-    """Carry over what is noted, and build; once more, if what was noted meanwhile made a duplicate."""
+    """Carry over what is noted, and build; once more, if what was noted meanwhile made a duplicate.
+
+    `lost`: an earlier build, of which there is nothing yet, may still be under way.
+    """
     for last in (not index.drain, True):
         drain(conn, index.drain, limits, between=journal.between, waiting=journal.waiting)
         with conn.transaction():
             journal.begin(conn)
-            _refuse_others(conn, index)
+            if not lost:
+                _refuse_others(conn, index)
             journal.keep(conn, {_BEGUN: True})
         try:
-            _create(conn, connect, index, limits, journal)
+            _create(conn, connect, index, limits, journal, lost=lost)
         except psycopg.errors.UniqueViolation:
             if last:
                 raise StepError(
@@ -77,11 +87,14 @@ def _carry_and_create(
                     where=index.table,
                     hint=_DUPLICATES + _EXCHANGED * bool(index.drain),
                 ) from None
+            lost = False
         else:
             return
 
 
-def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal) -> None:
+def _create(
+    conn: Connection, connect: Connect, index: ConcurrentIndex, limits: Limits, journal: Journal, *, lost: bool
+) -> None:
     conn.execute("set statement_timeout = 0")
     conn.execute(f"set lock_timeout = '{limits.lock_patience * 1000:.0f}ms'")
     watch = _Watch(connect, conn.info.backend_pid, limits.snapshot_age, journal)
@@ -91,10 +104,13 @@ def _create(conn: Connection, connect: Connect, index: ConcurrentIndex, limits: 
         except psycopg.Error as error:
             if conn.closed:
                 raise
-            if _somebody_was_quicker(error):
+            quicker = _somebody_was_quicker(error)
+            if quicker and not (lost and _as_planned(conn, index)):
                 # Nothing was made, and nothing is dropped: who builds it may not have come to the end.
                 journal.keep(conn, {_BEGUN: False})
                 raise _taken(index) from None
+            if quicker and _state(conn, index):
+                return
             _let_go(conn, index, journal)
             if isinstance(error, psycopg.errors.QueryCanceled) and watch.gave_up:
                 raise LockTimeoutError(
@@ -148,6 +164,16 @@ def _state(conn: Connection, index: ConcurrentIndex) -> bool | None:
         (_name(index),),
     ).fetchone()
     return bool(row[0]) if row else None
+
+
+def _as_planned(conn: Connection, index: ConcurrentIndex) -> bool:
+    """Tell whether what has the name is an index of that table, and as unique as ours; or a name kept for us."""
+    row = conn.execute(
+        "select indrelid = to_regclass(%s) and indisunique = %s from pg_catalog.pg_index"
+        " where indexrelid = to_regclass(%s)",
+        (index.table, index.create.lower().startswith("create unique"), _name(index)),
+    ).fetchone()
+    return _kept_for_us(index) or bool(row and row[0])
 
 
 def _owned(conn: Connection, index: ConcurrentIndex) -> bool:
