@@ -32,7 +32,7 @@ def sequences_still_ahead(
     """Ask after the swap: no number that a column will be given is one that a row may have.
 
     The sequences are looked up then: those that belong to a column, whichever they were before. `columns` are those
-    that had one before: to a new identity, applications may go on giving numbers of their own.
+    that have one by then, also in an identity that has come: a number that an application gives it counts, too.
     """
     # The newest record that answers the question: a suite that is bound to the gate has a record of its own.
     before = f"""
