@@ -24,9 +24,14 @@ from tests.servers.mariadb import connected, run
 WIDEN = {"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}
 
 
+def table_lines(url: str) -> list[str]:
+    """Return the table as the server prints it."""
+    return str(run(url, "show create table orders")[0][1]).splitlines()
+
+
 def shape(url: str) -> str:
-    """Return the table as the server prints it, but for the next number."""
-    text = str(run(url, "show create table orders")[0][1])
+    """And but for the next number."""
+    text = " ".join(table_lines(url))
     return " ".join(word for word in text.split() if not word.startswith("AUTO_INCREMENT="))
 
 
@@ -189,7 +194,8 @@ def test_what_differs_and_is_deleted_before_it_is_repaired_is_dealt_with(maria_d
     assert shadow.violations("before_swap") == 0
 
 
-def test_whoever_drops_a_foreign_key_before_the_swap_is_not_overruled(maria_database: str) -> None:
+def test_whoever_drops_a_foreign_key_is_not_overruled(maria_database: str) -> None:
+    """Before the swap, which is refused then, and before the contract, after which the others have their names."""
     prepare(maria_database, 10)
     shadow = Shadow(maria_database, [WIDEN])
     shadow.begin()
@@ -200,6 +206,15 @@ def test_whoever_drops_a_foreign_key_before_the_swap_is_not_overruled(maria_data
     with pytest.raises(AssertionError, match="orders_ibfk_1 is gone"):
         shadow.back()
     assert "orders_of_parent" in shape(maria_database)
+    run(maria_database, "alter table orders add constraint theirs foreign key (other) references others (id)")
+    again = Shadow(maria_database, [WIDEN], name="again")
+    again.begin()
+    again.forward(*BEFORE_SWAP, Phase.SWAP)
+    (dropped,) = (line.split("`")[1] for line in table_lines(maria_database) if "FOREIGN KEY (`parent`)" in line)
+    run(maria_database, f"alter table orders drop foreign key {dropped}")
+    again.forward(Phase.CONTRACT)
+    (left,) = (line for line in table_lines(maria_database) if "FOREIGN KEY" in line)
+    assert "CONSTRAINT `theirs` FOREIGN KEY (`other`)" in left
 
 
 ODD, QUOTED = "o'd`\\", "`o'd``\\`"

@@ -465,26 +465,19 @@ def before_drop(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[
 
 
 def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
-    """Yield what gives the foreign keys their names back."""
-    other = [one for one in keys if one.name != one.on(table.name)]
-    if other:
+    """Yield what gives the foreign keys their names back, each by itself: one that somebody has dropped stays away."""
+    for number, one in enumerate((one for one in keys if one.name != one.on(table.name)), 1):
+        temporary = one.on(table.name)
         yield Step(
-            key=f"contract/{table.full_name}/names of foreign keys",
+            key=f"contract/{table.full_name}/name {number} of foreign keys",
             phase=Phase.CONTRACT,
-            title=f"give the foreign keys {', '.join(one.name for one in other)} their names back",
+            title=f"call {temporary} {one.name} again",
             action=SelfCommitting(
                 table=table.full_name,
-                forward=(
-                    _UNCHECKED,
-                    _drop(
-                        table.name,
-                        [one.on(table.name) for one in other],
-                        *(one.add(one.name, new=True) for one in other),
-                    ),
-                ),
+                forward=(_UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=True))),
                 locks=exclusive(table.full_name),
                 outlasts_prepared=True,
-                done=has(table.name, [one.name for one in other]),
+                done=_has_none(table.name, [temporary]),
             ),
         )
 
