@@ -10,11 +10,11 @@ from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
 from tasks.model.plan import Requirement
 from tasks.model.status import MigrationState, StepRecord, StepState
-from tasks.model.steps import only_for_rollback
+from tasks.model.steps import Phase, SelfCommitting, Step, ends_swap, only_for_rollback
 from tasks.model.transfer_steps import RowTransfer, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
-from tasks.steps import revert_step
+from tasks.steps import journal_of, revert_step
 
 BEGUN = (StepState.DONE, StepState.RUNNING)
 
@@ -52,12 +52,26 @@ def rollback(run: Run, accept_loss: bool = False) -> int:
         state = records[step.key].state
         if state in BEGUN or (swapped and only_for_rollback(step) and state is not StepState.UNDONE):
             # Applications write until the swap back: what is lost is counted once more then.
-            revert_step(run, step, guard=refuse_loss)
+            try:
+                revert_step(run, step, guard=refuse_loss)
+            except Exception:
+                if step.key == swap.key:
+                    _end_swap_again(run, swap)
+                raise
             undone += 1
     _check(run)
     with run.ledger() as conn, conn.transaction():
         transition(conn, run.migration, run.epoch, MigrationState.ROLLED_BACK)
     return undone
+
+
+def _end_swap_again(run: Run, swap: Step) -> None:
+    """Do once more what the swap ended with: its way back has failed, and may have taken that back already."""
+    if not isinstance(swap.action, SelfCommitting) or not run.engine_of(swap).happened(swap, recorded=False):
+        return
+    for step in run.plan.phase(Phase.SWAP):
+        if ends_swap(step):
+            run.engine_of(step).apply(step, journal_of(run, step, StepState.DONE, None))
 
 
 def _refuse_loss(conn: Session, run: Run, copies: Sequence[Transfer]) -> None:

@@ -317,3 +317,8 @@ def only_for_rollback(step: Step) -> bool:
         return False
     waits = isinstance(action, SelfCommitting) and action.outlasts_prepared and not action.inverse
     return not action.forward and not waits and step.key != "swap/all"
+
+
+def ends_swap(step: Step) -> bool:
+    """Tell whether a step is a part of the swap, and comes after the moment of it: nobody stops between the two."""
+    return step.phase is Phase.SWAP and step.key != "swap/all" and isinstance(step.action, SelfCommitting)
