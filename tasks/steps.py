@@ -25,23 +25,25 @@ def run_step(
     guard: Callable[[Session], None] | None = None,
     afterwards: Callable[[Session], None] | None = None,
     between: Callable[[Session], None] | None = None,
+    stops: bool = True,
 ) -> bool:
     """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries.
 
     `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction;
-    `between` where the step could stop without harm.
+    `between` where the step could stop without harm. Unless it `stops`, it has no boundaries.
     """
     if only_for_rollback(step):
         return False
     with Boundary(run) as boundary:
         if step_records(boundary.conn, run.migration)[step.key].state is StepState.DONE:
             return False
-        boundary.check()
+        check = boundary.check if stops else lambda: None
+        check()
         say(step.title)
         journal = journal_of(run, step, StepState.DONE, boundary, afterwards)
 
         def stop() -> None:
-            boundary.check()
+            check()
             if between is not None:
                 between(boundary.conn)
 

@@ -10,7 +10,7 @@ from tasks.ledger.transitions import transition
 from tasks.ledger.waivers import lapsed
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.status import MigrationState, StepState
-from tasks.model.steps import Phase, Step
+from tasks.model.steps import Phase, Step, ends_swap
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
@@ -28,6 +28,10 @@ def swap(run: Run, gate: Gate | None = None, meanwhile: Callable[[], None] = lam
     called again and again while it does. Raises GateError, LockTimeoutError.
     """
     for step in run.plan.phase(Phase.SWAP):
+        if step.key != "swap/all":
+            # The act has begun: nothing holds it any more.
+            run_step(run, step, afterwards=lambda conn: _swapped(conn, run), stops=not ends_swap(step))
+            continue
         while not _tried(run, step):
             wait_until_released(run, meanwhile)
             if gate is not None:

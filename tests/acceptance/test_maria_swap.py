@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from pymysql.err import IntegrityError
 
 from flows.commands.subject import engine_for
 from flows.standing import read
@@ -15,16 +16,18 @@ from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.gates import record_gate
 from tasks.ledger.state import summary
 from tasks.ledger.steps import begin_step, step_records
+from tasks.ledger.transitions import transition
 from tasks.migration import open_migration, reopen_migration
 from tasks.model.errors import StateError
 from tasks.model.status import CheckResult, GateResult, MigrationState, StepState
-from tasks.model.steps import SelfCommitting
+from tasks.model.steps import Phase, SelfCommitting
 from tasks.rollback import rollback
 from tasks.run import Run
+from tasks.steps import record_of, run_step
 from tasks.swap import swap
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import difference, is_big, prepare
-from tests.servers.mariadb import connected
+from tests.servers.mariadb import connected, run
 
 TOO_BIG = "insert into orders (id) values (5000000000)"
 
@@ -117,6 +120,9 @@ def gone_on(profile: str) -> None:
 @pytest.fixture
 def swapping(maria_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swapping:
     prepare(maria_database, 100)
+    run(maria_database, "create table parents (id int primary key)", "insert into parents values (1), (2), (3)",
+        "alter table orders add parent int, add foreign key (parent) references parents (id)",
+        "update orders set parent = 1 where id = 1")  # fmt: skip
     monkeypatch.setenv("TEST_URL", maria_database)
     profile = tmp_path / "test.toml"
     profile.write_text(f'name = "test"\nevidence = "{tmp_path}"\n[databases.main]\nurl_env = "TEST_URL"\n')
@@ -174,20 +180,47 @@ def test_what_is_lost_is_accepted_and_not_more(swapping: Swapping) -> None:
     assert not is_big(swapping.url)
 
 
+def test_what_ends_the_swap_is_not_held_and_does_not_pause(swapping: Swapping) -> None:
+    """The tables are swapped: until it is done, the old one refuses what is done to parents."""
+    (act, last) = swapping.run.plan.phase(Phase.SWAP)
+    run_step(
+        swapping.run, act, afterwards=lambda conn: transition(conn, "m", swapping.run.epoch, MigrationState.SWAPPED)
+    )
+    for asked in ("hold", "pause"):
+        with swapping.run.ledger() as conn:
+            set_control(conn, "m", asked, True, "ben")
+    left = swapping.sessions()
+    thread = threading.Thread(target=lambda: swap.fn(swapping.run))
+    with connected(swapping.url, autocommit=False) as reader, reader.cursor() as cursor:
+        cursor.execute(f"select count(*) from `{swapping.action.set_aside}`")
+        thread.start()
+        time.sleep(1.0)
+        assert thread.is_alive()
+        assert swapping.sessions() - left < 9, "it tries again, and does not begin again"
+        reader.rollback()
+    thread.join(60)
+    assert record_of(swapping.run, last).state is StepState.DONE
+
+
 def test_a_loss_comes_while_the_way_back_waits(swapping: Swapping) -> None:
-    """It is counted once more when the tables are back, and they are swapped again. Killed there, it goes on."""
+    """It is counted once more when the tables are back, and they are swapped again. Killed there, it goes on.
+
+    Swapped, the old table refuses nobody for the sake of a row that has another parent by now; back, it does.
+    """
     swap.fn(swapping.run)
     swapping.while_it_waits(
         lambda: rollback.fn(swapping.run),
         lambda: swapping.state is MigrationState.ROLLING_BACK,
-        lambda: swapping.sql(TOO_BIG),
+        lambda: swapping.sql("update orders set id = 5000000000, parent = 2 where id = 1"),
     ).join(60)
     assert is_big(swapping.url)
     assert swapping.state is MigrationState.ROLLING_BACK
-    swapping.sql("delete from orders where id = 5000000000")
+    swapping.sql("delete from parents where id = 1", "update orders set id = 1 where id = 5000000000")
     assert difference(swapping.url) == 0
-    swapping.sql(swapping.action.inverse[0])
+    swapping.sql(*swapping.action.inverse)
     rollback.fn(swapping.run, accept_loss=True)
     assert swapping.state is MigrationState.ROLLED_BACK
     assert not is_big(swapping.url)
     assert difference(swapping.url) == 0
+    with pytest.raises(IntegrityError, match=r"1451.*`orders`"):
+        swapping.sql("delete from parents where id = 2")
