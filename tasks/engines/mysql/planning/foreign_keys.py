@@ -164,7 +164,8 @@ def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
             "Leave them as they are: the parents have them.",
         ),
         (
-            bool(_rule(key.rules, "update"))
+            # NULLs are in nobody's way.
+            _rule(key.rules, "update") == "cascade"
             and any(one.unique and set(one.columns) & set(key.new_columns) for one in new.indexes),
             "the server changes its columns by itself, and they are in a unique key: rows that are gone from the table"
             " since they were copied may be in the way, and fail the statement of the application",
