@@ -319,7 +319,7 @@ def test_who_may_not_make_what_foreign_keys_need_is_refused_before_the_run(maria
     database = maria_database.rpartition("/")[2]
     every = "select, insert, update, delete, create, drop, alter, index, trigger"
     run(maria_database, "create table parents (id int primary key)", "create table orders (id int, parent int,"
-        " primary key (parent, id), foreign key (parent) references parents (id))",
+        " primary key (parent, id), foreign key (parent) references parents (id) on delete cascade)",
         "create user poor@'%' identified by 'p'", f"grant {every} on `{database}`.* to poor@'%'",
         "grant super, process on *.* to poor@'%'")  # fmt: skip
     shadow = Shadow(maria_database, [WIDEN])
@@ -338,3 +338,7 @@ def test_who_may_not_make_what_foreign_keys_need_is_refused_before_the_run(maria
     run(maria_database, "alter table orders add index (id)")
     again = Shadow(maria_database, [WIDEN], name="again").engine.plan(shadow.spec)
     assert "lock tables" not in again.model_dump_json()
+    run(maria_database, "alter table orders drop index id, drop foreign key orders_ibfk_1",
+        "alter table orders add foreign key (parent) references parents (id)")  # fmt: skip
+    idle = Shadow(maria_database, [WIDEN], name="idle").engine.plan(shadow.spec)
+    assert [step.key for step in idle.phase(Phase.INDEX) if step.key.endswith(("/parents", "/prepared"))] == []

@@ -324,13 +324,14 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
             ),
         )
     yield from _named_after(table, keys)
-    yield Step(
-        key=f"index/{full}/prepared",
-        phase=Phase.INDEX,
-        title="wait for prepared transactions (XA), which may have written to parents before the new table had its"
-        " foreign keys",
-        action=SelfCommitting(table=full, outlasts_prepared=True),
-    )
+    if writing:
+        yield Step(
+            key=f"index/{full}/prepared",
+            phase=Phase.INDEX,
+            title="wait for prepared transactions (XA), which may have written to parents before the new table had its"
+            " foreign keys",
+            action=SelfCommitting(table=full, outlasts_prepared=True),
+        )
 
 
 def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterator[Step]:
@@ -402,7 +403,7 @@ def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
 
 def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
     full, other = table.full_name, [one for one in keys if one.name != one.on(table.name)]
-    if not other:
+    if not other and any(one.writes for one in keys):
         touched = tuple(
             f"alter table {quote(table.name)} rename index {quote(one.name)} to {quote(one.name)}, algorithm=instant,"
             " lock=none"
