@@ -165,7 +165,8 @@ def _guard_again(
                 changed=DataChanged.PARTIALLY,
             )
     except ChangeoverError:
-        _run(conn, action, action.inverse if swapped else action.forward, limits, journal, wanted=not swapped)
+        # What is before the last one readies a way back, which this is not: nothing has been taken off.
+        _run(conn, action, action.inverse[-1:] if swapped else action.forward, limits, journal, wanted=not swapped)
         raise
 
 
@@ -274,7 +275,8 @@ def _within_budget(
     began = time.monotonic()
     told, queued = began, 0
     # While they hold rows, the server would wait for them with everybody behind.
-    left = prepared(conn) if action.outlasts_prepared else set[str]()
+    waits = action.outlasts_prepared and not statement.startswith("set session")
+    left = prepared(conn) if waits else set[str]()
     while True:
         left = left and left & prepared(conn)
         queues = limits.ddl_queues and time.monotonic() - began >= limits.lock_patience * (1 - _LAST_RESORT)
@@ -291,7 +293,7 @@ def _within_budget(
                 return
             if code_of(error) not in LOCKED:
                 raise
-            left = prepared(conn) if action.outlasts_prepared else left
+            left = prepared(conn) if waits else left
         now = time.monotonic()
         if now - told >= _TELL_EVERY or now - began >= limits.lock_patience:
             told = now
