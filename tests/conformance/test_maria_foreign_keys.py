@@ -302,12 +302,17 @@ def test_what_cannot_have_its_foreign_keys_is_refused(maria_database: str) -> No
     run(maria_database, "create table mine (id int primary key, parent int, constraint of_mine foreign key (parent)"
         " references parents (id), key by_parent (parent))", "alter table twin add constraint mine_ibfk_1"
         " foreign key (other) references others (id)")  # fmt: skip
+    run(maria_database, "create table made (id int primary key, parent int, twice int as (parent * 2) stored,"
+        " constraint of_made foreign key (parent) references parents (id) on delete cascade)")  # fmt: skip
     tables = run(maria_database, "show tables")
+    widened = {"alter_column": {"table": "made", "column": "id", "type": "bigint"}}
+    left = {"rebuild_table": {"table": "made", "options": "drop column twice", "dropped": ["twice"]}}
     wide = {"options": "convert to character set utf8mb4"}
     others = (("ö", "no table of ours comes after"), ("texts", "the order of its primary key changes"),
               (longer, "which is too long"), ("mine", "called mine_ibfk_1 meanwhile, and that of twin is"))  # fmt: skip
     rebuilt = (({"rebuild_table": {"table": name, **wide}}, reason) for name, reason in others)
-    for operation, reason in (*REFUSED, *rebuilt):
+    generated = ((one, "does not let it cascade there") for one in (widened, left))
+    for operation, reason in (*REFUSED, *rebuilt, *generated):
         with pytest.raises(SpecError, match=reason) as refused:
             Shadow(maria_database, [operation]).begin()
         assert refused.value.hint

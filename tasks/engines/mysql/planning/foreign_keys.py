@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from tasks.engines.mysql.names import own, quote, quoted
 from tasks.engines.mysql.planning.catalogue import exclusive
 from tasks.engines.mysql.planning.change import Change
-from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Constraint, Table
 from tasks.model.errors import SpecError
 from tasks.model.steps import Phase, SelfCommitting, Step
@@ -199,52 +198,6 @@ def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
 def _names(key: ForeignKey, text: str) -> bool:
     names = "|".join(re.escape(name) for name in {*key.columns, *key.new_columns})
     return re.search(rf"(?<![\w$])(?:{names})(?![\w$])", text, re.IGNORECASE) is not None
-
-
-def _refuse_taken(conn: MariaSession, keys: Sequence[ForeignKey], table: Table) -> None:
-    """Names of foreign keys are those of the database: another table may have one that is needed meanwhile."""
-    names = ", ".join(quoted(one.on(table.name)) for one in keys)
-    found = conn.execute(
-        "select constraint_name, table_name from information_schema.referential_constraints"
-        f" where constraint_schema = database() and constraint_name in ({names}) and table_name <> {quoted(table.name)}"
-    ).fetchone()
-    if found is not None:
-        raise SpecError(
-            f"a foreign key of {table.full_name} is to be called {found[0]} meanwhile, and that of {found[1]} is",
-            where=table.full_name,
-            hint=f"Drop the foreign key of {found[1]}, and add it again by another name.",
-        )
-
-
-def try_on(conn: MariaSession, keys: Sequence[ForeignKey], table: Table, new: Table, tag: str) -> list[str]:
-    """Make them on an empty table, to empty parents; return the statements, which the server may refuse.
-
-    The parents are like those of the table: what is tried holds up nobody who writes to them.
-    """
-    if not conn.dialect.maria:
-        raise SpecError(
-            "foreign keys are carried over on MariaDB alone",
-            where=keys[0].parent,
-            hint="Drop them for the migration, and add them again afterwards.",
-        )
-    _refuse_taken(conn, keys, table)
-    parents = {name: own(tag, number, "parent") for number, name in enumerate(dict.fromkeys(k.parent for k in keys))}
-    made = []
-    for full, name in parents.items():
-        schema, _, bare = full.partition(".")
-        made += [f"drop table if exists {quote(name)}",
-                 f"create table {quote(name)} like {quote(schema)}.{quote(bare)}"]  # fmt: skip
-    both = (*keys, *(one.yielding() for one in keys if one.writes and one.refuses))
-    added = ", ".join(one.add(one.on(new.name), parents[one.parent], new=True) for one in both)
-    kept = own_indexes(new.name, new, [one.new_columns for one in keys])
-    return [*made, *kept, f"alter table {quote(new.name)} {added}"]
-
-
-def forget(keys: Sequence[ForeignKey], probe: str, tag: str) -> list[str]:
-    """Return the statements that drop what was tried."""
-    parents = len({one.parent for one in keys})
-    names = (probe, *(own(tag, number, "parent") for number in range(parents)))
-    return [f"drop table if exists {quote(name)}" for name in names]
 
 
 def renamed(table: Table, keys: Sequence[ForeignKey]) -> Table:

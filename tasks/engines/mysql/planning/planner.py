@@ -12,7 +12,8 @@ from tasks.engines.mysql.planning.assemble import Names, is_swapped, made_since,
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of, filled
 from tasks.engines.mysql.planning.definition import by_definition
-from tasks.engines.mysql.planning.foreign_keys import ForeignKey, carried, forget, try_on
+from tasks.engines.mysql.planning.foreign_keys import ForeignKey, carried
+from tasks.engines.mysql.planning.foreign_keys_tried import forget, try_on, try_yielding
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
@@ -111,6 +112,9 @@ def _try_foreign_keys(conn: MariaSession, change: Change, new: Table, keys: Sequ
         for statement in try_on(conn, keys, change.table, new, tag_):
             _make(conn, statement, change, new.name)
         made = {index.name for index in inspect(conn, [new.name]).tables[0].indexes}
+        for key, statements in try_yielding(keys, change.table, new, tag_):
+            if not all(_takes(conn, statement) for statement in statements):
+                raise _unyielding(change.table, key)
     finally:
         if not conn.closed:
             for statement in forget(keys, new.name, tag_):
@@ -121,6 +125,15 @@ def _try_foreign_keys(conn: MariaSession, change: Change, new: Table, keys: Sequ
             where=change.table.full_name,
             hint="Leave it the index, or give it another that begins with the columns of the foreign key.",
         )
+
+
+def _unyielding(table: Table, key: ForeignKey) -> SpecError:
+    return SpecError(
+        f"{table.full_name} cannot be made anew with its foreign key {key.name}: where rows may be stale it has to"
+        " refuse nothing, and the server does not let it cascade there, as with a column from which another is made",
+        where=table.full_name,
+        hint="Drop the foreign key for the migration, and add it again afterwards.",
+    )
 
 
 def _takes(conn: MariaSession, statement: str) -> bool:
