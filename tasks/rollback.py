@@ -10,7 +10,7 @@ from tasks.model.catalogue_difference import compare
 from tasks.model.errors import DataChanged, StateError, StepError
 from tasks.model.plan import Requirement
 from tasks.model.status import MigrationState, StepRecord, StepState
-from tasks.model.steps import Phase, SelfCommitting, Step, ends_swap, only_for_rollback
+from tasks.model.steps import SelfCommitting, Step, end_of_swap, only_for_rollback
 from tasks.model.transfer_steps import RowTransfer, Transfer
 from tasks.prefect_task import verb
 from tasks.run import Run, say
@@ -69,9 +69,8 @@ def _end_swap_again(run: Run, swap: Step) -> None:
     """Do once more what the swap ended with: its way back has failed, and may have taken that back already."""
     if not isinstance(swap.action, SelfCommitting) or not run.engine_of(swap).happened(swap, recorded=False):
         return
-    for step in run.plan.phase(Phase.SWAP):
-        if ends_swap(step):
-            run.engine_of(step).apply(step, journal_of(run, step, StepState.DONE, None))
+    for step in end_of_swap(run.plan.steps):
+        run.engine_of(step).apply(step, journal_of(run, step, StepState.DONE, None))
 
 
 def _refuse_loss(conn: Session, run: Run, copies: Sequence[Transfer]) -> None:

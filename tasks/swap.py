@@ -1,6 +1,7 @@
 """swap: the act, in one short transaction."""
 
 from collections.abc import Callable
+from functools import partial
 
 from tasks.engines.session import Session
 from tasks.hold import HeldError, refuse_held, wait_until_released
@@ -10,7 +11,7 @@ from tasks.ledger.transitions import transition
 from tasks.ledger.waivers import lapsed
 from tasks.model.errors import DataChanged, GateError
 from tasks.model.status import MigrationState, StepState
-from tasks.model.steps import Phase, Step, ends_swap
+from tasks.model.steps import Phase, Step, end_of_swap
 from tasks.prefect_task import verb
 from tasks.run import Run
 from tasks.steps import run_step
@@ -27,15 +28,17 @@ def swap(run: Run, gate: Gate | None = None, meanwhile: Callable[[], None] = lam
     anew when it was released, where nothing carries over, or notes, what is written while it lasts; `meanwhile` is
     called again and again while it does. Raises GateError, LockTimeoutError.
     """
+    afterwards = None
     for step in run.plan.phase(Phase.SWAP):
         if step.key != "swap/all":
-            # The act has begun: nothing holds it any more.
-            run_step(run, step, afterwards=lambda conn: _swapped(conn, run), stops=not ends_swap(step))
+            run_step(run, step, afterwards=afterwards, stops=step not in end_of_swap(run.plan.steps))
             continue
         while not _tried(run, step):
             wait_until_released(run, meanwhile)
             if gate is not None:
                 passed(run, gate)
+        # The act has begun: nothing holds it any more.
+        afterwards = partial(_swapped, run=run)
 
 
 def _tried(run: Run, step: Step) -> bool:
@@ -62,9 +65,11 @@ def cut_off(run: Run) -> bool:
     """Tell whether the tables are swapped, and a killed run could not say so: then only `swap` comes next."""
     with run.ledger() as conn:
         records = step_records(conn, run.migration)
+    # What comes before the moment of it may be done, and no gate have passed since.
     return any(
         records[step.key].state is StepState.RUNNING and run.engine_of(step).happened(step, recorded=False)
         for step in run.plan.phase(Phase.SWAP)
+        if step.key == "swap/all"
     )
 
 

@@ -1,5 +1,6 @@
 """The steps of a plan: what each does, which locks it takes, and how it is taken back."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -319,6 +320,7 @@ def only_for_rollback(step: Step) -> bool:
     return not action.forward and not waits and step.key != "swap/all"
 
 
-def ends_swap(step: Step) -> bool:
-    """Tell whether a step is a part of the swap, and comes after the moment of it: nobody stops between the two."""
-    return step.phase is Phase.SWAP and step.key != "swap/all" and isinstance(step.action, SelfCommitting)
+def end_of_swap(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return what is a part of the swap, and comes after the moment of it: nobody stops between the two."""
+    after = [step.key for step in steps].index("swap/all") + 1
+    return tuple(step for step in steps[after:] if step.phase is Phase.SWAP and isinstance(step.action, SelfCommitting))

@@ -37,9 +37,11 @@ class Swapping:
 
     def __init__(self, url: str, profile: Path) -> None:
         self.url = url
-        shadow = Shadow(url, [{"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}])
+        wider = [{"alter_column": {"table": "orders", "column": name, "type": "bigint"}} for name in ("id", "n")]
+        shadow = Shadow(url, wider)
         plan = shadow.begin()
         shadow.forward(*BEFORE_SWAP)
+        shadow.step(plan.phase(Phase.SWAP)[0])
         self.run = Run(
             migration="m", profile=str(profile), database="main", run_id="t", actor="ana", epoch=shadow.epoch
         )
@@ -182,7 +184,7 @@ def test_what_is_lost_is_accepted_and_not_more(swapping: Swapping) -> None:
 
 def test_what_ends_the_swap_is_not_held_and_does_not_pause(swapping: Swapping) -> None:
     """The tables are swapped: until it is done, the old one refuses what is done to parents."""
-    (act, last) = swapping.run.plan.phase(Phase.SWAP)
+    (_, act, last) = swapping.run.plan.phase(Phase.SWAP)
     run_step(
         swapping.run, act, afterwards=lambda conn: transition(conn, "m", swapping.run.epoch, MigrationState.SWAPPED)
     )
@@ -208,14 +210,20 @@ def test_a_loss_comes_while_the_way_back_waits(swapping: Swapping) -> None:
     Swapped, the old table refuses nobody for the sake of a row that has another parent by now; back, it does.
     """
     swap.fn(swapping.run)
+    refuses = (
+        "select 1 from information_schema.referential_constraints where constraint_schema = database()"
+        f" and table_name = '{swapping.action.set_aside}'"
+    )
+    assert not run(swapping.url, refuses)
     swapping.while_it_waits(
         lambda: rollback.fn(swapping.run),
-        lambda: swapping.state is MigrationState.ROLLING_BACK,
-        lambda: swapping.sql("update orders set id = 5000000000, parent = 2 where id = 1"),
+        lambda: bool(run(swapping.url, refuses)),
+        lambda: swapping.sql("update orders set n = 5000000000, parent = 2 where id = 1"),
     ).join(60)
     assert is_big(swapping.url)
     assert swapping.state is MigrationState.ROLLING_BACK
-    swapping.sql("delete from parents where id = 1", "update orders set id = 1 where id = 5000000000")
+    swapping.sql("delete from parents where id = 1",
+        "update orders set n = (select n from twin where id = 1) where id = 1")  # fmt: skip
     assert difference(swapping.url) == 0
     swapping.sql(*swapping.action.inverse)
     rollback.fn(swapping.run, accept_loss=True)

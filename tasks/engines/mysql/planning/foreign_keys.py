@@ -294,8 +294,9 @@ def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterat
         full, names = table.full_name, [one.on(shadow) for one in refusing]
         meanwhile = [one.yielding() for one in refusing if one.writes]
         yield Step(
-            key=f"constrain/{full}/foreign keys",
-            phase=Phase.CONSTRAIN,
+            # Last of all before the swap: a hold may last for days.
+            key=f"swap/{full}/foreign keys of the new table",
+            phase=Phase.SWAP,
             title=f"give the new table the foreign keys of {full} that refuse what is done to parents",
             undo="take them off it",
             action=SelfCommitting(
