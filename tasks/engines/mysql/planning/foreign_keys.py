@@ -182,6 +182,13 @@ def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
             "Drop the foreign key for the migration, and add it again afterwards.",
         ),
         (
+            key.name.lower().startswith(f"{table.name}{_MARK}".lower())
+            and not key.name.startswith(f"{table.name}{_MARK}"),
+            "it is called as the server calls them, but for the case of letters, and so would be in the way of its own"
+            " name meanwhile",
+            "Drop it, and add it again by another name.",
+        ),
+        (
             len(key.on(table.name)) > _LONGEST,
             f"it is to be called {key.on(table.name)} meanwhile, which is too long",
             "Drop the foreign key for the migration, and add it again afterwards.",
