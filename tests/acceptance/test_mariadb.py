@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from flows.watch import EVERY, Watch
@@ -26,7 +27,9 @@ def cli(maria_database: str, forked: Forked, tmp_path: Path) -> Changeover:
 
 
 def test_the_whole_way_under_writers(cli: Changeover) -> None:
-    """With suites of an author's at the gates, and a probe that is measured on both sides of the swap."""
+    """With suites of an author's at the gates, a probe on both sides of the swap, and a parent that refuses to go."""
+    run(cli.url, "create table parents (id int primary key)", "insert into parents values (1)", "alter table orders"
+        " add parent int default 1, add foreign key (parent) references parents (id)")  # fmt: skip
     rules = "validations.suites.rules"
     totals = {"suite": f"{rules}:control_totals", "arguments": {"amount": "n", "by": [], "other": "twin"}}
     none = {"suite": f"{rules}:no_rows", "arguments": {"query": "select id from {batch} where id < 0"}}
@@ -47,7 +50,9 @@ def test_the_whole_way_under_writers(cli: Changeover) -> None:
         assert cli.data("contract", "widen", "--yes")["state"] == "contracted"
     assert writers.failures == []
     assert difference(cli.url) == 0
-    assert [t for (t,) in run(cli.url, "show tables") if "changeover" not in t] == ["orders", "twin"]
+    assert [t for (t,) in run(cli.url, "show tables") if "changeover" not in t] == ["orders", "parents", "twin"]
+    with pytest.raises(pymysql.err.IntegrityError, match=r"1451.*`orders`, CONSTRAINT `orders_ibfk_1`"):
+        run(cli.url, "delete from parents")
     assert run(cli.url, "show tables like '%\\_changeover\\_%'") == []
     assert cli.data("audit", "verify")["ok"] is True
     assert "no rows" in cli.done("report", "widen")
