@@ -153,11 +153,12 @@ INDEXES = {
     "in an expression": ("create index on things ((b + 1))", False),
     "in a condition": ("create index on things (c) where b is null", False),
     "of a constraint": ("alter table things add unique (b)", False),
+    "only of the key": ("drop index by_c", False),
 }
 
 
 @pytest.mark.parametrize("which", INDEXES)
-def test_where_an_index_has_the_column_no_row_could_stay(
+def test_where_an_index_has_the_column_no_row_could_stay_and_one_index_is_not_worth_it(
     which: str, things: psycopg.Connection[Any], database: str
 ) -> None:
     create, expected = INDEXES[which]
