@@ -55,7 +55,8 @@ def test_killed_in_a_phase(change: str, phase: str, shops: Callable[[], Shop]) -
         assert outcome.state == "complete", str(outcome)
         back = shop.start("rollback")
         time.sleep(1.0)
-        if back.kill():
+        # It may have said its last word to the database, and not to us.
+        if back.kill() and shop.state() != "rolled back":
             shop.complete("rollback")
     shop.assert_rolled_back()
     assert_untroubled(application.report)
