@@ -5,11 +5,9 @@ it deletes and renames; the children of others it changes, too: whoever deletes 
 """
 
 import random
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
+from tests.conformance.threads import Threads
 from tests.servers.mariadb import connected, run
 
 TABLE = """
@@ -32,38 +30,13 @@ def prepare(url: str, rows: int) -> None:
         run(url, TABLE.format(name=name), f"insert into {name} select {values} from seq_1_to_{rows}")
 
 
-class Families:
+class Families(Threads):
     """Two threads, until the context ends; no statement of theirs may fail."""
 
     def __init__(self, url: str, *, pause: float = 0.002) -> None:
-        self.url, self.pause = url, pause
-        self.failures: list[str] = []
-        self.transactions = 0
-        self.longest = 0.0
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number, random.Random(number))) for number in range(2)
-        ]
+        super().__init__(url, [random.Random(number) for number in range(2)], pause=pause)
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, number: int, dice: random.Random) -> None:
-        try:
-            self._write(number, dice)
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            self.failures.append(repr(error))
-
-    def _write(self, number: int, dice: random.Random) -> None:
+    def write(self, number: int, dice: random.Random) -> None:
         mine = [one for one in range(1, PARENTS + 1) if one % 2 == number]
         fresh = 1_000_000 + number
         with connected(self.url, autocommit=False) as conn, conn.cursor() as cursor:

@@ -6,13 +6,11 @@ wait for longer than the budget and what a busy machine adds.
 
 import os
 import random
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
+from tests.conformance.threads import Threads
 from tests.servers.mariadb import connected, run
 
 TABLE = """
@@ -22,44 +20,17 @@ TABLE = """
 """
 
 
-class Writers:
+class Writers(Threads):
     """Threads that insert, update, delete and move keys, in transactions of one to five statements.
 
     Half of them read the table first, and think: DDL that waits would make them the victims of a deadlock.
     """
 
     def __init__(self, url: str, *, threads: int = 3, seed: int = 1, pause: float = 0.002) -> None:
-        self.url, self.pause = url, pause
-        self.failures: list[str] = []
-        self.longest = 0.0
-        self.transactions = 0
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number, threads, random.Random(seed * 1000 + number)))
-            for number in range(threads)
-        ]
+        super().__init__(url, [random.Random(seed * 1000 + number) for number in range(threads)], pause=pause)
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, number: int, of: int, dice: random.Random) -> None:
-        try:
-            self._write(number, of, dice)
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            with self._lock:
-                self.failures.append(repr(error))
-
-    def _write(self, number: int, of: int, dice: random.Random) -> None:
+    def write(self, number: int, dice: random.Random) -> None:
+        of = len(self._threads)
         with connected(self.url, autocommit=False) as conn, conn.cursor() as cursor:
             cursor.execute("select id from twin where id %% %s = %s", (of, number))
             mine = [int(row[0]) for row in cursor.fetchall()]
