@@ -50,10 +50,11 @@ class FieldRule(OfColumn):
     """An expression over the columns, which the source evaluates."""
     constant: str | bool | int | float | None = None
     """The same value in every document."""
-    type: Literal["date", "string"] | None = None
+    type: Literal["date", "string", "objectId", "extended_json"] | None = None
     """`date`: a moment, where a date or a timestamp without a zone is taken as UTC. `string`: PostgreSQL's own text.
 
-    Needed for types that have no counterpart of their own."""
+    Needed for types that have no counterpart of their own. `objectId`: of 24 hexadecimal digits, or 12 bytes.
+    `extended_json`: of json or jsonb, where `{"$oid": ...}` and its like are the values that they say."""
     unfit: Misfit = "fail"
     """What becomes of a value that cannot be held exactly.
 

@@ -28,8 +28,9 @@ class TransferField(Record):
 
     path: tuple[str, ...]
     holds: Literal[
-        "int32", "int64", "decimal", "double", "boolean", "string", "binary", "uuid", "date", "json", "constant"
-    ]
+        "int32", "int64", "decimal", "double", "boolean", "string", "binary", "uuid", "date", "json", "constant",
+        "objectId", "extended_json",
+    ]  # fmt: skip
     expression: str = ""
     """In the names of the table; empty for a constant."""
     source_type: str = ""

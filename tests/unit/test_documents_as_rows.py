@@ -202,8 +202,10 @@ def test_an_identity_of_several_columns_is_nothing_else() -> None:
         b"\x0ea\0\x02\0\0\0b\0",
         b"\x02a\0\x02\0\0\0\xff\0",
         b"\x0ca\0\x02\0\0\0b\0" + bytes(12),
+        b"\x04a\0\x0c\0\0\0\x10b\0\x0a\0\0\0\0",
+        b"\x0ba\0a\0mi\0",
     ],
-    ids=["twice", "undefined", "symbol", "no UTF-8", "pointer"],
+    ids=["twice", "undefined", "symbol", "no UTF-8", "pointer", "array that counts otherwise", "options in no order"],
 )
 def test_what_the_driver_does_not_keep_is_refused(raw: bytes) -> None:
     """A document whose values would not make the same bytes again."""

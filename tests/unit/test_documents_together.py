@@ -1,5 +1,6 @@
 """Many documents at once become the very lines that each of them becomes by itself."""
 
+import json
 import random
 import struct
 from typing import Any
@@ -112,6 +113,20 @@ def test_a_key_is_extended_json_and_back_again(identity: Any) -> None:
     (key,) = key_of(identity)
     assert key == to_text({"_id": identity})
     assert bson.encode({"v": identity_of(key)}) == bson.encode({"v": from_text(key)["_id"]})
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [{"$oid": "x"}, {"a": {"$oid": "0" * 24}}, {"a": [{"$numberInt": "5"}], "b": Int64(1)}, {"$date": "no date"},
+     {"$numberLong": None}, {"a": 5, "bson": "00"}, {"$oid": 1, "bson": "aa"}, {"a": ', "bson": "aa"}', "$code": "x"},
+     {"$ref": "c", "$id": ObjectId("0" * 24)}],
+    ids=repr,
+)  # fmt: skip
+def test_a_key_says_which_document_it_is_of_whatever_names_that_has(identity: Any) -> None:
+    """Also where extended JSON would be read as a value of another type, or cannot be read at all."""
+    (key,) = key_of(identity)
+    assert bson.encode({"v": identity_of(key)}) == bson.encode({"v": identity})
+    assert json.loads(key)["_id"] == json.loads(to_text({"_id": identity}))["_id"]
 
 
 def test_what_would_not_make_the_same_bytes_again_is_seen_among_many() -> None:

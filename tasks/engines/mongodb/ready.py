@@ -34,6 +34,7 @@ _KINDS: Final = {
     "uuid": b"\x05",
     "date": b"\x09",
     "decimal": b"\x13",
+    "objectId": b"\x07",
 }
 _EMPTY, _ZERO = (f"'{one}'::pg_catalog.bytea" for one in ("", "\\x00"))
 _NULL, _DOCUMENT = b"\x0a", b"\x03"
@@ -61,8 +62,12 @@ _MADE_OF: Final = {
     f" then {{head}} || pg_catalog.reverse(pg_catalog.int8send(pg_catalog.abs({_NUMBER})))"
     f" || pg_catalog.reverse(pg_catalog.int8send((({_BIAS} - pg_catalog.scale({{value}}))::pg_catalog.int8 << 49)"
     f" | case when {{value}} < 0 then '{-(2**63)}'::pg_catalog.int8 else 0 end))",
+    "objectId": "when pg_catalog.length({value}) = 24"
+    " and pg_catalog.length(pg_catalog.translate({value}, '0123456789abcdef', '')) = 0"
+    " then {head} || pg_catalog.decode({value}, 'hex')",
 }
 """The rest of a CASE that makes the bytes of a value that is there. PostgreSQL sends the greatest byte first."""
+_OF_BYTES: Final = "when pg_catalog.octet_length({value}) = 12 then {head} || {value}"
 _CASTS: Final = {"int32": "int4", "int64": "int8", "double": "float8", "boolean": "bool", "string": "text"}
 
 
@@ -111,6 +116,8 @@ def query(action: DocumentTransfer, which: str) -> str:
 def _in_sql(action: DocumentTransfer) -> bool:
     """Tell whether every field is one that SQL can make, and fields of a nested document stand together."""
     if any(one.holds != "constant" and one.holds not in _KINDS for one in action.fields):
+        return False
+    if any(one.holds == "objectId" and one.source_type == "character" for one in action.fields):
         return False
     begun: set[tuple[str, ...]] = set()
     before: set[tuple[str, ...]] = set()
@@ -184,7 +191,8 @@ def _element(number: int, field: TransferField) -> str:
     value, head = f"{_VALUE}{number}", _bytes(_KINDS[field.holds] + _named(name))
     nothing = _bytes(b"" if field.nulls == "missing" else _NULL + _named(name))
     send = "bpcharsend" if field.source_type == "character" else "textsend"
-    made = (_DAY if field.source_type == "date" else _MADE_OF[field.holds]).format(
+    rest = _OF_BYTES if field.holds == "objectId" and field.source_type == "bytea" else _MADE_OF[field.holds]
+    made = (_DAY if field.source_type == "date" and field.holds == "date" else rest).format(
         head=head, value=value, text=f"{_TEXT}{number}", send=send
     )
     return f"case when {value} is null then {nothing} {made} end"

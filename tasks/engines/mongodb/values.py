@@ -2,19 +2,29 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import bson
-from bson import Binary, Decimal128, Int64
+from bson import Binary, Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidId
+
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
 
 _DIGITS: Final = 34
 _BIAS: Final = 6176
 """Of a decimal: how many it has, and what its exponent is counted from."""
 DEEPEST: Final = 90
 """Levels of a document of JSON; the server allows 100 in all."""
+
+_TAGS: Final = (
+    *({f"${name}"} for name in ("oid", "date", "binary", "numberInt", "numberLong", "numberDouble", "numberDecimal")),
+    *({f"${name}"} for name in ("timestamp", "regularExpression", "code", "minKey", "maxKey")),
+    {"$code", "$scope"},
+)
+"""Names of extended JSON that say a value; of types that are out of use there is none."""
 
 
 class UnfitError(Exception):
@@ -57,8 +67,18 @@ def _decimal(wire: str) -> Decimal128:
 
 
 def _json(wire: str) -> Any:
+    return _read(wire, _object)
+
+
+def _extended_json(wire: str) -> Any:
+    return _read(wire, _once, _said)
+
+
+def _read(
+    wire: str, pairs: Callable[[list[tuple[str, Any]]], Any], then: Callable[[Any], Any] = lambda value: value
+) -> Any:
     try:
-        value = json.loads(wire, parse_int=_integer, parse_float=_decimal, object_pairs_hook=_object)
+        value = then(json.loads(wire, parse_int=_integer, parse_float=_decimal, object_pairs_hook=pairs))
         _refuse_depth(value, 0)
         # What else it cannot hold, the encoder knows: half a surrogate pair, U+0000 in a key.
         bson.encode({"v": value})
@@ -78,10 +98,43 @@ def _integer(text: str) -> Int64 | Decimal128:
     return _decimal(text)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+def _object_id(wire: str | bytes) -> ObjectId:
+    try:
+        made = ObjectId(bytes(wire) if isinstance(wire, bytes | memoryview) else wire)
+    except (InvalidId, TypeError):
+        raise UnfitError("no objectId: 24 hexadecimal digits, or 12 bytes") from None
+    if isinstance(wire, str) and str(made) != wire:
+        raise UnfitError("an objectId in capital letters")
+    return made
+
+
+def _said(value: Any) -> Any:
+    """Return a value of JSON with that in it which extended JSON says, in its canonical form and no other."""
+    if isinstance(value, list):
+        return [_said(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    tags = {key for key in value if key.startswith("$")}
+    if not tags:
+        return {key: _said(inner) for key, inner in value.items()}
+    if tags in _TAGS and len(tags) == len(value):
+        with suppress(BSONError, ValueError, TypeError, ArithmeticError):
+            said = from_text(json.dumps({"v": value}))["v"]
+            # What may be written in several ways would come back in one of them.
+            if json.loads(to_text({"v": said}))["v"] == value:
+                return said
+    raise UnfitError("a key that starts with $, and no canonical extended JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise UnfitError("a key that is given twice")
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = _once(pairs)
     if any(key.startswith("$") for key in found):
         raise UnfitError("a key that starts with $")
     return found
@@ -110,6 +163,8 @@ _OF: Final[Mapping[str, Callable[[Any], Any]]] = {
     "date": _date,
     "decimal": _decimal,
     "json": _json,
+    "extended_json": _extended_json,
+    "objectId": _object_id,
 }
-FALLIBLE: Final = frozenset({"date", "decimal", "json"})
+FALLIBLE: Final = frozenset({"date", "decimal", "json", "extended_json", "objectId"})
 """What may be unable to hold a value of its type."""

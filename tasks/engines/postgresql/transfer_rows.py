@@ -74,12 +74,12 @@ def _wire(field: TransferField, value: str) -> str:
     match field.holds:
         case "date":
             return f"(extract(epoch from {value}) * 1000000)::pg_catalog.text"
-        case "decimal" | "json":
+        case "decimal" | "json" | "extended_json":
             return f"{value}::pg_catalog.text"
         case "double":
             # What a real holds is what it is as a double, not what its shortest text says.
             return f"{value}::pg_catalog.float8"
-        case "string" if field.source_type == "character":
+        case "string" | "objectId" if field.source_type == "character":
             # A cast to text would cut the spaces off.
             return value
         case "string":

@@ -2,20 +2,23 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
+import bson
 import pymongo
 from bson import Int64, ObjectId
+from bson.dbref import DBRef
+from bson.errors import BSONError
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError, WriteError
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import Expression, from_text, to_text
+from tasks.engines.mongodb.documents.expressions import EXACT, Expression, from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.engines.records import FIRST_ROWS, Key, Shard
@@ -28,10 +31,16 @@ _PLAIN: Final = re.compile(
 )
 SWEEPS: Final = 5
 """How often it is looked whether something is left, while applications write."""
+_BYTES: Final = re.compile(r'.*, "bson": "([0-9a-f]+)"\}', re.ASCII | re.DOTALL)
+"""A key that says its `_id` in bytes, too: within an `_id` it could only stand where another brace closes."""
 
 
 def key_of(identity: Any) -> Key:
-    """Return an `_id` as the ledger holds it: extended JSON, in its canonical form."""
+    """Return an `_id` as the ledger holds it: extended JSON, in its canonical form.
+
+    With its bytes, in hexadecimal digits, where that would be read as something else: of a document with names that
+    start with $, which servers of today take for no `_id` any more, and older ones did.
+    """
     kind = type(identity)
     # Most of them: the library takes ten times as long for the same.
     if kind is ObjectId:
@@ -41,14 +50,29 @@ def key_of(identity: Any) -> Key:
     if kind is int or kind is Int64:
         short = kind is int and -(2**31) <= identity < 2**31
         return (f'{{"_id": {{"$number{"Int" if short else "Long"}": "{int(identity)}"}}}}',)
-    return (to_text({"_id": identity}),)
+    text = to_text({"_id": identity})
+    if '"$' in text and isinstance(identity, Mapping | DBRef) and not _says(text, identity):
+        return (f'{text[:-1]}, "bson": "{_encoded(identity).hex()}"}}',)
+    return (text,)
+
+
+def _says(text: str, identity: Any) -> bool:
+    try:
+        return _encoded(from_text(text)["_id"]) == _encoded(identity)
+    except (BSONError, ValueError, TypeError):
+        return False
+
+
+def _encoded(identity: Any) -> bytes:
+    return bson.encode({"_id": identity}, codec_options=EXACT)
 
 
 def identity_of(key: str) -> Any:
     """Return the `_id` that a key says."""
     found = _PLAIN.fullmatch(key)
     if found is None:
-        return from_text(key)["_id"]
+        exact = _BYTES.fullmatch(key)
+        return from_text(key)["_id"] if exact is None else bson.decode(bytes.fromhex(exact[1]), EXACT)["_id"]
     identity, short, long = found.groups()
     return ObjectId(identity) if identity else int(short) if short else Int64(long)
 

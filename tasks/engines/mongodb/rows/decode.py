@@ -45,7 +45,9 @@ def decode(raw: bytes) -> dict[str, Any]:
             return found
     except (BSONError, ValueError, OverflowError, RecursionError):
         pass
-    raise UnfitError("a field that is there twice, a text that is no UTF-8, or a type that is out of use")
+    raise UnfitError(
+        "a field that is there twice, a text that is no UTF-8, a type that is out of use, or bytes no driver writes"
+    )
 
 
 def kind_of(value: Any) -> str:

@@ -42,9 +42,14 @@ _HOLDS = {
     "json": "json",
     "jsonb": "json",
 }
-_MOMENTS = ("timestamp with time zone", "timestamp without time zone", "date")
-_IDS = ("int32", "int64", "string", "binary", "uuid")
-"""What tells documents apart: equal in MongoDB exactly where it is equal in PostgreSQL, and never unfit."""
+_ASKED_FOR = {
+    "date": ("timestamp with time zone", "timestamp without time zone", "date"),
+    "objectId": ("text", "character varying", "character", "bytea"),
+    "extended_json": ("json", "jsonb"),
+}
+"""What a `type` takes; `string` takes everything."""
+_IDS = ("int32", "int64", "string", "binary", "uuid", "objectId")
+"""What tells documents apart: equal in MongoDB exactly where it is equal in PostgreSQL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,14 +215,15 @@ def _field(types: _Types, path: tuple[str, ...], rule: FieldRule, at: str) -> Fi
     holds = "string" if enum else _HOLDS.get(name)
     if rule.type == "string":
         holds = "string"
-    elif rule.type == "date":
-        holds = "date" if name in _MOMENTS else None
+    elif rule.type is not None:
+        holds = rule.type if name in _ASKED_FOR[rule.type] else None
     if holds is None:
+        moment = name in _ASKED_FOR["date"] and rule.type != "date"
         raise SpecError(
-            f"a {name} is no date" if rule.type == "date" else f"MongoDB has no counterpart of {name}",
+            f"a {name} is no {rule.type}" if rule.type is not None else f"MongoDB has no counterpart of {name}",
             where=at,
             hint="Write `type: string` to have PostgreSQL's text"
-            + (", or `type: date` to take it as UTC." if name in _MOMENTS else ", or an expression of another type."),
+            + (", or `type: date` to take it as UTC." if moment else ", or an expression of another type."),
         )
     if path[0] == ID and holds not in _IDS:
         raise SpecError(
