@@ -25,7 +25,7 @@ _INDEXES = """
       from information_schema.statistics where table_schema = database() and table_name = %s
      order by index_name, seq_in_index
 """
-_OURS = (OWN_PREFIX, "changeover_", "~changeover_")
+OURS = (OWN_PREFIX, "changeover_", "~changeover_")
 _FOREIGN_KEYS = """
     select k.constraint_name, k.table_schema, k.table_name, k.column_name, k.referenced_table_schema,
            k.referenced_table_name, k.referenced_column_name, r.update_rule, r.delete_rule
@@ -58,7 +58,7 @@ def tables(conn: MariaSession, schema: str) -> tuple[str, ...]:
         " and locate('.', table_name) = 0 order by table_name",
         (schema,),
     ).fetchall()
-    return tuple(f"{schema}.{name}" for (name,) in rows if not name.startswith(_OURS))
+    return tuple(f"{schema}.{name}" for (name,) in rows if not name.startswith(OURS))
 
 
 def estimate(conn: MariaSession, table: Table) -> TableEstimate:

@@ -94,9 +94,9 @@ def preflight(conn: MariaSession, plan: Plan, limits: Limits) -> tuple[Finding, 
 
 
 def _require_lock_tables(conn: MariaSession, plan: Plan) -> None:
-    """Refuse a user who could not wait for those who write to parents: that is when all rows have been copied."""
-    actions = (step.action for step in plan.steps)
-    if any(isinstance(action, SelfCommitting) and UNLOCK in action.forward for action in actions):
+    """Refuse a user who could not wait for those who write to parents, or children: all rows have been copied then."""
+    actions = (step.action for step in plan.steps if isinstance(step.action, SelfCommitting))
+    if any(UNLOCK in action.forward or action.beside for action in actions):
         missing = {"LOCK TABLES"} - _granted(conn)
         _refuse_missing(conn, sorted(missing), plan.tables[0])
 

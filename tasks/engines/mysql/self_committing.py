@@ -15,6 +15,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
+from tasks.engines.mysql.beside import Quiet, beside, nobody_beside
 from tasks.engines.mysql.blockers import named, old_views, open_transactions, outlasted, prepared
 from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
@@ -37,7 +38,7 @@ _NEVER_FREE = (
 
 def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
     """Do what is left of a step, and record it. Raises LockTimeoutError, with who may block, when patience ends."""
-    with open_session() as ledger, open_session() as worker:
+    with open_session() as ledger, open_session() as worker, beside(open_session, action, limits) as quiet:
         with ledger.transaction():
             # Committed before anything happens, so that a rollback knows that something may have.
             journal.begin(ledger)
@@ -57,15 +58,20 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             elif not there:
                 if action.given is not None:
                     refuse_other_shape(worker, action.given, action.given.name)
-                _run(worker, action, action.forward, limits, journal, wanted=True)
+                _run(worker, action, action.forward, limits, journal, quiet, wanted=True)
                 if action.guard:
-                    _guard_again(worker, action, limits, journal, swapped=True)
+                    _guard_again(worker, action, limits, journal, quiet, swapped=True)
             journal.finish(ledger)
 
 
 def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
     """Undo a step as far as it was done, and record it. Raises DriftError for a table that has neither shape."""
-    with open_session() as ledger, open_session() as worker, ledger.transaction():
+    with (
+        open_session() as ledger,
+        open_session() as worker,
+        beside(open_session, action, limits) as quiet,
+        ledger.transaction(),
+    ):
         journal.begin(ledger)
         if action.inverse and (not action.done or holds(worker, action)):
             if action.keeps and worker.execute(action.keeps).fetchone() is not None:
@@ -77,9 +83,9 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
                 )
             if action.guard:
                 journal.guard(worker)
-            _run(worker, action, action.inverse, limits, journal, wanted=False)
+            _run(worker, action, action.inverse, limits, journal, quiet, wanted=False)
             if action.guard:
-                _guard_again(worker, action, limits, journal, swapped=False)
+                _guard_again(worker, action, limits, journal, quiet, swapped=False)
         elif action.inverse and action.given is not None and not action.set_aside:
             # Not the new shape: then it is the old one, or what somebody else made of either, which is not undone.
             refuse_other_shape(worker, action.given, action.given.name)
@@ -146,7 +152,7 @@ def _outlast_prepared(conn: MariaSession, action: SelfCommitting, limits: Limits
 
 
 def _guard_again(
-    conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal, *, swapped: bool
+    conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal, quiet: Quiet, *, swapped: bool
 ) -> None:
     """No lock can be held until the statement that swaps: whoever wrote in between is looked at after it."""
     try:
@@ -166,7 +172,8 @@ def _guard_again(
             )
     except ChangeoverError:
         # What is before the last one readies a way back, which this is not: nothing has been taken off.
-        _run(conn, action, action.inverse[-1:] if swapped else action.forward, limits, journal, wanted=not swapped)
+        statements = action.inverse[-1:] if swapped else action.forward
+        _run(conn, action, statements, limits, journal, quiet, wanted=not swapped)
         raise
 
 
@@ -196,7 +203,7 @@ def _held(
     killed in between, a part is done without a mark, and the guard of the next run says which.
     """
     with open_session() as other:
-        _within_budget(conn, action, action.held, limits, journal, last=False, wanted=True)
+        _within_budget(conn, action, action.held, limits, journal, nobody_beside, last=False, wanted=True)
         until = time.monotonic() + limits.lock_budget / 1000
         cut = threading.Timer(limits.lock_budget / 1000, conn.cut)
         cut.start()
@@ -248,11 +255,13 @@ def _run(
     statements: Sequence[str],
     limits: Limits,
     journal: Journal,
+    quiet: Quiet,
     *,
     wanted: bool,
 ) -> None:
     for statement in statements:
-        _within_budget(conn, action, statement, limits, journal, last=statement is statements[-1], wanted=wanted)
+        last = statement is statements[-1]
+        _within_budget(conn, action, statement, limits, journal, quiet, last=last, wanted=wanted)
     if action.done and holds(conn, action) is not wanted:
         raise StepError(
             "the server reported success, and the catalogue does not show it",
@@ -268,6 +277,7 @@ def _within_budget(
     statement: str,
     limits: Limits,
     journal: Journal,
+    quiet: Quiet,
     *,
     last: bool,
     wanted: bool,
@@ -283,7 +293,8 @@ def _within_budget(
         queued += queues
         try:
             if not left:
-                conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
+                with quiet(statement, queues):
+                    conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
                 return
         except pymysql.err.MySQLError as error:
             if conn.closed:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
-from tasks.engines.mysql.planning import parity
+from tasks.engines.mysql.planning import inbound, parity
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.foreign_keys import (
@@ -20,6 +20,7 @@ from tasks.engines.mysql.planning.foreign_keys import (
     own_indexes,
     renamed,
 )
+from tasks.engines.mysql.planning.inbound import Inbound
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.model.catalogue import Table
@@ -85,12 +86,19 @@ class Names:
         return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
 
 
-def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: Sequence[ForeignKey]) -> Iterator[Step]:
+def steps(
+    migration: str,
+    change: Change,
+    mapping: Mapping,
+    names: Names,
+    keys: Sequence[ForeignKey],
+    referring: Sequence[Inbound],
+) -> Iterator[Step]:
     """Yield all steps for one table, in order. Raises SpecError where foreign keys need a comparison there is not."""
     full = mapping.old.full_name
     yield _build(full, change, names, own_indexes(names.part, mapping.new, [one.new_columns for one in keys]))
     yield _switch(full, names)
-    yield from _dual_write(full, _mirror(migration, mapping, names, keys, up=True), names.table, names.up)
+    yield from _dual_write(full, _mirror(migration, mapping, names, keys, referring, up=True), names.table, names.up)
     yield Step(
         key=f"{Phase.DUAL_WRITE}/{full}/prepared",
         phase=Phase.DUAL_WRITE,
@@ -106,8 +114,9 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
         action=copy(mapping, names),
     )
     # The way back does nothing before the swap, and is there the moment after it. Rows that are copied would call it.
-    yield from _dual_write(full, _mirror(migration, mapping, names, keys, up=False), names.new, names.down)
+    yield from _dual_write(full, _mirror(migration, mapping, names, keys, referring, up=False), names.new, names.down)
     yield from before_comparison(mapping.old, keys, names.new)
+    yield from inbound.ready_to_follow(referring)
     yield _statistics(full, mapping, names)
     compared = list(_compared(mapping, names))
     if not compared and any(one.writes for one in keys):
@@ -131,16 +140,18 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, keys: 
             inverse=(*before_swap_back(keys, names.old), names.exchange_back),
             done=is_swapped(names),
             guard=True,
+            beside=inbound.held(referring),
             outlasts_prepared=True,
-            given=renamed(mapping.old, keys),
+            given=inbound.named(renamed(mapping.old, keys), referring),
             set_aside=names.old,
-            found_after_inverse=made_since(names, mapping.new, names.new),
+            found_after_inverse=made_since(names, mapping.new, names.new, referring),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
             # The comparison writes rows into the shadow, too: also one that was killed, and has left no count of them.
             filled=f"select max(finished_at) from changeover_steps where migration = {quoted(migration)}"
             f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
+    yield from inbound.after_swap(referring)
     yield from after_swap(mapping.old, keys, names.old)
     yield from _contract(mapping.old, names, keys)
 
@@ -150,7 +161,7 @@ def is_swapped(names: Names) -> str:
     return f"{has_table(names.new)} and table_comment = '{PLACEHOLDER}'"
 
 
-def made_since(names: Names, new: Table, on: str) -> str:
+def made_since(names: Names, new: Table, on: str, referring: Sequence[Inbound]) -> str:
     """Return a query for the triggers, columns and foreign keys of others that came to the new table, `on`."""
     known = ", ".join(text_literal(column.name) for column in new.columns)
     made = quoted(f" was made on the new {names.table}")
@@ -164,7 +175,7 @@ def made_since(names: Names, new: Table, on: str) -> str:
         " union all select distinct concat('the foreign key ', constraint_name, ' of ', table_name)"
         " from information_schema.key_column_usage"
         f" where referenced_table_schema = database() and referenced_table_name = {quoted(on)}"
-        ") as made"
+        f"{inbound.known(referring)}) as made"
     )
 
 
@@ -287,7 +298,15 @@ def _switch(full: str, names: Names) -> Step:
     )
 
 
-def _mirror(migration: str, mapping: Mapping, names: Names, keys: Sequence[ForeignKey], *, up: bool) -> Mirror:
+def _mirror(
+    migration: str,
+    mapping: Mapping,
+    names: Names,
+    keys: Sequence[ForeignKey],
+    referring: Sequence[Inbound],
+    *,
+    up: bool,
+) -> Mirror:
     source, filled = (mapping.old, mapping.forward) if up else (mapping.new, mapping.backward)
     ways = (mapping.key, mapping.new_key) if up else (mapping.new_key, mapping.key)
     return Mirror(
@@ -302,6 +321,11 @@ def _mirror(migration: str, mapping: Mapping, names: Names, keys: Sequence[Forei
         target_key=ways[1],
         filled=filled,
         checked=not keys,
+        referred_to=tuple(
+            pair if up else pair[::-1]
+            for one in referring
+            for pair in zip(one.referenced, one.new_referenced, strict=True)
+        ),
     )
 
 

@@ -37,10 +37,10 @@ _LAST = "~"
 _LONGEST = 64
 UNLOCK = "unlock tables"
 """After LOCK TABLES, which wants a privilege of its own."""
-_AT_ONCE = ", algorithm=nocopy, lock=none"
+AT_ONCE = ", algorithm=nocopy, lock=none"
 _CHECKED = "set session foreign_key_checks = 1"
 _EVENTS = ("delete", "update")
-_UNCHECKED = "set session foreign_key_checks = 0"
+UNCHECKED = "set session foreign_key_checks = 0"
 """Rows are compared, not checked: without it the server reads the whole table, and lets nobody write."""
 
 
@@ -115,7 +115,7 @@ def carried(change: Change, new: Table) -> tuple[ForeignKey, ...]:
             new_columns=tuple(change.renamed.get(column, column) for column in one.columns),
             parent=str(one.referenced_table),
             parent_columns=one.referenced_columns,
-            rules=_rules(one.definition),
+            rules=rules_of(one.definition),
         )
         for one in keys
     )
@@ -136,7 +136,7 @@ def _ends(table: Table, keys: Sequence[Constraint]) -> dict[str, str]:
     return ends
 
 
-def _rules(definition: str) -> str:
+def rules_of(definition: str) -> str:
     """Write what is done to rows as the server prints it, which leaves out what refuses."""
     found = re.fullmatch(r"on update (.*) on delete (.*)", definition, re.IGNORECASE)
     assert found, definition
@@ -276,7 +276,7 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
             undo="drop them",
             action=SelfCommitting(
                 table=full,
-                forward=(_UNCHECKED, _drop(shadow, (), *(one.add(one.on(shadow), new=True) for one in writing))),
+                forward=(UNCHECKED, _drop(shadow, (), *(one.add(one.on(shadow), new=True) for one in writing))),
                 locks=exclusive(full),
                 outlasts_prepared=True,
                 inverse=(_drop(shadow, [one.on(shadow) for one in writing]),),
@@ -309,7 +309,7 @@ def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterat
             action=SelfCommitting(
                 table=full,
                 forward=(
-                    _UNCHECKED,
+                    UNCHECKED,
                     _drop(
                         shadow,
                         [one.on(shadow) for one in meanwhile],
@@ -319,7 +319,7 @@ def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterat
                 locks=exclusive(full),
                 outlasts_prepared=True,
                 inverse=(
-                    _UNCHECKED,
+                    UNCHECKED,
                     _drop(shadow, names, *(one.add(one.on(shadow), new=True) for one in meanwhile)),
                 ),
                 done=has(shadow, names),
@@ -342,7 +342,7 @@ def after_swap(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[S
                 table=full,
                 forward=(
                     *own_indexes(old, table, [one.columns for one in refusing]),
-                    _UNCHECKED,
+                    UNCHECKED,
                     _drop(old, names, *(one.add(one.on(old), new=False) for one in meanwhile)),
                 ),
                 locks=exclusive(full),
@@ -359,7 +359,7 @@ def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
         return ()
     dropped = [f"drop foreign key if exists {quote(one.yielding().on(old))}" for one in refusing if one.writes]
     added = [one.add(one.on(old), new=False, again=True) for one in refusing]
-    return (_UNCHECKED, _drop(old, (), *dropped, *added), _CHECKED)
+    return (UNCHECKED, _drop(old, (), *dropped, *added), _CHECKED)
 
 
 def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
@@ -397,12 +397,12 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
                 table=full,
                 forward=(
                     *own_indexes(table.name, table, [one.columns]),
-                    _UNCHECKED,
+                    UNCHECKED,
                     _drop(table.name, [one.name], one.add(temporary, new=False)),
                 ),
                 locks=exclusive(full),
                 outlasts_prepared=True,
-                inverse=(_UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=False))),
+                inverse=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=False))),
                 done=has(table.name, [temporary]),
             ),
         )
@@ -437,7 +437,7 @@ def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
             title=f"call {temporary} {one.name} again",
             action=SelfCommitting(
                 table=table.full_name,
-                forward=(_UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=True))),
+                forward=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=True))),
                 locks=exclusive(table.full_name),
                 outlasts_prepared=True,
                 done=_has_none(table.name, [temporary]),
@@ -448,4 +448,4 @@ def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
 def _drop(table: str, names: Sequence[str], *added: str) -> str:
     """Return the statement that drops some, and adds others in the same moment."""
     dropped = [f"drop foreign key {quote(name)}" for name in names]
-    return f"alter table {quote(table)} {', '.join([*dropped, *added])}{_AT_ONCE}"
+    return f"alter table {quote(table)} {', '.join([*dropped, *added])}{AT_ONCE}"

@@ -7,7 +7,7 @@ import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.planning import others, parity
+from tasks.engines.mysql.planning import inbound, others, parity
 from tasks.engines.mysql.planning.assemble import Names, is_swapped, made_since, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of, filled
@@ -65,6 +65,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         others.refuse_mentioned(conn, table, change.leaving)
         mapping = mapping_of(change, new)
         keys = carried(change, new)
+        referring = inbound.inbound_of(conn, change, new, tag(spec.migration))
+        _try_inbound(conn, table, new, referring, tag(spec.migration))
         if keys:
             _try_foreign_keys(conn, change, new, keys, tag(spec.migration))
     names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
@@ -77,9 +79,10 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path=conn.database,
-        steps=tuple(steps(spec.migration, change, mapping, names, keys)),
+        steps=tuple(steps(spec.migration, change, mapping, names, keys, referring)),
         requirements=(
-            *_requirements(spec.migration, change, mapping, names),
+            *_requirements(spec.migration, change, mapping, names, referring),
+            *inbound.requirements(referring, names.old, spec.migration),
             *others.requirements(conn, table, new, leaving=change.leaving),
             *_comes_back(conn, change, mapping, quote(names.table)),
         ),
@@ -127,6 +130,17 @@ def _try_foreign_keys(conn: MariaSession, change: Change, new: Table, keys: Sequ
         )
 
 
+def _try_inbound(conn: MariaSession, table: Table, new: Table, referring: Sequence[inbound.Inbound], tag_: str) -> None:
+    """Let the foreign keys to the table refer to the new shape. Raises SpecError if the server refuses."""
+    try:
+        for key, statements in inbound.try_inbound(referring, new, tag_):
+            if not all(_takes(conn, statement) for statement in statements):
+                raise inbound.refused(table, key)
+    finally:
+        if referring and not conn.closed:
+            conn.execute(inbound.forget_inbound(tag_))
+
+
 def _unyielding(table: Table, key: ForeignKey) -> SpecError:
     return SpecError(
         f"{table.full_name} cannot be made anew with its foreign key {key.name}: where rows may be stale it has to"
@@ -165,7 +179,9 @@ def _make(conn: MariaSession, statement: str, change: Change, own_name: str) -> 
         ) from None
 
 
-def _requirements(migration: str, change: Change, mapping: Mapping, names: Names) -> Iterator[Requirement]:
+def _requirements(
+    migration: str, change: Change, mapping: Mapping, names: Names, referring: Sequence[inbound.Inbound]
+) -> Iterator[Requirement]:
     full, old = mapping.old.full_name, quote(names.table)
     fresh = {name for name, _ in change.unique}
     keys = {
@@ -217,7 +233,7 @@ def _requirements(migration: str, change: Change, mapping: Mapping, names: Names
         table=full,
         kind="structure",
         gate="before_rollback",
-        violations=f"{made_since(names, mapping.new, names.table)} where exists ({is_swapped(names)})",
+        violations=f"{made_since(names, mapping.new, names.table, referring)} where exists ({is_swapped(names)})",
         reads_new=True,
     )
 

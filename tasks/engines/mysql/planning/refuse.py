@@ -15,11 +15,6 @@ def refuse(table: Table) -> None:
         "made anew",
         (
             (
-                bool(table.inbound),
-                f"the foreign key {table.inbound[0].name if table.inbound else ''} would go on pointing to the old one",
-                "Drop the foreign key for the migration, and add it again afterwards.",
-            ),
-            (
                 bool(table.triggers),
                 f"its trigger{'s' * (len(table.triggers) > 1)} {fired} would go with the old one, and no statement puts"
                 " them on the new one in the moment of the swap: they would fire twice for a write, or not at all",

@@ -12,7 +12,7 @@ What cannot be written to the other side is noted in `changeover_rejections`, an
 a timeout is the application's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
@@ -25,6 +25,8 @@ EVENTS = ("delete", "update", "insert")
 _RAISE = "(select 1 union all select 2)"
 _NOT_OF_THE_ROW = "1205, 1213, 1317, 1969, 3024, 1053, 1927, 1021, 1114"
 """Timeouts, deadlocks, killed statements, full disks: not a matter of the row."""
+_REFERRED_TO = "1217, 1451"
+"""A foreign key to the other table refuses: it would refuse the application, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Mirror:
     filled: tuple[Filled, ...]
     checked: bool = True
     """Whether the server is to look for the parents of a row; what the application has written has them."""
+    referred_to: tuple[tuple[str, str], ...] = ()
+    """Columns to which foreign keys refer, and those of the other table: for a moment the keys may be keys to that."""
 
 
 def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -60,13 +64,14 @@ def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str
 
 def _guarded(mirror: Mirror, body: str, row: str) -> str:
     key = row_key(mirror.source_key, [f"{row}.{quote(column.name)}" for column in mirror.source_key])
+    unnoted = f"{_NOT_OF_THE_ROW}, {_REFERRED_TO}" if mirror.referred_to else _NOT_OF_THE_ROW
     return f"""begin
   declare {OWN_PREFIX}code int default 0;
   declare {OWN_PREFIX}state varchar(5) default '';
   begin
     declare exit handler for sqlexception begin
       get diagnostics condition 1 {OWN_PREFIX}code = mysql_errno, {OWN_PREFIX}state = returned_sqlstate;
-      if {OWN_PREFIX}code in ({_NOT_OF_THE_ROW}) then resignal; end if;
+      if {OWN_PREFIX}code in ({unnoted}) then resignal; end if;
       insert into changeover_rejections (migration, table_name, direction, `sqlstate`, row_key)
         values ({quoted(mirror.migration)}, {quoted(mirror.table)}, '{mirror.direction}', {OWN_PREFIX}state,
           {key});
@@ -79,21 +84,32 @@ end"""
 
 
 def _update(mirror: Mirror) -> str:
-    moved = " and ".join(
-        f"cast(old.{quote(c.name)} as binary) <=> cast(new.{quote(c.name)} as binary)" for c in mirror.source_key
-    )
-    return f"if not ({moved}) then {_delete(mirror)} end if;\n      {_write(mirror, 'new')}"
+    key = [(one.name, target) for one, target in zip(mirror.source_key, mirror.target_key, strict=True)]
+    telling = dict.fromkeys([*key, *mirror.referred_to])
+    same = " and ".join(f"cast(old.{quote(one)} as binary) <=> cast(new.{quote(one)} as binary)" for one, _ in telling)
+    moved = _move(mirror, list(telling)) if mirror.referred_to else _delete(mirror)
+    return f"if not ({same}) then {moved} end if;\n      {_write(mirror, 'new')}"
+
+
+def _move(mirror: Mirror, telling: Sequence[tuple[str, str]]) -> str:
+    """Change the key of the row, and what is referred to: a foreign key has another rule for rows that are deleted."""
+    given = ", ".join(f"{quote(target)} = new.{quote(source)}" for source, target in telling)
+    return f"{_there(mirror)} update {quote(mirror.target)} set {given} where {_found(mirror)};"
 
 
 def _delete(mirror: Mirror) -> str:
-    """Make sure that the row is there, then delete it: a DELETE that finds none would lock a gap."""
-    where = " and ".join(
+    return f"{_there(mirror)} delete from {quote(mirror.target)} where {_found(mirror)};"
+
+
+def _there(mirror: Mirror) -> str:
+    """Make sure that the row is there: an UPDATE or DELETE that finds none would lock a gap."""
+    return f"begin declare exit handler for sqlexception begin end; {_insert(mirror, 'old', keep=True)}; end;"
+
+
+def _found(mirror: Mirror) -> str:
+    return " and ".join(
         f"{quote(target)} = old.{quote(source.name)}"
         for source, target in zip(mirror.source_key, mirror.target_key, strict=True)
-    )
-    return (
-        f"begin declare exit handler for sqlexception begin end; {_insert(mirror, 'old', keep=True)}; end;"
-        f" delete from {quote(mirror.target)} where {where};"
     )
 
 

@@ -1,0 +1,263 @@
+"""Shadow table on MariaDB of a table to which foreign keys refer: they hold in every leg, and come along."""
+
+import threading
+import time
+
+import pymysql
+import pytest
+
+from tasks.model.errors import DriftError, SpecError
+from tasks.model.steps import Phase, SelfCommitting, Step
+from tests.conformance.maria import BEFORE_SWAP, Shadow
+from tests.conformance.maria_parents import Parents, difference, prepare
+from tests.servers.mariadb import connected, run
+
+WIDEN = {"alter_column": {"table": "orders", "column": "n", "type": "bigint"}}
+CHILDREN = ("orders_lines", "orders_notes")
+
+
+def shapes(url: str) -> list[str]:
+    """Return the children as the server prints them, but for the next number."""
+    texts = [str(run(url, f"show create table {name}")[0][1]) for name in CHILDREN]
+    return [" ".join(word for word in text.split() if not word.startswith("AUTO_INCREMENT=")) for text in texts]
+
+
+def test_all_the_way_under_writers(maria_database: str) -> None:
+    """Over, swapped, back, over again and to the end: what refuses refuses, what cascades cascades."""
+    prepare(maria_database, 120)
+    before = shapes(maria_database)
+    with Parents(maria_database, 120, pause=0.01) as parents:
+        shadow = Shadow(maria_database, [WIDEN], batch_rows=40)
+        shadow.begin()
+        shadow.forward(*BEFORE_SWAP, Phase.SWAP)
+        assert shapes(maria_database) == before
+        time.sleep(0.2)
+        shadow.back()
+        assert shapes(maria_database) == before
+        again = Shadow(maria_database, [WIDEN], name="again", batch_rows=40)
+        again.begin()
+        again.forward(*BEFORE_SWAP, Phase.SWAP)
+        time.sleep(0.2)
+        assert again.violations("after_swap") == 0
+        again.forward(Phase.CONTRACT)
+    assert parents.failures == []
+    assert parents.refused == {0, 1451, 1452}
+    assert parents.transactions > 100
+    assert parents.longest < 1.0
+    assert difference(maria_database) == 0
+    assert shapes(maria_database) == before
+
+
+def steps_of(shadow: Shadow, phase: Phase) -> list[Step]:
+    """Return the steps of a phase."""
+    assert shadow.plan is not None
+    return list(shadow.plan.phase(phase))
+
+
+def refused(url: str, code: int, *statements: str) -> None:
+    """See each refused by this error."""
+    for statement in statements:
+        with pytest.raises(pymysql.err.IntegrityError, match=f"^.{code}"):
+            run(url, statement)
+
+
+def rules_hold(url: str, first: int, number: int = 7) -> None:
+    """Write to parents and children as if nothing were between; the old table may have no place for the number."""
+    one, two, three = range(first, first + 3)
+    run(url, f"insert into orders_lines values (null, {one})", f"update orders set n = {number} where id = {one}")
+    refused(url, 1451, f"delete from orders where id = {one}", f"update orders set id = {first + 90} where id = {one}")
+    refused(url, 1452, f"insert into orders_lines values (null, {first + 90})")
+    run(url, f"insert into orders_notes values ({first}, {two}, 'c{three}')",
+        f"update orders set id = {first + 80}, n = {number} where id = {two}",
+        f"update orders set code = 'd{first}', n = {number} where id = {three}")  # fmt: skip
+    assert run(url, f"select parent, code from orders_notes where id = {first}") == [(first + 80, f"d{first}")]
+    run(url, f"delete from orders where id = {three}")
+    assert run(url, f"select code from orders_notes where id = {first}") == [(None,)]
+    run(url, "delete orders, orders_notes from orders join orders_notes on parent = orders.id"
+        f" where orders.id = {first + 80}")  # fmt: skip
+    assert run(url, f"select * from orders_notes where id = {first}") == []
+    run(url, f"delete from orders_lines where parent = {one}", f"update orders set n = 1 where id = {one}",
+        f"insert into orders values ({first + 93}, 'e{first}', 1, null)",
+        f"insert into orders_lines values (null, {first + 93})")  # fmt: skip
+
+
+def test_in_the_moments_in_which_they_refer_to_the_other_table(maria_database: str) -> None:
+    """Each statement that makes them refer elsewhere is done twice: who did it first has not told the ledger."""
+    prepare(maria_database, 0)
+    run(maria_database, *(f"insert into orders select seq, concat('c', seq), 1, null from seq_{first}_to_{first + 2}"
+                          for first in (100, 300, 500, 700)),
+        "alter table orders_notes add index both_of_them (parent, code)")  # fmt: skip
+    before = shapes(maria_database)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    for step in steps_of(shadow, Phase.INDEX):
+        if "/foreign key " in step.key:
+            assert isinstance(step.action, SelfCommitting)
+            run(maria_database, *step.action.forward)
+        shadow.step(step)
+    rules_hold(maria_database, 100)
+    shadow.forward(Phase.RECONCILE)
+    assert shadow.violations("before_swap") == 0
+    swap, *last = steps_of(shadow, Phase.SWAP)
+    assert swap.key == "swap/all"
+    shadow.step(swap)
+    assert "orders_old" not in shapes(maria_database)[0]
+    rules_hold(maria_database, 300, 5_000_000_000)
+    for step in last:
+        assert isinstance(step.action, SelfCommitting)
+        run(maria_database, *step.action.forward)
+        shadow.step(step)
+    assert shapes(maria_database) == before
+    rules_hold(maria_database, 500, 5_000_000_000)
+    run(maria_database, "truncate changeover_rejections")
+    for step in [*reversed(last), swap]:
+        if step is not swap:
+            assert isinstance(step.action, SelfCommitting)
+            run(maria_database, *step.action.inverse)
+        shadow.revert(step)
+    rules_hold(maria_database, 700)
+    shadow.back()
+    assert shapes(maria_database) == before
+    ((orphans,),) = run(maria_database, "select count(*) from orders_lines left join orders on parent = orders.id"
+                        " where orders.id is null")  # fmt: skip
+    assert orphans == 0
+    refused(maria_database, 1451, "delete from orders where id = 193")
+
+
+ODD, QUOTED = "o'd`\\", "`o'd``\\`"
+
+
+def test_names_of_every_kind_and_a_table_between_two(maria_database: str) -> None:
+    """Composite, quoted, renamed; NULLs; and the table refers to another one itself, which deletes through both."""
+    run(maria_database, "create table tops (id int primary key)", "insert into tops values (1), (2), (3)",
+        f"create table {QUOTED} (id int primary key, `c``1` int, `d'2` varchar(9), top int, unique (`c``1`, `d'2`),"
+        " constraint of_top foreign key (top) references tops (id) on delete cascade)",
+        f"insert into {QUOTED} values (1, 1, 'x', 1), (2, 2, 'y', 2), (3, null, 'z', 3)",
+        "create table `ki``d` (id int primary key, `p'1` int, p2 varchar(9), constraint `f'``k` foreign key (`p'1`, p2)"
+        f" references {QUOTED} (`C``1`, `D'2`) on delete set null on update cascade)",
+        "insert into `ki``d` values (1, 1, 'x'), (2, 2, 'y'), (3, null, 'q'), (4, 1, null)")  # fmt: skip
+    before = run(maria_database, "show create table `ki``d`")[0][1]
+    operations = [{"rename_column": {"table": ODD, "from": "c`1", "to": "z`9"}},
+                  {"add_column": {"table": ODD, "column": {"name": "n", "type": "int", "nullable": True}}}]  # fmt: skip
+    shadow = Shadow(maria_database, operations)
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    run(maria_database, f"update {QUOTED} set `c``1` = 5 where id = 1", "delete from tops where id = 2")
+    kids = [(1, 5, "x"), (2, None, None), (3, None, "q"), (4, 1, None)]
+    assert run(maria_database, "select * from `ki``d` order by id") == kids
+    assert shadow.violations("before_swap") == 0
+    swap, *last = (step for step in steps_of(shadow, Phase.SWAP) if "foreign keys" not in step.key)
+    for step in steps_of(shadow, Phase.SWAP):
+        shadow.step(step)
+        if step is swap:
+            run(maria_database, f"update {QUOTED} set `z``9` = 6 where id = 1")
+    assert len(last) == 1
+    # As it was told in the letters of the parent's columns, or in those of the catalogue.
+    after = run(maria_database, "show create table `ki``d`")[0][1]
+    assert after.lower() == before.lower().replace("(`c``1`", "(`z``9`")
+    assert shadow.violations("after_swap") == 0
+    run(maria_database, f"insert into {QUOTED} (id, `z``9`, `d'2`, top) values (9, 9, '9', 3)",
+        "insert into `ki``d` values (9, 9, '9')", f"update {QUOTED} set `z``9` = 8 where id = 9",
+        "delete from tops where id = 1")  # fmt: skip
+    shadow.back()
+    assert run(maria_database, "show create table `ki``d`")[0][1] == before
+    kids = [(1, None, None), *kids[1:], (9, 8, "9")]
+    assert run(maria_database, "select * from `ki``d` order by id") == kids
+
+
+def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_database: str) -> None:
+    """Before the swap it is refused; after it, what is dropped stays away; and no row is left without its parent."""
+    prepare(maria_database, 9)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    run(maria_database, "create table later (id int, constraint theirs foreign key (id) references orders (id))")
+    with pytest.raises(DriftError, match="theirs"):
+        shadow.forward(Phase.SWAP)
+    run(maria_database, "drop table later")
+    (key,) = (key for key, name in run(maria_database, KEYS) if name == "orders_lines")
+    run(maria_database, f"alter table orders_lines drop foreign key {key}")
+    with pytest.raises(DriftError, match=key):
+        shadow.forward(Phase.SWAP)
+    run(maria_database, f"alter table orders_lines add constraint {key} foreign key (parent) references orders (id)")
+    shadow.forward(Phase.SWAP)
+    run(maria_database, "insert into orders values (50, 'c50', 5000000000, null)",
+        "insert into orders_lines values (50, 50)")  # fmt: skip
+    assert shadow.violations("before_rollback") == 1
+    run(maria_database, "delete from orders_lines where id = 50", "delete from orders where id = 50")
+    assert shadow.violations("before_rollback") == 0
+    run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")
+    with pytest.raises(AssertionError, match=r"orders_lines_ibfk_1 of .* is gone"):
+        shadow.back()
+    assert "orders_lines" not in [name for _, name in run(maria_database, KEYS)]
+
+
+def test_who_has_inserted_a_child_keeps_nobody_from_the_table_while_the_swap_waits(maria_database: str) -> None:
+    """He holds a row of the table, and not the table: a RENAME would have that, and wait for the row, for a second."""
+    prepare(maria_database, 9)
+    shadow = Shadow(maria_database, [WIDEN])
+    shadow.begin()
+    shadow.forward(*BEFORE_SWAP)
+    swap = steps_of(shadow, Phase.SWAP)[0]
+    for act in (shadow.step, shadow.revert):
+        waiting = threading.Thread(target=act, args=(swap,))
+        with connected(maria_database, autocommit=False) as conn, conn.cursor() as cursor:
+            cursor.execute("insert into orders_lines (parent) values (1)")
+            waiting.start()
+            until, longest = time.monotonic() + 1.2, 0.0
+            while time.monotonic() < until:
+                began = time.monotonic()
+                run(maria_database, "update orders set body = 'meanwhile' where id = 2", "select * from orders_lines")
+                longest = max(longest, time.monotonic() - began)
+            assert waiting.is_alive()
+            conn.commit()
+        waiting.join()
+        assert longest < 0.6
+    shadow.back()
+
+
+KEYS = """
+    select constraint_name, table_name from information_schema.referential_constraints
+     where constraint_schema = database() and referenced_table_name = 'orders'
+"""
+OTHERWISE = "would get another type"
+REFUSED: tuple[tuple[dict[str, object], str], ...] = (
+    ({"alter_column": {"table": "orders", "column": "id", "type": "bigint"}}, OTHERWISE),
+    ({"alter_column": {"table": "orders", "column": "code", "type": "varchar(90)"}}, OTHERWISE),
+    ({"rebuild_table": {"table": "orders", "options": "drop index by_code partition by hash (id)"}},
+     "that is partitioned"),
+    ({"rebuild_table": {"table": "orders", "options": "drop index by_code"}}, "does not let it refer to the new shape"),
+    ({"rebuild_table": {"table": "orders", "options": "drop column code", "dropped": ["code"], "down": {"code": "id"}}},
+     "is dropped"),
+    ({"alter_column": {"table": "orders", "column": "code", "up": "upper(code)", "down": "lower(code)"}}, "the values"),
+)  # fmt: skip
+
+
+def test_what_cannot_be_led_to_the_new_table_is_refused(maria_database: str) -> None:
+    """Before anything is done, and nothing is left of what was tried."""
+    prepare(maria_database, 3)
+    tables = run(maria_database, "show tables")
+
+    def see(operation: dict[str, object], reason: str) -> None:
+        with pytest.raises(SpecError, match=reason) as error:
+            Shadow(maria_database, [operation]).begin()
+        assert error.value.hint
+        assert run(maria_database, "show tables") == tables
+
+    for operation, reason in REFUSED:
+        see(operation, reason)
+    other = f"{maria_database.rpartition('/')[2]}_other"
+    run(maria_database, f"create database {other}", f"create table {other}.far (id int, foreign key (id) references"
+        f" {maria_database.rpartition('/')[2]}.orders (id))")  # fmt: skip
+    try:
+        see(WIDEN, "of far: it is one of a table in another database")
+    finally:
+        run(maria_database, f"drop database {other}")
+    run(maria_database, "alter table orders add parent int, add constraint above foreign key (parent) references"
+        " orders (id)")  # fmt: skip
+    see(WIDEN, "of orders: it refers to its own table")
+    run(maria_database, "alter table orders drop foreign key above",
+        "create table `~changeover_1_1_old` (id int, foreign key (id) references orders (id))")  # fmt: skip
+    tables = run(maria_database, "show tables")
+    see(WIDEN, "that table is one of another migration")
