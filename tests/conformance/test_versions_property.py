@@ -255,7 +255,9 @@ def test_random_changes_through_both_versions(conn: Connection, url: str) -> Non
             conn.execute("drop table if exists t cascade")
             conn.execute(f"drop schema if exists public_a{number}, public_b{number} cascade".encode())
             # What Hypothesis broke off leaves more than the tables.
-            for (name,) in conn.execute("select proname from pg_proc where proname like 'dual\\_write\\_%'").fetchall():
+            for (name,) in conn.execute(
+                "select proname from pg_proc where proname ~ '^(dual_write|not_ours)_'"
+            ).fetchall():
                 conn.execute(f"drop function changeover.{name}".encode())
             conn.execute("delete from changeover.versions; update changeover.migrations set state = 'rolled back'")
 

@@ -25,7 +25,7 @@ OURS = "set vacuum_cost_page_hit = 9973"
 Who is no superuser may give a function only settings that the server knows: of those this one is read by nobody but
 VACUUM and ANALYZE. What is set for a function holds in the triggers of others that it fires, too, and ends with it.
 """
-NOT_OURS = "pg_catalog.current_setting('vacuum_cost_page_hit') <> '9973'"
+NOT_OURS = "pg_catalog.current_setting('vacuum_cost_page_hit') operator(pg_catalog.<>) '9973'"
 ROW = "_changeover_row"
 BEFORE_ROW = "_changeover_before"
 KEPT_ROW = "_changeover_kept"
@@ -63,6 +63,11 @@ class DualWrite:
         return f'changeover."dual_write_{self.tag}"'
 
     @property
+    def asking_name(self) -> str:
+        """Qualified name of the function that says whether a statement is not ours."""
+        return f'changeover."not_ours_{self.tag}"'
+
+    @property
     def trigger_names(self) -> tuple[str, str]:
         """Names of the INSERT and the UPDATE trigger; triggers fire by name, and these must come last."""
         return (f"{OWN_TRIGGERS}{self.tag}_insert", f"{OWN_TRIGGERS}{self.tag}_update")
@@ -72,6 +77,7 @@ class DualWrite:
         insert, update = self.trigger_names
         return (
             self.function(swapped=False),
+            *self._asking(),
             f"create trigger {quote(insert)} before insert on {self.table} "
             f"for each row execute function {self.function_name}()",
             f"create trigger {quote(update)} before update on {self.table} "
@@ -86,12 +92,26 @@ class DualWrite:
             f"drop trigger if exists {quote(insert)} on {self.table}",
             f"drop trigger if exists {quote(update)} on {self.table}",
             f"drop function if exists {self.function_name}()",
+            f"drop function if exists {self.asking_name}()",
         )
 
     def _condition(self) -> str:
         """Wake up only for rows whose columns matter, and never for the backfill."""
         changed = _differs("old", "new", self._watched())
-        return f"{NOT_OURS} and {changed}"
+        return f"{self.asking_name}() and {changed}"
+
+    def _asking(self) -> tuple[str, str]:
+        """Return what lets the server ask for the setting once a statement, and not for each row of it.
+
+        It is called immutable, so what it returns is put into the condition when a statement first meets the trigger,
+        and forgotten with the statement: conditions of triggers are in no plan that is kept. No statement changes the
+        setting while it runs. Whoever writes to the table calls it, whatever new functions may be called by.
+        """
+        return (
+            f"create or replace function {self.asking_name}() returns boolean language plpgsql immutable parallel safe"
+            f" as $co_{self.tag}$begin return {NOT_OURS}; end$co_{self.tag}$",
+            f"grant execute on function {self.asking_name}() to public",
+        )
 
     def _watched(self) -> tuple[str, ...]:
         old, new = self.shape.old(swapped=False), self.shape.new(swapped=False)
