@@ -26,7 +26,7 @@ from tasks.model.steps import (
     Validation,
     only_for_rollback,
 )
-from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer
+from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, TransferField
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
 from validations.outcome import THE_CATALOGUE
@@ -197,14 +197,23 @@ def _shape(node: Tree, action: DocumentTransfer) -> None:
     shape = node.add(Text(f"each document of {action.into.name}:"))
     for field in action.fields:
         line = Text(f"{'.'.join(field.path)}: ", style="bold")
-        if field.holds == "constant":
-            line.append(repr(field.constant), style="not bold")
-        else:
-            null = "" if field.nulls == "keep" else ", left out when NULL"
-            unfit = "" if field.unfit == "fail" else f", {field.unfit} what does not fit"
-            of = " ".join(field.expression.split())
-            line.append(f"{field.holds} of {of} ({field.source_type}){null}{unfit}", style="not bold")
-        shape.add(line)
+        inner = shape.add(line.append(_made_of(field), style="not bold"))
+        for one in field.rows.fields if field.rows is not None else ():
+            line = Text(f"{'.'.join(one.path)}: ", style="bold")
+            inner.add(line.append(_made_of(one), style="not bold"))
+
+
+def _made_of(field: TransferField) -> str:
+    if field.holds == "constant":
+        return repr(field.constant)
+    if field.rows is not None:
+        where = f", where {' '.join(field.rows.where.split())}" if field.rows.where else ""
+        none = "" if field.nulls == "keep" else ", left out when there are none"
+        unfit = ", left out with the row when too large" if field.unfit == "reject" else ""
+        return f"rows of {field.source_type} that refer to this one{where}{none}{unfit}:"
+    null = "" if field.nulls == "keep" else ", left out when NULL"
+    unfit = "" if field.unfit == "fail" else f", {field.unfit} what does not fit"
+    return f"{field.holds} of {' '.join(field.expression.split())} ({field.source_type}){null}{unfit}"
 
 
 def _columns(node: Tree, action: RowTransfer) -> None:

@@ -8,7 +8,8 @@ from pydantic import Field
 from tasks.model.document_stages import moves, refused_stages
 from tasks.model.operations.base import Contradiction, Part
 from tasks.model.operations.text import Text
-from tasks.model.transfer import ID, CollectionName, FieldPath
+from tasks.model.transfer import ID, CollectionName
+from tasks.model.transfer_fields import FieldPath
 
 Converted = Literal["double", "string", "objectId", "bool", "date", "int", "long", "decimal"]
 Names = Annotated[tuple[FieldPath, ...], Field(min_length=1)]

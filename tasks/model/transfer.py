@@ -12,20 +12,10 @@ from tasks.model.errors import SpecError
 from tasks.model.names import MAX_BYTES, OWN_PREFIX, Identifier, TableName
 from tasks.model.operations.base import Contradiction, Part, refusal
 from tasks.model.operations.text import DatabaseName, Expression
-from tasks.model.transfer_columns import ColumnRule, OfColumn, OrItsColumn, SourceName
+from tasks.model.transfer_columns import ColumnRule, OrItsColumn, SourceName
+from tasks.model.transfer_fields import FieldPath, FieldRuleOrName, refuse_within
 
 ID = "_id"
-Misfit = Literal["fail", "reject", "string", "tag"]
-
-
-def _path(value: str) -> str:
-    parts = value.split(".")
-    if not all(parts) or any(part.startswith("$") for part in parts) or "\x00" in value:
-        raise refusal(
-            f"{value[:80]!r} is no path of a field",
-            "Write names with dots between them; none is empty or starts with $.",
-        )
-    return value
 
 
 def _collection(value: str) -> str:
@@ -36,51 +26,9 @@ def _collection(value: str) -> str:
     return value
 
 
-FieldPath = Annotated[str, AfterValidator(_path)]
-"""`name`, or `outer.inner` for a field of a nested document."""
 CollectionName = Annotated[str, AfterValidator(_collection)]
 
 
-class FieldRule(OfColumn):
-    """What one field of a document holds. A column alone is written as its name."""
-
-    column: Identifier | None = None
-    """A column of the table."""
-    up: Expression | None = None
-    """An expression over the columns, which the source evaluates."""
-    constant: str | bool | int | float | None = None
-    """The same value in every document."""
-    type: Literal["date", "string", "objectId", "extended_json"] | None = None
-    """`date`: a moment, where a date or a timestamp without a zone is taken as UTC. `string`: PostgreSQL's own text.
-
-    Needed for types that have no counterpart of their own. `objectId`: of 24 hexadecimal digits, or 12 bytes.
-    `extended_json`: of json or jsonb, where `{"$oid": ...}` and its like are the values that they say."""
-    unfit: Misfit = "fail"
-    """What becomes of a value that cannot be held exactly.
-
-    The run stops before anything is done (`fail`), the row is left out and noted with the reason (`reject`), the value
-    becomes PostgreSQL's text (`string`), or a document with its type and its text (`tag`)."""
-    nulls: Literal["keep", "missing"] = "keep"
-    """What becomes of NULL: a null, or no field at all."""
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse two sources of a value, or none, and options that a constant has no use for."""
-        given = [name for name in ("column", "up", "constant") if getattr(self, name) is not None]
-        if len(given) != 1:
-            yield Contradiction(
-                at=(given[-1],) if given else (),
-                reason="a field is a column, an expression `up`, or a constant",
-                hint="Give one of the three.",
-            )
-        elif self.constant is not None and (self.type, self.unfit, self.nulls) != (None, "fail", "keep"):
-            yield Contradiction(
-                at=("constant",), reason="a constant is as it is written", hint="Remove type, unfit and nulls."
-            )
-        if isinstance(self.constant, int) and not -(2**63) <= self.constant < 2**63:
-            yield Contradiction(at=("constant",), reason="the number has more than 64 bits", hint="Write it as a text.")
-
-
-Rule = Annotated[FieldRule, OrItsColumn()]
 ColumnRuleOrName = Annotated[ColumnRule, OrItsColumn()]
 
 
@@ -125,7 +73,7 @@ class TransferSpec(Part):
     """Columns of the source, or paths of fields, that the new table does not get."""
     rest: Identifier | None = None
     """The column, of jsonb, that gets the fields of a document that have no column of their own."""
-    fields: Mapping[FieldPath, Rule] = Field(default_factory=dict)
+    fields: Mapping[FieldPath, FieldRuleOrName] = Field(default_factory=dict)
     """The fields of a document, in their order; dots lead into nested documents. Needed with a collection.
 
     `_id` is the key of the table unless it is given: the column itself, or a document of all columns of the key."""
@@ -157,14 +105,13 @@ class TransferSpec(Part):
                     reason="_id is one value here",
                     hint="Leave _id out: a key of several columns becomes a document by itself.",
                 )
-            if any(other == path[: len(other)] for other in paths if other != path):
-                yield Contradiction(
-                    at=("fields", ".".join(path)),
-                    reason="a field cannot hold a value and have fields of its own",
-                    hint="Rename one of the two.",
-                )
+        yield from refuse_within(paths, ("fields",))
         rule = self.fields.get(ID)
-        if rule is not None and (rule.constant is not None or rule.unfit != "fail" or rule.nulls != "keep"):
+        if rule is not None and rule.of_another_table:
+            yield Contradiction(
+                at=("fields", ID), reason="_id is of the row itself", hint="Give a column, or an expression."
+            )
+        elif rule is not None and (rule.constant is not None or rule.unfit != "fail" or rule.nulls != "keep"):
             yield Contradiction(
                 at=("fields", ID),
                 reason="_id tells the documents apart, and has no policies",

@@ -23,21 +23,41 @@ class Collection(Record):
     does: Literal["make", "put"]
 
 
+class EmbeddedRows(Record):
+    """Rows of another table that become an array of documents: read with the row that they refer to."""
+
+    table: str
+    """Quoted and qualified."""
+    full_name: str
+    alias: str
+    """Its bare name, with which expressions may qualify columns."""
+    columns: tuple[str, ...]
+    """Of its foreign key, in the order of the key of the table that is copied; empty ones where it refers to others."""
+    loose: tuple[str, ...]
+    """Columns of its foreign key that may be NULL: such a row refers to none."""
+    fields: tuple["TransferField", ...]
+    where: str = ""
+
+
 class TransferField(Record):
     """A field of a document, and what gives its value."""
 
     path: tuple[str, ...]
     holds: Literal[
         "int32", "int64", "decimal", "double", "boolean", "string", "binary", "uuid", "date", "json", "constant",
-        "objectId", "extended_json",
+        "objectId", "extended_json", "rows",
     ]  # fmt: skip
     expression: str = ""
-    """In the names of the table; empty for a constant."""
+    """In the names of the table; empty for a constant. Of rows: what gives them as JSON, a list of texts each."""
     source_type: str = ""
     """As PostgreSQL calls it."""
     constant: str | bool | int | float | None = None
     unfit: Literal["fail", "reject", "string", "tag"] = "fail"
     nulls: Literal["keep", "missing"] = "keep"
+    rows: EmbeddedRows | None = None
+
+
+EmbeddedRows.model_rebuild()
 
 
 class _Walk(Record):
@@ -71,6 +91,17 @@ class DocumentTransfer(_Walk):
     given_id: bool = False
     """The author has chosen `_id`: that it is unique is asked of the rows."""
     into: Collection
+
+    @property
+    def embedded(self) -> tuple[TransferField, ...]:
+        """The fields that hold rows of other tables."""
+        return tuple(field for field in self.fields if field.rows is not None)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables whose rows a document is made of, its own first; quoted and qualified, each once."""
+        others = {field.rows.table for field in self.fields if field.rows is not None}
+        return (self.table, *sorted(others - {self.table}))
 
 
 class Relation(Record):

@@ -32,6 +32,10 @@ TABLE = f"""
 create table "Odd ""t" (a int, b text, amount numeric, note text, seen timestamptz,
   active boolean not null default true, primary key (a, b));
 insert into "Odd ""t" select i, 'x', i / 3.0, repeat('n', i % 50), null from generate_series(1, {KEYS}) i;
+create table lines (no int generated always as identity primary key, a int, b text, n numeric,
+  foreign key (a, b) references "Odd ""t" on update cascade on delete cascade);
+insert into lines (a, b, n) select i % {KEYS} + 1, 'x', i from generate_series(1, {KEYS}) i;
+create index on lines (a, b);
 """
 SPEC = """
 migration: odd
@@ -46,6 +50,7 @@ transfer:
     amount: {column: amount, unfit: reject}
     detail.note: {column: note, nulls: missing}
     detail.seen: {column: seen, unfit: tag}
+    lines: {embed: {table: lines, order: [n], fields: {no: no, n: n}}}
 """
 
 
@@ -90,6 +95,8 @@ class Writer:
                     time.sleep(0.005)
                     self._once(conn)
                     self.statements += 1
+                except psycopg.errors.ForeignKeyViolation:
+                    continue
                 except (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation):
                     # They do it to each other: rows in different orders, and MERGE, which sees no key of another's.
                     continue
@@ -113,6 +120,10 @@ class Writer:
              (other, key, word, other, word)),
             ("merge into {t} t using (select %s::int as a) s on t.a = s.a when matched then update set note = null"
              " when not matched then insert (a, b) values (s.a, 'm')", (key,)),
+            ("insert into lines (a, b, n) values (%s, %s, %s)", (key, word, other)),
+            ("update lines set n = n + 1 where a = %s", (key,)),
+            ("update lines set (a, b) = (%s, 'x') where a = %s", (other, key)),
+            ("delete from lines where a = %s", (key,)),
         ]  # fmt: skip
         query, values = self.random.choice(statements)
         with conn.transaction() as whole:
@@ -156,8 +167,12 @@ def test_every_write_arrives_and_no_statement_fails(
     assert target.list_collection_names() == ["odd"]
     notes, rejected = _tables(source)
     late = {(row[0], row[1]) for row in source.execute(f"select distinct a, b from {notes}".encode())}
-    rows = source.execute('select a, b, amount, note, seen::text from "Odd ""t" where active').fetchall()
-    wanted = {(a, b): _document(a, b, amount, note, seen) for a, b, amount, note, seen in rows if (a, b) not in late}
+    rows = source.execute(
+        "select a, b, amount, note, seen::text,"
+        " array(select (no, n)::text from lines l where (l.a, l.b) = (t.a, t.b) order by n, no)"
+        ' from "Odd ""t" t where active'
+    ).fetchall()
+    wanted = {(row[0], row[1]): _document(*row) for row in rows if (row[0], row[1]) not in late}
     wanted = {key: one for key, one in wanted.items() if one is not None}
     found = {(one["_id"]["a"], one["_id"]["b"]): one for one in target["odd"].find()}
     assert {key: one for key, one in found.items() if key not in late} == wanted
@@ -184,7 +199,7 @@ def test_without_late_writes_it_ends(
 
     A publication of all tables refuses updates of tables without a key: ours have one.
     """
-    source.execute('truncate "Odd ""t"; create publication everything for all tables')
+    source.execute('truncate "Odd ""t", lines; create publication everything for all tables')
     assert cross_database(spec, profile).state is S.COMPLETE
     assert contract("odd", profile).state is S.CONTRACTED
     assert leftovers(source) == []
@@ -331,7 +346,9 @@ def _unfit(amount: Decimal | None) -> bool:
     return amount is not None and len(amount.as_tuple().digits) > 34
 
 
-def _document(a: int, b: str, amount: Decimal | None, note: str | None, seen: str | None) -> dict[str, Any] | None:
+def _document(
+    a: int, b: str, amount: Decimal | None, note: str | None, seen: str | None, lines: list[str]
+) -> dict[str, Any] | None:
     """Say what a row should have become, without the code that has made it."""
     if _unfit(amount):
         return None
@@ -341,4 +358,5 @@ def _document(a: int, b: str, amount: Decimal | None, note: str | None, seen: st
     else:
         detail["seen"] = datetime.fromisoformat(seen) if seen else None
     made = {"_id": {"a": a, "b": b}, "title": f"{a}:{b}", "amount": None if amount is None else Decimal128(amount)}
-    return {**made, "detail": detail}
+    of = [line.strip("()").split(",") for line in lines]
+    return {**made, "detail": detail, "lines": [{"no": int(no), "n": Decimal128(n)} for no, n in of]}

@@ -30,7 +30,13 @@ transfer:
     name: name
     at: {column: at, unfit: tag}
 """
-CAPTURED = SPEC.replace("transfer:", "transfer:\n  capture: triggers")
+CAPTURED = SPEC.replace("transfer:", "transfer:\n  capture: triggers") + (
+    "    parts: {embed: {table: parts, fields: {n: n}}}\n"
+)
+PARTS = """
+create table parts (n int primary key, of int references people on update cascade on delete cascade);
+insert into parts select id, id from people;
+create index on parts (of)"""
 ROWS = 30_000
 
 
@@ -109,6 +115,7 @@ def test_killed_while_applications_write(
         target = client.get_default_database()
         conn.execute("create table people (id int primary key, name text, at timestamptz)")
         conn.execute("insert into people select i, 'p' || i from generate_series(1, 3000) i")
+        conn.execute(PARTS)
         run = begin()
         schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
         _awaited(conn, "select 1 from pg_trigger where tgname like '%changeover%truncate'")
@@ -117,6 +124,7 @@ def test_killed_while_applications_write(
             _awaited(conn, "select 1 from changeover.steps where phase = 'backfill' and state = 'done'")
             conn.execute("update people set name = 'late' where id <= 10; delete from people where id = 11")
             conn.execute("update people set id = 4000 where id = 12")
+            conn.execute("update parts set of = 21 where n = 20")
             # In MongoDB, and still noted: the same is done once more.
             assert soon(lambda: _late(target) == 10 and not _has(target, 11), seconds=60), run.log
             assert run.kill()
@@ -131,12 +139,18 @@ def test_killed_while_applications_write(
             assert run.kill()
         # The old application has never been told to stop.
         conn.execute("update people set name = 'last' where id = 2; insert into people values (5000, 'last')")
+        conn.execute("update parts set of = 5000 where n = 30")
 
         outcome = begin().wait()
         assert outcome.state == "complete", str(outcome)
         assert target.list_collection_names() == ["people"]
-        rows = conn.execute("select id, name from people").fetchall()
-        assert sorted((one["_id"], one["name"]) for one in target.people.find()) == sorted(rows)
+        rows = conn.execute(
+            "select id, name, array(select n from parts where of = id order by n) from people order by id"
+        ).fetchall()
+        assert [
+            (one["_id"], one["name"], [part["n"] for part in one["parts"]])
+            for one in target.people.find().sort({"_id": 1})
+        ] == rows
         assert conn.execute(f'select count(*) from "{schema}".notes'.encode()).fetchone() == (0,)
 
 
@@ -196,6 +210,9 @@ class Writer(threading.Thread):
                          (key, name)),
                         (f"update people set id = %s where id = %s and {free}", (other, key, other)),
                         ("update people set name = name || 'x' where id between %s and %s + 5", (key, key)),
+                        ("update parts set of = %s where n = %s", (other, key)),
+                        ("delete from parts where of = %s", (key,)),
+                        ("insert into parts values (%s, %s) on conflict do nothing", (key, other)),
                     ]
                 )  # fmt: skip
                 try:
@@ -203,7 +220,11 @@ class Writer(threading.Thread):
                         conn.execute(statement.encode(), values)
                         if self.random.random() < 0.1:
                             raise psycopg.Rollback(whole)
-                except (psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation):
+                except (
+                    psycopg.errors.DeadlockDetected,
+                    psycopg.errors.UniqueViolation,
+                    psycopg.errors.ForeignKeyViolation,
+                ):
                     # The writers do it to each other.
                     continue
                 except psycopg.Error as error:
@@ -222,6 +243,7 @@ def test_killed_at_random_while_applications_write(
         target = client.get_default_database()
         conn.execute("set time zone 'UTC'; create table people (id int primary key, name text, at timestamptz)")
         conn.execute("insert into people select i, 'p' || i, '2026-01-01' from generate_series(1, 1500) i")
+        conn.execute(PARTS)
         writers = [Writer(database, number) for number in range(2)]
         for one in writers:
             one.start()
@@ -239,13 +261,15 @@ def test_killed_at_random_while_applications_write(
         assert [failure for one in writers for failure in one.failures] == []
         schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
         late = {row[0] for row in conn.execute(f'select id from "{schema}".notes'.encode())}
-        rows = conn.execute("select id, name, at from people").fetchall()
+        rows = conn.execute(
+            "select id, name, at, array(select n from parts where of = id order by n) from people"
+        ).fetchall()
         assert target.list_collection_names() == ["people"]
         found = {one["_id"]: one for one in target.people.find() if one["_id"] not in late}
         assert found.keys() == {row[0] for row in rows} - late
-        for identity, name, at in rows:
+        for identity, name, at, parts in rows:
             if identity not in late:
                 one = found[identity]
-                assert one["name"] == name
+                assert (one["name"], [part["n"] for part in one["parts"]]) == (name, parts)
                 held = one["at"] if isinstance(one["at"], datetime) else datetime.fromisoformat(one["at"]["pg_text"])
                 assert held == at

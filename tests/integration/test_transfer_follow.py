@@ -196,6 +196,7 @@ def test_a_value_that_nobody_decided_about_stops_it(conn: psycopg.Connection[Any
         (spec_of(_id={"up": "a::int"}, n="note"), SpecError, "noted by their key"),
         (spec_of("other", "true", n={"up": "(select count(*) from t where t.a = other.a)"}), SpecError, "reads t, too"),
         (spec_of("other", "id in (select a from t)", n="id"), SpecError, "reads t, too"),
+        (spec_of("other", "id = (select max(o.id) from other o)", n="id"), SpecError, "reads other, too"),
         (spec_of("other", "true", n={"up": "looked_up(id) + doubled(id)"}), SpecError, r"calls looked_up\(integer\),"),
         (spec_of("other", "(@@@ id) > 1", n="id"), SpecError, r"calls looked_up\(integer\), not"),
     ],

@@ -392,8 +392,8 @@ ROWS = {"database": "documents", "table": "u"}
         ({"transfer": {"table": "t", "to": TO, "fields": {"$a": "a"}}}, "no path of a field"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"_id.a": "a"}}}, "_id is one value"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"_id": {"column": "a", "unfit": "tag"}}}}, "no policies"),
-        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"column": "a", "up": "b"}}}}, "Give one of the three"),
-        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {}}}}, "Give one of the three"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"column": "a", "up": "b"}}}}, "Give one of them"),
+        ({"transfer": {"table": "t", "to": TO, "fields": {"a": {}}}}, "Give one of them"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 1, "unfit": "tag"}}}}, "as it is written"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": {"constant": 2**63}}}}, "more than 64 bits"),
         ({"transfer": {"table": "t", "to": TO, "fields": {"a": "a"}, "omit": ["b"]}}, "tables have columns"),
@@ -431,3 +431,20 @@ def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], rea
     assert MigrationSpec.model_validate(spec.model_dump(mode="json", exclude_defaults=True)) == spec
     with pytest.raises(ValidationError, match=reason):
         MigrationSpec.model_validate({key: value for key, value in (good | change).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("path", "rule", "reason"),
+    [
+        ("_id", {"embed": {"table": "c", "fields": {"a": "a"}}}, "of the row itself"),
+        ("a", {"embed": {"table": "c", "fields": {"a": "a", "a.b": "c"}}}, "fields of its own"),
+        ("a", {"embed": {"table": "c", "fields": {}}}, "at least 1 item"),
+        ("a", {"embed": {"table": "c", "fields": {"a": "a"}}, "type": "date"}, "policies of their own"),
+        ("a", {"embed": {"table": "c", "fields": {"a": {"embed": {}}}}}, "Extra inputs are not permitted"),
+        ("a", {"lookup": {"table": "c"}}, "Give one of the two"),
+    ],
+)
+def test_rows_of_other_tables_have_fields_of_their_own(path: str, rule: dict[str, Any], reason: str) -> None:
+    transfer = {"table": "t", "to": TO, "fields": {path: rule}}
+    with pytest.raises(ValidationError, match=reason):
+        MigrationSpec.model_validate({"migration": "m", "strategy": "cross_database", "transfer": transfer})

@@ -46,11 +46,12 @@ def cut_over(
     `called` says what the collection is called at the moment, and `put` gets that: it may have its name, and the
     transaction that should have recorded it failed. Until that is recorded, the rows are the truth, and are carried.
 
-    Locks: SHARE ROW EXCLUSIVE on the table, within the lock budget; readers do not notice. Raises LockTimeoutError
-    when it does not come to its end within the patience; then the table is as before, and the notes are kept.
+    Locks: SHARE ROW EXCLUSIVE on the table, then on those whose rows are embedded, within the lock budget; readers do
+    not notice. Raises LockTimeoutError when it does not come to its end within the patience; then the table is as
+    before, and the notes are kept.
     """
     deadline: float | None = None
-    lock = Lock(table=action.table, mode=LockMode.SHARE_ROW_EXCLUSIVE)
+    locks = tuple(Lock(table=table, mode=LockMode.SHARE_ROW_EXCLUSIVE) for table in action.tables)
 
     def bite(size: int) -> int:
         journal.between()
@@ -65,7 +66,7 @@ def cut_over(
                 break
             before = left
         deadline = deadline or time.monotonic() + limits.lock_patience
-        reason = _tried(conn, database[name], action, lock, limits, journal, partial(put, name))
+        reason = _tried(conn, database[name], action, locks, limits, journal, partial(put, name))
         if reason is None:
             return
         if time.monotonic() >= deadline:
@@ -83,13 +84,13 @@ def _tried(
     conn: Connection,
     into: Collection[Any],
     action: DocumentTransfer,
-    lock: Lock,
+    locks: tuple[Lock, ...],
     limits: Limits,
     journal: Journal,
     put: Callable[[], None],
 ) -> str | None:
     """Return None when it is done, otherwise why it has to wait."""
-    if in_the_way := holders(conn, (lock,), older_than_ms=limits.lock_budget):
+    if in_the_way := holders(conn, locks, older_than_ms=limits.lock_budget):
         return f"blocked by {named(in_the_way)}"
     budget = limits.lock_budget
     try:
@@ -98,7 +99,7 @@ def _tried(
             conn.execute(f"set local lock_timeout = {budget}; set local statement_timeout = {budget}")
             # A process that is stopped must not stop everybody else.
             conn.execute(f"set local idle_in_transaction_session_timeout = {idle_limit(budget)}")
-            conn.execute(f"lock table {lock.table} in {lock.mode} mode")
+            conn.execute(f"lock table {', '.join(lock.table for lock in locks)} in {locks[0].mode} mode")
             with pymongo.timeout(budget / 1000):
                 if carry(conn, into, action, FEW).more:
                     raise _TooMuch

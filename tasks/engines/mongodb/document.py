@@ -1,11 +1,12 @@
 """Make a document of each row, and say what a policy has done to it."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import bson
 
-from tasks.engines.mongodb.values import UnfitError, maker
+from tasks.engines.mongodb.values import UnfitError, maker, maker_of_text
 from tasks.engines.records import Key, Touched
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
@@ -34,36 +35,72 @@ class Made(NamedTuple):
         return self.touched and tuple(one for one in self.touched if one.policy == "fail")
 
 
+class _Part(NamedTuple):
+    """A field, made ready."""
+
+    field: TransferField
+    make: Callable[[Any], Any] | None
+    """None for a constant, and for rows."""
+    inner: tuple["_Part", ...] = ()
+    """Fields of each of the rows."""
+
+
 def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
     """Make the document of each row, in their order."""
     width = len(action.key)
-    fields = [(one, None if one.holds == "constant" else maker(one.holds)) for one in action.fields]
+    parts = _parts(action.fields, maker)
+    # Of rows, which can make a document too large, the author may say so.
+    decided = any(field.unfit == "reject" for field in action.embedded)
+    too_large = TOO_LARGE.model_copy(update={"policy": "reject"}) if decided else TOO_LARGE
     for row in rows:
-        document: dict[str, Any] = {}
         touched: list[Touched] = []
-        at = width
-        for field, make in fields:
-            if make is None:
-                _put(document, field.path, field.constant)
-                continue
-            wire, text = row[at], row[at + 1]
-            at += 2
-            if wire is None:
-                if field.nulls == "keep":
-                    _put(document, field.path, None)
-                continue
-            try:
-                value = make(wire)
-                if value is None and field.nulls == "keep":
-                    raise UnfitError("a null of JSON, where NULL becomes null, too")
-            except UnfitError as unfit:
-                touched.append(Touched(field=".".join(field.path), policy=field.unfit, reason=str(unfit)))
-                value = _instead(field, text)
-            _put(document, field.path, value)
+        document = _document(parts, row, width, touched)
         encoded = bson.encode(document)
         if len(encoded) > LARGEST:
-            touched.append(TOO_LARGE)
+            touched.append(too_large)
         yield Made(key=row[:width], document=encoded, identity=document.get(ID), touched=tuple(touched))
+
+
+def _parts(fields: Iterable[TransferField], make: Callable[[str], Callable[[Any], Any]]) -> tuple[_Part, ...]:
+    return tuple(
+        _Part(one, None, _parts(one.rows.fields, maker_of_text))
+        if one.rows is not None
+        else _Part(one, None if one.holds == "constant" else make(one.holds))
+        for one in fields
+    )
+
+
+def _document(
+    parts: Iterable[_Part], values: Sequence[Any], at: int, touched: list[Touched], within: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Make a document of values: from a place on there are two for each field that is read."""
+    document: dict[str, Any] = {}
+    for field, make, inner in parts:
+        if field.holds == "constant":
+            _put(document, field.path, field.constant)
+            continue
+        wire, text = values[at], values[at + 1]
+        at += 2
+        if inner:
+            found = [] if wire is None else json.loads(wire)
+            if found or field.nulls == "keep":
+                _put(document, field.path, [_document(inner, one, 0, touched, field.path) for one in found])
+            continue
+        if wire is None:
+            if field.nulls == "keep":
+                _put(document, field.path, None)
+            continue
+        try:
+            assert make is not None, "neither a constant nor rows"
+            value = make(wire)
+            if value is None and field.nulls == "keep":
+                raise UnfitError("a null of JSON, where NULL becomes null, too")
+        except UnfitError as unfit:
+            name = ".".join((*within, *field.path))
+            touched.append(Touched(field=name, policy=field.unfit, reason=str(unfit)))
+            value = _instead(field, text)
+        _put(document, field.path, value)
+    return document
 
 
 def _instead(field: TransferField, text: str | None) -> Any:

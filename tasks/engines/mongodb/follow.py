@@ -15,14 +15,16 @@ from pymongo.collection import Collection as Documents
 
 from profiles.model import Limits
 from tasks.engines.batches import next_size
-from tasks.engines.mongodb.document import documents
+from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.load import fitting, note, refuse_undecided
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.key_ranges import end_of_batch, key_literal, last_key, tuple_of
 from tasks.engines.postgresql.rejections import key_text
-from tasks.engines.postgresql.transfer_rows import ALL, as_noted, noted, prepare, rows_of
+from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED, as_noted, noted, prepare, rows, rows_of
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
+from tasks.model.names import quote
 from tasks.model.transfer_steps import NOTE, DocumentTransfer
 
 MOST: Final = 5000
@@ -80,16 +82,34 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
 
     Rows are read by a statement that begins after the notes were seen, so it sees at least what they tell of.
     """
-    seen = conn.execute(f"select {NOTE}, {ALL} from {action.notes} order by {NOTE} limit {int(most)}").fetchall()
+    seen = conn.execute(
+        f"select {NOTE}, {ALL}, {EMBEDDED} from {action.notes} order by {NOTE} limit {int(most)}"
+    ).fetchall()
     if not seen:
         return Carried(notes=0)
-    emptied = max((number for number, everything in seen if everything), default=None)
+    emptied = max((number for number, everything, embedded in seen if everything and not embedded), default=None)
     if emptied is not None:
         return _empty(conn, into, action, emptied)
+    again = max((number for number, _, embedded in seen if embedded), default=None)
+    if again is not None:
+        return _again(conn, into, action, again, most)
     # By their numbers, not up to the last of them: one with a lower number may commit later.
-    numbers = ", ".join(str(number) for number, _ in seen)
+    numbers = ", ".join(str(number) for number, *_ in seen)
     gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
     made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
+    _put(conn, into, action, gone, made)
+    conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
+    return Carried(
+        notes=len(seen),
+        rows=len(made),
+        size=sum(len(one.document) for one in made if not one.rejected),
+        upto=seen[-1][0],
+        more=len(seen) == most,
+    )
+
+
+def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone: list[Made], made: list[Made]) -> None:
+    """Replace or make the documents that rows give now, and delete those `gone` that none gives any more."""
     refuse_undecided(action, made)
     kept = [one for one in made if not one.rejected]
     there = {one.key for one in kept}
@@ -106,14 +126,28 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
     texts = list({key_text(one.key) for one in (*gone, *made)})
     conn.execute(f"delete from {action.rejected} where key = any(%s)", (texts,))
     note(conn, action, _SHARD, made, written)
-    conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
-    return Carried(
-        notes=len(seen),
-        rows=len(made),
-        size=sum(len(one.document) for one in kept),
-        upto=seen[-1][0],
-        more=len(seen) == most,
-    )
+
+
+def _again(conn: Connection, into: Documents[Any], action: DocumentTransfer, number: int, most: int) -> Carried:
+    """Make some documents anew after a TRUNCATE of embedded rows, of which nobody knows whose they were.
+
+    How far it is stands in the note. Rows that come meanwhile have notes of their own, with higher numbers. An older
+    such note asks for nothing more.
+    """
+    conn.execute(f"delete from {action.notes} where {EMBEDDED} and {NOTE} < %s", (number,))
+    keys = ", ".join(f"{quote(column)}::pg_catalog.text" for column in action.key)
+    reached = conn.execute(f"select {keys} from {action.notes} where {NOTE} = %s", (number,)).fetchone()
+    low = None if reached is None or None in reached else tuple(reached)
+    last = last_key(conn, action, low)
+    if last is None:
+        conn.execute(f"delete from {action.notes} where {NOTE} = %s", (number,))
+        return Carried(notes=1, upto=number, more=True)
+    high = end_of_batch(conn, action, low, last, most) or last
+    made = list(documents(action, rows(conn, action, low, high)))
+    _put(conn, into, action, made, made)
+    there = f"{tuple_of(action)} = row{key_literal(action, high)}"
+    conn.execute(f"update {action.notes} set {there} where {NOTE} = %s", (number,))
+    return Carried(notes=0, rows=len(made), size=sum(len(one.document) for one in made), more=True)
 
 
 def _empty(conn: Connection, into: Documents[Any], action: DocumentTransfer, emptied: int) -> Carried:

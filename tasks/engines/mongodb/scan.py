@@ -21,6 +21,8 @@ from tasks.model.transfer_steps import DocumentTransfer, TransferField
 GATE = "before_run"
 ROWS = 2000
 """Rows at a time: what is held in memory."""
+_FEW = 100
+"""Of rows with those of other tables: nobody knows how many these are."""
 _DONE = {
     "fail": "nothing says what becomes of them: give `unfit`, or another expression",
     "reject": "their rows are left out",
@@ -42,6 +44,7 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
         conn.execute("select set_config('search_path', %s, false)", (plan.search_path,))
         prepare(conn)
         checks += _identity(conn, action)
+        checks += _of_none(conn, action)
         doubtful = tuple(field for field in action.fields if field.holds in FALLIBLE)
         if doubtful:
             checks += _values(conn, action, doubtful, values_in_reports)
@@ -57,6 +60,11 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
         name="every row can be read", passed=True, evaluated=True, message="", seconds=time.monotonic() - started
     )
     return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
+
+
+def at_once(action: DocumentTransfer) -> int:
+    """Return how many rows are held in memory at a time."""
+    return _FEW if action.embedded else ROWS
 
 
 def transfer_of(plan: Plan) -> DocumentTransfer:
@@ -81,17 +89,19 @@ def _values(
     narrow = action.model_copy(update={"fields": doubtful})
     found: dict[str, Counter[str]] = {".".join(field.path): Counter() for field in doubtful}
     keys: dict[str, list[str]] = {name: [] for name in found}
+    policies: dict[str, str] = {".".join(field.path): field.unfit for field in doubtful}
     read = 0
-    for low, high in ranges(conn, action, ROWS):
+    for low, high in ranges(conn, action, at_once(action)):
         for made in documents(narrow, rows(conn, narrow, low, high)):
             read += 1
             for one in made.touched:
                 counts = found.setdefault(one.field, Counter())
                 counts[one.reason] += 1
+                policies[one.field] = one.policy
                 if values_in_reports and len(examples := keys.setdefault(one.field, [])) < 10:
                     examples.append(", ".join(made.key)[:100])
     for name, counts in found.items():
-        policy = next((f.unfit for f in doubtful if ".".join(f.path) == name), "fail")
+        policy = policies[name]
         total = counts.total()
         reasons = ", ".join(f"{count:,} × {why}" for why, count in counts.most_common())
         yield CheckResult(
@@ -100,7 +110,7 @@ def _values(
             evaluated=True,
             unexpected=total,
             message=f"{reasons}; {_DONE[policy]}" if total else f"all of {read:,} rows",
-            examples=tuple(keys[name]),
+            examples=tuple(keys.get(name, ())),
             seconds=(time.monotonic() - started) / len(found),
             severity="error" if policy == "fail" else "warning",
         )
@@ -119,6 +129,29 @@ def _identity(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResul
         message=f"{nulls:,} rows without one, {duplicates:,} rows with that of another",
         seconds=time.monotonic() - started,
     )
+
+
+def _of_none(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult]:
+    """Count rows that would be embedded, and refer to nothing."""
+    for field in action.embedded:
+        if field.rows is None or not field.rows.loose:
+            continue
+        started = time.monotonic()
+        kept = f" and ({field.rows.where}\n)" if field.rows.where else ""
+        loose = f"pg_catalog.num_nulls({', '.join(map(quote, field.rows.loose))}) > 0"
+        row = conn.execute(
+            f"select count(*) from {field.rows.table} as {quote(field.rows.alias)} where {loose}{kept}"
+        ).fetchone()
+        left = int(row[0]) if row else 0
+        yield CheckResult(
+            name=f"rows of {field.rows.full_name} are of a row",
+            passed=not left,
+            evaluated=True,
+            unexpected=left,
+            message=f"{left:,} refer to none: they are in no document" if left else "all of them",
+            seconds=time.monotonic() - started,
+            severity="warning",
+        )
 
 
 def unidentified(conn: Connection, action: DocumentTransfer) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Values of PostgreSQL as values of BSON: exactly the same, or refused with the reason. Never nearly the same."""
 
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -34,6 +35,11 @@ class UnfitError(Exception):
 def maker(holds: str) -> Callable[[Any], Any]:
     """Return what makes a value of BSON of what the source sent, which is not None. It raises UnfitError."""
     return _OF[holds]
+
+
+def maker_of_text(holds: str) -> Callable[[Any], Any]:
+    """Return the same for a source that sends text alone: digits, true and false, and bytes as hexadecimal digits."""
+    return _OF_TEXT.get(holds) or _OF[holds]
 
 
 def _date(wire: str) -> DatetimeMS:
@@ -166,5 +172,10 @@ _OF: Final[Mapping[str, Callable[[Any], Any]]] = {
     "extended_json": _extended_json,
     "objectId": _object_id,
 }
-FALLIBLE: Final = frozenset({"date", "decimal", "json", "extended_json", "objectId"})
+_OF_TEXT: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "boolean": lambda wire: wire == "true",
+    "binary": lambda wire: Binary(bytes.fromhex(wire), 0),
+    "uuid": lambda wire: Binary(uuid.UUID(wire).bytes, 4),
+}
+FALLIBLE: Final = frozenset({"date", "decimal", "json", "extended_json", "objectId", "rows"})
 """What may be unable to hold a value of its type."""

@@ -7,11 +7,15 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, key_literal, tuple_of
 from tasks.engines.records import Key
 from tasks.model.names import quote
-from tasks.model.transfer_steps import DocumentTransfer, TransferField
+from tasks.model.transfer_steps import DocumentTransfer, EmbeddedRows, TransferField
 
-_KEY, _VALUE = "_changeover_k", "_changeover_v"
+_KEY, _VALUE, _ORDER = "_changeover_k", "_changeover_v", "_changeover_o"
+OUTER: Final = "_changeover_p"
+"""What columns of the row are called, and where they are, for those who read rows of another table with it."""
 ALL: Final = "_changeover_all"
 """Of a table of notes: the whole table was emptied."""
+EMBEDDED: Final = "_changeover_embedded"
+"""With it: not that table, but one whose rows are embedded. Then the key is how far its rows were read anew since."""
 
 
 def prepare(conn: Connection) -> None:
@@ -70,11 +74,53 @@ def as_noted(action: DocumentTransfer) -> DocumentTransfer:
     return action.model_copy(update={"table": action.notes, "where": "", "fields": fields})
 
 
+def outer(alias: str, columns: Sequence[str]) -> str:
+    """Return columns of the row as a source of their own: an inner table may be called as the one of the row is."""
+    named = [f"{quote(alias)}.{quote(column)} as {OUTER}{number}" for number, column in enumerate(columns)]
+    return f"(select {', '.join(named)}) as {OUTER}"
+
+
+def embedding(rows: EmbeddedRows, alias: str, met: Sequence[tuple[str, str]], order: Sequence[str]) -> str:
+    """Return the expression that gives rows of another table as JSON: a list of texts for each, or NULL for none.
+
+    `met`: columns of the row, which is called `alias`, with those of the other table that refer to them. In the texts
+    each field that is read has what `_wire` gives, and its text or NULL.
+    """
+    inner = rows.alias
+    read = [field for field in rows.fields if field.expression]
+    values = [f"({field.expression}\n) as {_VALUE}{number}" for number, field in enumerate(read)]
+    values += [f"{quote(inner)}.{quote(column)} as {_ORDER}{number}" for number, column in enumerate(order)]
+    texts = [
+        text
+        for number, field in enumerate(read)
+        for text in (_as_text(field, f"{_VALUE}{number}"), _text(field, f"{_VALUE}{number}"))
+    ]
+    same = [f"{quote(inner)}.{quote(theirs)} = {OUTER}.{OUTER}{number}" for number, (_, theirs) in enumerate(met)]
+    kept = f" and ({rows.where}\n)" if rows.where else ""
+    ordered = ", ".join(f"{_ORDER}{number}" for number in range(len(order)))
+    return (
+        f"(select pg_catalog.json_agg(pg_catalog.to_json(array[{', '.join(texts)}]::pg_catalog.text[])"
+        f" order by {ordered})::pg_catalog.text from {outer(alias, [mine for mine, _ in met])},"
+        f" lateral (select {', '.join(values)} from {rows.table} as {quote(inner)}"
+        f" where {' and '.join(same)}{kept}) as r)"
+    )
+
+
+def _as_text(field: TransferField, value: str) -> str:
+    """Return what a field of such a row is sent as: all of it is text."""
+    if field.holds in ("binary", "objectId") and field.source_type == "bytea":
+        return f"pg_catalog.encode({value}, 'hex')"
+    if field.source_type == "character" and field.holds in ("string", "objectId"):
+        # A cast to text would cut the spaces off; this does not, and makes '' of NULL.
+        return f"case when {value} is not null then pg_catalog.concat({value}) end"
+    return f"({_wire(field, value)})::pg_catalog.text"
+
+
 def _wire(field: TransferField, value: str) -> str:
     match field.holds:
         case "date":
             return f"(extract(epoch from {value}) * 1000000)::pg_catalog.text"
-        case "decimal" | "json" | "extended_json":
+        case "decimal" | "json" | "extended_json" | "rows":
             return f"{value}::pg_catalog.text"
         case "double":
             # What a real holds is what it is as a double, not what its shortest text says.

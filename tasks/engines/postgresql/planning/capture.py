@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.transfer_rows import ALL
+from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_TRIGGERS, quote
 from tasks.model.plan import Requirement, differing
 from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID, TransferSpec
-from tasks.model.transfer_steps import NOTE, TransferField
+from tasks.model.transfer_steps import NOTE, EmbeddedRows, TransferField
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ class Capture:
     table: str
     """Quoted and qualified, like `notes` and `function`."""
     key: tuple[str, ...]
+    """Of the table that is copied: so the columns of the notes are called."""
+    columns: tuple[str, ...]
+    """Columns of this table that say it: the same, or those that refer to it."""
+    number: int = 0
+    """0: this is the table that is copied. Its notes have to be made first."""
     key_bases: tuple[str, ...]
     """Types of the key, a domain's as its base: the note of a TRUNCATE has no key, whatever a domain demands."""
     notes: str
@@ -41,10 +46,13 @@ class Capture:
     @property
     def triggers(self) -> tuple[str, str]:
         """Names of the trigger of rows, and of the one for TRUNCATE."""
-        return (f"{OWN_TRIGGERS}{self.tag}_row", f"{OWN_TRIGGERS}{self.tag}_truncate")
+        which = f"{self.tag}_{self.number}" if self.number else self.tag
+        return (f"{OWN_TRIGGERS}{which}_row", f"{OWN_TRIGGERS}{which}_truncate")
 
     def create_notes(self) -> tuple[str, ...]:
         """Return the statements that make the table of notes, whose keys have types and collations of the table."""
+        if self.number:
+            return (self._function(),)
         # A cast keeps the collation of its column.
         keys = ", ".join(
             f"{quote(column)}::{base} as {quote(column)}" for column, base in zip(self.key, self.key_bases, strict=True)
@@ -52,13 +60,14 @@ class Capture:
         return (
             f"create table {self.notes} as select {keys} from {self.table} with no data",
             f"alter table {self.notes} add {NOTE} bigint generated always as identity primary key,"
-            f" add {ALL} boolean not null default false",
+            f" add {ALL} boolean not null default false, add {EMBEDDED} boolean not null default false",
             self._function(),
         )
 
     def drop_notes(self) -> tuple[str, ...]:
         """Return the statements that remove it; the triggers have to be gone."""
-        return (f"drop function if exists {self.function}()", f"drop table if exists {self.notes}")
+        table = () if self.number else (f"drop table if exists {self.notes}",)
+        return (f"drop function if exists {self.function}()", *table)
 
     def drop_triggers(self) -> tuple[str, ...]:
         """Return the statements that end the capture."""
@@ -72,9 +81,11 @@ class Capture:
         """Return the step that begins the capture."""
         row, truncate = self.triggers
         return Step(
-            key=f"dual_write/{self.full_name}/notes",
+            key=f"dual_write/{self.full_name}/notes{self.number or ''}",
             phase=Phase.DUAL_WRITE,
-            title=f"note the keys of rows of {self.full_name} that are written from now on",
+            title=f"note the keys of rows of {self.full_name} that are written from now on"
+            if not self.number
+            else f"note of which rows those of {self.full_name} are that are written from now on",
             undo="drop the triggers",
             action=ShortTransaction(
                 locks=self.lock(LockMode.SHARE_ROW_EXCLUSIVE),
@@ -110,6 +121,8 @@ select 'its columns are others' where array[{shape}]::text[] is distinct from (
   from pg_catalog.pg_attribute a
   where a.attrelid = pg_catalog.to_regclass({literal(self.table)}) and a.attnum > 0 and not a.attisdropped)""",
         )
+        if self.number:
+            return
         yield Requirement(
             name=f"nothing was written to {self.full_name} since the swap",
             table=self.full_name,
@@ -123,23 +136,27 @@ select 'its columns are others' where array[{shape}]::text[] is distinct from (
         return ", ".join(map(quote, self.key))
 
     def _function(self) -> str:
-        old, new = (", ".join(f"{row}.{quote(column)}" for column in self.key) for row in ("old", "new"))
+        old, new = (", ".join(f"{row}.{quote(column)}" for column in self.columns) for row in ("old", "new"))
         tag = f"$co_{self.tag}$"
+        into = f"insert into {self.notes} ({self._columns})"
+        # What refers to nothing is of no row.
+        of = [f" where num_nulls({row}) = 0" if self.number else "" for row in (old, new)]
+        emptied = f"{ALL}, {EMBEDDED}) values (true, true" if self.number else f"{ALL}) values (true"
         return f"""\
 create function {self.function}() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as {tag}
 begin
   if tg_op = 'TRUNCATE' then
-    insert into {self.notes} ({ALL}) values (true);
+    insert into {self.notes} ({emptied});
     return null;
   end if;
   if tg_op <> 'INSERT' then
-    insert into {self.notes} ({self._columns}) values ({old});
+    {into} select {old}{of[0]};
   end if;
   if tg_op = 'INSERT' then
-    insert into {self.notes} ({self._columns}) values ({new});
+    {into} select {new}{of[1]};
   elsif tg_op = 'UPDATE' and {differing(old, new, exact=True)} then
-    insert into {self.notes} ({self._columns}) values ({new});
+    {into} select {new}{of[1]};
   end if;
   return null;
 end
@@ -150,18 +167,7 @@ def refuse_uncapturable(
     conn: Connection, table: Table, wanted: TransferSpec, key: tuple[str, ...], fields: tuple[TransferField, ...]
 ) -> None:
     """Refuse what the triggers would not hear of. Raises PreflightError, or SpecError with the place."""
-    if table.kind != "table" or table.parents or table.children or table.partition_bound:
-        raise PreflightError(
-            f"{table.full_name} is partitioned, or inherits: what is done to a part of it goes unnoticed",
-            where="transfer.capture",
-            hint="Copy it without capture, while nobody writes.",
-        )
-    if table.persistence != "permanent":
-        raise PreflightError(
-            f"{table.full_name} is {table.persistence}: a crash of the server empties it, and nobody is told",
-            where="transfer.capture",
-            hint="Make it a logged table, or copy it without capture, while nobody writes.",
-        )
+    _refuse_unheard(table, "transfer.capture")
     if ID in wanted.fields and (wanted.fields[ID].column,) != key:
         raise SpecError(
             "writes are noted by their key: a document could not be found by an _id of something else",
@@ -169,6 +175,51 @@ def refuse_uncapturable(
             hint=f"Leave _id out, which is then made of {', '.join(key)}; or name its column in backfill.key.",
         )
     read = [*([wanted.condition] if wanted.condition else []), *_expressions(fields)]
+    _refuse_reads(conn, table, read)
+
+
+def refuse_unnoted(
+    conn: Connection, table: Table, key: tuple[str, ...], child: Table, rows: EmbeddedRows, at: str
+) -> None:
+    """Refuse rows of another table of which the triggers could not say whose they are. Raises as the above."""
+    _refuse_unheard(child, at)
+    if not all(rows.columns) or len(rows.columns) != len(key):
+        raise SpecError(
+            f"{child.full_name} does not refer to {', '.join(key)}, by which rows of {table.full_name} are noted",
+            where=at,
+            hint="Name the columns that it refers to in backfill.key; or copy without capture, while nobody writes.",
+        )
+    for mine, theirs in zip(key, rows.columns, strict=True):
+        types = [column.type if column else "" for column in (table.column(mine), child.column(theirs))]
+        if types[0] != types[1]:
+            raise SpecError(
+                f"{child.full_name}.{theirs} is {types[1]}, and {table.full_name}.{mine} is {types[0]}: a note of"
+                " one that does not fit would make the write fail",
+                where=at,
+                hint="Give both the same type; or copy without capture, while nobody writes.",
+            )
+    _refuse_reads(conn, child, [*([rows.where] if rows.where else []), *_expressions(rows.fields)])
+
+
+def _refuse_unheard(table: Table, at: str) -> None:
+    if table.kind != "table" or table.parents or table.children or table.partition_bound:
+        raise PreflightError(
+            f"{table.full_name} is partitioned, or inherits: what is done to a part of it goes unnoticed",
+            where=at,
+            hint="Copy it without capture, while nobody writes.",
+        )
+    if table.persistence != "permanent":
+        raise PreflightError(
+            f"{table.full_name} is {table.persistence}: a crash of the server empties it, and nobody is told",
+            where=at,
+            hint="Make it a logged table, or copy it without capture, while nobody writes.",
+        )
+
+
+def _refuse_reads(conn: Connection, table: Table, read: list[str]) -> None:
+    """Refuse expressions that read anything but a row of the table."""
+    if not read:
+        return
     tables, functions = _read(conn, table, read)
     if tables:
         raise SpecError(
@@ -201,7 +252,7 @@ def base_types(conn: Connection, table: Table, key: tuple[str, ...]) -> tuple[st
 
 
 def _expressions(fields: tuple[TransferField, ...]) -> Iterator[str]:
-    return (field.expression for field in fields if field.expression)
+    return (field.expression for field in fields if field.expression and field.rows is None)
 
 
 def _read(conn: Connection, table: Table, expressions: list[str]) -> tuple[list[str], list[str]]:
@@ -227,11 +278,16 @@ def _read(conn: Connection, table: Table, expressions: list[str]) -> tuple[list[
             )
             select array(select distinct refobjid::pg_catalog.regclass::text from needs
                          where refclassid = 'pg_catalog.pg_class'::regclass
-                           and refobjid not in ('pg_temp._changeover_reads'::regclass, %s::pg_catalog.regclass)
+                           and refobjid <> 'pg_temp._changeover_reads'::regclass
+                           -- The table itself is read once, by the view: other rows of it are those of another table.
+                           and (refobjid <> %(table)s::pg_catalog.regclass or (
+                             select count(*) from pg_catalog.pg_rewrite w, pg_catalog.regexp_matches(
+                               w.ev_action::text, ':rtekind 0 :relid ' || refobjid || ' ', 'g') m
+                             where w.ev_class = 'pg_temp._changeover_reads'::regclass) > 1)
                          order by 1),
                    array(select p.oid::pg_catalog.regprocedure::text from pg_catalog.pg_proc p
                          join called on called.refobjid = p.oid where p.provolatile <> 'i' order by 1)
             """,
-            (source,),
+            {"table": source},
         ).fetchall()[0]
     return tables, functions

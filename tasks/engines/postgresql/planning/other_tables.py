@@ -1,0 +1,116 @@
+"""Tables that a document is made of beside its own: found by a foreign key, which says that nothing is left over."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg.pq import TransactionStatus
+
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.inspect import inspect
+from tasks.engines.postgresql.transfer_rows import OUTER, outer
+from tasks.model.catalogue import Catalogue, Constraint, Table
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import quote
+from tasks.model.transfer import TransferSpec
+from tasks.model.transfer_fields import Lookup, ValueRule
+
+_KINDS: Final = ("table", "partitioned table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The tables of a spec, as they are at one moment."""
+
+    catalogue: Catalogue
+    names: Mapping[str, str]
+    """Full names by what the spec calls them."""
+
+    def find(self, name: str) -> Table:
+        """Return the table that the spec means."""
+        return self.at(self.names[name])
+
+    def at(self, full_name: str) -> Table:
+        """Return the table with this full name."""
+        found = self.catalogue.table(full_name)
+        assert found is not None, "it was read with the others"
+        return found
+
+
+def read_tables(conn: Connection, wanted: TransferSpec, search_path: str) -> Tables:
+    """Read every table that a spec names. Raises SpecError for one that is none, or is something else."""
+    names = tuple(dict.fromkeys(_names(wanted)))
+    idle = conn.info.transaction_status == TransactionStatus.IDLE
+    with conn.transaction(force_rollback=True):
+        if idle:
+            conn.execute("set transaction isolation level repeatable read, read only")
+        full = {name: inspect(conn, (name,), search_path).tables[0] for name in names}
+        catalogue = inspect(conn, names, search_path)
+    for name, table in full.items():
+        if table.kind not in _KINDS:
+            raise PreflightError(
+                f"{table.full_name} is a {table.kind}",
+                where="transfer.table" if name == wanted.table else "transfer.fields",
+                hint="Name a table with a key.",
+            )
+    return Tables(catalogue=catalogue, names={name: table.full_name for name, table in full.items()})
+
+
+def _names(wanted: TransferSpec) -> Iterator[str]:
+    yield wanted.rows_of
+    for rule in wanted.fields.values():
+        yield from _looked_up(rule)
+        if rule.embed is not None:
+            yield rule.embed.table
+            for inner in rule.embed.fields.values():
+                yield from _looked_up(inner)
+
+
+def _looked_up(rule: ValueRule) -> Iterator[str]:
+    if rule.lookup is not None:
+        yield rule.lookup.table
+
+
+def foreign_key(child: Table, parent: Table, by: tuple[str, ...], at: str) -> Constraint:
+    """Return the foreign key of one table that refers to another. Raises SpecError where it is not clear which."""
+    found = [one for one in child.constraints if one.kind == "foreign key" and one.referenced_table == parent.full_name]
+    meant = [one for one in found if not by or {*one.columns} == {*by}]
+    if len({one.columns for one in meant}) > 1 or not meant:
+        several = f"{child.full_name} has {len(meant)} foreign keys that refer to {parent.full_name}"
+        none = f"{child.full_name} has no foreign key{' of ' + ', '.join(by) if by else ''} to {parent.full_name}"
+        listed = "; ".join(f"[{', '.join(one.columns)}]" for one in found)
+        raise SpecError(
+            several if meant else none,
+            where=at,
+            hint=f"Write `by` with the columns of one: {listed}."
+            if found
+            else "Make one first: it says which rows are of which, and that there are no others.",
+        )
+    best = [one for one in meant if one.validated and one.enabled]
+    if not best:
+        raise PreflightError(
+            f"the foreign key {meant[0].name} of {child.full_name} is not"
+            f" {'enabled' if meant[0].validated else 'valid'}: there may be rows that refer to none",
+            where=at,
+            hint=f'alter table {child.full_name} validate constraint "{meant[0].name}", with its triggers enabled.',
+        )
+    return best[0]
+
+
+def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Table, str, str]:
+    """Return the table that is looked into, the expression there, and all of it as an expression over the row."""
+    other = tables.find(lookup.table)
+    key = foreign_key(table, other, lookup.by, at)
+    if lookup.column is not None and other.column(lookup.column) is None:
+        raise SpecError(
+            f"{other.full_name} has no column {lookup.column!r}", where=at, hint="Correct the name of the column."
+        )
+    value = quote(lookup.column) if lookup.column is not None else str(lookup.up)
+    alias = quote(other.name)
+    if lookup.column is not None:
+        value = f"{alias}.{value}"
+    met = " and ".join(
+        f"{alias}.{quote(column)} = {OUTER}.{OUTER}{number}" for number, column in enumerate(key.referenced_columns)
+    )
+    source = f"{quote(other.schema_name)}.{quote(other.name)} as {alias}"
+    return other, value, f"(select ({value}\n) from {outer(table.name, key.columns)}, {source} where {met})"
