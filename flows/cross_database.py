@@ -17,7 +17,7 @@ from validations.transfer import of_rows, transferred
 
 @strategy("cross-database", "{migration} on {profile}")
 def cross_database(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Copy rows into MongoDB, or rows of MariaDB and documents into PostgreSQL; with `capture`, under writes.
+    """Copy rows or documents into another database; with `capture`, where it knows how, under writes.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.

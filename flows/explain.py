@@ -89,9 +89,17 @@ def _in_a_table(action: Relation | RowTransfer) -> tuple[tuple[str, ...], tuple[
     if action.does == "watch":
         return (f"-- watch(), and its position into {action.stream}",), ()
     if action.does == "clear":
-        return (f"drop schema {action.helpers}  -- with its tables",), ()
-    back = f"alter table {action.target} set schema {action.helpers}"
-    return (f"alter table {action.staged} set schema {action.schema_name}",), (back,)
+        schema = f"drop schema {action.helpers}  -- with its tables"
+        return (schema if action.engine == "postgresql" else f"-- drop the tables of {action.helpers}",), ()
+    forward, back = (
+        (f"rename table {action.staged} to {action.target}", f"rename table {action.target} to {action.staged}")
+        if action.engine == "mariadb"
+        else (
+            f"alter table {action.staged} set schema {action.schema_name}",
+            f"alter table {action.target} set schema {action.helpers}",
+        )
+    )
+    return (forward,), (back,)
 
 
 def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tuple[str, ...]]:

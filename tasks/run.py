@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -34,10 +34,14 @@ from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, R
 
 if TYPE_CHECKING:
     from tasks.engines.mysql.engine import MariaEngine
-    from tasks.engines.postgresql.receiving.source import Rows
+    from tasks.engines.receiving.source import Rows
 
 
 POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
+_KINDS: Final = {
+    "documents": (MONGODB, "MongoDB"), "postgresql": (POSTGRESQL, "PostgreSQL"), "mariadb": (MYSQL, "MariaDB"),
+}  # fmt: skip
+"""Beginnings of URLs, and what people call it, of what takes a copy."""
 
 
 class Run(Record):
@@ -69,7 +73,7 @@ class Run(Record):
         settings = self.settings
         url = resolve_url(settings, database).get_secret_value()
         copy = next(step.action for step in self.plan.steps if isinstance(step.action, Transfer))
-        schemes, kind = (MONGODB, "MongoDB") if isinstance(copy, DocumentTransfer) else (POSTGRESQL, "PostgreSQL")
+        schemes, kind = _KINDS["documents" if isinstance(copy, DocumentTransfer) else copy.into.engine]
         if not url.startswith(schemes):
             raise ProfileError(
                 f"rows of this source are copied into {kind} only",
@@ -96,22 +100,25 @@ class Run(Record):
         )
 
     def _of_rows(self, url: str, copy: RowTransfer) -> Target:
+        source, passing = self._source_of_rows(copy)
+        given: dict[str, Any] = {
+            "url": url, "limits": self.settings.limits, "name": self.migration, "epoch": self.epoch,
+            "source": source, "copy": copy,
+        }  # fmt: skip
+        if copy.into.engine == "mariadb":
+            from tasks.engines.mysql import transient  # noqa: PLC0415 - loads the driver
+            from tasks.engines.mysql.receiving.target import MariaTarget  # noqa: PLC0415
+
+            return MariaTarget(**given, passing=either(passing, transient.PASSING))
         from tasks.engines.postgresql.receiving.target import RowTarget  # noqa: PLC0415
 
-        source, passing = self._source_of_rows(copy)
-        return RowTarget(
-            url=url,
-            limits=self.settings.limits,
-            name=self.migration,
-            epoch=self.epoch,
-            source=source,
-            passing=passing,
-            copy=copy,
-        )
+        return RowTarget(**given, passing=either(passing, PASSING))
 
     def _source_of_rows(self, copy: RowTransfer) -> tuple["Rows", Passing]:
-        """Return what is read, and what passes by itself of the errors of both databases."""
+        """Return what is read, and what passes by itself of its errors, those of the ledger included."""
         source = self.engine
+        if isinstance(source, PostgresEngine):
+            return source.rows(self.plan.search_path), PASSING
         if copy.of == "collection":
             from tasks.engines.mongodb import errors  # noqa: PLC0415 - loads the driver
             from tasks.engines.mongodb.documents.engine import MongoEngine  # noqa: PLC0415
@@ -121,8 +128,8 @@ class Run(Record):
         import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
         from tasks.engines.mysql import transient  # noqa: PLC0415
 
-        assert isinstance(source, maria.MariaEngine), "rows are copied out of MariaDB only"
-        return source.rows(), either(transient.PASSING, PASSING)
+        assert isinstance(source, maria.MariaEngine), "a table is one of PostgreSQL or of MariaDB"
+        return source.rows(), transient.PASSING
 
     def engine_of(self, step: Step) -> Engine | Target:
         """The database that a step changes."""

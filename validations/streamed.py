@@ -9,8 +9,8 @@ from tasks.engines.mongodb.errors import PASSING
 from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.receiving.compare import Differences
 from tasks.engines.postgresql.receiving.compare_moving import compare_moving
+from tasks.engines.receiving.differences import Differences
 from tasks.engines.retrying import retrying
 from tasks.model.transfer_steps import RowTransfer
 

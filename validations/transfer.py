@@ -16,6 +16,7 @@ from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 from validations import gates
 from validations.checks import Gate
 from validations.copied import compared
+from validations.rows_in_mariadb import MariaRowsGate
 from validations.transfer_rows import RowsGate
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def of_rows(name: str, plan: Plan, profile: str, asked: tuple[str, ...] = ()) ->
     action = next((step.action for step in plan.steps if isinstance(step.action, RowTransfer)), None)
     if action is None:
         return None
-    return RowsGate(
+    gate = RowsGate(
         name=name,
         migration=plan.migration,
         profile=profile,
@@ -109,6 +110,9 @@ def of_rows(name: str, plan: Plan, profile: str, asked: tuple[str, ...] = ()) ->
         action=action,
         requirements=tuple(one for one in plan.requirements if one.gate in (asked or (name,))),
     )
+    if action.into.engine == "postgresql":
+        return gate
+    return MariaRowsGate(**vars(gate), search_path=plan.search_path, full_name=plan.catalogue.tables[0].full_name)
 
 
 def _required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from tasks.model.transfer_steps import RowTransfer, TransferColumn
 from validations.copied import compared
 
 if TYPE_CHECKING:
-    from tasks.engines.postgresql.receiving.compare import Differences
+    from tasks.engines.receiving.differences import Differences
 
 _WHOLE: Final = ("smallint", "integer", "bigint", "numeric", "boolean")
 _TEXTS: Final = ("text", "varchar")
@@ -66,7 +66,12 @@ class RowsGate:
         return GateResult(gate=self.name, checks=tuple(checks))
 
     @property
-    def _called(self) -> str:
+    def source_name(self) -> str:
+        """The table of the source, as people call it."""
+        return self.action.alias
+
+    @property
+    def called(self) -> str:
         """What its sessions are called."""
         return f"changeover {self.migration[:47]} gate"
 
@@ -74,12 +79,12 @@ class RowsGate:
         there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
         if self.action.of == "table":
             yield from self._required(url)
-        with connect(there, application_name=self._called) as conn:
+        with connect(there, application_name=self.called) as conn:
             place = find(conn, self.action.into)
             if place is None:
                 yield CheckResult(name=name, passed=False, evaluated=True, message="the table is gone")
                 return
-            yield _account(conn, self.action)
+            yield accounted(conn.execute(_ACCOUNT.format(self.action.account).encode()).fetchone())
             if self.action.of == "collection":
                 yield from self._late(conn, url)
             if self.name == "after_swap":
@@ -92,13 +97,13 @@ class RowsGate:
             started = time.monotonic()
             result = self._compare(conn, url, there, place)
             took = time.monotonic() - started
-            yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
+            yield compared_rows(name, result, values_in_reports, took, noted=bool(self.action.notes))
             if self.action.of == "collection":
                 # Of a source that is written meanwhile nobody could say at which moment there are as many.
                 if not self.action.notes:
                     yield self._counted(url, result)
             else:
-                yield from self._independent(url, there, place, result)
+                yield from self.independent(url, there, f"{place.schema_name}.{place.name}", result)
 
     def _required(self, url: str) -> Iterator[CheckResult]:
         """Ask the source what has to be so there."""
@@ -131,7 +136,7 @@ class RowsGate:
         for one in self.requirements:
             started = time.monotonic()
             try:
-                noted_until_now(url, conn, self.action, self._called, load(self.profile).limits)
+                noted_until_now(url, conn, self.action, self.called, load(self.profile).limits)
             except ChangeoverError as error:
                 # Whatever it is, nobody can tell what was written: somebody may answer for that, under this name.
                 wrong, told = 1, error.what
@@ -152,7 +157,7 @@ class RowsGate:
         if self.action.notes and self.action.of == "collection":
             from validations.streamed import compared_meanwhile  # noqa: PLC0415 - loads the driver
 
-            return compared_meanwhile(url, there, self.action, place.table, self._called, load(self.profile).limits)
+            return compared_meanwhile(url, there, self.action, place.table, self.called, load(self.profile).limits)
         if self.action.of == "collection":
             return self._compare_documents(conn, url, place)
         from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
@@ -169,7 +174,7 @@ class RowsGate:
         from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
         from tasks.engines.postgresql.receiving.compare import compare  # noqa: PLC0415
 
-        with connected(url, name=self._called) as database:
+        with connected(url, name=self.called) as database:
             return compare(conn, Reading(database), self.action, place.table)
 
     def _counted(self, url: str, result: "Differences") -> CheckResult:
@@ -178,7 +183,7 @@ class RowsGate:
         from tasks.engines.mongodb.rows.reading import Reading  # noqa: PLC0415
 
         started = time.monotonic()
-        with connected(url, name=self._called) as database:
+        with connected(url, name=self.called) as database:
             there = Reading(database).count(self.action)
         here = result.present + result.rejected
         return CheckResult(
@@ -190,7 +195,11 @@ class RowsGate:
             seconds=time.monotonic() - started,
         )
 
-    def _independent(self, url: str, there: str, place: Place, result: "Differences") -> Iterator[CheckResult]:
+    def tells(self, one: TransferColumn) -> bool:
+        """Tell whether the comparison of engines knows the values of a column on both sides, under one name."""
+        return _same(one)
+
+    def independent(self, url: str, there: str, table: str, result: "Differences") -> Iterator[CheckResult]:
         """Compare once more, by what each engine says of its own table, and not through what made the copy.
 
         Where every row was to be copied, and of those columns that are the same on both sides.
@@ -199,9 +208,15 @@ class RowsGate:
         from validations.parity.report import Verdict  # noqa: PLC0415
 
         action = self.action
-        same = {one.name for one in action.columns if _same(one)}
+        same = {one.name for one in action.columns if self.tells(one)}
         # Of a source that is written meanwhile nobody could say at which moment they differ.
-        if action.notes or action.where or result.rejected or "." in place.name or not set(action.target_key) <= same:
+        if (
+            action.notes
+            or action.where
+            or result.rejected
+            or table.count(".") > 1
+            or not set(action.target_key) <= same
+        ):
             return
         if not set(action.target_key) <= set(self.columns):
             # Rows are paired by the names of their key.
@@ -209,8 +224,8 @@ class RowsGate:
         there_only = {one.name for one in action.columns} - same
         here_only = set(self.columns) - same
         asked = compare(
-            Table(url=url, database=self.database, name=action.alias),
-            Table(url=there, database=action.into.database, name=f"{place.schema_name}.{place.name}"),
+            Table(url=url, database=self.database, name=self.source_name),
+            Table(url=there, database=action.into.database, name=table),
             Options(ignored=sorted(there_only | here_only), lag=0.0, patience=5.0, limit=100),
         )
         wrong = len(asked.differences) + len(asked.unsettled)
@@ -233,11 +248,14 @@ def _same(one: TransferColumn) -> bool:
     return plain and kind is not None and base in _TOLD.get(kind[0], _TEXTS)
 
 
-def _account(conn: Connection, action: RowTransfer) -> CheckResult:
-    row = conn.execute(
-        f"select count(*) filter (where read <> written + rejected), coalesce(sum(read), 0), coalesce(sum(written), 0),"
-        f" coalesce(sum(rejected), 0) from {action.account}"
-    ).fetchone()
+_ACCOUNT: Final = (
+    "select count(*) filter (where read <> written + rejected), coalesce(sum(read), 0), coalesce(sum(written), 0),"
+    " coalesce(sum(rejected), 0) from {}"
+)
+
+
+def accounted(row: Sequence[int] | None) -> CheckResult:
+    """Return the check of an account: shards that do not add up, then the sums of all."""
     assert row is not None
     return CheckResult(
         name="rows read = rows written + rows rejected",
@@ -248,7 +266,10 @@ def _account(conn: Connection, action: RowTransfer) -> CheckResult:
     )
 
 
-def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool) -> CheckResult:
+def compared_rows(
+    name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool
+) -> CheckResult:
+    """Return the check of a comparison."""
     said = f"{result.rows:,} rows, {result.rejected:,} rejected, {result.present:,} there"
     if result.unsettled:
         said += f", {result.unsettled:,} written since, and noted"

@@ -1,6 +1,9 @@
 """What a plan says of writes to the source of a copy, on every engine in the same words."""
 
+from collections.abc import Iterator
+
 from tasks.model.plan import Finding
+from tasks.model.transfer_steps import RowTransfer
 
 
 def not_captured(full: str, what: str, *, instead: str = "") -> Finding:
@@ -24,6 +27,16 @@ def noted(full: str, notes: str) -> Finding:
         f" {notes}, grow while no run carries them",
         where=full,
     )
+
+
+def policies(full: str, action: RowTransfer) -> Iterator[Finding]:
+    """Say what becomes of values that do not fit, where the spec says so."""
+    for one in action.columns:
+        if one.unfit != "fail":
+            done = "its row is left out, and noted with the reason" if one.unfit == "reject" else "becomes NULL"
+            yield Finding(
+                rule="XDB-02", severity="note", message=f"{one.name}: a value that does not fit: {done}", where=full
+            )
 
 
 def streamed(full: str) -> Finding:

@@ -46,6 +46,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def backticked(name: str) -> str:
+    """Quote an identifier as MariaDB does, always; a backtick within it is doubled."""
+    return "`" + name.replace("`", "``") + "`"
+
+
 def own_name(role: str, base: str) -> str:
     """Return the name of an object of ours that stands for `base`, at most 63 bytes.
 

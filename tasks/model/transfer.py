@@ -40,7 +40,8 @@ class Destination(Part):
     collection: CollectionName | None = None
     """A collection that does not exist yet, where the database is one of MongoDB."""
     table: TableName | None = None
-    """A table that does not exist yet, where the database is one of PostgreSQL; in the schema public unless given."""
+    """A table that does not exist yet, where the database is one of PostgreSQL, in the schema public unless given; or
+    of MariaDB."""
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse two places, or none."""

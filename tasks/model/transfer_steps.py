@@ -3,7 +3,7 @@
 from typing import Final, Literal
 
 from tasks.model.base import Record
-from tasks.model.names import OWN_PREFIX, quote
+from tasks.model.names import OWN_PREFIX, backticked, quote
 
 
 class Collection(Record):
@@ -108,17 +108,19 @@ class Relation(Record):
     """A table of another database: made in a schema of ours, put where it belongs at the swap, and rid of the rest.
 
     Which one is ours is known by its oid, which the table `place` of that schema holds. So nothing that somebody else
-    has made is ever written to, moved or dropped.
+    has made is ever written to, moved or dropped. MariaDB has no schemas: there it is made under a name of ours, known
+    by its comment, and named at the swap.
     """
 
     kind: Literal["relation"] = "relation"
+    engine: Literal["postgresql", "mariadb"] = "postgresql"
     database: str
     """The name in the profile."""
     schema_name: str
-    """Where it is from the swap on."""
+    """Where it is from the swap on; empty on MariaDB, where it stays in the database of the URL."""
     name: str
     helpers: str
-    """The schema of ours, where it is until then."""
+    """The schema of ours, where it is until then; on MariaDB what names of ours begin with."""
     create: str
     """The statement that makes it, there."""
     numbered: str = ""
@@ -149,26 +151,41 @@ class Relation(Record):
         return self._at(f"{OWN_PREFIX}notes")
 
     @property
+    def sessions(self) -> str:
+        """The table of sessions that write, where the server has no names for them."""
+        return self._at(f"{OWN_PREFIX}sessions")
+
+    @property
     def stream(self) -> str:
         """The table that says how far that stream was read."""
         return self._at(f"{OWN_PREFIX}stream")
 
     @property
+    def staged_name(self) -> str:
+        """The bare name of the table until the swap."""
+        # On MariaDB a name has 64 characters, whatever the table is called.
+        return self.name if self.engine == "postgresql" else f"{self.helpers}_new"
+
+    @property
     def staged(self) -> str:
         """The table until the swap."""
-        return self._at(self.name)
+        return self._at(self.name) if self.engine == "postgresql" else backticked(self.staged_name)
 
     def _at(self, name: str) -> str:
+        if self.engine == "mariadb":
+            return backticked(f"{self.helpers}_{name.removeprefix(OWN_PREFIX)}")
         return f"{quote(self.helpers)}.{quote(name)}"
 
     @property
     def full_name(self) -> str:
         """What people call it from the swap on."""
-        return f"{self.schema_name}.{self.name}"
+        return f"{self.schema_name}.{self.name}" if self.schema_name else self.name
 
     @property
     def target(self) -> str:
-        """The same, quoted and qualified."""
+        """The same, quoted and, where there are schemas, qualified."""
+        if self.engine == "mariadb":
+            return backticked(self.name)
         return f"{quote(self.schema_name)}.{quote(self.name)}"
 
 

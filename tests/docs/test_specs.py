@@ -10,6 +10,7 @@ import pytest
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.checks.obstacles import API_MARK
 from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.engines.postgresql.planning.transfer_rows import plan_rows
 from tasks.ledger.install import install
 from tasks.model.operations import CreateApiVersion, DropApiVersion
 from tasks.model.source import parse
@@ -135,7 +136,8 @@ def test_a_spec_for_another_database_plans(block: Block, postgres: PostgresServe
         prepared(block.page, postgres) as url,
         connect(url, application_name="docs", search_path="public") as conn,
     ):
-        found = plan_transfer(conn, spec, "public")
+        into_table = spec.transfer is not None and spec.transfer.to.table is not None
+        found = (plan_rows if into_table else plan_transfer)(conn, spec, "public")
     assert found.steps
     assert [finding for finding in found.findings if finding.severity == "error"] == []
 

@@ -24,13 +24,13 @@ from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.source import MongoRows
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving import notes
-from tasks.engines.postgresql.receiving.compare import Differences
 from tasks.engines.postgresql.receiving.compare_moving import compare_moving
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import write
 from tasks.engines.postgresql.receiving.place import Place, make, move
-from tasks.engines.postgresql.receiving.source import Reading
+from tasks.engines.receiving.differences import Differences
+from tasks.engines.receiving.source import Reading
 from tasks.model.errors import DriftError, StepError
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer

@@ -12,9 +12,10 @@ from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transfer_rows import Reading, prepare
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.receiving.compare import Differences, compare
+from tasks.engines.postgresql.receiving.compare import compare
 from tasks.engines.postgresql.receiving.load import load
 from tasks.engines.postgresql.receiving.place import WRITING, Place, claim, clear, hold, make, number_from, session_of
+from tasks.engines.receiving.differences import Differences
 from tasks.engines.records import Key, Line, Shard
 from tasks.model.errors import FencedError, SpecError, StepError
 from tasks.model.plan import Plan

@@ -15,10 +15,11 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.receiving.compare import Differences, compare
+from tasks.engines.postgresql.receiving.compare import compare
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.place import make
+from tasks.engines.receiving.differences import Differences
 from tasks.ledger.install import install
 from tasks.model.errors import (
     ChangeoverError,

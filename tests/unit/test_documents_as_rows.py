@@ -17,7 +17,7 @@ from tasks.engines.mongodb.rows.decode import kind_of
 from tasks.engines.mongodb.rows.json_text import digits, plain_decimal
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.values import UnfitError
-from tasks.engines.postgresql.receiving.lines import NULL, escaped, line_of
+from tasks.engines.receiving.lines import NULL, escaped, line_of
 from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
 
 DAY = 86_400_000

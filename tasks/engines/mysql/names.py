@@ -1,11 +1,11 @@
 """Names on MariaDB: quoting, literals, and what our own tables and triggers are called."""
 
-from tasks.model.names import OWN_PREFIX
+from typing import Final
 
+from tasks.model.names import OWN_PREFIX, backticked
 
-def quote(name: str) -> str:
-    """Quote an identifier, always; a backtick within it is doubled."""
-    return "`" + name.replace("`", "``") + "`"
+quote: Final = backticked
+"""Quote an identifier, always."""
 
 
 def bare(full_name: str) -> str:

@@ -14,9 +14,11 @@ from tasks.engines.mysql.transient import code_of
 from tasks.model.errors import PreflightError
 from tasks.model.plan import Finding, Plan
 from tasks.model.steps import Phase, SelfCommitting
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import Relation, RowTransfer
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
+_OF_A_TARGET = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "CREATE TEMPORARY TABLES")
+_KNOWS_UUID = (10, 7)
 SIGHT = ("SHOW VIEW", "EXECUTE", "EVENT", "TRIGGER")
 """Without them the server does not list what may name a column, or not what it says."""
 
@@ -56,6 +58,32 @@ def require_sight(conn: MariaSession, table: str) -> None:
     """Refuse a user to whom the server does not show who reads a column that goes; raises PreflightError."""
     granted = _granted(conn)
     _refuse_missing(conn, [name for name in SIGHT if name not in granted], table)
+
+
+def require_target(conn: MariaSession, action: Relation) -> None:
+    """Refuse a server, or a user, that cannot take the rows of a copy. Raises PreflightError."""
+    if not conn.dialect.maria:
+        raise PreflightError(
+            f"rows are copied into MariaDB, and this is {conn.dialect.name}",
+            where=action.database,
+            hint="Give the URL of a server of MariaDB.",
+        )
+    read_only, logged = conn.execute("select @@read_only, @@log_bin and @@binlog_format = 'STATEMENT'").fetchone()
+    if read_only:
+        raise PreflightError("The server is read-only", where=action.database, hint="Give the URL of the primary.")
+    if logged:
+        raise PreflightError(
+            "binlog_format is STATEMENT: the server refuses to write what is read committed",
+            where=action.database,
+            hint="Set binlog_format to ROW or MIXED.",
+        )
+    if " uuid " in action.create and conn.dialect.version < _KNOWS_UUID:
+        raise PreflightError(
+            f"{conn.dialect.name} has no type uuid",
+            where=action.database,
+            hint="Write `type: varchar(36)` for the columns of uuid; or upgrade to MariaDB 10.7.",
+        )
+    _refuse_missing(conn, [one for one in _OF_A_TARGET if one not in _granted(conn)], action.database)
 
 
 def _granted(conn: MariaSession) -> set[str]:

@@ -83,6 +83,17 @@ class MariaSession:
             self._refuse_warnings()
         return cursor
 
+    def send(self, statement: bytes) -> int:
+        """Run a statement of bytes, as it is, and return how many rows it changed; raises StepError on a warning."""
+        from pymysql.cursors import Cursor  # noqa: PLC0415 - see driver
+
+        cursor = self._raw.cursor(Cursor)
+        # The types of PyMySQL want a text, and its client sends bytes as they are.
+        changed = int(cursor.execute(statement))  # type: ignore[call-overload]
+        if cursor.warning_count:
+            self._refuse_warnings()
+        return changed
+
     def stream(self, query: str) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a query as they come, holding none; raises StepError, at the end, when the server warned."""
         from pymysql.cursors import SSCursor  # noqa: PLC0415 - see driver

@@ -12,7 +12,7 @@ from tasks.engines.mysql.sessions import require_unbroken
 from tasks.engines.mysql.standstill import Standstill
 from tasks.engines.notes import among, deletions
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.lines import NULL, escaped
+from tasks.engines.receiving.lines import NULL, escaped
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.transfer_steps import NOTE, ZERO, Misfit, RowTransfer, TransferColumn, key_columns

@@ -28,10 +28,13 @@ from tasks.engines.postgresql.old_views import Outlast
 from tasks.engines.postgresql.planning.planner import plan
 from tasks.engines.postgresql.planning.shadow.planner import plan_shadow
 from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.engines.postgresql.planning.transfer_rows import plan_rows
 from tasks.engines.postgresql.preflight import preflight
 from tasks.engines.postgresql.probe_queries import measure_probes
 from tasks.engines.postgresql.probes import probe_latency_ms, replica_lag_bytes
 from tasks.engines.postgresql.reconcile import reconcile
+from tasks.engines.postgresql.rows import PostgresRows
+from tasks.engines.postgresql.scan_rows import examine_rows
 from tasks.engines.postgresql.sessions import (
     GUARD,
     end_orphans,
@@ -140,7 +143,9 @@ class PostgresEngine:
             _refuse_options(spec)
             return plan_shadow(conn, spec, self.database.search_path)
         if spec.strategy == "cross_database":
-            return plan_transfer(conn, spec, self.database.search_path)
+            into_table = spec.transfer is not None and spec.transfer.to.table is not None
+            draw = plan_rows if into_table else plan_transfer
+            return draw(conn, spec, self.database.search_path)
         return plan(conn, spec, self.database.search_path)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
@@ -153,6 +158,9 @@ class PostgresEngine:
 
         def asked() -> GateResult:
             with self.connect("examine") as conn:
+                rows = next((step.action for step in plan.steps if isinstance(step.action, RowTransfer)), None)
+                if rows is not None:
+                    return examine_rows(conn, plan, rows)
                 if plan.strategy == "cross_database":
                     from tasks.engines.mongodb import scan  # noqa: PLC0415 - loads the driver
 
@@ -252,7 +260,7 @@ class PostgresEngine:
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
-            assert not isinstance(action, Reshape | RowTransfer), "rows are copied out of another engine"
+            assert not isinstance(action, Reshape), "documents are of MongoDB"
             return shard(conn, action, count)
 
     def fill(
@@ -266,6 +274,10 @@ class PostgresEngine:
         with self.connect("backfill") as conn:
             assert not isinstance(action, Reshape), "documents are of MongoDB"
             return fill(conn, action, shard, self.limits, checkpoint, between)
+
+    def rows(self, search_path: str) -> PostgresRows:
+        """Give rows to a table of another database."""
+        return PostgresRows(connect=self.connect, search_path=search_path)
 
     def measure(self, tables: tuple[str, ...]) -> Facts:
         """Count and digest whole tables."""

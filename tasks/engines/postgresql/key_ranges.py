@@ -11,9 +11,9 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.records import Key, Range
 from tasks.model.names import quote
 from tasks.model.steps import Backfill, Copy
-from tasks.model.transfer_steps import DocumentTransfer
+from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 
-Walk = Backfill | Copy | DocumentTransfer
+Walk = Backfill | Copy | DocumentTransfer | RowTransfer
 """What walks along a key of a table."""
 
 SAMPLE_PAGES = 1000

@@ -20,7 +20,7 @@ from tasks.engines.mongodb.documents.expressions import EXACT, from_text, to_tex
 from tasks.engines.mongodb.documents.stream import ENDED, FORGOTTEN, MOST, token_of
 from tasks.engines.mongodb.documents.walk import key_of
 from tasks.engines.mongodb.errors import code_of
-from tasks.engines.postgresql.receiving.notes import Position
+from tasks.engines.receiving.source import Position
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.transfer import ID

@@ -13,6 +13,7 @@ from tasks.engines.mongodb.rows.changes import changes, moment_of, now
 from tasks.engines.mongodb.rows.reading import Lines, Reading, key_within, require_same
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving import notes
+from tasks.engines.receiving.source import Position
 from tasks.engines.records import Line
 from tasks.engines.session import Session
 from tasks.model.transfer import ID
@@ -50,7 +51,7 @@ class Following(Reading):
             # Somebody else has read on meanwhile, and noted it: from there.
             pass
 
-    def _gathered(self, action: RowTransfer, known: notes.Position, until: Any) -> bool:
+    def _gathered(self, action: RowTransfer, known: Position, until: Any) -> bool:
         for found in changes(self.database, action, known, until, self._session):
             if not notes.add(self._conn, action, known, found.keys, found.reached):
                 return False

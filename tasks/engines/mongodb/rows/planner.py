@@ -10,7 +10,8 @@ from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
-from tasks.engines.postgresql.receiving.plan import relation, steps
+from tasks.engines.postgresql.receiving.plan import relation
+from tasks.engines.receiving.plan import steps
 from tasks.engines.transfer_findings import not_captured, streamed
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError

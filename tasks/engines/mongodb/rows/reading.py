@@ -16,7 +16,7 @@ from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.rows.together import Together
-from tasks.engines.postgresql.receiving.lines import line_of
+from tasks.engines.receiving.lines import line_of
 from tasks.engines.records import Key, Line, Range
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.transfer import ID

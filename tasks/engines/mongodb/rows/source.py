@@ -10,7 +10,7 @@ from tasks.engines.mongodb.rows import changes
 from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.mongodb.rows.reading import Reading, require_same
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.notes import Position
+from tasks.engines.receiving.source import Position
 from tasks.model.transfer_steps import RowTransfer
 
 

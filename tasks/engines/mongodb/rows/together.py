@@ -17,7 +17,7 @@ from tasks.engines.mongodb.rows.columns import ANY, INTEGERS, JSON, maker, plain
 from tasks.engines.mongodb.rows.decode import MISSING, OPTIONS
 from tasks.engines.mongodb.rows.shape import CONSTANT, LONGEST_KEY, REST
 from tasks.engines.mongodb.values import UnfitError
-from tasks.engines.postgresql.receiving.lines import lines_of
+from tasks.engines.receiving.lines import lines_of
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
 

@@ -7,10 +7,10 @@ and moments to the type, and cuts spaces off, without a word: so whatever it wou
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from tasks.engines.mysql.names import quoted
-from tasks.model.base import Record
+from tasks.engines.receiving.columns import Sent
 from tasks.model.transfer_steps import ZERO, Misfit
 
 _BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
@@ -29,15 +29,6 @@ _SHORT: Final = {
     "timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz",
     "time without time zone": "time",
 }  # fmt: skip
-
-
-class Sent(Record):
-    """A type, and what becomes of values on the way to it."""
-
-    type: str
-    text: str
-    form: Literal["plain", "text", "bytes"] = "plain"
-    misfits: tuple[Misfit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,10 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transfer_rows import value_name
 from tasks.engines.mysql.transient import code_of
-from tasks.engines.postgresql.receiving.plan import relation, steps
-from tasks.engines.transfer_findings import not_captured, noted
+from tasks.engines.postgresql.receiving.plan import relation
+from tasks.engines.receiving.columns import chosen, named_key
+from tasks.engines.receiving.plan import steps
+from tasks.engines.transfer_findings import not_captured, noted, policies
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import MAX_BYTES
@@ -45,7 +47,7 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     refuse_kind(table)
     key = _key(table)
     columns = tuple(_columns(conn, table, wanted, tag(spec.migration)))
-    named = _named(key, columns, table)
+    named = named_key(key, columns, table, quote)
     kinds = tuple(_kind(table, name) for name in key)
     into = _relation(spec, wanted, table, columns, named)
     capture = None
@@ -118,42 +120,14 @@ def _kind(table: Table, name: str) -> str:
 
 def _columns(conn: MariaSession, table: Table, wanted: TransferSpec, tag_: str) -> Iterator[TransferColumn]:
     """Yield the columns of the new table: those of the source in their order, then what else the spec asks for."""
-    _refuse_unknown(table, wanted)
+    places = chosen(table, wanted)
     if wanted.condition is not None:
         _try(conn, f"select 1 {_nothing_of(table)} and ({wanted.condition}\n)", "transfer.where")
-    named = {rule.column or name: name for name, rule in wanted.columns.items() if rule.up is None}
-    rules = dict(wanted.columns)
-    places: list[tuple[str, ColumnRule, Column | None]] = []
-    for column in table.columns:
-        name = named.get(column.name, column.name)
-        rule = rules.get(name, ColumnRule(column=column.name))
-        if column.name in wanted.omit or rule.up is not None or (rule.column or name) != column.name:
-            continue
-        places.append((name, rule, column))
-    done = {name for name, _, _ in places}
-    places += [(name, rule, table.column(rule.column or name)) for name, rule in rules.items() if name not in done]
     for number, (name, rule, found) in enumerate(places):
         at = f"transfer.columns.{name}"
         given = str(rule.up) if rule.up is not None else quote(found.name if found else name)
         of = found if rule.up is None else _made(conn, table, given, own(tag_, 0, "probe"), at)
         yield _column(name, rule, given, of, value_name(number), at)
-
-
-def _refuse_unknown(table: Table, wanted: TransferSpec) -> None:
-    for name, rule in wanted.columns.items():
-        if rule.up is None and table.column(rule.column or name) is None:
-            raise SpecError(
-                f"{table.full_name} has no column {rule.column or name!r}",
-                where=f"transfer.columns.{name}",
-                hint="Correct the name of the column, or give `up`.",
-            )
-    for number, name in enumerate(wanted.omit):
-        if table.column(name) is None:
-            raise SpecError(
-                f"{table.full_name} has no column {name!r}",
-                where=f"transfer.omit[{number}]",
-                hint="Correct the name, or remove it.",
-            )
 
 
 def _nothing_of(table: Table) -> str:
@@ -217,21 +191,6 @@ def _column(name: str, rule: ColumnRule, expression: str, source: Column | None,
     )
 
 
-def _named(key: tuple[str, ...], columns: tuple[TransferColumn, ...], table: Table) -> tuple[str, ...]:
-    """Return what the columns of the key are called in the new table."""
-    names = []
-    for column in key:
-        found = next((one for one in columns if one.expression == quote(column)), None)
-        if found is None or found.unfit == "null":
-            raise SpecError(
-                f"{column!r} is part of the primary key of {table.full_name}, by which rows are told apart",
-                where="transfer.columns",
-                hint="Copy it as it is; under another name, if you like.",
-            )
-        names.append(found.name)
-    return tuple(names)
-
-
 def _relation(
     spec: MigrationSpec, wanted: TransferSpec, table: Table, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
 ) -> Relation:
@@ -282,12 +241,7 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
         yield _truncated(full)
     else:
         yield not_captured(full, "rows", instead=", or give `capture: triggers`")
-    for one in action.columns:
-        if one.unfit != "fail":
-            done = "its row is left out, and noted with the reason" if one.unfit == "reject" else "becomes NULL"
-            yield Finding(
-                rule="XDB-02", severity="note", message=f"{one.name}: a value that does not fit: {done}", where=full
-            )
+    yield from policies(full, action)
     left = [f"the index {index.name}" for index in table.indexes if not index.primary]
     left += [f"the {one.kind} constraint {one.name}" for one in table.constraints]
     left += [f"the trigger {one.name}" for one in table.triggers]

@@ -16,7 +16,6 @@ from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.planning.transfer_fields import Types
 from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Catalogue, Table
-from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
@@ -43,12 +42,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     """
     wanted = spec.transfer
     assert wanted is not None
-    if wanted.to.collection is None:
-        raise SpecError(
-            "rows of PostgreSQL go into a collection of MongoDB",
-            where="transfer.to",
-            hint="Write `collection`, not `table`; within PostgreSQL, use its own logical replication.",
-        )
+    assert wanted.to.collection is not None
     tables = read_tables(conn, wanted, search_path)
     table = tables.find(wanted.rows_of)
     unfinished(conn, table, spec.migration)

@@ -6,67 +6,21 @@ rows as differ in none belong here: so what is too many shows in their number.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.receiving.pending import SENT, Later, Pending
-from tasks.engines.postgresql.receiving.source import Reading, SteadyReading
 from tasks.engines.postgresql.rejections import key_text
+from tasks.engines.receiving.differences import Differences, Found, Sorted, refuse_columns, sort
+from tasks.engines.receiving.source import Reading, SteadyReading
 from tasks.engines.records import Key, Line
-from tasks.model.base import Record
-from tasks.model.errors import StateError
 from tasks.model.names import quote
 from tasks.model.plan import differing
 from tasks.model.transfer_steps import RowTransfer
 
 ROWS: Final = 20_000
 """Rows at a time."""
-EXAMPLES: Final = 10
-
-
-class Differences(Record):
-    """What came of a comparison."""
-
-    rows: int
-    """Of the source, as far as they are to be copied."""
-    rejected: int
-    differing: int
-    """Rows of the source without a row here, or with another one."""
-    present: int
-    """Rows here."""
-    expected: int
-    """So many belong here."""
-    not_noted: int
-    """Rejected rows without a note, and notes without a rejected row."""
-    unsettled: int = 0
-    """Rows, there or gone, that differ and are noted: carried later. They are none of the others."""
-    examples: tuple[str, ...]
-    """Keys of rows that differ."""
-
-    @property
-    def superfluous(self) -> int:
-        """How many rows there are too many or, where it is negative, too few."""
-        return self.present - self.expected
-
-    @property
-    def equal(self) -> bool:
-        """Every row is there, exactly, and nothing else is."""
-        return not (self.differing or self.superfluous or self.not_noted)
-
-
-@dataclass
-class _Found:
-    read: int = 0
-    rejected: int = 0
-    noted: int = 0
-    not_noted: int = 0
-    differing: int = 0
-    matched: int = 0
-    """Rows here with the key of a row of the source; counted where writes are noted."""
-    unsettled: int = 0
-    examples: list[str] = field(default_factory=list)
 
 
 def compare(conn: Connection, reading: Reading, action: RowTransfer, table: str) -> Differences:
@@ -112,28 +66,6 @@ def prepare(conn: Connection, action: RowTransfer, table: str) -> None:
     conn.execute(sent.encode())
 
 
-@dataclass
-class Sorted:
-    """Rows of a range: how many there are, and the keys of those that are not sent."""
-
-    read: int = 0
-    left_out: list[str] = field(default_factory=list)
-    undecided: list[str] = field(default_factory=list)
-    """Nothing says what becomes of them."""
-
-
-def sort(lines: Iterator[Line], into: Sorted) -> Iterator[Line]:
-    """Give what is to be copied, and say of the rest what it is."""
-    for one in lines:
-        into.read += one.rows
-        if not one.touched:
-            yield one
-        elif any(touched.policy == "fail" for touched in one.touched):
-            into.undecided.append(key_text(one.key))
-        else:
-            into.left_out.append(key_text(one.key))
-
-
 def same_key(action: RowTransfer) -> str:
     """Return the condition that a row that was sent, `s`, and one of the table, `t`, have one key."""
     return " and ".join(f"t.{name} = s.{name}" for name in map(quote, action.target_key))
@@ -147,8 +79,8 @@ def compared_rows(action: RowTransfer, table: str) -> str:
     return f"from {SENT} s left join {table} t on {same_key(action)} where {wrong}"
 
 
-def _all(conn: Connection, reading: Reading, action: RowTransfer, table: str, pending: Pending | None) -> _Found:
-    found = _Found()
+def _all(conn: Connection, reading: Reading, action: RowTransfer, table: str, pending: Pending | None) -> Found:
+    found = Found()
     position: Key | None = None
     while True:
         end = reading.end_of_batch(action, position, None, ROWS)
@@ -168,20 +100,11 @@ def refuse_other_columns(conn: Connection, action: RowTransfer, table: str) -> N
         " and not attisdropped order by attnum",
         (table,),
     ).fetchall()
-    found, ours = [row[0] for row in rows], [one.name for one in action.columns]
-    added, gone = ([name for name in one if name not in other] for one, other in ((found, ours), (ours, found)))
-    if added or gone:
-        told = [f"{what}: {', '.join(names)}" for what, names in (("added", added), ("gone", gone)) if names]
-        raise StateError(
-            f"the columns are no longer those of the copy, and what was written into them would be lost:"
-            f" {'; '.join(told)}",
-            where=action.into.full_name,
-            hint="Copy what you want to keep; then accept what is lost with --accept-loss.",
-        )
+    refuse_columns(action, [row[0] for row in rows])
 
 
 def _range(
-    conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: _Found, pending: Pending | None
+    conn: Connection, lines: Iterator[Line], action: RowTransfer, table: str, found: Found, pending: Pending | None
 ) -> None:
     kinds = Sorted()
     conn.execute(f"truncate {SENT}")
@@ -190,7 +113,7 @@ def _range(
     key = ", ".join(f"s.{quote(name)}::text" for name in action.target_key)
     noted = pending.noted("s") if pending else "false"
     for *texts, comes in conn.execute(f"select {key}, {noted} {compared_rows(action, table)}".encode()):
-        _differs(found, key_text(tuple(texts)), comes=comes)
+        found.differs(key_text(tuple(texts)), comes=comes)
     if pending:
         both = f"select count(*) from {SENT} s join {table} t on {same_key(action)}"
         matched = conn.execute(both.encode()).fetchone()
@@ -198,19 +121,10 @@ def _range(
     left_out = kinds.left_out
     later = pending.keys([*kinds.undecided, *left_out]) if pending else set()
     for text in kinds.undecided:
-        _differs(found, text, comes=text in later)
+        found.differs(text, comes=text in later)
     # A row that was rejected and is not noted, and one that is noted and was not rejected.
     found.rejected += len(left_out)
     query = f"select distinct key from {action.rejected} where key = any(%s)"
     noted_keys = {row[0] for row in conn.execute(query, (left_out,))}
     found.noted += len(noted_keys)
     found.not_noted += sum(text not in noted_keys and text not in later for text in left_out)
-
-
-def _differs(found: _Found, key: str, *, comes: bool) -> None:
-    if comes:
-        found.unsettled += 1
-        return
-    found.differing += 1
-    if len(found.examples) < EXAMPLES:
-        found.examples.append(key)

@@ -9,11 +9,12 @@ import time
 from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.compare import EXAMPLES, ROWS, Differences, Sorted, compared_rows, prepare, sort
+from tasks.engines.postgresql.receiving.compare import ROWS, compared_rows, prepare
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.receiving.pending import SENT, copy_texts
-from tasks.engines.postgresql.receiving.source import MovingReading
 from tasks.engines.postgresql.rejections import key_text
+from tasks.engines.receiving.differences import EXAMPLES, Differences, Sorted, sort
+from tasks.engines.receiving.source import MovingReading
 from tasks.engines.records import Key
 from tasks.model.names import quote
 from tasks.model.transfer_steps import RowTransfer, key_columns

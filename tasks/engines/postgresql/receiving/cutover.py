@@ -17,7 +17,7 @@ from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.follow import carry, follow, prepare
 from tasks.engines.postgresql.receiving.place import Place, hold, present
-from tasks.engines.postgresql.receiving.source import NotedReading, NotedRows, Reading, Standstill
+from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Standstill
 from tasks.engines.session import Session
 from tasks.model.errors import DataChanged, LockTimeoutError
 from tasks.model.transfer_steps import RowTransfer

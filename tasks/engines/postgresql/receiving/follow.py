@@ -11,10 +11,11 @@ from typing import Final
 from profiles.model import Limits
 from tasks.engines.batches import copied, next_size
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.load import Written, send, write
+from tasks.engines.postgresql.receiving.load import send, write
 from tasks.engines.postgresql.receiving.place import hold
-from tasks.engines.postgresql.receiving.source import NotedReading
 from tasks.engines.postgresql.rejections import can_be_noted, key_text, refuse_lost
+from tasks.engines.receiving.load import Written
+from tasks.engines.receiving.source import NotedReading
 from tasks.engines.records import FIRST_ROWS, Line
 from tasks.engines.session import Session
 from tasks.model.base import Record

@@ -8,20 +8,11 @@ from collections.abc import Sequence
 
 from tasks.engines.notes import among
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.lines import lines_of
 from tasks.engines.postgresql.receiving.place import present
-from tasks.model.base import Record
+from tasks.engines.receiving.lines import lines_of
+from tasks.engines.receiving.source import Position
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.transfer_steps import NOTE, Relation, RowTransfer
-
-
-class Position(Record):
-    """A place in the stream, in words of the source."""
-
-    token: str
-    """What the source takes to go on from there."""
-    moment: str
-    """All that was written until then comes before it."""
 
 
 def watch(conn: Connection, action: Relation, position: Position) -> None:

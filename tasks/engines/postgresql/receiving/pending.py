@@ -8,8 +8,8 @@ from typing import Final
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send
-from tasks.engines.postgresql.receiving.source import SteadyReading
 from tasks.engines.postgresql.rejections import can_be_noted, key_text
+from tasks.engines.receiving.source import SteadyReading
 from tasks.engines.records import Line
 from tasks.model.base import Record
 from tasks.model.names import quote

@@ -1,16 +1,9 @@
 """The table that rows are copied into, as steps: made, put in its place, and back."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
 
-import tenacity
-
-from profiles.model import Limits
-from tasks.engines.journal import Journal, until_recorded
+from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect, require_direct, require_version, require_writable
 from tasks.engines.postgresql.receiving.compare import compare, refuse_other_columns
@@ -34,45 +27,26 @@ from tasks.engines.postgresql.receiving.place import (
     require_free,
     session_of,
 )
-from tasks.engines.postgresql.receiving.source import (
-    NotedReading,
-    NotedRows,
+from tasks.engines.receiving.source import (
     Reading,
-    Rows,
     SteadyReading,
     StreamedRows,
 )
+from tasks.engines.receiving.target import Receiving, own
 from tasks.engines.records import Checkpoint, Shard
-from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError, DataChanged, PreflightError, StepError
 from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
-_EVERY: Final = 2.0
-"""Seconds after which what was written is noted again, while rows are copied: no stream is left alone for long."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RowTarget:
+class RowTarget(Receiving):
     """A database of PostgreSQL that takes rows, and their source, whose ledger says what is done to it.
 
     What is done here commits before the ledger hears of it, while the transaction that fences there is open. So a step
     that was cut off is asked of the catalogue, and finished, or taken back.
     """
-
-    url: str
-    limits: Limits
-    name: str
-    """What sessions are called beside what tells them apart: the migration."""
-    epoch: int
-    source: Rows
-    passing: Passing
-    """What passes by itself, in either database."""
-    copy: RowTransfer
-
-    def __repr__(self) -> str:
-        return f"RowTarget(name={self.name!r})"
 
     def open(self, purpose: str) -> Connection:
         """Open a session with the target."""
@@ -93,14 +67,6 @@ class RowTarget:
                     hint="Use one in UTF8, which holds every character.",
                 )
             require_free(conn, action)
-
-    def apply(self, step: Step, journal: Journal) -> None:
-        """Carry out a step and record it."""
-        until_recorded(self.limits, self.passing, partial(self._forward, _own(step), journal), journal)
-
-    def revert(self, step: Step, journal: Journal) -> None:
-        """Take a step back and record it; tolerate that it was never, or only half, done."""
-        until_recorded(self.limits, self.passing, partial(self._inverse, _own(step), journal), journal)
 
     def _forward(self, action: Relation, journal: Journal) -> None:
         with self.source.connect("swap") as ledger, self.open("swap") as conn:
@@ -144,7 +110,7 @@ class RowTarget:
     def _cut_over(self, ledger: Session, action: Relation, journal: Journal) -> None:
         # First: it ends the sessions that write, also those of a run that was cut off in the middle of this.
         self.claim(self.copy, self.epoch, journal.fence)
-        source = self._noted()
+        source = self.noted()
         with self.open(WRITING) as conn:
 
             def put(place: Place, reading: Reading) -> None:
@@ -220,15 +186,12 @@ class RowTarget:
 
     def happened(self, step: Step, *, recorded: bool) -> bool:
         """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
-        action = _own(step)
+        action = own(step)
         if action.does != "put":
             return recorded
         with self.open("ask") as conn:
             place = find(conn, action)
             return place is not None and place.is_put(action)
-
-    def settle(self, swap: Step, say: Callable[[str], None]) -> None:
-        """Carry nothing back: there is no way for that."""
 
     def is_withdrawn(self, action: RowTransfer) -> bool:
         """Tell whether a rollback that was cut off has taken the table away, and not looked at it yet."""
@@ -279,37 +242,15 @@ class RowTarget:
         with (
             self.source.connect("backfill") as ledger,
             self.open(WRITING) as conn,
-            self._reading_on(action, conn, between) as (reading, before),
+            self.reading_on(action, conn, between) as (reading, before),
         ):
             return load(conn, ledger, reading, action, shard, number, self.epoch, self.limits, checkpoint, before)
-
-    @contextmanager
-    def _reading_on(
-        self, action: RowTransfer, conn: Connection, between: Callable[[int], int | None]
-    ) -> Iterator[tuple[Reading, Callable[[int], int | None]]]:
-        """Open what reads rows; with what to call before each batch: it also notes what was written."""
-        if not action.notes:
-            with self.source.reading("backfill") as plain:
-                yield plain, between
-            return
-        looked = time.monotonic()
-
-        def before(size: int) -> int | None:
-            nonlocal looked
-            if time.monotonic() - looked > _EVERY:
-                noted.catch_up(action)
-                looked = time.monotonic()
-            return between(size)
-
-        with self._noted().reading_notes(action, "backfill", conn) as reading:
-            noted: NotedReading = reading
-            yield reading, before
 
     def follow(
         self, action: RowTransfer, fence: Callable[[Session], object], between: Callable[[int], int | None]
     ) -> int:
         """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
-        source = self._noted()
+        source = self.noted()
         with (
             source.connect("follow") as ledger,
             self.open(WRITING) as conn,
@@ -339,16 +280,3 @@ class RowTarget:
             return None
         with self.open("ask") as conn:
             return self.source.seconds_behind(position(conn, action))
-
-    def _noted(self) -> NotedRows:
-        assert isinstance(self.source, NotedRows), "no plan notes writes of such a source"
-        return self.source
-
-    def retrying(self) -> tenacity.Retrying:
-        """Try again what can pass by itself, of either database."""
-        return retrying(self.limits, self.passing)
-
-
-def _own(step: Step) -> Relation:
-    assert isinstance(step.action, Relation)
-    return step.action

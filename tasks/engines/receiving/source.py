@@ -4,11 +4,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving.notes import Position
 from tasks.engines.records import Key, Line
 from tasks.engines.session import Session
+from tasks.model.base import Record
 from tasks.model.transfer_steps import RowTransfer
+
+
+class Position(Record):
+    """A place in a stream of changes, in words of the source."""
+
+    token: str
+    """What the source takes to go on from there."""
+    moment: str
+    """All that was written until then comes before it."""
 
 
 class Reading(Protocol):
@@ -101,9 +109,7 @@ class Rows(Protocol):
 class NotedRows(Rows, Protocol):
     """Rows whose writes are noted, and which can be held still."""
 
-    def reading_notes(
-        self, action: RowTransfer, purpose: str, conn: Connection
-    ) -> AbstractContextManager[NotedReading]:
+    def reading_notes(self, action: RowTransfer, purpose: str, conn: Any) -> AbstractContextManager[NotedReading]:
         """Open a session to read with, also notes; `conn` is one with the target, which may have them."""
 
     def require_unbroken(self, conn: Any) -> None:

@@ -1,0 +1,104 @@
+"""The table of MariaDB that rows come into, wherever they are from."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tasks.engines.mysql.names import quote
+from tasks.engines.receiving.plan import helpers_of
+from tasks.model.errors import SpecError
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import Destination
+from tasks.model.transfer_steps import Relation, TransferColumn
+
+_IN_A_KEY: Final = (
+    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "varchar", "varbinary", "uuid", "date", "datetime",
+    "time",
+)  # fmt: skip
+_KEY_BYTES: Final = 3072
+_ROW_BYTES: Final = 60_000
+"""A row has 65,535 bytes, without what lies outside of it."""
+
+
+def relation(
+    spec: MigrationSpec,
+    to: Destination,
+    source: str,
+    columns: Sequence[TransferColumn],
+    key: Sequence[str],
+    defaults: Mapping[str, str],
+    *,
+    numbered: str = "",
+    next_number: str = "",
+) -> Relation:
+    """Return the table that is made; `source` is what the rows are of. The same whenever this migration is planned."""
+    name = to.table or ""
+    if "." in name:
+        raise SpecError(
+            "MariaDB has no schemas: a table stands in the database of the URL",
+            where="transfer.to.table",
+            hint="Write the name of the table alone.",
+        )
+    helpers = helpers_of(spec, source)
+    lines = [_line(one, defaults.get(one.name, ""), numbered=one.name == numbered) for one in columns]
+    body = ",\n  ".join([*lines, f"primary key ({', '.join(map(quote, key))})"])
+    empty = Relation(
+        engine="mariadb",
+        database=to.database,
+        schema_name="",
+        name=name,
+        helpers=helpers,
+        create="",
+        numbered=numbered,
+        next_number=next_number,
+        does="make",
+    )
+    # InnoDB, whatever the server makes unless told: rows and their account commit together.
+    made = f"create table {empty.staged} (\n  {body}\n) engine=InnoDB default character set utf8mb4"
+    return empty.model_copy(update={"create": made})
+
+
+def _line(one: TransferColumn, default: str, *, numbered: bool) -> str:
+    null = "null" if one.nullable else "not null"
+    more = " auto_increment" if numbered else f" default {default}" if default else ""
+    return f"{quote(one.name)} {one.type} {null}{more}"
+
+
+def require_key(columns: Sequence[TransferColumn], key: Sequence[str]) -> None:
+    """Refuse a key that no table of MariaDB can have. Raises SpecError with the column."""
+    size = 0
+    for name in key:
+        one = next(column for column in columns if column.name == name)
+        kind = one.type.split("(")[0].split(" ")[0]
+        if kind not in _IN_A_KEY:
+            raise SpecError(
+                f"a {one.type.split(' character set')[0]} of MariaDB does not tell rows apart",
+                where=f"transfer.columns.{name}",
+                hint="Give it a type that may be in a key: varchar(n), varbinary(n), decimal(p,s), an integer.",
+            )
+        size += _bytes(one)
+    if size > _KEY_BYTES:
+        raise SpecError(
+            f"the key has up to {size:,} bytes, and MariaDB allows {_KEY_BYTES:,}: four for each character",
+            where="transfer.columns",
+            hint="Give shorter types to its columns: varchar(n), varbinary(n); longer values do not fit, then.",
+        )
+
+
+def require_width(columns: Sequence[TransferColumn]) -> None:
+    """Refuse columns that no row of MariaDB holds together. Raises SpecError."""
+    size = sum(map(_bytes, columns))
+    if size > _ROW_BYTES:
+        raise SpecError(
+            f"a row has up to {size:,} bytes, and MariaDB allows {_ROW_BYTES:,} outside of long texts",
+            where="transfer.columns",
+            hint="Give the type longtext to the longest columns of varchar.",
+        )
+
+
+def _bytes(one: TransferColumn) -> int:
+    found = re.match(r"(varchar|varbinary)\(([0-9]+)\)", one.type)
+    if found is None:
+        # Of those that lie elsewhere the row has the place.
+        return 40
+    return int(found[2]) * (4 if found[1] == "varchar" else 1) + 2

@@ -1,0 +1,224 @@
+"""The table of MariaDB that rows are copied into, as steps: made, put in its place, and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.engines.journal import Journal
+from tasks.engines.mysql.preflight import require_target
+from tasks.engines.mysql.receiving.compare import compare, refuse_other_columns
+from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.place import (
+    Place,
+    claim,
+    clear,
+    end_others,
+    enroll,
+    find,
+    make,
+    mark,
+    move,
+    number_from,
+    present,
+    require_alone,
+    require_free,
+)
+from tasks.engines.mysql.session import MariaSession, connect
+from tasks.engines.receiving.load import load
+from tasks.engines.receiving.source import Reading
+from tasks.engines.receiving.target import Receiving, own
+from tasks.engines.records import Checkpoint, Shard
+from tasks.engines.session import Session
+from tasks.model.errors import ChangeoverError, DataChanged, StepError
+from tasks.model.steps import Step
+from tasks.model.transfer_steps import Relation, RowTransfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariaTarget(Receiving):
+    """A database of MariaDB that takes rows, and their source, whose ledger says what is done to it.
+
+    DDL commits by itself: a step that was cut off is asked of the catalogue, and finished, or taken back. Its statement
+    may still wait where its process is gone: sessions of older runs are ended before anything is done.
+    """
+
+    def open(self, purpose: str) -> MariaSession:
+        """Open a session with the target; whatever changes something there is found by the run that comes after."""
+        conn = connect(self.url, lock_timeout_ms=self.limits.lock_budget)
+        try:
+            if purpose not in ("ask", "compare", "preflight"):
+                enroll(conn, self.copy.into)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def require_room(self, action: Relation) -> None:
+        """Refuse a server that cannot be used, and a table that exists; change nothing."""
+        with self.open("preflight") as conn:
+            require_target(conn, action)
+            require_free(conn, action)
+
+    def _forward(self, action: Relation, journal: Journal) -> None:
+        with self.source.connect("swap") as ledger, self.open("swap") as conn:
+            with ledger.transaction():
+                # Committed before anything happens, so that a rollback knows that something may have.
+                journal.begin(ledger)
+            with ledger.transaction():
+                # It fences: until this commits nobody takes over, and does the opposite meanwhile.
+                journal.fence(ledger)
+                if action.does == "put":
+                    journal.guard(ledger)
+                end_others(conn, action)
+                self._do(conn, action)
+                journal.finish(ledger)
+
+    def _do(self, conn: MariaSession, action: Relation) -> None:
+        if action.does == "make":
+            make(conn, action, self.epoch)
+        elif action.does == "clear":
+            clear(conn, action, self.limits.lock_budget)
+        else:
+            claim(conn, action, self.epoch)
+            with self.source.reading("swap") as reading:
+                self._put(conn, action, present(conn, action), reading)
+
+    def _put(self, conn: MariaSession, action: Relation, place: Place, reading: Reading) -> None:
+        if place.is_put(action):
+            return
+        if action.numbered:
+            number_from(conn, action, place, reading.next_number(self.copy))
+        move(conn, place, action.name, action, self.limits.lock_budget)
+
+    def _inverse(self, action: Relation, journal: Journal) -> None:
+        with self.source.connect("rollback") as ledger, self.open("rollback") as conn:
+            if action.does == "put":
+                self._withdraw(ledger, conn, action, journal)
+            with ledger.transaction():
+                journal.begin(ledger)
+                end_others(conn, action)
+                if action.does == "make":
+                    clear(conn, action, self.limits.lock_budget)
+                elif action.does == "put" and find(conn, action) is not None:
+                    # Only now: it has been looked at.
+                    mark(conn, action, withdrawn=False)
+                journal.finish(ledger)
+
+    def _withdraw(self, ledger: Session, conn: MariaSession, action: Relation, journal: Journal) -> None:
+        """Take the table away, then look for what would be lost: what is written later fails.
+
+        Whatever goes wrong then, the table comes back. Killed in between, it is looked at again.
+        """
+        with ledger.transaction():
+            journal.begin(ledger)
+            end_others(conn, action)
+            place = find(conn, action)
+            if place is not None and place.is_put(action):
+                # What refers to it would follow it.
+                require_alone(conn, place)
+                # First: under its own name nobody minds.
+                mark(conn, action, withdrawn=True)
+                move(conn, place, action.staged_name, action, self.limits.lock_budget)
+                place = present(conn, action)
+        if place is None or not place.withdrawn:
+            return
+        try:
+            require_alone(conn, place)
+            # It may read everything: no transaction waits for that.
+            journal.guard(ledger)
+        except Exception as error:
+            self._give_back(action, journal, error)
+            raise
+
+    def _give_back(self, action: Relation, journal: Journal, error: Exception) -> None:
+        """Put the table in its place again, by new sessions: what went wrong may be that one was lost."""
+        with self.source.connect("rollback") as ledger, self.open("rollback") as conn, ledger.transaction():
+            journal.fence(ledger)
+            try:
+                move(conn, present(conn, action), action.name, action, self.limits.lock_budget)
+                mark(conn, action, withdrawn=False)
+            except StepError as taken:
+                # Of others the kind alone: what drivers say quotes rows.
+                why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
+                raise StepError(
+                    f"{why}; {taken.what}",
+                    where=f"{action.database}: {action.staged}",
+                    hint="What was written before is in this table: take what you need, then roll back with"
+                    " --accept-loss.",
+                    changed=DataChanged.PARTIALLY,
+                ) from None
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
+        action = own(step)
+        if action.does != "put":
+            return recorded
+        with self.open("ask") as conn:
+            place = find(conn, action)
+            return place is not None and place.is_put(action)
+
+    def is_withdrawn(self, action: RowTransfer) -> bool:
+        """Tell whether a rollback that was cut off has taken the table away, and not looked at it yet."""
+        with self.open("ask") as conn:
+            place = find(conn, action.into)
+            return place is not None and place.withdrawn
+
+    def require_alone(self, action: RowTransfer) -> None:
+        """Refuse where foreign keys of others refer to the table: it could not be dropped. Raises StateError."""
+        with self.open("ask") as conn:
+            place = find(conn, action.into)
+            if place is not None:
+                require_alone(conn, place)
+
+    def written_since(self, action: RowTransfer) -> int:
+        """Return how many rows are not what the source gives: somebody has written since, to either side.
+
+        Raises StateError where the columns are no longer those of the copy.
+        """
+        with self.open("compare") as conn, self.source.reading("compare") as reading:
+            place = find(conn, action.into)
+            if place is None or not (place.is_put(action.into) or place.withdrawn):
+                # Nobody else has known it where it was, or it was looked at when nobody did any more.
+                return 0
+            refuse_other_columns(conn, action, place.name)
+            found = compare(conn, reading, action, place.table)
+            return found.differing + abs(found.superfluous) + found.unsettled
+
+    def claim(self, action: RowTransfer, epoch: int, fence: Callable[[Session], object]) -> None:
+        """Keep older runs from writing. Errors are those of the drivers."""
+        with self.source.connect("follow") as ledger, self.open("claim") as conn, ledger.transaction():
+            fence(ledger)
+            claim(conn, action.into, epoch)
+
+    def load(
+        self,
+        action: RowTransfer,
+        shard: Shard,
+        number: int,
+        checkpoint: Checkpoint,
+        between: Callable[[int], int | None],
+    ) -> int:
+        """Copy one shard, batch by batch. Errors are those of the drivers, so that `retrying` knows them."""
+        with (
+            self.source.connect("backfill") as ledger,
+            self.open("backfill") as conn,
+            self.reading_on(action, conn, between) as (reading, before),
+        ):
+            taking = Taking(conn, action, action.into.staged)
+            return load(taking, ledger, reading, shard, number, self.epoch, self.limits, checkpoint, before)
+
+    def follow(
+        self,
+        action: RowTransfer,  # noqa: ARG002
+        fence: Callable[[Session], object],  # noqa: ARG002
+        between: Callable[[int], int | None],  # noqa: ARG002
+    ) -> int:
+        """Carry nothing: no plan notes writes of a source whose rows come here."""
+        raise AssertionError("no plan notes writes")
+
+    def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:  # noqa: ARG002
+        """Return None: no stream tells of writes."""
+        return None
+
+    def behind(self, action: RowTransfer) -> float | None:  # noqa: ARG002
+        """Return None: no stream tells of writes."""
+        return None

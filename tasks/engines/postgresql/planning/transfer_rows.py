@@ -1,0 +1,209 @@
+"""Draw up the plan of a copy into a table of MariaDB. Nothing is changed, and MariaDB is not asked."""
+
+from collections.abc import Iterator
+
+from tasks.engines.mysql.receiving.plan import relation, require_key, require_width
+from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.inspect import estimates, inspect
+from tasks.engines.postgresql.planning.checks.obstacles import unfinished
+from tasks.engines.postgresql.planning.dual_write import literal
+from tasks.engines.postgresql.planning.evaluated import Evaluated
+from tasks.engines.postgresql.planning.risk import risk
+from tasks.engines.postgresql.planning.sent_to_mariadb import sent_to_mariadb
+from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
+from tasks.engines.postgresql.rows import value_name
+from tasks.engines.receiving.columns import chosen, named_key
+from tasks.engines.receiving.plan import steps
+from tasks.engines.transfer_findings import not_captured, policies
+from tasks.model.catalogue import Column, Table
+from tasks.model.errors import PreflightError, SpecError
+from tasks.model.names import quote
+from tasks.model.plan import Finding, Plan
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer import TransferSpec
+from tasks.model.transfer_columns import ColumnRule
+from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
+
+
+def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
+    """Return the complete plan of a spec on the catalogue as it is now.
+
+    Raises SpecError and PreflightError with the place in the spec. Locks: ACCESS SHARE on the table.
+    """
+    wanted = spec.transfer
+    assert wanted is not None
+    catalogue = inspect(conn, (wanted.rows_of,), search_path)
+    table = catalogue.tables[0]
+    _refuse(conn, table, spec, wanted)
+    given = spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
+    key = choose_key(table, table, given).columns
+    with conn.transaction(force_rollback=True):
+        conn.execute("select set_config('search_path', %s, true)", (search_path,))
+        evaluated = Evaluated(conn, table, key)
+        evaluated.require_condition(wanted.condition)
+        columns = tuple(_columns(evaluated, wanted, key))
+    named = named_key(key, columns, table, quote)
+    require_key(columns, named)
+    require_width(columns)
+    into = _relation(conn, spec, wanted, table, columns, named)
+    types = {column.name: column.type for column in table.columns}
+    action = RowTransfer(
+        table=f"{quote(table.schema_name)}.{quote(table.name)}",
+        key=key,
+        key_types=tuple(types[name] for name in key),
+        alias=table.name,
+        where=wanted.condition or "",
+        columns=columns,
+        target_key=named,
+        into=into,
+        rejected=into.rejected,
+        account=into.account,
+    )
+    sizes = estimates(conn, catalogue.tables)
+    listed = tuple(steps(table.full_name, action, "rows"))
+    findings = tuple(_findings(table, action))
+    level, reasons = risk(spec, listed, sizes, findings)
+    return Plan(
+        migration=spec.migration,
+        database=spec.database,
+        strategy="cross_database",
+        spec=spec.model_dump(mode="json", exclude_defaults=True),
+        spec_digest=spec.spec_digest,
+        catalogue=catalogue,
+        search_path=search_path,
+        steps=listed,
+        estimates=sizes,
+        risk=level,
+        risk_reasons=reasons,
+        findings=findings,
+    )
+
+
+def _refuse(conn: Connection, table: Table, spec: MigrationSpec, wanted: TransferSpec) -> None:
+    if table.kind not in ("table", "partitioned table"):
+        raise PreflightError(
+            f"{table.full_name} is a {table.kind}", where="transfer.table", hint="Name a table with a key."
+        )
+    if wanted.capture != "none":
+        raise SpecError(
+            "writes are not carried from PostgreSQL into MariaDB",
+            where="transfer.capture",
+            hint="Leave it out, and copy while nobody writes.",
+        )
+    unfinished(conn, table, spec.migration)
+
+
+def _columns(evaluated: Evaluated, wanted: TransferSpec, key: tuple[str, ...]) -> Iterator[TransferColumn]:
+    """Yield the columns of the new table."""
+    for number, (name, rule, found) in enumerate(chosen(evaluated.table, wanted)):
+        at = f"transfer.columns.{name}"
+        expression = quote(found.name) if found is not None else str(rule.up)
+        base, enum = evaluated.of(expression, at)
+        # Of a domain what is beneath it is known, but not its length.
+        known = found.type if found is not None and _bare(found.type) == base else base
+        in_key = found is not None and found.name in key
+        yield _column(name, rule, expression, found, (known, enum, in_key), value_name(number), at)
+
+
+def _bare(kind: str) -> str:
+    before, bracket, rest = kind.partition("(")
+    return before + rest.partition(")")[2] if bracket else kind
+
+
+def _column(
+    name: str,
+    rule: ColumnRule,
+    expression: str,
+    found: Column | None,
+    source: tuple[str, bool, bool],
+    value: str,
+    at: str,
+) -> TransferColumn:
+    known, enum, in_key = source
+    made = sent_to_mariadb(known, value, rule.type, enum=enum, key=in_key)
+    if made is None:
+        what = f"{rule.type} does not hold" if rule.type else "MariaDB has no type that holds"
+        raise SpecError(
+            f"{what} every value of a {known} of PostgreSQL as it is",
+            where=at,
+            hint="Give another `type` (`longtext` has PostgreSQL's text), or an expression `up`: to_jsonb makes JSON of"
+            " arrays; or leave the column out with `omit`.",
+        )
+    if name.endswith(" "):
+        raise SpecError("MariaDB takes no name that ends with a space", where=at, hint="Give it another name.")
+    return TransferColumn(
+        name=name,
+        type=made.type,
+        # What an expression gives need not be what it gave for no row.
+        nullable=found is None or found.nullable or rule.unfit == "null",
+        expression=expression,
+        source_type=known,
+        text=made.text,
+        form=made.form,
+        misfits=made.misfits,
+        unfit=rule.unfit,
+    )
+
+
+def _relation(
+    conn: Connection,
+    spec: MigrationSpec,
+    wanted: TransferSpec,
+    table: Table,
+    columns: tuple[TransferColumn, ...],
+    key: tuple[str, ...],
+) -> Relation:
+    numbered, next_number = "", ""
+    first = next(one for one in columns if one.name == key[0])
+    if first.type in ("smallint", "int", "bigint"):
+        # Its table in the form that regclass reads, its column bare.
+        named = literal(f"{quote(table.schema_name)}.{quote(table.name)}")
+        bare = next(c.name for c in table.columns if quote(c.name) == first.expression)
+        row = conn.execute(
+            f"select pg_catalog.pg_get_serial_sequence({named}, %s), quote_literal(pg_catalog.pg_get_serial_sequence("
+            f"{named}, %s))",
+            (bare, bare),
+        ).fetchone()
+        if row is not None and row[0]:
+            numbered, (sequence, quoted) = first.name, row
+            step = f"(select seqincrement from pg_catalog.pg_sequence where seqrelid = {quoted}::pg_catalog.regclass)"
+            next_number = f"select last_value + case when is_called then {step} else 0 end from {sequence}"
+    lines = {one.name: _default(table, one) for one in columns}
+    return relation(spec, wanted.to, table.full_name, columns, key, lines, numbered=numbered, next_number=next_number)
+
+
+def _default(table: Table, one: TransferColumn) -> str:
+    """Return a default that means the same in MariaDB; empty where there is none, or nobody can tell."""
+    source = next((c for c in table.columns if quote(c.name) == one.expression), None)
+    text = (source.default or "") if source is not None and not source.generated else ""
+    if one.type == "tinyint(1)" and text in ("true", "false"):
+        return str(int(text == "true"))
+    whole = text.isdecimal() and one.type.partition("(")[0] in ("tinyint", "smallint", "int", "bigint", "decimal")
+    return text if whole and len(text) < 5 else ""
+
+
+def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
+    full, name = table.full_name, action.into.full_name
+    yield not_captured(full, "rows")
+    yield from policies(full, action)
+    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
+    left += [f"the {one.kind} constraint {one.name}" for one in table.constraints if one.kind != "primary key"]
+    left += [f"the trigger {one.name}" for one in table.triggers]
+    left += [f"the default of {column}" for column in _without_default(table, action)]
+    told = f"{name} does not get {', '.join(left)}; nor" if left else f"{name} does not get"
+    yield Finding(
+        rule="XDB-05",
+        severity="warning" if left else "note",
+        message=f"{told} privileges, nor the collations of PostgreSQL: texts are compared by their bytes",
+        where=full,
+        hint="Make and grant on the new table, after the swap, what the application needs there.",
+    )
+
+
+def _without_default(table: Table, action: RowTransfer) -> Iterator[str]:
+    for one in action.columns:
+        source = next((c for c in table.columns if quote(c.name) == one.expression), None)
+        if source is None or one.name == action.into.numbered:
+            continue
+        if source.identity or source.generated or (source.default is not None and not _default(table, one)):
+            yield one.name

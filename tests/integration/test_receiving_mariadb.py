@@ -1,0 +1,254 @@
+"""MariaDB takes rows of PostgreSQL: cut off anywhere, done twice, by two at once, and what no type holds is refused."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from profiles.model import Database, Limits
+from tasks.engines.mysql.receiving.compare import compare
+from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.place import (
+    claim,
+    clear,
+    end_others,
+    enroll,
+    hold,
+    make,
+    present,
+    require_alone,
+    require_free,
+)
+from tasks.engines.mysql.session import connect
+from tasks.engines.postgresql.engine import PostgresEngine
+from tasks.engines.postgresql.planning.sent_to_mariadb import EXACT
+from tasks.engines.receiving.differences import Differences
+from tasks.engines.receiving.load import load
+from tasks.engines.records import Key, Shard
+from tasks.model.errors import FencedError, PreflightError, SpecError, StateError, StepError
+from tasks.model.plan import Plan
+from tasks.model.source import parse
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer_steps import RowTransfer
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "users_to_mariadb.yaml"
+TABLE = "create table t (a varchar(10), b int, v text, raw bytea, primary key (a, b)); create table ledger (n int)"
+ROWS = 40
+
+
+def engine_of(url: str) -> PostgresEngine:
+    """Return the source."""
+    return PostgresEngine(url=url, database=Database(url_env="UNUSED"), limits=Limits(), migration="m", run_id="r")
+
+
+def plan_of(url: str, **transfer: Any) -> Plan:
+    """Plan a copy."""
+    whole = {"table": "t", "to": {"database": "shop", "table": "t"}, **transfer}
+    spec = {"migration": "m", "database": "main", "strategy": "cross_database", "transfer": whole}
+    return engine_of(url).plan(MigrationSpec.model_validate(spec))
+
+
+class Copy:
+    """A copy whose ledger is a table of numbers, and which has been given room."""
+
+    def __init__(self, url: str, target: str) -> None:
+        self.engine, self.target = engine_of(url), target
+        plan = plan_of(url)
+        self.action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+        self.position: Key | None = None
+        self.rows = 0
+        with connect(self.target) as conn:
+            make(conn, self.action.into, 1)
+        (self.high,) = (high for _, high in self.engine.shards(self.action, 1))
+
+    def load(
+        self,
+        *,
+        epoch: int = 1,
+        cut_off: bool = False,
+        batches: int = 99,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> int:
+        """Copy, ten rows a batch; `cut_off`: the session of the ledger is lost before the second batch is recorded."""
+        moves = 0
+
+        def checkpoint(done: int, conn: psycopg.Connection[Any], position: Key, rows: int, size: int) -> None:
+            nonlocal moves
+            moves += 1
+            conn.execute("insert into ledger values (%s)", (rows,))
+            if cut_off and moves == 2:
+                conn.close()
+                return
+            self.position, self.rows = position, self.rows + rows
+
+        def between(size: int) -> int:
+            if moves >= batches:
+                raise StopIteration
+            meanwhile()
+            return 10
+
+        assert self.high is not None
+        shard = Shard(position=self.position, high=self.high, batch_rows=10)
+        rows = self.engine.rows("public")
+        with connect(self.target) as conn, self.engine.connect("ledger") as ledger, rows.reading("test") as reading:
+            taking = Taking(conn, self.action, self.action.into.staged)
+            return load(taking, ledger, reading, shard, 0, epoch, Limits(), checkpoint, between)
+
+    def compare(self) -> Differences:
+        """Compare with what is staged."""
+        with connect(self.target) as conn, self.engine.rows("public").reading("test") as reading:
+            return compare(conn, reading, self.action, self.action.into.staged)
+
+
+@pytest.fixture
+def source(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(TABLE)
+        yield conn
+
+
+@pytest.fixture
+def copy(source: psycopg.Connection[Any], database: str, maria_database: str) -> Copy:
+    source.execute(
+        "insert into t select 'K' || n % 7, n, E'v\\t' || n, decode(lpad(to_hex(n), 2, '0'), 'hex')"
+        f" from generate_series(1, {ROWS}) n".encode()
+    )
+    return Copy(database, maria_database)
+
+
+def test_cut_off_and_fenced_a_batch_is_written_once(copy: Copy, source: psycopg.Connection[Any]) -> None:
+    """MariaDB has a batch that the ledger knows nothing of: it is recorded then, and not written again. An older run,
+    and the slower of two workers, write nothing; whoever stands still in a batch is ended, and has written nothing."""
+    with pytest.raises(psycopg.OperationalError):
+        copy.load(cut_off=True)
+    assert copy.rows == 10
+    assert copy.compare().present == 20
+    with pytest.raises(StopIteration):
+        copy.load(batches=1)
+    assert copy.rows == 20
+    into = copy.action.into
+    with connect(copy.target) as stopped, connect(copy.target) as conn:
+        enroll(stopped, into)
+        stopped.execute("start transaction")
+        hold(stopped, into, 1)
+        stopped.execute(f"insert into {into.staged} values ('x', 1, null, null)")
+        claim(conn, into, 2)
+        with pytest.raises(pymysql.err.OperationalError):
+            stopped.execute("commit")
+    with pytest.raises(FencedError, match="a newer run"):
+        copy.load(epoch=1)
+    with pytest.raises(FencedError, match="another worker"):
+        copy.load(epoch=2, meanwhile=lambda: copy.load(epoch=2))
+    assert copy.compare().equal
+    assert source.execute("select sum(n) from ledger").fetchone() == (ROWS,)
+    with connect(copy.target) as conn:
+        conn.execute(f"""update {copy.action.account} set position = '["Z", "1"]', previous = '["Y", "1"]'""")
+    with pytest.raises(StepError, match="has lost what it had committed"):
+        copy.load(epoch=2)
+
+
+def test_every_difference_shows(copy: Copy, source: psycopg.Connection[Any]) -> None:
+    """One too many, one too few, one with a space more, in a key, too; in bytes; what is there for no row."""
+    copy.load()
+    assert copy.compare().equal
+    source.execute("update t set v = v || ' ' where b = 1; update t set a = a || ' ' where b = 2")
+    source.execute(r"update t set raw = '\x00' where b = 4; delete from t where b = 3; insert into t values ('', 0)")
+    found = copy.compare()
+    assert (found.differing, found.superfluous, found.rows) == (4, 0, ROWS)
+    source.execute("delete from t where b = 0")
+    assert copy.compare().superfluous == 1
+
+
+def test_what_does_not_fit_is_counted(source: psycopg.Connection[Any], database: str) -> None:
+    """By the first reason of each value, with what becomes of it."""
+    source.execute(
+        "create table u (id int primary key, n numeric, f float8, born date, at timestamptz, note text, j jsonb,"
+        " small bigint)"
+    )
+    deep = "[" * 31 + "]" * 31
+    source.execute(
+        "insert into u values (1, 'NaN', '-0', 'infinity', '10000-01-01', repeat('é', 11), %s, 40000),"
+        " (2, 1.001, 'Infinity', '0001-01-01 BC', '-infinity', '', '[]', -1), (3, 1e9, 0, '9999-12-31', '2020-01-01"
+        " 00:00:00.123', 'é', null, 0), (4, null, null, null, null, null, null, null)",
+        (deep,),
+    )
+    rules = {
+        "n": {"type": "decimal(9,2)", "unfit": "null"}, "f": {}, "born": {"unfit": "reject"},
+        "at": {"type": "datetime(0)"}, "note": {"type": "varchar(10)"}, "j": {}, "small": {"type": "smallint unsigned"},
+    }  # fmt: skip
+    plan = plan_of(database, table="u", columns=rules)
+    found = {one.name.split()[2]: one for one in engine_of(database).examine(plan, values_in_reports=False).checks}
+    told = {name: check.message.partition(";")[0] for name, check in found.items()}
+    year = "infinite, or outside of the years 1 to 9999"
+    assert told == {
+        "n": "1 × no number, 1 × more digits after the point, 1 × out of the range of the type",
+        "f": "1 × no number, 1 × a zero with a sign",
+        "born": f"2 × {year}",
+        "at": f"2 × {year}, 1 × more digits of a second",
+        "note": "1 × longer than 10 characters",
+        "j": "1 × deeper than 30 levels",
+        "small": "1 × out of the range of the type",
+    }
+    assert {name for name, check in found.items() if check.severity == "error"} == {"f", "at", "note", "j", "small"}
+
+
+def test_a_place_that_is_taken_is_refused(copy: Copy) -> None:
+    """And what is ours of it goes, but no other's."""
+    with connect(copy.target) as conn:
+        into = copy.action.into
+        with pytest.raises(PreflightError, match="exist already: another copy"):
+            require_free(conn, into)
+        conn.execute(
+            f"create table cards (b int, a varchar(255) {EXACT}, foreign key (a, b) references {into.staged} (a, b))"
+        )
+        with pytest.raises(StateError, match=r"the foreign key .*cards\.cards_ibfk_1"):
+            require_alone(conn, present(conn, into))
+        conn.execute("drop table cards")
+        clear(conn, into, 300)
+        assert conn.execute("show tables").fetchall() == ()
+        end_others(conn, into)
+        conn.execute("create table t (mine text)")
+        with pytest.raises(PreflightError, match="t exists already"):
+            require_free(conn, into)
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"columns": {"b": {"type": "datetime(6)"}}}, "transfer.columns.b"),
+        ({"columns": {"v": {"type": "json"}}}, "transfer.columns.v"),
+        ({"columns": {"v": {"type": "text"}}}, "transfer.columns.v"),
+        ({"columns": {"x": {"up": "array[b]"}}}, "transfer.columns.x"),
+        ({"columns": {"x": {"up": "nothing + 1"}}}, "transfer.columns.x"),
+        ({"columns": {"a": {"type": "longtext"}}}, "transfer.columns.a"),
+        ({"columns": {"a": {"type": "varchar(1000)"}}}, "transfer.columns"),
+        ({"columns": {"x": {"column": "v", "type": "varchar(16000)"}}}, "transfer.columns"),
+        ({"columns": {"b": {"unfit": "null"}}}, "transfer.columns"),
+        ({"omit": ["b"]}, "transfer.columns"),
+        ({"where": "nothing"}, "transfer.where"),
+        ({"to": {"database": "shop", "table": "public.t"}}, "transfer.to.table"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_with_its_place(
+    source: psycopg.Connection[Any], database: str, given: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        plan_of(database, **given)
+    assert refused.value.where == where
+    assert source.execute("select to_regnamespace('_changeover')").fetchone() == (None,)
+
+
+def test_the_example_plans(source: psycopg.Connection[Any], database: str) -> None:
+    """On a table like that of the page about MongoDB."""
+    source.execute(
+        "create table users (id bigint generated always as identity primary key, first_name text not null, last_name"
+        " text not null, status text not null, created_at timestamptz not null, updated_at timestamptz)"
+    )
+    plan = engine_of(database).plan(parse(EXAMPLE.read_text(), str(EXAMPLE)))
+    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    assert [one.name for one in action.columns] == ["id", "status", "created_at", "updated_at", "full_name"]
+    assert action.into.create.splitlines()[1] == "  `id` bigint not null auto_increment,"
