@@ -76,7 +76,8 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
         case RowTransfer(of="collection"):
             locks = ()
         case DocumentTransfer() | RowTransfer() as action:
-            locks = (Lock(table=action.table, mode=LockMode.ACCESS_SHARE),)
+            tables = action.tables if isinstance(action, DocumentTransfer) else (action.table,)
+            locks = tuple(Lock(table=table, mode=LockMode.ACCESS_SHARE) for table in tables)
         case CollectionCommand() as action:
             # While an index is built it lets everybody write; it begins and ends with the lock.
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_EXCLUSIVE),)

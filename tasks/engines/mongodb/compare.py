@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import stored
-from tasks.engines.mongodb.scan import ROWS, at_once, ranges, unidentified
+from tasks.engines.mongodb.scan import ROWS, AtOnce, ranges, unidentified
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import ALL, among, as_noted, identities, noted, prepare, rows, rows_of
@@ -124,8 +124,10 @@ class _Later:
 
 def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
     found = _Found()
-    for low, high in ranges(conn, action, at_once(action)):
+    at_once = AtOnce(action)
+    for low, high in ranges(conn, action, at_once):
         made = list(documents(action, rows(conn, action, low, high)))
+        at_once.saw(made)
         kept = [one for one in made if not one.rejected and not one.failed]
         left_out = [one for one in made if one.rejected and not one.failed]
         there = stored(raw, [one.identity for one in kept])

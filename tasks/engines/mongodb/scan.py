@@ -2,11 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
 
-from tasks.engines.mongodb.document import documents
+from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.values import FALLIBLE
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import end_of_batch, last_key
@@ -22,7 +22,9 @@ GATE = "before_run"
 ROWS = 2000
 """Rows at a time: what is held in memory."""
 _FEW = 100
-"""Of rows with those of other tables: nobody knows how many these are."""
+"""Of rows with those of other tables to begin with: nobody knows how many these are."""
+_BYTES = 8 * 1024 * 1024
+"""Of documents at a time, from then on, if they are much alike."""
 _DONE = {
     "fail": "nothing says what becomes of them: give `unfit`, or another expression",
     "reject": "their rows are left out",
@@ -62,9 +64,18 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
     return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
 
 
-def at_once(action: DocumentTransfer) -> int:
-    """Return how many rows are held in memory at a time."""
-    return _FEW if action.embedded else ROWS
+class AtOnce:
+    """How many rows are held in memory at a time: fewer where each has many of another table with it."""
+
+    def __init__(self, action: DocumentTransfer) -> None:
+        self._adapts = bool(action.embedded)
+        self.rows = _FEW if self._adapts else ROWS
+
+    def saw(self, made: Sequence[Made]) -> None:
+        """Take into account how large some documents are."""
+        if self._adapts and made:
+            fitting = _BYTES * len(made) // sum(len(one.document) for one in made)
+            self.rows = max(1, min(ROWS, 2 * self.rows, fitting))
 
 
 def transfer_of(plan: Plan) -> DocumentTransfer:
@@ -72,12 +83,12 @@ def transfer_of(plan: Plan) -> DocumentTransfer:
     return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
 
 
-def ranges(conn: Connection, action: DocumentTransfer, size: int) -> Iterator[tuple[Key | None, Key]]:
-    """Yield ranges of about `size` rows that cover every key up to the present greatest."""
+def ranges(conn: Connection, action: DocumentTransfer, at_once: AtOnce) -> Iterator[tuple[Key | None, Key]]:
+    """Yield ranges of about as many rows as are held at once, that cover every key up to the present greatest."""
     high = last_key(conn, action)
     position: Key | None = None
     while high is not None and position != high:
-        end = end_of_batch(conn, action, position, high, size) or high
+        end = end_of_batch(conn, action, position, high, at_once.rows) or high
         yield position, end
         position = end
 
@@ -91,8 +102,11 @@ def _values(
     keys: dict[str, list[str]] = {name: [] for name in found}
     policies: dict[str, str] = {".".join(field.path): field.unfit for field in doubtful}
     read = 0
-    for low, high in ranges(conn, action, at_once(action)):
-        for made in documents(narrow, rows(conn, narrow, low, high)):
+    at_once = AtOnce(action)
+    for low, high in ranges(conn, action, at_once):
+        some = list(documents(narrow, rows(conn, narrow, low, high)))
+        at_once.saw(some)
+        for made in some:
             read += 1
             for one in made.touched:
                 counts = found.setdefault(one.field, Counter())

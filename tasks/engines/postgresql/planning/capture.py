@@ -35,6 +35,8 @@ class Capture:
     """Columns of this table that say it: the same, or those that refer to it."""
     number: int = 0
     """0: this is the table that is copied. Its notes have to be made first."""
+    others: tuple[str, ...] = ()
+    """What else its notes tell of: full names of tables."""
     key_bases: tuple[str, ...]
     """Types of the key, a domain's as its base: the note of a TRUNCATE has no key, whatever a domain demands."""
     notes: str
@@ -124,7 +126,7 @@ select 'its columns are others' where array[{shape}]::text[] is distinct from (
         if self.number:
             return
         yield Requirement(
-            name=f"nothing was written to {self.full_name} since the swap",
+            name=f"nothing was written to {', '.join(dict.fromkeys((self.full_name, *self.others)))} since the swap",
             table=self.full_name,
             kind="parity",
             gate="before_contract",

@@ -45,7 +45,8 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     assert wanted.to.collection is not None
     tables = read_tables(conn, wanted, search_path)
     table = tables.find(wanted.rows_of)
-    unfinished(conn, table, spec.migration)
+    for one in tables.catalogue.tables:
+        unfinished(conn, one, spec.migration)
     given = spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
     key = choose_key(table, table, given).columns
     with conn.transaction(force_rollback=True):
@@ -115,6 +116,7 @@ def _captures(
 ) -> tuple[Capture, ...]:
     """Return what notes the rows that are written, then what notes the row that an embedded one belongs to."""
     keys = base_types(conn, table, action.key)
+    others = [field.rows for field in action.embedded if field.rows is not None]
 
     def one(number: int, of: Table, columns: tuple[str, ...]) -> Capture:
         return Capture(
@@ -124,13 +126,13 @@ def _captures(
             key_bases=keys,
             columns=columns,
             number=number,
+            others=() if number else tuple(rows.full_name for rows in others),
             notes=action.notes,
             function=helpers.at(f"note{number or ''}"),
             tag=helpers.schema.removeprefix(f"{OWN_PREFIX}transfer_"),
             shape=tuple(f"{column.name} {column.type}" for column in of.columns),
         )
 
-    others = [field.rows for field in action.embedded if field.rows is not None]
     return (
         one(0, table, action.key),
         *(one(number, tables.at(rows.full_name), rows.columns) for number, rows in enumerate(others, 1)),
