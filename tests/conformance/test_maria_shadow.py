@@ -351,8 +351,6 @@ def test_an_empty_table(maria_database: str) -> None:
         (["create table orders (id int primary key) engine=MyISAM"], "no transactions"),
         (["create table orders (id int primary key)", "create table c (id int primary key references orders (id))"],
          "foreign key"),
-        (["create table orders (id int primary key)",
-          "create trigger t before insert on orders for each row set new.id = 1"], "trigger t"),
         (["create view orders as select 1 as id"], "a view"),
     ],
 )  # fmt: skip

@@ -79,7 +79,15 @@ class Dialect:
 
 _ROWS: Final = "delete"
 """What waits for rows, and for no metadata."""
-_WAITS: Final = ("rename", "create trigger", "drop trigger", "lock tables", "execute", _ROWS)
+_WAITS: Final = (
+    "rename",
+    "create trigger",
+    "create or replace definer",
+    "drop trigger",
+    "lock tables",
+    "execute",
+    _ROWS,
+)
 """What waits for locks on tables of applications. The rest is about tables of ours, and may take its time."""
 _VARIABLES: Final = {
     "@@tx_isolation": "@@transaction_isolation",

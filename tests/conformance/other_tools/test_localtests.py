@@ -34,9 +34,6 @@ REFUSED = {
     "swap-pk-uk": _KEY,
     "swap-uk": _KEY,
     "swap-uk-uk": _NO_KEY,
-    "trigger-advanced-features": "its trigger gh_ost_test_bd would go with the old one",
-    "trigger-ghost-name-conflict": "its trigger gh_ost_test_ai_ght would go with the old one",
-    "trigger-long-name-validation": "would go with the old one",
     "tz-datetime-ts": _ZONE,
     "unsigned-rename": _NAMED.format("iu"),
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tasks.engines.mysql.key_ranges import key_text, kind_of
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
-from tasks.engines.mysql.planning import inbound, parity
+from tasks.engines.mysql.planning import inbound, parity, users_triggers
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.foreign_keys import (
@@ -23,6 +23,7 @@ from tasks.engines.mysql.planning.foreign_keys import (
 from tasks.engines.mysql.planning.inbound import Inbound
 from tasks.engines.mysql.planning.mapping import Mapping
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
+from tasks.engines.mysql.planning.users_triggers import Sides, UsersTrigger
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
@@ -57,6 +58,11 @@ class Names:
         return cls(table=table, **made)
 
     @property
+    def sides(self) -> Sides:
+        """What triggers of users have to know."""
+        return Sides(table=self.table, new=self.new, up=self.up, down=self.down, switch=self.forward)
+
+    @property
     def exchange(self) -> str:
         """The RENAME that is the swap: at once, tables and switch.
 
@@ -86,19 +92,21 @@ class Names:
         return "rename table " + ", ".join(f"{quote(a)} to {quote(b)}" for a, b in (*moves, *switch))
 
 
-def steps(
-    migration: str,
-    change: Change,
-    mapping: Mapping,
-    names: Names,
-    keys: Sequence[ForeignKey],
-    referring: Sequence[Inbound],
-) -> Iterator[Step]:
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """What hangs on the table, and comes along."""
+
+    keys: tuple[ForeignKey, ...]
+    referring: tuple[Inbound, ...]
+    theirs: tuple[UsersTrigger, ...]
+
+
+def steps(migration: str, change: Change, mapping: Mapping, names: Names, attached: Attached) -> Iterator[Step]:
     """Yield all steps for one table, in order. Raises SpecError where foreign keys need a comparison there is not."""
-    full = mapping.old.full_name
+    full, keys, referring, theirs = mapping.old.full_name, attached.keys, attached.referring, attached.theirs
     yield _build(full, change, names, own_indexes(names.part, mapping.new, [one.new_columns for one in keys]))
     yield _switch(full, names)
-    yield from _dual_write(full, _mirror(migration, mapping, names, keys, referring, up=True), names.table, names.up)
+    yield from _dual_write(full, _mirror(migration, mapping, names, attached, up=True), names.table, names.up)
     yield Step(
         key=f"{Phase.DUAL_WRITE}/{full}/prepared",
         phase=Phase.DUAL_WRITE,
@@ -114,7 +122,8 @@ def steps(
         action=copy(mapping, names),
     )
     # The way back does nothing before the swap, and is there the moment after it. Rows that are copied would call it.
-    yield from _dual_write(full, _mirror(migration, mapping, names, keys, referring, up=False), names.new, names.down)
+    yield from _dual_write(full, _mirror(migration, mapping, names, attached, up=False), names.new, names.down)
+    yield from users_triggers.before_swap(full, theirs, names.sides)
     yield from before_comparison(mapping.old, keys, names.new)
     yield from inbound.ready_to_follow(referring)
     yield _statistics(full, mapping, names)
@@ -142,7 +151,7 @@ def steps(
             guard=True,
             beside=inbound.held(referring),
             outlasts_prepared=True,
-            given=inbound.named(renamed(mapping.old, keys), referring),
+            given=users_triggers.conditional(inbound.named(renamed(mapping.old, keys), referring), theirs, names.sides),
             set_aside=names.old,
             found_after_inverse=made_since(names, mapping.new, names.new, referring),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
@@ -153,7 +162,7 @@ def steps(
     )
     yield from inbound.after_swap(referring)
     yield from after_swap(mapping.old, keys, names.old)
-    yield from _contract(mapping.old, names, keys)
+    yield from _contract(mapping.old, names, keys, theirs)
 
 
 def is_swapped(names: Names) -> str:
@@ -302,8 +311,7 @@ def _mirror(
     migration: str,
     mapping: Mapping,
     names: Names,
-    keys: Sequence[ForeignKey],
-    referring: Sequence[Inbound],
+    attached: Attached,
     *,
     up: bool,
 ) -> Mirror:
@@ -320,10 +328,10 @@ def _mirror(
         source_key=tuple(column for name in ways[0] if (column := source.column(name)) is not None),
         target_key=ways[1],
         filled=filled,
-        checked=not keys,
+        checked=not attached.keys,
         referred_to=tuple(
             pair if up else pair[::-1]
-            for one in referring
+            for one in attached.referring
             for pair in zip(one.referenced, one.new_referenced, strict=True)
         ),
     )
@@ -368,7 +376,7 @@ def _statistics(full: str, mapping: Mapping, names: Names) -> Step:
     )
 
 
-def _contract(table: Table, names: Names, keys: Sequence[ForeignKey]) -> Iterator[Step]:
+def _contract(table: Table, names: Names, keys: Sequence[ForeignKey], theirs: Sequence[UsersTrigger]) -> Iterator[Step]:
     full = table.full_name
     yield Step(
         key=f"contract/{full}/switch off",
@@ -408,4 +416,6 @@ def _contract(table: Table, names: Names, keys: Sequence[ForeignKey]) -> Iterato
                 done=f"select 1 from dual where not exists ({has_table(name)})",
             ),
         )
+        if role == "old":
+            yield from users_triggers.after_drop(full, theirs, names.sides)
     yield from after_drop(table, keys)

@@ -7,8 +7,8 @@ import pymysql
 
 from tasks.engines.mysql.inspect import estimate, inspect
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.planning import inbound, others, parity
-from tasks.engines.mysql.planning.assemble import Names, is_swapped, made_since, steps
+from tasks.engines.mysql.planning import inbound, others, parity, users_triggers
+from tasks.engines.mysql.planning.assemble import Attached, Names, is_swapped, made_since, steps
 from tasks.engines.mysql.planning.carried import account_for
 from tasks.engines.mysql.planning.change import Change, change_of, filled
 from tasks.engines.mysql.planning.definition import by_definition
@@ -17,7 +17,7 @@ from tasks.engines.mysql.planning.foreign_keys_tried import forget, try_on, try_
 from tasks.engines.mysql.planning.in_place import plan_in_place
 from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
-from tasks.engines.mysql.planning.refuse import refuse
+from tasks.engines.mysql.planning.refuse import refuse_kind
 from tasks.engines.mysql.planning.transfer import plan_transfer
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
@@ -58,7 +58,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     if spec.strategy == "expand_contract":
         return plan_in_place(conn, spec, catalogue)
     table = catalogue.tables[0]
-    refuse(table)
+    refuse_kind(table)
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
@@ -67,10 +67,12 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         keys = carried(change, new)
         referring = inbound.inbound_of(conn, change, new, tag(spec.migration))
         _try_inbound(conn, table, new, referring, tag(spec.migration))
+        names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
+        theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
+        users_triggers.try_triggers(conn, table, theirs, new.name, names.sides)
         if keys:
             _try_foreign_keys(conn, change, new, keys, tag(spec.migration))
-    names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
-    size = estimate(conn, table)
+    size, attached = estimate(conn, table), Attached(keys=keys, referring=referring, theirs=theirs)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -79,10 +81,11 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path=conn.database,
-        steps=tuple(steps(spec.migration, change, mapping, names, keys, referring)),
+        steps=tuple(steps(spec.migration, change, mapping, names, attached)),
         requirements=(
             *_requirements(spec.migration, change, mapping, names, referring),
             *inbound.requirements(referring, names.old, spec.migration),
+            *users_triggers.requirements(theirs, table.full_name, names.old, names.sides, is_swapped(names)),
             *others.requirements(conn, table, new, leaving=change.leaving),
             *_comes_back(conn, change, mapping, quote(names.table)),
         ),

@@ -6,25 +6,6 @@ from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError
 
 
-def refuse(table: Table) -> None:
-    """Raise SpecError for a table that cannot be exchanged with all that hangs on it."""
-    refuse_kind(table)
-    fired = ", ".join(trigger.name for trigger in table.triggers)
-    _refuse(
-        table,
-        "made anew",
-        (
-            (
-                bool(table.triggers),
-                f"its trigger{'s' * (len(table.triggers) > 1)} {fired} would go with the old one, and no statement puts"
-                " them on the new one in the moment of the swap: they would fire twice for a write, or not at all",
-                "Drop them for the migration, and make them again on the new table, after the swap: they do nothing"
-                " meanwhile. What the server does in place (leave `strategy` out) leaves them alone.",
-            ),
-        ),
-    )
-
-
 def refuse_kind(table: Table) -> None:
     """Raise SpecError for what is no plain table of InnoDB."""
     options = dict(option.partition("=")[::2] for option in table.options)

@@ -1,0 +1,305 @@
+"""Triggers of users on a table that is made anew: each stands on both tables, and acts on the one that is in use.
+
+A RENAME takes triggers along, and no statement puts others on the new table in the same moment. So before the swap the
+new table gets its own, by names of ours. On either table a trigger of ours goes before them, for each row: it asks the
+switch, whose name changes with the tables, and leaves the answer in a variable of the session, because their definers
+may not read the switch. Each of theirs is made anew with a condition around what it does: on the table that only
+follows, which only triggers and sessions of ours write to, it does nothing.
+
+When the old table is gone, they get their names again on the new one, where both stand side by side: a row in the
+switch says which of both acts. So none acts twice for a row, and none is left out, whenever it is killed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tasks.engines.mysql.driver import driver_error
+from tasks.engines.mysql.inspect import OURS
+from tasks.engines.mysql.names import own, quote, quoted, text_literal
+from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
+from tasks.engines.mysql.session import SQL_MODE, MariaSession
+from tasks.model.catalogue import Table
+from tasks.model.errors import SpecError, StepError
+from tasks.model.plan import Requirement
+from tasks.model.steps import Phase, SelfCommitting, Step
+
+_READ = """
+    select trigger_name, action_timing, event_manipulation, action_statement, definer, sql_mode, character_set_client,
+           collation_connection, database_collation
+      from information_schema.triggers
+     where trigger_schema = database() and event_object_table = %s
+     order by event_manipulation, action_timing, action_order
+"""
+_WITHOUT = (
+    "Drop it for the migration, and make it again on the new table, after the swap: it does nothing meanwhile. What the"
+    " server does in place (leave `strategy` out) leaves it alone."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsersTrigger:
+    """One of them, and how it is made."""
+
+    name: str
+    meanwhile: str
+    """How it is called on the new table until the old one is gone."""
+    timing: str
+    event: str
+    body: str
+    definer: str
+    settings: str
+    """What its session has to have set when it is made."""
+    definition: str
+    """What follows the body in the catalogue of ours."""
+
+    def made(self, name: str, on: str, body: str, before: str = "") -> tuple[str, ...]:
+        """Return the statements that make it, or make it anew, before another one of the same event."""
+        user, _, host = self.definer.rpartition("@")
+        place = f" precedes {quote(before)}" if before else ""
+        return (
+            self.settings,
+            f"create or replace definer = {quote(user)}@{quote(host)} trigger {quote(name)} {self.timing} {self.event}"
+            f" on {quote(on)} for each row{place}\n{body}",
+            f"set session sql_mode = '{SQL_MODE}'",
+            "set names utf8mb4",
+        )
+
+    def where(self, condition: str) -> str:
+        """Return what it does, under a condition; what it does may end with a comment."""
+        return f"begin\n  if {condition} then\n{self.body}\n  ; end if;\nend"
+
+    def is_on(self, name: str, on: str, body: str) -> str:
+        """Return a query that gives a row if it stands there, and does this."""
+        return f"{has_trigger(name)} and event_object_table = {quoted(on)} and action_statement = {text_literal(body)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The names of both tables, and of what says which of them is in use."""
+
+    table: str
+    new: str
+    up: str
+    """Of triggers of ours on the table, and the variable that they set."""
+    down: str
+    switch: str
+    """It has a row as long as the table that there was is in use."""
+
+    @property
+    def old_acts(self) -> str:
+        """The condition of triggers that go with the old table."""
+        return f"@{self.up}"
+
+    @property
+    def new_acts(self) -> str:
+        """The condition of those that come with the new one."""
+        return f"@{self.down}"
+
+
+def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigger, ...]:
+    """Return the triggers of a table. Raises SpecError for those that could not be made anew as they are."""
+    if not table.triggers:
+        return ()
+    if ours := [one.name for one in table.triggers if one.name.startswith(OURS)]:
+        raise SpecError(
+            f"{table.full_name} is under another migration, or one has left its trigger {ours[0]}",
+            where=table.full_name,
+            hint="Let that come to its end first: contract it, or roll it back.",
+        )
+    made = []
+    (collation,) = conn.execute("select @@collation_database").fetchone()
+    for number, row in enumerate(conn.execute(_READ, (table.name,)).fetchall(), 1):
+        name, timing, event, body, definer, mode, charset, collated, database = map(str, row)
+        one = UsersTrigger(
+            name=name,
+            meanwhile=own(tag, number, "trigger"),
+            timing=timing.lower(),
+            event=event.lower(),
+            body=body,
+            definer=definer,
+            settings=f"set session sql_mode = {quoted(mode)}, character_set_client = {charset},"
+            f" collation_connection = {collated}",
+            definition=f" -- definer {definer}, sql_mode {mode}",
+        )
+        printed = str(conn.execute(f"show create trigger {quote(name)}").fetchone()[2])
+        for so, what in (
+            (not conn.dialect.maria, "that is done on MariaDB alone"),
+            (not definer.rpartition("@")[2], "its definer is a role"),
+            (database != collation, f"the database had the collation {database} when it was made"),
+            (
+                not printed.rstrip().endswith(body.rstrip()) or not (charset.startswith("utf8") or body.isascii()),
+                f"the server does not tell its text as it is, in {charset}",
+            ),
+        ):
+            if so:
+                raise _refused(table, one, what)
+        made.append(one)
+    return tuple(made)
+
+
+def _refused(table: Table, one: UsersTrigger, what: str) -> SpecError:
+    return SpecError(
+        f"{table.full_name} cannot be made anew with its trigger {one.name}: {what}",
+        where=table.full_name,
+        hint=_WITHOUT,
+    )
+
+
+def try_triggers(conn: MariaSession, table: Table, theirs: Sequence[UsersTrigger], on: str, sides: Sides) -> None:
+    """Make them on the new shape, which is empty. Raises SpecError for what the server refuses, with its number."""
+    for one in theirs:
+        try:
+            for statement in one.made(f"{one.meanwhile}_tried", on, one.where(sides.new_acts)):
+                conn.execute(statement)
+        except (driver_error(), StepError) as error:
+            if conn.closed:
+                raise
+            said = error.what if isinstance(error, StepError) else f"the server says {error.args[0]}"
+            raise _refused(table, one, f"this user cannot make it on the new table: {said}") from None
+
+
+def conditional(table: Table, theirs: Sequence[UsersTrigger], sides: Sides) -> Table:
+    """Return the table as it is before the swap: what its triggers do, they do under a condition."""
+    known = {one.name: f"{one.where(sides.old_acts)}{one.definition}" for one in theirs}
+    made = (one.model_copy(update={"definition": known.get(one.name, one.definition)}) for one in table.triggers)
+    return table.model_copy(update={"triggers": tuple(made)})
+
+
+def before_swap(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Iterator[Step]:
+    """Yield what makes them act by the switch on the table that is in use, and makes those of the new one."""
+    yield from _telling(full, theirs, sides, new=False)
+    for one in theirs:
+        body = one.where(sides.old_acts)
+        yield Step(
+            key=f"index/{full}/trigger {one.meanwhile} old",
+            phase=Phase.INDEX,
+            title=f"let the trigger {one.name} act only as long as {full} is in use as it is",
+            undo="make it again as it was",
+            action=SelfCommitting(
+                table=full,
+                forward=one.made(one.name, sides.table, body, _next(theirs, one)),
+                inverse=one.made(one.name, sides.table, one.body, _next(theirs, one)),
+                locks=exclusive(full),
+                done=one.is_on(one.name, sides.table, body),
+            ),
+        )
+    yield from _telling(full, theirs, sides, new=True)
+    for one in theirs:
+        body = one.where(sides.new_acts)
+        yield Step(
+            key=f"index/{full}/trigger {one.meanwhile} new",
+            phase=Phase.INDEX,
+            title=f"make the trigger {one.name} on the new table, where it acts from the swap on",
+            undo="drop it",
+            action=SelfCommitting(
+                table=full,
+                forward=one.made(one.meanwhile, sides.new, body),
+                inverse=(f"drop trigger if exists {quote(one.meanwhile)}",),
+                locks=exclusive(full),
+                done=has_trigger(one.meanwhile),
+            ),
+        )
+
+
+def _next(theirs: Sequence[UsersTrigger], one: UsersTrigger) -> str:
+    """Return the name of the one that acts after it; empty if it is the last."""
+    same = [other.name for other in theirs if (other.event, other.timing) == (one.event, one.timing)]
+    after = same[same.index(one.name) + 1 :]
+    return after[0] if after else ""
+
+
+def _telling(full: str, theirs: Sequence[UsersTrigger], sides: Sides, *, new: bool) -> Iterator[Step]:
+    variable, on = (sides.down, sides.new) if new else (sides.up, sides.table)
+    asked = f"{'not ' if new else ''}exists (select 1 from {quote(sides.switch)} lock in share mode)"
+    for event in dict.fromkeys(one.event for one in theirs):
+        name = _telling_name(variable, event)
+        first = next((one.name for one in theirs if (one.event, one.timing) == (event, "before")), "")
+        place = f" precedes {quote(first)}" if first and not new else ""
+        yield Step(
+            key=f"index/{full}/{'new' if new else 'old'} {event} asks",
+            phase=Phase.INDEX,
+            title=f"ask which table is in use, before triggers of others act for an {event}",
+            undo=f"drop the trigger {name}",
+            action=SelfCommitting(
+                table=full,
+                forward=(
+                    f"create trigger {quote(name)} before {event} on {quote(on)} for each row{place}"
+                    f" set @{variable} = {asked}",
+                ),
+                inverse=(f"drop trigger if exists {quote(name)}",),
+                locks=exclusive(full),
+                done=has_trigger(name),
+            ),
+        )
+
+
+def _telling_name(variable: str, event: str) -> str:
+    return f"{variable}_a{event[0]}"
+
+
+def after_drop(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Iterator[Step]:
+    """Yield what gives them their names on the new table, when those of the old one are gone with it.
+
+    Whoever has dropped the one that acts there is not overruled.
+    """
+    if not theirs:
+        return
+
+    def step(what: str, title: str, forward: tuple[str, ...], done: str) -> Step:
+        action = SelfCommitting(table=full, forward=forward, locks=exclusive(full), done=done)
+        return Step(key=f"contract/{full}/{what}", phase=Phase.CONTRACT, title=title, action=action)
+
+    for one in theirs:
+        body = one.where(f"not {sides.new_acts}")
+        yield step(
+            f"trigger {one.meanwhile} named",
+            f"make the trigger {one.name} beside {one.meanwhile}, which acts until then",
+            one.made(one.name, sides.table, body),
+            f"select 1 from dual where exists ({has_trigger(one.name)}) or not exists ({has_trigger(one.meanwhile)})",
+        )
+    yield step(
+        "triggers named",
+        "let the triggers that have their names act, from one moment on, instead of those that have ours",
+        (f"insert into {quote(sides.switch)} (one) values (1) on duplicate key update one = 1",),
+        f"select 1 from {quote(sides.switch)}",
+    )
+    for one in theirs:
+        yield step(
+            f"trigger {one.meanwhile} dropped",
+            f"drop the trigger {one.meanwhile}",
+            (f"drop trigger if exists {quote(one.meanwhile)}",),
+            f"select 1 from dual where not exists ({has_trigger(one.meanwhile)})",
+        )
+        yield step(
+            f"trigger {one.meanwhile} as it was",
+            f"make the trigger {one.name} as it was",
+            one.made(one.name, sides.table, one.body, _next(theirs, one)),
+            f"select 1 from dual where exists ({one.is_on(one.name, sides.table, one.body)})"
+            f" or not exists ({has_trigger(one.name)})",
+        )
+    for event in dict.fromkeys(one.event for one in theirs):
+        name = _telling_name(sides.down, event)
+        yield step(
+            f"{event} asks",
+            f"drop the trigger {name}",
+            (f"drop trigger if exists {quote(name)}",),
+            f"select 1 from dual where not exists ({has_trigger(name)})",
+        )
+
+
+def requirements(
+    theirs: Sequence[UsersTrigger], full: str, old: str, sides: Sides, swapped: str
+) -> Iterator[Requirement]:
+    """Ask before the contract for those that somebody has dropped, or changed, and that would be made again."""
+    for one in theirs:
+        found = text_literal(f"{one.name} has changed since the swap, and what acts is {one.meanwhile}")
+        yield Requirement(
+            name=f"the trigger {one.name} of {full} is what it was, or has been dropped by both of its names",
+            table=full,
+            kind="structure",
+            gate="before_contract",
+            violations=f"select {found} as problem from dual where exists ({swapped}) and exists ({has_table(old)})"
+            f" and exists ({has_trigger(one.meanwhile)})"
+            f" and not exists ({one.is_on(one.name, old, one.where(sides.old_acts))})",
+            reads_new=True,
+        )
