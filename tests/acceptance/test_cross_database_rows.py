@@ -9,12 +9,17 @@ from typing import Any
 import psycopg
 import pymysql
 import pytest
+from bson.raw_bson import RawBSONDocument
 from prefect import flow
 
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
+from tasks.engines.mongodb.connect import connected as documents_in
+from tasks.engines.mongodb.document import documents as documents_of
+from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.place import Place, mark, move, present
+from tasks.engines.postgresql.transfer_rows import rows as rows_of
 from tasks.expand import expand
 from tasks.ledger.controls import clear_control, set_control
 from tasks.ledger.state import load
@@ -28,6 +33,7 @@ from tasks.run import Run, engine_of
 from tasks.swap import swap
 from tasks.transfer import transfer
 from tasks.validate import validate
+from tests.integration.test_bson_there_and_back import arrive, back
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
 from tests.two_databases import between
@@ -112,8 +118,13 @@ def remains(target: psycopg.Connection[Any]) -> list[Any]:
     ).fetchall()
 
 
-def test_every_type_arrives_as_it_is(source: Any, target: psycopg.Connection[Any], copy: Copy) -> None:
-    """To the edges of every type, by names that need quotes; and the table that is made says the same."""
+def test_every_type_arrives_as_it_is(
+    source: Any, target: psycopg.Connection[Any], copy: Copy, database: str, documents: str
+) -> None:
+    """To the edges of every type, by names that need quotes; and the table that is made says the same.
+
+    So do the documents that are made of it, and the table that these become.
+    """
     source.execute(EDGES)
     source.execute(VALUES)
     report = copy('Odd "t')
@@ -150,6 +161,27 @@ def test_every_type_arrives_as_it_is(source: Any, target: psycopg.Connection[Any
         '"2038-01-19 03:14:07.999+00",-838:59:59,1901,00112233-4455-6677-8899-aabbccddeeff,::ffff:1.2.3.4,'
         "-1234567890123455.7891,7)",
     ]
+    texts = ("st", "b1", "b9", "dt", "at", "tm", "ip")
+    names = [name for name in types if name not in ("a", "b")]
+    fields = {name: {"column": name, **({"type": "string"} if name in texts else {})} for name in names}
+    held = {
+        name: written.replace("numeric(20,0)", "numeric(20)") for name, written in types.items() if name not in texts
+    }
+    columns = {name: {"type": held.get(name, "text"), "nulls": "null"} for name in names}
+    with (
+        connect(database, application_name="test", search_path="public") as conn,
+        documents_in(documents, name="t") as others,
+    ):
+        action = back(conn, 'Odd "t', **fields)
+        made = [RawBSONDocument(one.document) for one in documents_of(action, rows_of(conn, action, None, None))]
+        others.c.insert_many(made)
+        arrive(others, conn, a="_id.a", b="_id.b", **columns)
+        listed = ", ".join(f'"{name}"::text' for name in types)
+        one, other = (
+            conn.execute(f"select {listed} from {name} order by a, b".encode()).fetchall()
+            for name in ('"Odd ""t"', "t")
+        )
+    assert one == other
 
 
 def test_what_does_not_fit_is_counted_and_decided(source: Any, target: psycopg.Connection[Any], copy: Copy) -> None:

@@ -114,9 +114,9 @@ def read(source: Database[Any], **columns: Any) -> RowTransfer:
     return next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
 
 
-def back(conn: psycopg.Connection[Any], **fields: Any) -> DocumentTransfer:
-    """Plan the way back."""
-    transfer = {"table": "t", "to": {"database": "shop", "collection": "back"}, "fields": fields}
+def back(conn: psycopg.Connection[Any], table: str = "t", **fields: Any) -> DocumentTransfer:
+    """Plan the way into MongoDB."""
+    transfer = {"table": table, "to": {"database": "shop", "collection": "back"}, "fields": fields}
     spec = MigrationSpec.model_validate({"migration": "m", "strategy": "cross_database", "transfer": transfer})
     plan = plan_transfer(conn, spec, "public")
     return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
