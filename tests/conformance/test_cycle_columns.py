@@ -1,8 +1,13 @@
 # ruff: noqa: E501 - one case a line reads better than one folded
 """The cycle for operations on single columns."""
 
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
+from tests.legs import EVERY_LEG
 
 T = """
 create table p (id int primary key, code text unique);
@@ -14,121 +19,85 @@ from generate_series(-10, 20) i;
 W = "insert into t (id, a, n) values (100, 'A100', 100), (101, null, null); update t set a = 'A_' || id where id < 0;"
 
 
-def add(name: str, up: str | None = None, **column: object) -> dict[str, object]:
-    body: dict[str, object] = {"table": "t", "column": {"name": "c", "type": "int", **column}}
-    return {"add_column": body | ({"up": up} if up else {})}
-
-
 def alter(column: str, **rest: object) -> dict[str, object]:
     return {"alter_column": {"table": "t", "column": column, **rest}}
 
 
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "nullable": {"nullable": True},
+    "constant default": {"default": "7"},
+    "constant default nullable": {"default": "7", "nullable": True},
+    "constant with check": {"default": "7", "check": {"name": "k#", "constraint": "c# > 0"}},
+    "constant with comment": {"default": "7", "comment": "x"},
+    "references nullable deferrable": {
+        "nullable": True,
+        "type": "text",
+        "references": {
+            "name": "fk#",
+            "table": "p",
+            "column": "code",
+            "deferrable": True,
+            "initially_deferred": True,
+        },
+    },
+    "up": {"up": "coalesce(n, 0) + id"},
+    "up nullable": {"up": "n + id", "nullable": True},
+    "up default": {"up": "coalesce(n, 0) + id", "default": "5"},
+    "up check": {
+        "up": "id * 2",
+        "check": {"name": "even#", "constraint": "c# % 2 = 0 and c# <> id + 12345678", "no_inherit": True},
+    },
+    "up unique": {"up": "id * 2", "unique": True},
+    "up unique nullable": {"up": "nullif(id, 3)", "unique": True, "nullable": True},
+    "up references": {
+        "up": "abs(id) % 9 + 1",
+        "references": {"name": "fk#", "table": "p", "column": "id", "on_delete": "CASCADE"},
+        "comment": "it's",
+    },
+    "everything": {
+        "up": "abs(id) % 9 + 1",
+        "default": "1",
+        "references": {"name": "fk#", "table": "p", "column": "id"},
+        "check": {"name": "positive#", "constraint": "c# > 0"},
+        "comment": "everything",
+    },
+    "varchar": {"up": "upper(b)", "type": "varchar(20)"},
+    "array": {"up": "array[a, b]", "type": "text[]"},
+    "jsonb": {"up": "jsonb_build_object('a', a)", "type": "jsonb"},
+    "json": {"up": "json_build_object('a', a)", "type": "json"},
+    "stable default": {"type": "timestamptz", "default": "now()"},
+    "volatile default": {"type": "uuid", "default": "gen_random_uuid()"},
+    "volatile default nullable": {"type": "float8", "default": "random()", "nullable": True},
+    "serial": {"type": "serial", "unique": True},
+}
+"""Columns, by name, with # for the number of the one of several that are added at once."""
+VOLATILE = {"stable default", "volatile default", "volatile default nullable", "serial"}
+
+
+def add(number: int, name: str) -> dict[str, object]:
+    column = {"name": "c#", "type": "int", **ADDED[name]}
+    up = {"up": column.pop("up")} if "up" in column else {}
+    found: dict[str, object] = json.loads(json.dumps({"table": "t", "column": column, **up}).replace("#", str(number)))
+    return {"add_column": found}
+
+
+def added(name: str, *groups: Collection[str]) -> Iterator[Case]:
+    """A case of each group; of each of its members where CHANGEOVER_EVERY_LEG is set."""
+    for group in groups:
+        for names in [[one] for one in group] if EVERY_LEG else [group]:
+            yield Case(
+                name=f"{name} {', '.join(names)}",
+                schema=T,
+                operations=[add(number, one) for number, one in enumerate(names)],
+                computed=not VOLATILE.intersection(names),
+                writes=W,
+            )
+
+
+CALCULATED = [name for name in ADDED if "up" in ADDED[name]]
 CASES = [
-    Case(name="add nullable", schema=T, operations=[add("c", nullable=True)], writes=W),
-    Case(name="add constant default", schema=T, operations=[add("c", default="7")], writes=W),
-    Case(name="add constant default nullable", schema=T, operations=[add("c", default="7", nullable=True)], writes=W),
-    Case(
-        name="add stable default",
-        schema=T,
-        operations=[add("c", type="timestamptz", default="now()")],
-        computed=False,
-        writes=W,
-    ),
-    Case(
-        name="add volatile default",
-        schema=T,
-        operations=[add("c", type="uuid", default="gen_random_uuid()")],
-        computed=False,
-        writes=W,
-    ),
-    Case(
-        name="add volatile default nullable",
-        schema=T,
-        operations=[add("c", type="float8", default="random()", nullable=True)],
-        computed=False,
-        writes=W,
-    ),
-    Case(name="add serial", schema=T, operations=[add("c", type="serial", unique=True)], computed=False, writes=W),
-    Case(name="add up", schema=T, operations=[add("c", "coalesce(n, 0) + id")], writes=W),
-    Case(name="add up nullable", schema=T, operations=[add("c", "n + id", nullable=True)], writes=W),
-    Case(name="add up default", schema=T, operations=[add("c", "coalesce(n, 0) + id", default="5")], writes=W),
-    Case(
-        name="add up check",
-        schema=T,
-        operations=[
-            add(
-                "c",
-                "id * 2",
-                check={"name": "even", "constraint": "c % 2 = 0 and c <> id + 12345678", "no_inherit": True},
-            )
-        ],
-        writes=W,
-    ),
-    Case(name="add up unique", schema=T, operations=[add("c", "id * 2", unique=True)], writes=W),
-    Case(
-        name="add up unique nullable",
-        schema=T,
-        operations=[add("c", "nullif(id, 3)", unique=True, nullable=True)],
-        writes=W,
-    ),
-    Case(
-        name="add up references",
-        schema=T,
-        operations=[
-            add(
-                "c",
-                "abs(id) % 9 + 1",
-                references={"name": "fk", "table": "p", "column": "id", "on_delete": "CASCADE"},
-                comment="it's",
-            )
-        ],
-        writes=W,
-    ),
-    Case(
-        name="add references nullable deferrable",
-        schema=T,
-        operations=[
-            add(
-                "c",
-                nullable=True,
-                type="text",
-                references={
-                    "name": "fk",
-                    "table": "p",
-                    "column": "code",
-                    "deferrable": True,
-                    "initially_deferred": True,
-                },
-            )
-        ],
-        writes=W,
-    ),
-    Case(
-        name="add everything",
-        schema=T,
-        operations=[
-            add(
-                "c",
-                "abs(id) % 9 + 1",
-                default="1",
-                references={"name": "fk", "table": "p", "column": "id"},
-                check={"name": "positive", "constraint": "c > 0"},
-                comment="everything",
-            )
-        ],
-        writes=W,
-    ),
-    Case(
-        name="add constant with check",
-        schema=T,
-        operations=[add("c", default="7", check={"name": "k", "constraint": "c > 0"})],
-        writes=W,
-    ),
-    Case(name="add constant with comment", schema=T, operations=[add("c", default="7", comment="x")], writes=W),
-    Case(name="add varchar", schema=T, operations=[add("c", "upper(b)", type="varchar(20)")], writes=W),
-    Case(name="add array", schema=T, operations=[add("c", "array[a, b]", type="text[]")], writes=W),
-    Case(name="add jsonb", schema=T, operations=[add("c", "jsonb_build_object('a', a)", type="jsonb")], writes=W),
-    Case(name="add json", schema=T, operations=[add("c", "json_build_object('a', a)", type="json")], writes=W),
+    *added("add", ["nullable"], CALCULATED[:7], CALCULATED[7:]),
+    *added("add", [name for name in ADDED if name not in {*CALCULATED, *VOLATILE, "nullable"}], sorted(VOLATILE)),
     Case(name="rename", schema=T, operations=[{"rename_column": {"table": "t", "from": "a", "to": "z"}}], writes=W),
     Case(
         name="rename not null default",
