@@ -27,6 +27,8 @@ from tasks.model.steps import Copy, Reconcile
 
 MOST = 1000
 """As many keys are carried over in one transaction."""
+FRESH = 60.0
+"""So old, in seconds, what ANALYZE has found may be when applications come to the shadow."""
 
 
 def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Journal) -> None:
@@ -41,13 +43,15 @@ def reconcile(conn: Connection, action: Reconcile, limits: Limits, journal: Jour
     # A range is small beside the table: along the keys, never through a whole table for each range.
     conn.execute("set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off")
     conn.execute(f"analyze {action.copy_of.target}".encode())
+    analyzed = time.monotonic()
     # What was refused once may have been corrected since.
     conn.execute(f"update {action.notes.table} set _changeover_failed = null where _changeover_failed is not null")
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     compared, repaired = _compare(conn, action, limits, journal)
     drain(conn, action.drain, limits, between=journal.between, waiting=journal.waiting)
     _refuse_leftovers(conn, action)
-    conn.execute(f"analyze {action.copy_of.target}")
+    if repaired or time.monotonic() - analyzed > FRESH:
+        conn.execute(f"analyze {action.copy_of.target}".encode())
     journal.counted(repaired)
     with conn.transaction():
         journal.begin(conn)

@@ -6,7 +6,7 @@ from tasks.engines.postgresql.planning.attached.belongings import quote_qualifie
 from tasks.engines.postgresql.planning.checks import standing
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.lock_order import unique
-from tasks.engines.postgresql.planning.shadow import build, readers
+from tasks.engines.postgresql.planning.shadow import build, kept_step, readers
 from tasks.engines.postgresql.planning.shadow.draft import Draft
 from tasks.engines.postgresql.planning.shadow.exchange import Exchange, neighbours, referred, validations
 from tasks.engines.postgresql.planning.shadow.followed import UNSEEN, rejected_since
@@ -53,8 +53,8 @@ def _expand(draft: Draft) -> Step:
         forward += build.finish_index(table, index, places.new, attach=False)
     forward += build.statistics(draft.conn, table, places.new)
     forward += [*draft.up.create_tables(draft.table, draft.new), *draft.down.create_tables(draft.new, draft.table)]
-    forward += [*draft.up.create_functions(), *draft.down.create_functions()]
-    inverse = [*draft.up.drop_functions(), *draft.down.drop_functions()]
+    forward += [*draft.up.create_functions(), *draft.down.create_functions(), *kept_step.create(draft)]
+    inverse = [*kept_step.drop(draft), *draft.up.drop_functions(), *draft.down.drop_functions()]
     inverse += [f"drop table if exists {name}" for name in (draft.shadow, *_told(draft))]
     inverse += [f"drop schema if exists {quote(schema)}" for schema in (places.new, places.old)]
     return Step(
@@ -255,7 +255,12 @@ def _contract(draft: Draft) -> Iterator[Step]:
         undo="nothing: this is the point of no return",
         action=ShortTransaction(
             locks=(Lock(table=places.real, mode=exclusive),),
-            forward=(*draft.down.drop_triggers(), *draft.down.drop_functions(), *draft.up.drop_functions()),
+            forward=(
+                *draft.down.drop_triggers(),
+                *draft.down.drop_functions(),
+                *draft.up.drop_functions(),
+                *kept_step.drop(draft),
+            ),
         ),
     )
     yield Step(

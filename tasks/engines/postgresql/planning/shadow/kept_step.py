@@ -5,7 +5,8 @@ written since the swap, and is still what `forth` makes of the old one; or it wa
 of it. Neither is true of a row that was lost, or written on one side alone. What is noted has its turn later, or was
 refused, and a rollback asks for it.
 
-No join of whole tables, which would spill them onto the disk of the server: each row looks up the other by its index.
+No join of whole tables that would spill them onto the disk of the server: both are walked along their keys, or each row
+looks up the other by its index.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tasks.model.plan import Requirement, differing
 from tasks.model.steps import Assignment
 
 _HERE, _THERE, _NOTE = (f"{OWN_PREFIX}{one}" for one in ("here", "there", "note"))
-_FOUND, _WRONG = f"{OWN_PREFIX}found", f"{OWN_PREFIX}wrong"
+_FOUND = f"{OWN_PREFIX}found"
 
 
 def requirement(draft: Draft) -> Requirement:
@@ -41,7 +42,7 @@ def comes_back(draft: Draft) -> Iterator[Requirement]:
         f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
     )
     noted = " and ".join(f"{_NOTE}.{quote(c)} = {_THERE}.{quote(c)}" for c in draft.key)
-    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner(draft.table).items())
+    shown = _shown(draft)
     if wrong := lost(draft, _THERE):
         yield Requirement(
             name=name_of_coming_back(draft),
@@ -86,24 +87,75 @@ def inner(table: Table) -> dict[str, str]:
 
 
 def _of_both(draft: Draft) -> str:
-    """Rows of either side.
+    """Rows of either side; in one pass along the keys of both tables where they are the same, and in the same order."""
+    if not _along_keys(draft):
+        return f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}"
+    return f"select * from {_function(draft)}()"
+
+
+def create(draft: Draft) -> tuple[str, ...]:
+    """Return the statement that makes the function behind the check, where both tables are walked along their keys.
 
     Where each row of the new table has another one of the old, and both tables have as many, the old one has none too
     many: it is asked row by row only where that cannot be said. It can be said of keys of which no two are the same in
     the old type, of tables whose every row counts, and when nothing is noted, nor wrong.
+
+    A function, because its settings hold for what it asks alone: both come in the order of their indexes, and neither
+    is sorted, nor hashed. It is STABLE, so all that it asks is of the moment that the statement sees which calls it.
     """
-    if not draft.aligned or draft.new_parts:
-        return f"{_of_the_new(draft)}\nunion all\n{_of_the_old(draft)}"
-    asked = f"""
-    and (exists (select from {_WRONG}) or exists (select from {draft.down.notes})
-      or (select count(*) from {draft.former}) <> (select count(*) from {draft.places.real}))"""
+    if not _along_keys(draft):
+        return ()
+    returned = ", ".join(f"{OWN_PREFIX}key_{number} {kind}" for number, kind in enumerate(draft.types(draft.new)))
+    return (
+        f"""\
+create or replace function {_function(draft)}() returns table ({returned})
+language plpgsql stable set enable_hashjoin = off set enable_sort = off as $co_{draft.places.tag}$
+#variable_conflict use_column
+begin
+  if not exists (select from {draft.down.notes})
+    and (select count(*) from {draft.former}) = (select count(*) from {draft.places.real})
+  then
+    return query
+{_joined(draft)};
+    if not found then
+      return;
+    end if;
+  else
+    -- What is noted is met by a row's key: some other plan may do better.
+    perform pg_catalog.set_config('enable_hashjoin', 'on', true), pg_catalog.set_config('enable_sort', 'on', true);
+    return query
+{_of_the_new(draft)};
+  end if;
+  return query
+{_of_the_old(draft)};
+end
+$co_{draft.places.tag}$""",
+    )
+
+
+def drop(draft: Draft) -> tuple[str, ...]:
+    """Return the statement that drops what `create` makes."""
+    return (f"drop function if exists {_function(draft)}()",) if _along_keys(draft) else ()
+
+
+def _along_keys(draft: Draft) -> bool:
+    return draft.aligned and not draft.new_parts
+
+
+def _function(draft: Draft) -> str:
+    return f'changeover."shadow_kept_{draft.places.tag}"'
+
+
+def _joined(draft: Draft) -> str:
+    """Rows of the new table that the old one does not have, or has otherwise, where nothing is noted."""
+    alias, names = quote(draft.table.name), inner(draft.table)
+    keys = ", ".join(f"{alias}.{quote(column)}" for column in draft.key)
+    # No cast: whole numbers of any width are joined by their indexes.
+    same = " and ".join(f"{_THERE}.{names[c]} = {alias}.{quote(c)}" for c in draft.key)
     return f"""\
-with {_WRONG} as materialized (
-{_of_the_new(draft)}
-)
-select * from {_WRONG}
-union all
-{_of_the_old(draft, asked)}"""
+select {keys} from {draft.places.real} as {alias}
+left join (select {_shown(draft)}, true as {_FOUND} from {draft.former} as {_THERE}) as {_THERE} on {same}
+where {_wrong(draft)}"""
 
 
 def _of_the_new(draft: Draft) -> str:
@@ -115,22 +167,30 @@ def _of_the_new(draft: Draft) -> str:
     same = " and ".join(
         f"{_THERE}.{quote(c)} = ({alias}.{quote(c)})::{t}" for c, t in zip(draft.key, types, strict=True)
     )
-    shown = ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner(draft.table).items())
     return f"""\
 select {keys} from (
   select {_HERE}.* from {draft.places.real} as {_HERE}
   where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_seen(draft)} offset 0
 ) as {alias}
 left join lateral (
-  select {shown}, true as {_FOUND} from {draft.former} as {_THERE} where {same} offset 0
+  select {_shown(draft)}, true as {_FOUND} from {draft.former} as {_THERE} where {same} offset 0
 ) as {_THERE} on true
-where case
+where {_wrong(draft)}"""
+
+
+def _shown(draft: Draft) -> str:
+    return ", ".join(f"{_THERE}.{quote(name)} as {other}" for name, other in inner(draft.table).items())
+
+
+def _wrong(draft: Draft) -> str:
+    return f"""\
+case
   when {_FOUND} is null then true when not ({_differs_back(draft)}) then false else {_differs_forth(draft)}
 end"""
 
 
-def _of_the_old(draft: Draft, asked: str = "") -> str:
-    """Rows of the old table that the new one does not have; `asked`: if they have to be asked at all."""
+def _of_the_old(draft: Draft) -> str:
+    """Rows of the old table that the new one does not have."""
     pairs = list(zip(draft.key, draft.types(draft.new), strict=True))
     keys = ", ".join(f"({_THERE}.{quote(c)})::{t}" for c, t in pairs)
     noted, same = (
@@ -139,7 +199,7 @@ def _of_the_old(draft: Draft, asked: str = "") -> str:
     return f"""\
 select {keys} from (
   select {_THERE}.* from {draft.former} as {_THERE}
-  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_unseen(draft)}{asked} offset 0
+  where not exists (select from {draft.down.notes} as {_NOTE} where {noted}){_unseen(draft)} offset 0
 ) as {_THERE}
 left join lateral (
   select true as {_FOUND} from {draft.places.real} as {_HERE} where {same} limit 1
