@@ -1,8 +1,12 @@
 """What comparing a copy with its source has found, as a check of a gate."""
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
+import psycopg
+
+from tasks.model.plan import Requirement
 from tasks.model.status import CheckResult
 
 _HINT = "; was the source written since the copy began? Roll back, and run again while nobody writes"
@@ -60,4 +64,19 @@ def compared(
         message=f"{said}: {reasons}{'' if noted else _HINT}" if reasons else said,
         examples=result.examples if values_in_reports else (),
         seconds=seconds,
+    )
+
+
+def required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:
+    """Ask PostgreSQL what has to be so there."""
+    started = time.monotonic()
+    wrong = len(conn.execute(one.violations).fetchall())
+    message = f"{wrong:,} × not so" if wrong else "no violations"
+    return CheckResult(
+        name=one.name,
+        passed=not wrong,
+        evaluated=True,
+        unexpected=wrong,
+        message=message,
+        seconds=time.monotonic() - started,
     )

@@ -8,10 +8,11 @@ from typing import Final
 
 from profiles.loader import load, resolve_url
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.rows import Reading, prepared
+from tasks.engines.postgresql.rows import PostgresRows
 from tasks.model.names import quote
 from tasks.model.status import CheckResult
 from tasks.model.transfer_steps import TransferColumn
+from validations.copied import required
 from validations.transfer_rows import RowsGate, accounted, compared_rows
 
 _WHOLE: Final = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal")
@@ -55,6 +56,9 @@ class MariaRowsGate(RowsGate):
         from tasks.engines.mysql.session import connect as of_mariadb  # noqa: PLC0415
 
         there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
+        if self.requirements:
+            with connect(url, application_name=self.called, search_path=self.search_path, read_only=True) as source:
+                yield from (required(source, one) for one in self.requirements)
         with of_mariadb(there) as conn:
             place = find(conn, self.action.into)
             if place is None:
@@ -72,8 +76,12 @@ class MariaRowsGate(RowsGate):
                 yield CheckResult(name=name, passed=put, evaluated=True, message=told)
                 return
             started = time.monotonic()
-            with connect(url, application_name=self.called, read_only=True) as source:
-                result = compare(conn, Reading(prepared(source, self.search_path)), self.action, place.table)
+            rows = PostgresRows(
+                connect=lambda _: connect(url, application_name=self.called, read_only=True),
+                search_path=self.search_path,
+            )
+            with rows.reading("gate") as reading:
+                result = compare(conn, reading, self.action, place.table)
             took = time.monotonic() - started
             yield compared_rows(name, result, values_in_reports, took, noted=bool(self.action.notes))
         yield from self.independent(url, there, place.name, result)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from profiles.loader import load, resolve_url
 from tasks.engines.postgresql.connect import connect
 from tasks.model.errors import ChangeoverError
@@ -15,7 +13,7 @@ from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 from validations import gates
 from validations.checks import Gate
-from validations.copied import compared
+from validations.copied import compared, required
 from validations.rows_in_mariadb import MariaRowsGate
 from validations.transfer_rows import RowsGate
 
@@ -58,7 +56,7 @@ class TransferGate:
             connect(url, application_name=called, search_path=search_path, read_only=True) as conn,
             connected(there, name=called) as database,
         ):
-            yield from (_required(conn, one) for one in self.requirements)
+            yield from (required(conn, one) for one in self.requirements)
             started = time.monotonic()
             found = name_of(database, self.action.into, place_of(conn, self.action.into))
             if found is None:
@@ -113,20 +111,6 @@ def of_rows(name: str, plan: Plan, profile: str, asked: tuple[str, ...] = ()) ->
     if action.into.engine == "postgresql":
         return gate
     return MariaRowsGate(**vars(gate), search_path=plan.search_path, full_name=plan.catalogue.tables[0].full_name)
-
-
-def _required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:
-    started = time.monotonic()
-    wrong = len(conn.execute(one.violations).fetchall())
-    message = f"{wrong:,} × not so" if wrong else "no violations"
-    return CheckResult(
-        name=one.name,
-        passed=not wrong,
-        evaluated=True,
-        unexpected=wrong,
-        message=message,
-        seconds=time.monotonic() - started,
-    )
 
 
 def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool) -> CheckResult:

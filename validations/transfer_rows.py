@@ -279,6 +279,7 @@ def compared_rows(
         said,
         (result.differing, "rows are not there, or are others"),
         "rows",
+        more=((int(result.emptied), "TRUNCATE since the notes were carried: run again"),),
         values_in_reports=values_in_reports,
         seconds=seconds,
         noted=noted,

@@ -29,6 +29,8 @@ class Differences(Record):
     """Rejected rows without a note, and notes without a rejected row."""
     unsettled: int = 0
     """Rows, there or gone, that differ and are noted: carried later. They are none of the others."""
+    emptied: bool = False
+    """That the whole table was emptied is noted, so that nothing can be said."""
     examples: tuple[str, ...]
     """Keys of rows that differ."""
 
@@ -40,7 +42,7 @@ class Differences(Record):
     @property
     def equal(self) -> bool:
         """Every row is there, exactly, and nothing else is."""
-        return not (self.differing or self.superfluous or self.not_noted)
+        return not (self.differing or self.superfluous or self.not_noted or self.emptied)
 
 
 @dataclass

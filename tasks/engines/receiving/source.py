@@ -58,6 +58,14 @@ class NotedReading(Reading, Protocol):
 
 
 @runtime_checkable
+class EmptiedReading(NotedReading, Protocol):
+    """One of whose notes some say that the whole table was emptied: what is noted before does not matter any more."""
+
+    def emptied(self, action: RowTransfer, numbers: Sequence[int] | None) -> int:
+        """Return the number of the last of these notes that says so; None: of all notes; 0 where there is none."""
+
+
+@runtime_checkable
 class SteadyReading(NotedReading, Protocol):
     """One that can look at one moment, with its notes, for as long as it takes."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from tasks.engines.journal import Journal
 from tasks.engines.mysql.preflight import require_target
 from tasks.engines.mysql.receiving.compare import compare, refuse_other_columns
+from tasks.engines.mysql.receiving.cutover import cut_over
+from tasks.engines.mysql.receiving.follow import follow, prepare
 from tasks.engines.mysql.receiving.load import Taking
 from tasks.engines.mysql.receiving.place import (
     Place,
@@ -59,11 +61,14 @@ class MariaTarget(Receiving):
             require_free(conn, action)
 
     def _forward(self, action: Relation, journal: Journal) -> None:
-        with self.source.connect("swap") as ledger, self.open("swap") as conn:
+        with self.source.connect("swap") as ledger:
             with ledger.transaction():
                 # Committed before anything happens, so that a rollback knows that something may have.
                 journal.begin(ledger)
-            with ledger.transaction():
+            if action.does == "put" and self.copy.notes:
+                self._cut_over(ledger, action, journal)
+                return
+            with self.open("swap") as conn, ledger.transaction():
                 # It fences: until this commits nobody takes over, and does the opposite meanwhile.
                 journal.fence(ledger)
                 if action.does == "put":
@@ -88,6 +93,20 @@ class MariaTarget(Receiving):
         if action.numbered:
             number_from(conn, action, place, reading.next_number(self.copy))
         move(conn, place, action.name, action, self.limits.lock_budget)
+
+    def _cut_over(self, ledger: Session, action: Relation, journal: Journal) -> None:
+        # First: it ends the sessions that write, also those of a run that was cut off in the middle of this.
+        self.claim(self.copy, self.epoch, journal.fence)
+        source = self.noted()
+        with self.open("cutover") as conn:
+
+            def put(place: Place, reading: Reading) -> None:
+                # What was carried was read from this server: else it may be of commits that are gone.
+                source.require_unbroken(ledger)
+                self._put(conn, action, place, reading)
+
+            taking = Taking(conn, self.copy, self.copy.into.staged)
+            cut_over(taking, ledger, source, self.epoch, self.limits, journal, put)
 
     def _inverse(self, action: Relation, journal: Journal) -> None:
         with self.source.connect("rollback") as ledger, self.open("rollback") as conn:
@@ -207,13 +226,19 @@ class MariaTarget(Receiving):
             return load(taking, ledger, reading, shard, number, self.epoch, self.limits, checkpoint, before)
 
     def follow(
-        self,
-        action: RowTransfer,  # noqa: ARG002
-        fence: Callable[[Session], object],  # noqa: ARG002
-        between: Callable[[int], int | None],  # noqa: ARG002
+        self, action: RowTransfer, fence: Callable[[Session], object], between: Callable[[int], int | None]
     ) -> int:
-        """Carry nothing: no plan notes writes of a source whose rows come here."""
-        raise AssertionError("no plan notes writes")
+        """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
+        source = self.noted()
+        with (
+            source.connect("follow") as ledger,
+            self.open("follow") as conn,
+            source.reading_notes(action, "follow", conn) as reading,
+        ):
+            table = present(conn, action.into).table
+            prepare(conn, action, table)
+            taking = Taking(conn, action, table)
+            return follow(taking, ledger, reading, self.epoch, self.limits, fence, between)
 
     def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:  # noqa: ARG002
         """Return None: no stream tells of writes."""

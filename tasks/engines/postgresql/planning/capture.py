@@ -7,7 +7,7 @@ and a failover that loses a note has lost the write, too. Where that was carried
 gate the swap insists on the same server.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
@@ -15,8 +15,8 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
-from tasks.model.names import OWN_TRIGGERS, quote
-from tasks.model.plan import Requirement, differing
+from tasks.model.names import OWN_PREFIX, OWN_TRIGGERS, quote
+from tasks.model.plan import Finding, Requirement, differing
 from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_steps import NOTE, EmbeddedRows, TransferField
@@ -165,8 +165,53 @@ end
 {tag}"""
 
 
+def capture_of(
+    of: Table,
+    key: tuple[str, ...],
+    key_bases: tuple[str, ...],
+    schema: str,
+    *,
+    columns: tuple[str, ...] = (),
+    number: int = 0,
+    others: tuple[str, ...] = (),
+) -> Capture:
+    """Return the capture of a table whose notes, and whose function, stand in a schema of ours.
+
+    `columns` say the key where they are not the key itself.
+    """
+    name = f"note{number or ''}"
+    return Capture(
+        full_name=of.full_name,
+        table=f"{quote(of.schema_name)}.{quote(of.name)}",
+        key=key,
+        key_bases=key_bases,
+        columns=columns or key,
+        number=number,
+        others=others,
+        notes=f"{quote(schema)}.{quote('notes')}",
+        function=f"{quote(schema)}.{quote(name)}",
+        tag=schema.removeprefix(f"{OWN_PREFIX}transfer_"),
+        shape=tuple(f"{column.name} {column.type}" for column in of.columns),
+    )
+
+
+def published(table: Table, ours: str) -> Iterator[Finding]:
+    """Warn of publications that send all tables, and so also `ours`, with the others of its schema."""
+    for one in table.dependents:
+        if one.kind == "publication" and "for all tables" in one.definition:
+            yield Finding(
+                rule="XDB-04",
+                severity="warning",
+                message=f"the publication {one.name} sends all tables: also those of the ledger, in changeover, and"
+                f" {ours}, with the others of its schema",
+                where=table.full_name,
+                hint="A subscriber stops at the first row of a table that it does not have: create these tables there,"
+                " or let the publication name its tables for the time of the migration.",
+            )
+
+
 def refuse_uncapturable(
-    conn: Connection, table: Table, wanted: TransferSpec, key: tuple[str, ...], fields: tuple[TransferField, ...]
+    conn: Connection, table: Table, wanted: TransferSpec, key: tuple[str, ...], expressions: Iterable[str]
 ) -> None:
     """Refuse what the triggers would not hear of. Raises PreflightError, or SpecError with the place."""
     _refuse_unheard(table, "transfer.capture")
@@ -176,7 +221,7 @@ def refuse_uncapturable(
             where=f"transfer.fields.{ID}",
             hint=f"Leave _id out, which is then made of {', '.join(key)}; or name its column in backfill.key.",
         )
-    read = [*([wanted.condition] if wanted.condition else []), *_expressions(fields)]
+    read = [*([wanted.condition] if wanted.condition else []), *expressions]
     _refuse_reads(conn, table, read)
 
 
@@ -200,7 +245,7 @@ def refuse_unnoted(
                 where=at,
                 hint="Give both the same type; or copy without capture, while nobody writes.",
             )
-    _refuse_reads(conn, child, [*([rows.where] if rows.where else []), *_expressions(rows.fields)])
+    _refuse_reads(conn, child, [*([rows.where] if rows.where else []), *expressions_of(rows.fields)])
 
 
 def _refuse_unheard(table: Table, at: str) -> None:
@@ -253,7 +298,8 @@ def base_types(conn: Connection, table: Table, key: tuple[str, ...]) -> tuple[st
     return tuple(str(name[0]) for name in names if name)
 
 
-def _expressions(fields: tuple[TransferField, ...]) -> Iterator[str]:
+def expressions_of(fields: tuple[TransferField, ...]) -> Iterator[str]:
+    """Yield what fields read of the row itself."""
     return (field.expression for field in fields if field.expression and field.rows is None)
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates
-from tasks.engines.postgresql.planning.capture import Capture, base_types, refuse_uncapturable, refuse_unnoted
+from tasks.engines.postgresql.planning.capture import (
+    Capture,
+    base_types,
+    capture_of,
+    expressions_of,
+    published,
+    refuse_uncapturable,
+    refuse_unnoted,
+)
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.embedding import fields_of
 from tasks.engines.postgresql.planning.keys import key_columns
@@ -55,7 +63,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         types.require_condition(wanted.condition)
         fields = tuple(fields_of(types, wanted))
         if wanted.capture != "none":
-            refuse_uncapturable(conn, table, wanted, key, fields)
+            refuse_uncapturable(conn, table, wanted, key, expressions_of(fields))
             for field in fields:
                 if field.rows is not None:
                     child = tables.at(field.rows.full_name)
@@ -119,19 +127,8 @@ def _captures(
     others = [field.rows for field in action.embedded if field.rows is not None]
 
     def one(number: int, of: Table, columns: tuple[str, ...]) -> Capture:
-        return Capture(
-            full_name=of.full_name,
-            table=f"{quote(of.schema_name)}.{quote(of.name)}",
-            key=action.key,
-            key_bases=keys,
-            columns=columns,
-            number=number,
-            others=() if number else tuple(rows.full_name for rows in others),
-            notes=action.notes,
-            function=helpers.at(f"note{number or ''}"),
-            tag=helpers.schema.removeprefix(f"{OWN_PREFIX}transfer_"),
-            shape=tuple(f"{column.name} {column.type}" for column in of.columns),
-        )
+        beside = () if number else tuple(rows.full_name for rows in others)
+        return capture_of(of, action.key, keys, helpers.schema, columns=columns, number=number, others=beside)
 
     return (
         one(0, table, action.key),
@@ -231,17 +228,7 @@ def _findings(catalogue: Catalogue, table: Table, action: DocumentTransfer) -> I
             " not copied, are in no document",
             where=table.full_name,
         )
-    for one in table.dependents:
-        if one.kind == "publication" and "for all tables" in one.definition:
-            yield Finding(
-                rule="XDB-04",
-                severity="warning",
-                message=f"the publication {one.name} sends all tables: also those of the ledger, in changeover, and"
-                f" {action.account}, with the others of its schema",
-                where=table.full_name,
-                hint="A subscriber stops at the first row of a table that it does not have: create these tables there,"
-                " or let the publication name its tables for the time of the migration.",
-            )
+    yield from published(table, action.account)
     for name, field in _named(action.fields):
         if field.unfit != "fail":
             what = "a document that becomes too large" if field.rows is not None else "a value that does not fit"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tasks.engines.mysql.receiving.plan import relation, require_key, require_width
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
+from tasks.engines.postgresql.planning.capture import Capture, base_types, capture_of, published, refuse_uncapturable
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.planning.evaluated import Evaluated
@@ -14,12 +15,13 @@ from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.rows import value_name
 from tasks.engines.receiving.columns import chosen, named_key
 from tasks.engines.receiving.plan import steps
-from tasks.engines.transfer_findings import not_captured, policies
+from tasks.engines.transfer_findings import not_captured, noted, policies
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.plan import Finding, Plan
 from tasks.model.spec import MigrationSpec
+from tasks.model.steps import LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import TransferSpec
 from tasks.model.transfer_columns import ColumnRule
 from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
@@ -34,7 +36,7 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     assert wanted is not None
     catalogue = inspect(conn, (wanted.rows_of,), search_path)
     table = catalogue.tables[0]
-    _refuse(conn, table, spec, wanted)
+    _refuse(conn, table, spec)
     given = spec.backfill.key.get(table.full_name) or spec.backfill.key.get(table.name)
     key = choose_key(table, table, given).columns
     with conn.transaction(force_rollback=True):
@@ -42,11 +44,15 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         evaluated = Evaluated(conn, table, key)
         evaluated.require_condition(wanted.condition)
         columns = tuple(_columns(evaluated, wanted, key))
+        if wanted.capture != "none":
+            refuse_uncapturable(conn, table, wanted, key, [one.expression for one in columns])
     named = named_key(key, columns, table, quote)
     require_key(columns, named)
     require_width(columns)
     into = _relation(conn, spec, wanted, table, columns, named)
     types = {column.name: column.type for column in table.columns}
+    noting = wanted.capture != "none"
+    capture = capture_of(table, key, base_types(conn, table, key), into.helpers) if noting else None
     action = RowTransfer(
         table=f"{quote(table.schema_name)}.{quote(table.name)}",
         key=key,
@@ -58,9 +64,10 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         into=into,
         rejected=into.rejected,
         account=into.account,
+        notes=capture.notes if capture else "",
     )
     sizes = estimates(conn, catalogue.tables)
-    listed = tuple(steps(table.full_name, action, "rows"))
+    listed = tuple(_steps(table, action, capture))
     findings = tuple(_findings(table, action))
     level, reasons = risk(spec, listed, sizes, findings)
     return Plan(
@@ -72,6 +79,7 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         catalogue=catalogue,
         search_path=search_path,
         steps=listed,
+        requirements=tuple(capture.requirements()) if capture else (),
         estimates=sizes,
         risk=level,
         risk_reasons=reasons,
@@ -79,16 +87,10 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
     )
 
 
-def _refuse(conn: Connection, table: Table, spec: MigrationSpec, wanted: TransferSpec) -> None:
+def _refuse(conn: Connection, table: Table, spec: MigrationSpec) -> None:
     if table.kind not in ("table", "partitioned table"):
         raise PreflightError(
             f"{table.full_name} is a {table.kind}", where="transfer.table", hint="Name a table with a key."
-        )
-    if wanted.capture != "none":
-        raise SpecError(
-            "writes are not carried from PostgreSQL into MariaDB",
-            where="transfer.capture",
-            hint="Leave it out, and copy while nobody writes.",
         )
     unfinished(conn, table, spec.migration)
 
@@ -182,9 +184,37 @@ def _default(table: Table, one: TransferColumn) -> str:
     return text if whole and len(text) < 5 else ""
 
 
+def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterator[Step]:
+    full = table.full_name
+    if capture is None:
+        return steps(full, action, "rows")
+    schema = quote(action.into.helpers)
+    gone = (*capture.drop_notes(), f"drop schema if exists {schema}")
+    made = Step(
+        key=f"expand/{full}/notes",
+        phase=Phase.EXPAND,
+        title=f"make the table of notes: {capture.notes}",
+        undo="drop it",
+        action=ShortTransaction(forward=(f"create schema {schema}", *capture.create_notes()), inverse=gone),
+    )
+    released = Step(
+        key=f"contract/{full}/notes",
+        phase=Phase.CONTRACT,
+        title=f"drop the triggers on {full}, and the notes",
+        action=ShortTransaction(
+            locks=capture.lock(LockMode.ACCESS_EXCLUSIVE), guard=True, forward=(*capture.drop_triggers(), *gone)
+        ),
+    )
+    return steps(full, action, "rows", made=[made], captured=[capture.step()], released=[released])
+
+
 def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     full, name = table.full_name, action.into.full_name
-    yield not_captured(full, "rows")
+    if action.notes:
+        yield noted(full, action.notes)
+        yield from published(table, action.notes)
+    else:
+        yield not_captured(full, "rows", instead=", or give `capture: triggers`")
     yield from policies(full, action)
     left = [f"the index {index.name}" for index in table.indexes if not index.primary]
     left += [f"the {one.kind} constraint {one.name}" for one in table.constraints if one.kind != "primary key"]

@@ -4,39 +4,23 @@ Notes are seen, the rows are read by a later statement, written here with the ac
 are deleted: here it commits first. Killed in between, the notes are still there, and the same is done once more.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from profiles.model import Limits
-from tasks.engines.batches import copied, next_size
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.load import send, write
 from tasks.engines.postgresql.receiving.place import hold
 from tasks.engines.postgresql.rejections import can_be_noted, key_text, refuse_lost
+from tasks.engines.receiving import follow as receiving
+from tasks.engines.receiving.follow import CARRIED, Carried
 from tasks.engines.receiving.load import Written
 from tasks.engines.receiving.source import NotedReading
-from tasks.engines.records import FIRST_ROWS, Line
+from tasks.engines.records import Line
 from tasks.engines.session import Session
-from tasks.model.base import Record
 from tasks.model.names import quote
 from tasks.model.transfer_steps import RowTransfer, key_columns
 
-MOST: Final = 20_000
-"""Notes at a time."""
-_SHARD: Final = -1
-"""Under which number the account has what was carried."""
 _NOTED, _WRITTEN = "pg_temp._changeover_noted", "pg_temp._changeover_written"
-
-
-class Carried(Record):
-    """What came of one bite."""
-
-    notes: int
-    upto: int = 0
-    """The number of the last of these notes."""
-    more: bool = False
-    """There may be more to do."""
 
 
 def prepare(conn: Connection, action: RowTransfer, table: str) -> None:
@@ -65,28 +49,18 @@ def follow(
 ) -> int:
     """Carry bite by bite what is noted now into a table, and return how many notes were dealt with.
 
-    The end is fixed at the start, so it comes however fast applications write: what is noted meanwhile is left.
-    `between` is called before each with its size; it may wait, raise Paused, or return another. Nothing is locked in
-    the source. Raises FencedError when a newer run has taken over.
+    See `tasks.engines.receiving.follow`. Nothing is locked in the source. Raises FencedError when a newer run has taken
+    over.
     """
-    reading.catch_up(action)
-    last, size, total = reading.last_note(action), FIRST_ROWS, 0
-    while last:
-        size = min(between(size) or size, MOST)
-        started = time.monotonic()
+
+    def bite(size: int) -> Carried:
         # The inner one commits first.
         with ledger.transaction(), conn.transaction():
             fence(ledger)
             hold(conn, action.into, epoch)
-            carried = carry(conn, ledger, reading, action, table, size)
-        total += carried.notes
-        if not carried.more or carried.upto >= last:
-            break
-        took = time.monotonic() - started
-        # In its place, applications write to it, and may wait for a row.
-        own = table == action.into.staged
-        size = copied(size, took, limits, MOST) if own else min(next_size(size, took * 1000, limits), MOST)
-    return total
+            return carry(conn, ledger, reading, action, table, size)
+
+    return receiving.follow(reading, action, limits, between, bite, own=table == action.into.staged)
 
 
 def carry(
@@ -142,5 +116,5 @@ def _account(conn: Connection, action: RowTransfer, written: Written) -> None:
         " values (%(shard)s, %(read)s, %(written)s, %(rejected)s) on conflict (shard) do update"
         " set read = a.read + excluded.read, written = a.written + excluded.written,"
         " rejected = a.rejected + excluded.rejected",
-        {"shard": _SHARD, **written.model_dump()},
+        {"shard": CARRIED, **written.model_dump()},
     )

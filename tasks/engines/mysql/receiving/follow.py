@@ -1,0 +1,151 @@
+"""Carry what is noted into a table of MariaDB: every row that is noted becomes what it is there now.
+
+Notes are seen, the rows are read by a later statement, written here with the account of them, and only then the notes
+are deleted: here it commits first. Killed in between, the notes are still there, and the same is done once more.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from profiles.model import Limits
+from tasks.engines.mysql.names import quote
+from tasks.engines.mysql.receiving.load import Taking, digest, send
+from tasks.engines.mysql.receiving.place import hold
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.postgresql.rejections import key_text, refuse_lost
+from tasks.engines.receiving import follow as receiving
+from tasks.engines.receiving.follow import CARRIED, MOST, Carried
+from tasks.engines.receiving.load import Written, write
+from tasks.engines.receiving.source import EmptiedReading, NotedReading
+from tasks.engines.records import Line
+from tasks.engines.session import Session
+from tasks.model.transfer_steps import RowTransfer, key_columns
+
+_NOTED, _WRITTEN, _AT_ONCE = "_changeover_noted", "_changeover_written", 1000
+
+
+def prepare(conn: MariaSession, action: RowTransfer, table: str) -> None:
+    """Make a session one that can carry into a table, quoted: it gets two tables of its own."""
+    for name, columns in ((_NOTED, key_columns(action)), (_WRITTEN, action.columns)):
+        temporary(conn, action, name, ", ".join(quote(one.name) for one in columns), table)
+
+
+def temporary(conn: MariaSession, action: RowTransfer, name: str, listed: str, table: str) -> None:
+    """Make a table of the session with columns of another one, and look up rows of it by their key."""
+    key = ", ".join(map(quote, action.target_key))
+    conn.execute(f"create temporary table {name} engine=InnoDB as select {listed} from {table} where false")
+    conn.execute(f"alter table {name} add index ({key})")
+
+
+def follow(
+    taking: Taking,
+    ledger: Session,
+    reading: NotedReading,
+    epoch: int,
+    limits: Limits,
+    fence: Callable[[Session], object],
+    between: Callable[[int], int | None],
+) -> int:
+    """Carry bite by bite what is noted now, and return how many notes were dealt with.
+
+    See `tasks.engines.receiving.follow`. Nothing is locked in the source. Raises FencedError when a newer run has taken
+    over.
+    """
+    action = taking.action
+
+    def bite(size: int) -> Carried:
+        # The inner one commits first.
+        with ledger.transaction(), taking.transaction():
+            fence(ledger)
+            hold(taking.conn, action.into, epoch)
+            return carry(taking, ledger, reading, size)
+
+    own = taking.into == action.into.staged
+    return receiving.follow(reading, action, limits, between, bite, own=own)
+
+
+def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> Carried:
+    """Deal with up to `most` notes, the oldest first, within two transactions, the one of the ledger fenced.
+
+    One with a lower number may commit later than these: it is dealt with later.
+    """
+    conn, action = taking.conn, taking.action
+    numbers = reading.notes(action, most)
+    if not numbers:
+        return Carried(notes=0)
+    if isinstance(reading, EmptiedReading) and (emptied := reading.emptied(action, numbers)):
+        return _empty(taking, ledger, reading, [one for one in numbers if one <= emptied])
+    conn.execute(f"delete from {_NOTED}")
+    conn.execute(f"delete from {_WRITTEN}")
+    texts: set[str] = set()
+
+    def held() -> Iterator[Line]:
+        for one in reading.noted(action, numbers):
+            texts.update(map(key_text, one.keys))
+            # What does not fit is not here either.
+            if not one.touched:
+                yield one
+
+    send(conn, _NOTED, key_columns(action), held())
+    _forget_rejected(conn, action, list(texts))
+    written = write(replace(taking, into=_WRITTEN), reading.written(action, numbers))
+    _put(conn, action, taking.into, written)
+    _account(conn, action, written)
+    reading.forget(action, numbers, ledger)
+    return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
+
+
+def _empty(taking: Taking, ledger: Session, reading: NotedReading, numbers: Sequence[int]) -> Carried:
+    """Begin anew: every row that there is now came after the TRUNCATE, and has a note of its own, with a higher number.
+
+    Whoever truncates waits for all writers before, and all after wait for it. Rows go in bites of their own.
+    """
+    conn, action = taking.conn, taking.action
+    if conn.execute(f"delete from {taking.into} limit {MOST}").rowcount:
+        return Carried(notes=0, more=True)
+    conn.execute(f"delete from {action.rejected}")
+    reading.forget(action, numbers, ledger)
+    return Carried(notes=len(numbers), upto=numbers[-1], more=True)
+
+
+def _forget_rejected(conn: MariaSession, action: RowTransfer, texts: Sequence[str]) -> None:
+    if conn.execute(f"select 1 from {action.rejected} limit 1").fetchone() is None:
+        return
+    for listed in digests(texts):
+        conn.execute(f"delete from {action.rejected} where key_hash in ({listed})")
+
+
+def digests(texts: Iterable[str]) -> Iterator[str]:
+    """Yield lists of digests of keys, as SQL, so many at a time."""
+    found = [f"x'{digest(text).hex()}'" for text in texts]
+    for first in range(0, len(found), _AT_ONCE):
+        yield ", ".join(found[first : first + _AT_ONCE])
+
+
+def same(action: RowTransfer, one: str, other: str) -> str:
+    """Return the condition that rows of two tables have one key."""
+    return " and ".join(f"{one}.{name} = {other}.{name}" for name in map(quote, action.target_key))
+
+
+def _put(conn: MariaSession, action: RowTransfer, table: str, written: Written) -> None:
+    first = quote(action.target_key[0])
+    columns = [quote(one.name) for one in action.columns]
+    changed = ", ".join(f"{name} = values({name})" for name in columns)
+    conn.execute(
+        f"delete t from {table} t join {_NOTED} n on {same(action, 't', 'n')}"
+        f" left join {_WRITTEN} w on {same(action, 'w', 'n')} where w.{first} is null"
+    )
+    listed = ", ".join(columns)
+    conn.execute(f"insert into {table} ({listed}) select {listed} from {_WRITTEN} on duplicate key update {changed}")
+    put = conn.execute(f"select count(*) from {_WRITTEN} w join {table} t on {same(action, 't', 'w')}").fetchone()[0]
+    refuse_lost(action.table, written.read, int(put), written.rejected)
+
+
+def _account(conn: MariaSession, action: RowTransfer, written: Written) -> None:
+    conn.execute(
+        f"insert into {action.account} (shard, `read`, written, rejected)"
+        " values (%(shard)s, %(read)s, %(written)s, %(rejected)s) on duplicate key update"
+        " `read` = `read` + values(`read`), written = written + values(written),"
+        " rejected = rejected + values(rejected)",
+        {"shard": CARRIED, **written.model_dump()},
+    )
