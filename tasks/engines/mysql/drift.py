@@ -53,7 +53,13 @@ def _only(table: Table) -> Catalogue:
 def _in_order(catalogue: Catalogue, tables: Iterable[Table]) -> Catalogue:
     """Return the catalogue with these tables, and constraints in the order of their names: what is renamed moves."""
     sorted_ = (
-        one.model_copy(update={"constraints": tuple(sorted(one.constraints, key=lambda c: c.name))}) for one in tables
+        one.model_copy(
+            update={
+                "constraints": tuple(sorted(one.constraints, key=lambda c: c.name)),
+                "inbound": tuple(sorted(one.inbound, key=lambda key: (key.table, key.name))),
+            }
+        )
+        for one in tables
     )
     return catalogue.model_copy(update={"tables": tuple(sorted_)})
 

@@ -145,7 +145,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, attach
         action=SelfCommitting(
             table=full,
             forward=(names.exchange,),
-            locks=exclusive(full),
+            locks=(*exclusive(full), *inbound.locks(referring)),
             inverse=(*before_swap_back(keys, names.old), names.exchange_back),
             done=is_swapped(names),
             guard=True,
@@ -184,6 +184,8 @@ def made_since(names: Names, new: Table, on: str, referring: Sequence[Inbound]) 
         " union all select distinct concat('the foreign key ', constraint_name, ' of ', table_name)"
         " from information_schema.key_column_usage"
         f" where referenced_table_schema = database() and referenced_table_name = {quoted(on)}"
+        # What refers to its own table would go with it.
+        f" and not (table_schema = database() and table_name = {quoted(on)})"
         f"{inbound.known(referring)}) as made"
     )
 
@@ -317,6 +319,8 @@ def _mirror(
 ) -> Mirror:
     source, filled = (mapping.old, mapping.forward) if up else (mapping.new, mapping.backward)
     ways = (mapping.key, mapping.new_key) if up else (mapping.new_key, mapping.key)
+    referred_to = [(one.referenced, one.new_referenced) for one in attached.referring]
+    referred_to += [(one.parent_columns, one.new_parent_columns) for one in attached.keys if one.itself]
     return Mirror(
         migration=migration,
         table=mapping.old.full_name,
@@ -329,11 +333,8 @@ def _mirror(
         target_key=ways[1],
         filled=filled,
         checked=not attached.keys,
-        referred_to=tuple(
-            pair if up else pair[::-1]
-            for one in attached.referring
-            for pair in zip(one.referenced, one.new_referenced, strict=True)
-        ),
+        referred_to=tuple(pair if up else pair[::-1] for ends in referred_to for pair in zip(*ends, strict=True)),
+        by_others=bool(attached.referring),
     )
 
 

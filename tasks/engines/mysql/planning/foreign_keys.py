@@ -20,7 +20,7 @@ event that refuses is one that writes, as long. Who is to be refused is refused 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.engines.mysql.names import own, quote, quoted
@@ -56,6 +56,9 @@ class ForeignKey:
     parent: str
     """Full name."""
     parent_columns: tuple[str, ...]
+    new_parent_columns: tuple[str, ...]
+    """Where the table refers to itself, as do the new one and the old one, these have the names of the new one."""
+    itself: bool
     rules: str
 
     @property
@@ -78,12 +81,12 @@ class ForeignKey:
         rules = "".join(f" on {event} {rule}" for event, rule in kept.items())
         return replace(self, end=f"{self.end}{_LAST}", rules=rules) if self.refuses else self
 
-    def add(self, name: str, parent: str = "", *, new: bool, again: bool = False) -> str:
-        """Return the clause that makes it, on the old table, or the new one."""
-        columns, there = (
-            ", ".join(map(quote, names)) for names in (self.new_columns if new else self.columns, self.parent_columns)
-        )
+    def add(self, name: str, on: str, parent: str = "", *, new: bool, again: bool = False) -> str:
+        """Return the clause that makes it, on a table of the old shape, or the new one."""
+        sides = (self.new_columns, self.new_parent_columns) if new else (self.columns, self.parent_columns)
+        columns, there = (", ".join(map(quote, names)) for names in sides)
         schema, _, bare = self.parent.partition(".")
+        parent = on if self.itself else parent
         to = quote(parent) if parent else f"{quote(schema)}.{quote(bare)}"
         unless = " if not exists" if again else ""
         return f"add constraint {quote(name)} foreign key{unless} ({columns}) references {to} ({there}){self.rules}"
@@ -107,21 +110,27 @@ def carried(change: Change, new: Table) -> tuple[ForeignKey, ...]:
     if not keys:
         return ()
     ends = _ends(table, keys)
-    made = tuple(
-        ForeignKey(
-            name=one.name,
-            end=ends[one.name],
-            columns=one.columns,
-            new_columns=tuple(change.renamed.get(column, column) for column in one.columns),
-            parent=str(one.referenced_table),
-            parent_columns=one.referenced_columns,
-            rules=rules_of(one.definition),
-        )
-        for one in keys
-    )
+    made = tuple(_carried(change, one, ends[one.name]) for one in keys)
     for one in made:
         _refuse(change, new, one)
     return made
+
+
+def _carried(change: Change, one: Constraint, end: str) -> ForeignKey:
+    itself = one.referenced_table == change.table.full_name
+    known = {column.name.casefold(): column.name for column in change.table.columns} if itself else {}
+    there = tuple(known.get(column.casefold(), column) for column in one.referenced_columns)
+    return ForeignKey(
+        name=one.name,
+        end=end,
+        columns=one.columns,
+        new_columns=tuple(change.renamed.get(column, column) for column in one.columns),
+        parent=str(one.referenced_table),
+        parent_columns=there,
+        new_parent_columns=tuple(change.renamed.get(column, column) for column in there) if itself else there,
+        itself=itself,
+        rules=rules_of(one.definition),
+    )
 
 
 def _ends(table: Table, keys: Sequence[Constraint]) -> dict[str, str]:
@@ -146,6 +155,7 @@ def rules_of(definition: str) -> str:
 
 def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
     table = change.table
+    used = {*key.columns, *(key.parent_columns if key.itself else ())}
     for so, what, hint in (
         (
             bool(new.partition_key),
@@ -153,12 +163,12 @@ def _refuse(change: Change, new: Table, key: ForeignKey) -> None:
             "Drop it for good, or leave the table unpartitioned.",
         ),
         (
-            bool(set(key.columns) & change.dropped),
+            bool(used & change.dropped),
             "a column of it is dropped",
             "Drop the foreign key before the migration.",
         ),
         (
-            bool({*key.columns, *key.new_columns} & {*change.up, *change.down}),
+            bool({*used, *key.new_columns} & {*change.up, *change.down}),
             "`up` or `down` would change the values of its columns",
             "Leave them as they are: the parents have them.",
         ),
@@ -210,30 +220,37 @@ def _names(key: ForeignKey, text: str) -> bool:
 def renamed(table: Table, keys: Sequence[ForeignKey]) -> Table:
     """Return the table as it is before the swap: its foreign keys have the names that a RENAME changes."""
     names = {one.name: one.on(table.name) for one in keys}
-    return table.model_copy(
-        update={
-            "constraints": tuple(
-                one.model_copy(update={"name": names[one.name]}) if one.kind == "foreign key" else one
-                for one in table.constraints
-            )
-        }
-    )
+    return _called(table, table.name, names)
 
 
 def follow(table: Table, name: str) -> Table:
     """Return the table under another name, as a RENAME of it does: with foreign keys that are called after it."""
     ours = f"{table.name}{_MARK}"
-    return table.model_copy(
-        update={
-            "name": name,
-            "constraints": tuple(
-                one.model_copy(update={"name": f"{name}{_MARK}{one.name.removeprefix(ours)}"})
-                if one.kind == "foreign key" and one.name.startswith(ours)
-                else one
-                for one in table.constraints
-            ),
-        }
+    names = [one.name for one in table.constraints if one.kind == "foreign key" and one.name.startswith(ours)]
+    return _called(table, name, {one: f"{name}{_MARK}{one.removeprefix(ours)}" for one in names})
+
+
+def _called(table: Table, name: str, names: Mapping[str, str]) -> Table:
+    """Return the table, and its foreign keys, under other names; those to itself are seen from both ends."""
+    now = table.model_copy(update={"name": name})
+    constraints = (
+        one.model_copy(
+            update={
+                "name": names.get(one.name, one.name),
+                "referenced_table": now.full_name if one.referenced_table == table.full_name else one.referenced_table,
+            }
+        )
+        if one.kind == "foreign key"
+        else one
+        for one in table.constraints
     )
+    inbound = (
+        one.model_copy(update={"table": now.full_name, "name": names.get(one.name, one.name)})
+        if one.table == table.full_name
+        else one
+        for one in table.inbound
+    )
+    return now.model_copy(update={"constraints": tuple(constraints), "inbound": tuple(inbound)})
 
 
 def has(table: str, names: Sequence[str]) -> str:
@@ -276,7 +293,7 @@ def before_comparison(table: Table, keys: Sequence[ForeignKey], shadow: str) -> 
             undo="drop them",
             action=SelfCommitting(
                 table=full,
-                forward=(UNCHECKED, _drop(shadow, (), *(one.add(one.on(shadow), new=True) for one in writing))),
+                forward=(UNCHECKED, _drop(shadow, (), *(one.add(one.on(shadow), shadow, new=True) for one in writing))),
                 locks=exclusive(full),
                 outlasts_prepared=True,
                 inverse=(_drop(shadow, [one.on(shadow) for one in writing]),),
@@ -313,14 +330,14 @@ def before_swap(table: Table, keys: Sequence[ForeignKey], shadow: str) -> Iterat
                     _drop(
                         shadow,
                         [one.on(shadow) for one in meanwhile],
-                        *(one.add(one.on(shadow), new=True) for one in refusing),
+                        *(one.add(one.on(shadow), shadow, new=True) for one in refusing),
                     ),
                 ),
                 locks=exclusive(full),
                 outlasts_prepared=True,
                 inverse=(
                     UNCHECKED,
-                    _drop(shadow, names, *(one.add(one.on(shadow), new=True) for one in meanwhile)),
+                    _drop(shadow, names, *(one.add(one.on(shadow), shadow, new=True) for one in meanwhile)),
                 ),
                 done=has(shadow, names),
             ),
@@ -343,7 +360,7 @@ def after_swap(table: Table, keys: Sequence[ForeignKey], old: str) -> Iterator[S
                 forward=(
                     *own_indexes(old, table, [one.columns for one in refusing]),
                     UNCHECKED,
-                    _drop(old, names, *(one.add(one.on(old), new=False) for one in meanwhile)),
+                    _drop(old, names, *(one.add(one.on(old), old, new=False) for one in meanwhile)),
                 ),
                 locks=exclusive(full),
                 outlasts_prepared=True,
@@ -358,7 +375,7 @@ def before_swap_back(keys: Sequence[ForeignKey], old: str) -> tuple[str, ...]:
     if not refusing:
         return ()
     dropped = [f"drop foreign key if exists {quote(one.yielding().on(old))}" for one in refusing if one.writes]
-    added = [one.add(one.on(old), new=False, again=True) for one in refusing]
+    added = [one.add(one.on(old), old, new=False, again=True) for one in refusing]
     return (UNCHECKED, _drop(old, (), *dropped, *added), _CHECKED)
 
 
@@ -398,11 +415,11 @@ def _named_after(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
                 forward=(
                     *own_indexes(table.name, table, [one.columns]),
                     UNCHECKED,
-                    _drop(table.name, [one.name], one.add(temporary, new=False)),
+                    _drop(table.name, [one.name], one.add(temporary, table.name, new=False)),
                 ),
                 locks=exclusive(full),
                 outlasts_prepared=True,
-                inverse=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=False))),
+                inverse=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, table.name, new=False))),
                 done=has(table.name, [temporary]),
             ),
         )
@@ -437,7 +454,7 @@ def after_drop(table: Table, keys: Sequence[ForeignKey]) -> Iterator[Step]:
             title=f"call {temporary} {one.name} again",
             action=SelfCommitting(
                 table=table.full_name,
-                forward=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, new=True))),
+                forward=(UNCHECKED, _drop(table.name, [temporary], one.add(one.name, table.name, new=True))),
                 locks=exclusive(table.full_name),
                 outlasts_prepared=True,
                 done=_has_none(table.name, [temporary]),

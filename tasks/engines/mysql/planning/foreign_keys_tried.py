@@ -41,7 +41,7 @@ def try_on(conn: MariaSession, keys: Sequence[ForeignKey], table: Table, new: Ta
         schema, _, bare = full.partition(".")
         made += [f"drop table if exists {quote(name)}",
                  f"create table {quote(name)} like {quote(schema)}.{quote(bare)}"]  # fmt: skip
-    added = ", ".join(one.add(one.on(new.name), parents[one.parent], new=True) for one in keys)
+    added = ", ".join(one.add(one.on(new.name), new.name, parents.get(one.parent, ""), new=True) for one in keys)
     kept = own_indexes(new.name, new, [one.new_columns for one in keys])
     return [*made, *kept, f"alter table {quote(new.name)} {added}"]
 
@@ -53,13 +53,14 @@ def try_yielding(
     parents, old = _parents(keys, tag), own(tag, 0, "like")
     for one in keys:
         if one.writes and one.refuses:
-            meanwhile, parent = one.yielding(), parents[one.parent]
+            meanwhile, parent = one.yielding(), parents.get(one.parent, "")
+            made = meanwhile.add(meanwhile.on(new.name), new.name, parent, new=True)
             yield (
                 one,
                 [
                     f"create or replace table {quote(old)} like {quote(table.name)}",
-                    f"alter table {quote(new.name)} {meanwhile.add(meanwhile.on(new.name), parent, new=True)}",
-                    f"alter table {quote(old)} {meanwhile.add(meanwhile.on(old), parent, new=False)}",
+                    f"alter table {quote(new.name)} {made}",
+                    f"alter table {quote(old)} {meanwhile.add(meanwhile.on(old), old, parent, new=False)}",
                 ],
             )
 
@@ -71,4 +72,7 @@ def forget(keys: Sequence[ForeignKey], probe: str, tag: str) -> list[str]:
 
 
 def _parents(keys: Sequence[ForeignKey], tag: str) -> dict[str, str]:
-    return {name: own(tag, number, "parent") for number, name in enumerate(dict.fromkeys(one.parent for one in keys))}
+    return {
+        name: own(tag, number, "parent")
+        for number, name in enumerate(dict.fromkeys(one.parent for one in keys if not one.itself))
+    }

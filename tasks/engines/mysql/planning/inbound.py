@@ -22,7 +22,7 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.model.catalogue import Column, InboundForeignKey, Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import Requirement
-from tasks.model.steps import Phase, SelfCommitting, Step
+from tasks.model.steps import Lock, LockMode, Phase, SelfCommitting, Step
 
 _WITHOUT = "Drop the foreign key for the migration, and add it again afterwards."
 
@@ -75,7 +75,9 @@ def inbound_of(conn: MariaSession, change: Change, new: Table, tag: str) -> tupl
     # The server may keep the letters in which it was told names of columns.
     known = {column.name.lower(): column.name for column in table.columns}
     made = []
-    for number, told in enumerate(table.inbound, 1):
+    # Those of the table itself, each of both tables has.
+    others = (one for one in table.inbound if one.table != table.full_name)
+    for number, told in enumerate(others, 1):
         key = told.model_copy(update={"referenced_columns": tuple(known[c.lower()] for c in told.referenced_columns)})
         _refuse(conn, change, new, key)
         child = inspect(conn, [key.table]).tables[0]
@@ -105,7 +107,6 @@ def _refuse(conn: MariaSession, change: Change, new: Table, key: InboundForeignK
     ]
     for so, what, hint in (
         (not conn.dialect.maria, "that is done on MariaDB alone", _WITHOUT),
-        (key.table == table.full_name, "it refers to its own table", _WITHOUT),
         (not key.table.startswith(f"{table.schema_name}."), "it is one of a table in another database", _WITHOUT),
         (
             child.startswith(OURS),
@@ -184,7 +185,7 @@ def named(table: Table, keys: Sequence[Inbound]) -> Table:
     """Return the table as it is before the swap: the foreign keys to it are called otherwise."""
     names = {(one.child, one.name): one.meanwhile for one in keys}
     inbound = (one.model_copy(update={"name": names.get((one.table, one.name), one.name)}) for one in table.inbound)
-    return table.model_copy(update={"inbound": tuple(sorted(inbound, key=lambda one: (one.table, one.name)))})
+    return table.model_copy(update={"inbound": tuple(inbound)})
 
 
 def ready_to_follow(keys: Sequence[Inbound]) -> Iterator[Step]:
@@ -231,6 +232,11 @@ def held(keys: Sequence[Inbound]) -> str:
     """Return the LOCK TABLES under which nobody inserts a child, and so holds a row of the table; empty without any."""
     children = ", ".join(f"{quote(child)} read" for child in sorted({bare(one.child) for one in keys}))
     return f"lock tables {children}" if keys else ""
+
+
+def locks(keys: Sequence[Inbound]) -> tuple[Lock, ...]:
+    """Return what that locks."""
+    return tuple(Lock(table=child, mode=LockMode.SHARE) for child in sorted({one.child for one in keys}))
 
 
 def known(keys: Sequence[Inbound]) -> str:

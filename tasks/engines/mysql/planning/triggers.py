@@ -49,7 +49,9 @@ class Mirror:
     checked: bool = True
     """Whether the server is to look for the parents of a row; what the application has written has them."""
     referred_to: tuple[tuple[str, str], ...] = ()
-    """Columns to which foreign keys refer, and those of the other table: for a moment the keys may be keys to that."""
+    """Columns to which foreign keys refer, and those of the other table, which has its own, or for a moment these."""
+    by_others: bool = False
+    """Whether there are some of other tables."""
 
 
 def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -64,7 +66,7 @@ def triggers(mirror: Mirror, on: str, name: str) -> Iterator[tuple[str, str, str
 
 def _guarded(mirror: Mirror, body: str, row: str) -> str:
     key = row_key(mirror.source_key, [f"{row}.{quote(column.name)}" for column in mirror.source_key])
-    unnoted = f"{_NOT_OF_THE_ROW}, {_REFERRED_TO}" if mirror.referred_to else _NOT_OF_THE_ROW
+    unnoted = f"{_NOT_OF_THE_ROW}, {_REFERRED_TO}" if mirror.by_others else _NOT_OF_THE_ROW
     return f"""begin
   declare {OWN_PREFIX}code int default 0;
   declare {OWN_PREFIX}state varchar(5) default '';
@@ -94,7 +96,20 @@ def _update(mirror: Mirror) -> str:
 def _move(mirror: Mirror, telling: Sequence[tuple[str, str]]) -> str:
     """Change the key of the row, and what is referred to: a foreign key has another rule for rows that are deleted."""
     given = ", ".join(f"{quote(target)} = new.{quote(source)}" for source, target in telling)
-    return f"{_there(mirror)} update {quote(mirror.target)} set {given} where {_found(mirror)};"
+    moved = f"update {quote(mirror.target)} set {given} where {_found(mirror)};"
+    if mirror.by_others:
+        return f"{_there(mirror)} {moved}"
+    # What the other table cannot hold by its new key is not to stay there by the one that is gone.
+    return f"""{_there(mirror)} begin
+        declare exit handler for sqlexception begin
+          get diagnostics condition 1 {OWN_PREFIX}code = mysql_errno;
+          if {OWN_PREFIX}code not in ({_NOT_OF_THE_ROW}, {_REFERRED_TO}) then
+            delete from {quote(mirror.target)} where {_found(mirror)};
+          end if;
+          resignal;
+        end;
+        {moved}
+      end;"""
 
 
 def _delete(mirror: Mirror) -> str:
