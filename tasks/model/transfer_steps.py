@@ -23,6 +23,24 @@ class Collection(Record):
     does: Literal["make", "put"]
 
 
+class LookedUp(Record):
+    """The row of another table that a value is taken of: the one that a foreign key refers to."""
+
+    table: str
+    """Quoted and qualified."""
+    full_name: str
+    expression: str
+    """In the names of that table."""
+    read: tuple[str, ...]
+    """Its columns that may make another value of it."""
+    key: tuple[str, ...]
+    """Its columns that are referred to."""
+    types: tuple[str, ...]
+    """Of these."""
+    columns: tuple[str, ...]
+    """Those that refer to them."""
+
+
 class EmbeddedRows(Record):
     """Rows of another table that become an array of documents: read with the row that they refer to."""
 
@@ -55,6 +73,7 @@ class TransferField(Record):
     unfit: Literal["fail", "reject", "string", "tag"] = "fail"
     nulls: Literal["keep", "missing"] = "keep"
     rows: EmbeddedRows | None = None
+    lookup: LookedUp | None = None
 
 
 EmbeddedRows.model_rebuild()
@@ -98,9 +117,17 @@ class DocumentTransfer(_Walk):
         return tuple(field for field in self.fields if field.rows is not None)
 
     @property
+    def lookups(self) -> tuple[tuple[LookedUp, EmbeddedRows | None], ...]:
+        """What is looked up, and in which embedded rows; None: in the row itself."""
+        inner = [(one.lookup, field.rows) for field in self.embedded if field.rows for one in field.rows.fields]
+        found = [*((field.lookup, None) for field in self.fields), *inner]
+        return tuple((lookup, rows) for lookup, rows in found if lookup is not None)
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The tables whose rows a document is made of, its own first; quoted and qualified, each once."""
         others = {field.rows.table for field in self.fields if field.rows is not None}
+        others |= {lookup.table for lookup, _ in self.lookups}
         return (self.table, *sorted(others - {self.table}))
 
 

@@ -29,9 +29,13 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
 KEYS = 3000
 TABLE = f"""
+create table kinds (id int primary key, title text);
+insert into kinds select i, 'k' || i from generate_series(0, 49) i;
 create table "Odd ""t" (a int, b text, amount numeric, note text, seen timestamptz,
-  active boolean not null default true, primary key (a, b));
+  active boolean not null default true, kind int references kinds, primary key (a, b));
 insert into "Odd ""t" select i, 'x', i / 3.0, repeat('n', i % 50), null from generate_series(1, {KEYS}) i;
+update "Odd ""t" set kind = a % 50;
+create index on "Odd ""t" (kind);
 create table lines (no int generated always as identity primary key, a int, b text, n numeric,
   foreign key (a, b) references "Odd ""t" on update cascade on delete cascade);
 insert into lines (a, b, n) select i % {KEYS} + 1, 'x', i from generate_series(1, {KEYS}) i;
@@ -50,6 +54,7 @@ transfer:
     amount: {column: amount, unfit: reject}
     detail.note: {column: note, nulls: missing}
     detail.seen: {column: seen, unfit: tag}
+    kind: {lookup: {table: kinds, column: title}}
     lines: {embed: {table: lines, order: [n], fields: {no: no, n: n}}}
 """
 
@@ -124,6 +129,8 @@ class Writer:
             ("update lines set n = n + 1 where a = %s", (key,)),
             ("update lines set (a, b) = (%s, 'x') where a = %s", (other, key)),
             ("delete from lines where a = %s", (key,)),
+            ("update kinds set title = title || '+' where id = %s", (key % 50,)),
+            ("update {t} set kind = %s where a = %s", (other % 50, key)),
         ]  # fmt: skip
         query, values = self.random.choice(statements)
         with conn.transaction() as whole:
@@ -166,9 +173,17 @@ def test_every_write_arrives_and_no_statement_fails(
     assert min(one.statements for one in writers) > 50
     assert target.list_collection_names() == ["odd"]
     notes, rejected = _tables(source)
-    late = {(row[0], row[1]) for row in source.execute(f"select distinct a, b from {notes}".encode())}
+    written = f"select _changeover_looked_up[1]::int from {notes}"
+    late = {
+        (row[0], row[1])
+        for row in source.execute(
+            f"select a, b from {notes} where a is not null"
+            f' union select a, b from "Odd ""t" where kind in ({written})'.encode()
+        )
+    }
     rows = source.execute(
         "select a, b, amount, note, seen::text,"
+        " (select title from kinds k where k.id = t.kind),"
         " array(select (no, n)::text from lines l where (l.a, l.b) = (t.a, t.b) order by n, no)"
         ' from "Odd ""t" t where active'
     ).fetchall()
@@ -347,7 +362,7 @@ def _unfit(amount: Decimal | None) -> bool:
 
 
 def _document(
-    a: int, b: str, amount: Decimal | None, note: str | None, seen: str | None, lines: list[str]
+    a: int, b: str, amount: Decimal | None, note: str | None, seen: str | None, kind: str | None, lines: list[str]
 ) -> dict[str, Any] | None:
     """Say what a row should have become, without the code that has made it."""
     if _unfit(amount):
@@ -359,4 +374,4 @@ def _document(
         detail["seen"] = datetime.fromisoformat(seen) if seen else None
     made = {"_id": {"a": a, "b": b}, "title": f"{a}:{b}", "amount": None if amount is None else Decimal128(amount)}
     of = [line.strip("()").split(",") for line in lines]
-    return {**made, "detail": detail, "lines": [{"no": int(no), "n": Decimal128(n)} for no, n in of]}
+    return {**made, "detail": detail, "kind": kind, "lines": [{"no": int(no), "n": Decimal128(n)} for no, n in of]}

@@ -32,21 +32,25 @@ from tests.integration.test_transfer_follow import Copy, cut
 
 EXACT = CodecOptions[Any](datetime_conversion=DatetimeConversion.DATETIME_MS)
 TABLES = """
-create table customers (id int primary key, name text);
-insert into customers values (7, 'Ada');
+create table customers (id int primary key, name text, seen int);
+create table articles (code text primary key, title text, stock json);
+insert into articles values ('x', 'X'), ('y', 'Y');
+insert into customers values (7, 'Ada', 1);
 create table "Odd ""o" (id int, shop char(2), customer int references customers, paid boolean default true,
   primary key (id, shop));
 create table lines (order_id int, shop char(2), no int, amount numeric, at timestamptz, raw bytea, u uuid, ok boolean,
   c char(3), j jsonb, d float8, "select" text, primary key (no),
+  article text references articles on update cascade deferrable initially deferred,
   foreign key (order_id, shop) references "Odd ""o" on delete cascade on update cascade);
 create index on lines (shop, order_id);
+create index on lines (article);
 insert into "Odd ""o" values (1, 'a', 7), (2, 'a', null), (3, 'a', 7);
 insert into lines values
   (1, 'a', 2, 1.10, '2026-01-02 03:04:05.678+00', '\\x00ff', '00112233-4455-6677-8899-aabbccddeeff', true, 'x',
-   '{"a": 1}', 'NaN', 'z'),
-  (1, 'a', 1, null, null, null, null, false, null, null, null, 'z'),
-  (2, 'a', 3, 3, null, '', null, null, 'abc', 'null', '-0', 'a'),
-  (null, 'a', 9, 9, null, null, null, null, null, null, null, null);
+   '{"a": 1}', 'NaN', 'z', 'x'),
+  (1, 'a', 1, null, null, null, null, false, null, null, null, 'z', 'y'),
+  (2, 'a', 3, 3, null, '', null, null, 'abc', 'null', '-0', 'a', 'x'),
+  (null, 'a', 9, 9, null, null, null, null, null, null, null, null, 'x');
 create table loose (id int, n int); create table far (id bigint primary key, o int, s char(2));
 create table misc (id int primary key, o int, s char(2), p int references customers, q int references customers,
   foreign key (o, s) references "Odd ""o");
@@ -191,7 +195,18 @@ def test_the_plan_shows_what_is_embedded(conn: psycopg.Connection[Any]) -> None:
             SpecError,
             "has no foreign key to public.l",
         ),
-        ({"x": {"lookup": {"table": "customers", "column": "name"}}}, "triggers", SpecError, "reads customers, too"),
+        (
+            {"x": {"lookup": {"table": "customers", "column": "name"}}},
+            "triggers",
+            PreflightError,
+            "begins with customer",
+        ),
+        (
+            {"x": lines({"n": {"lookup": {"table": "articles", "up": "(select max(no) from lines)"}}})},
+            "triggers",
+            SpecError,
+            "reads lines, too",
+        ),
         ({"x": lines({"n": {"up": "(select max(no) from lines)"}})}, "triggers", SpecError, "reads lines, too"),
     ],
 )
@@ -203,6 +218,8 @@ def test_what_cannot_be_embedded_is_refused_with_its_place(
     assert refused.value.where.startswith("transfer")
 
 
+ORDER = ' order by "select", no'
+OF = f"from lines l where (l.order_id, l.shop) = (o.id, o.shop){ORDER}"
 WRITES = {
     "a row that comes": "insert into lines values (3, 'a', 11, 5)",
     "one that goes": "delete from lines where no = 2",
@@ -222,6 +239,12 @@ WRITES = {
     "everything is emptied, and some comes": "truncate \"Odd \"\"o\" cascade;"
     " insert into \"Odd \"\"o\" values (5, 'b');"
     " insert into lines values (5, 'b', 11, 5)",
+    "what is looked up changes": "update customers set name = 'Eve'; update articles set title = 'Z', stock = '1'"
+    " where code = 'x'",
+    "its key changes, and another comes in its place": "update articles set code = 'z' where code = 'y'; begin;"
+    " delete from articles where code = 'x'; insert into articles values ('x', 'new'); commit",
+    "what nothing refers to comes and goes": "insert into articles values ('n', 'N'); delete from articles where code ="
+    " 'n'; update customers set seen = 5",
     "another server wrote": "set session_replication_role = replica; update lines set amount = 4; reset"
     " session_replication_role",
     "what is undone": "begin; truncate lines; rollback",
@@ -230,11 +253,15 @@ WRITES = {
 
 def test_what_is_written_to_embedded_rows_arrives(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
     """Before it is carried it is no difference, for it is noted; afterwards nothing is noted, and all is equal."""
-    amounts = {"amount": {"column": "amount", "unfit": "reject"}, "no": "no"}
-    fields = {"paid": "paid", "lines": lines(amounts)}
+    title = {"lookup": {"table": "articles", "up": "upper(title)"}}
+    amounts = {"amount": {"column": "amount", "unfit": "reject"}, "no": "no", "title": title}
+    name = {"lookup": {"table": "customers", "column": "name", "by": ["customer"]}}
+    fields = {"paid": "paid", "name": name, "lines": lines(amounts)}
+    conn.execute('create index on "Odd ""o" (customer)')
     copy = Copy(conn, target, spec_of(fields, "triggers", where="paid"))
-    for name, write in WRITES.items():
-        conn.execute('truncate "Odd ""o" cascade')
+    for what, write in WRITES.items():
+        conn.execute('truncate "Odd ""o" cascade; delete from articles')
+        conn.execute("insert into articles values ('x', 'X'), ('y', 'Y'); update customers set name = 'Ada'")
         copy.follow(1000)
         assert target["c"].count_documents({}) == 0
         conn.execute(TABLES[TABLES.index('insert into "Odd') : TABLES.index("create table loose")].encode())
@@ -243,30 +270,39 @@ def test_what_is_written_to_embedded_rows_arrives(conn: psycopg.Connection[Any],
         assert copy.compare().equal
         for statement in write.split(";"):
             conn.execute(statement.encode())
+        # Only of what may be looked up.
+        assert copy.notes == 1 or what != "what nothing refers to comes and goes"
         before = copy.compare()
-        assert before.emptied or (before.differing, before.superfluous, before.not_noted) == (0, 0, 0), name
+        assert before.emptied or (before.differing, before.superfluous, before.not_noted) == (0, 0, 0), what
         assert before.equal is not before.emptied
         copy.follow(5)
         after = copy.compare()
-        assert (copy.notes, after.equal, after.unsettled) == (0, True, 0), name
+        assert (copy.notes, after.equal, after.unsettled) == (0, True, 0), what
         kept = conn.execute(
-            "select o.id, array(select l.amount::text from lines l where (l.order_id, l.shop) = (o.id, o.shop)"
-            ' order by "select", no) from "Odd ""o" o where paid and o.id < 200'
-            " and not exists (select from lines l where (l.order_id, l.shop) = (o.id, o.shop)"
-            " and length(l.amount::text) > 34)"
+            "select o.id, (select name from customers c where c.id = o.customer),"
+            f" array(select l.amount::text {OF}),"
+            f" array(select (select upper(title) from articles where code = article) {OF})"
+            ' from "Odd ""o" o where paid and o.id < 200'
+            f" and not exists (select {OF.removesuffix(ORDER)} and length(l.amount::text) > 34) order by o.id".encode()
         ).fetchall()
-        found = {
-            one["_id"]["id"]: [line["amount"] and str(line["amount"]) for line in one["lines"]]
-            for one in target["c"].find({"_id.id": {"$lt": 200}})
-        }
-        assert found == dict(kept), name
+        found = [
+            (
+                one["_id"]["id"],
+                one["name"],
+                [line["amount"] and str(line["amount"]) for line in one["lines"]],
+                [line["title"] for line in one["lines"]],
+            )
+            for one in target["c"].find({"_id.id": {"$lt": 200}}).sort({"_id": 1})
+        ]
+        assert found == kept, what
 
 
 def test_nobody_writes_to_embedded_rows_while_the_collection_is_named(
     conn: psycopg.Connection[Any], target: Database[Any], database: str
 ) -> None:
     """A writer in flight is waited for, and its write is the last that arrives."""
-    copy = Copy(conn, target, spec_of({"lines": lines({"amount": "amount"})}, "triggers"))
+    title = {"lookup": {"table": "articles", "column": "title"}}
+    copy = Copy(conn, target, spec_of({"lines": lines({"amount": "amount", "title": title})}, "triggers"))
     conn.execute("update lines set amount = 3")
     tried: list[bool] = []
 
@@ -275,14 +311,15 @@ def test_nobody_writes_to_embedded_rows_while_the_collection_is_named(
             psycopg.connect(database, autocommit=True, options="-c lock_timeout=50ms") as other,
             pytest.raises(psycopg.errors.LockNotAvailable),
         ):
-            other.execute("update lines set amount = 4")
+            other.execute("update articles set title = 'too early'")
         tried.append(True)
 
     with psycopg.connect(database) as other:
-        other.execute("update lines set amount = 5 where no = 3")
+        other.execute("update lines set amount = 5 where no = 3; update articles set title = 'late' where code = 'x'")
         ending = threading.Timer(0.7, other.commit)
         ending.start()
         cut(copy, put, patience=30)
         ending.join()
     assert tried == [True]
-    assert [str(line["amount"]) for line in target["c"].find_one({"_id.id": 2})["lines"]] == ["5"]  # type: ignore[index]
+    (line,) = target["c"].find_one({"_id.id": 2})["lines"]  # type: ignore[index]
+    assert (str(line["amount"]), line["title"]) == ("5", "late")

@@ -19,9 +19,21 @@ from tasks.engines.mongodb.follow import stored
 from tasks.engines.mongodb.scan import ROWS, AtOnce, ranges, unidentified
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.rejections import key_text
-from tasks.engines.postgresql.transfer_rows import ALL, among, as_noted, identities, noted, prepare, rows, rows_of
+from tasks.engines.postgresql.transfer_rows import (
+    ALL,
+    LOOKUP,
+    among,
+    as_noted,
+    identities,
+    looked_up,
+    noted,
+    prepare,
+    rows,
+    rows_of,
+)
 from tasks.engines.records import Key
 from tasks.model.base import Record
+from tasks.model.names import quote
 from tasks.model.transfer_steps import DocumentTransfer
 
 EXAMPLES = 10
@@ -77,7 +89,7 @@ def compare(
         row = conn.execute(f"select count(distinct key) from {action.rejected}").fetchone()
         notes = int(row[0]) if row else 0
         later = _noted_only(conn, raw, action) if action.notes else _Later()
-        everything = f"select 1 from {action.notes} where {ALL} limit 1"
+        everything = f"select 1 from {action.notes} where {ALL} and {LOOKUP} = 0 limit 1"
         emptied = bool(action.notes) and conn.execute(everything).fetchone() is not None
     # Counted, not estimated; and after the rows, so that whatever was added meanwhile is seen. The larger the
     # collection, the longer that takes; by the index alone it takes least.
@@ -153,7 +165,14 @@ def _pending(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> s
         return set()
     width = len(action.key)
     # With the key as the row has it now: what is equal to it is noted, too, when it was written otherwise before.
-    return {tuple(row[:width]) for row in noted(conn, action, among(action, [one.key for one in asked]))}
+    which = among(action, [one.key for one in asked])
+    pending = {tuple(row[:width]) for row in noted(conn, action, which)}
+    texts = ", ".join(f'{quote(column)}::pg_catalog.text collate pg_catalog."C"' for column in action.key)
+    for lookup in range(1, len(action.lookups) + 1):
+        # Of these it is noted that a value which is in them was written.
+        found = conn.execute(f"select {texts} from ({looked_up(action, lookup)}) as l where {which}").fetchall()
+        pending |= {tuple(row) for row in found}
+    return pending
 
 
 def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:

@@ -46,9 +46,9 @@ def cut_over(
     `called` says what the collection is called at the moment, and `put` gets that: it may have its name, and the
     transaction that should have recorded it failed. Until that is recorded, the rows are the truth, and are carried.
 
-    Locks: SHARE ROW EXCLUSIVE on the table, then on those whose rows are embedded, within the lock budget; readers do
-    not notice. Raises LockTimeoutError when it does not come to its end within the patience; then the table is as
-    before, and the notes are kept.
+    Locks: SHARE ROW EXCLUSIVE on the table, then on those whose rows are embedded or looked up, within the lock budget;
+    readers do not notice. Raises LockTimeoutError when it does not come to its end within the patience; then the table
+    is as before, and the notes are kept.
     """
     deadline: float | None = None
     locks = tuple(Lock(table=table, mode=LockMode.SHARE_ROW_EXCLUSIVE) for table in action.tables)
@@ -101,8 +101,9 @@ def _tried(
             conn.execute(f"set local idle_in_transaction_session_timeout = {idle_limit(budget)}")
             conn.execute(f"lock table {', '.join(lock.table for lock in locks)} in {locks[0].mode} mode")
             with pymongo.timeout(budget / 1000):
-                if carry(conn, into, action, FEW).more:
-                    raise _TooMuch
+                while (carried := carry(conn, into, action, FEW)).more:
+                    if not carried.found:
+                        raise _TooMuch
                 journal.guard(conn)
                 put()
             journal.finish(conn)

@@ -20,7 +20,17 @@ from tasks.engines.mongodb.load import fitting, note, refuse_undecided
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import end_of_batch, key_literal, last_key, tuple_of
 from tasks.engines.postgresql.rejections import key_text
-from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED, as_noted, noted, prepare, rows, rows_of
+from tasks.engines.postgresql.transfer_rows import (
+    ALL,
+    EMBEDDED,
+    LOOKUP,
+    as_noted,
+    looked_up,
+    noted,
+    prepare,
+    rows,
+    rows_of,
+)
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
@@ -44,6 +54,8 @@ class Carried(Record):
     """The number of the last of these notes."""
     more: bool = False
     """There may be more to do."""
+    found: bool = False
+    """Only what has to be carried was found out: it is noted."""
 
 
 def follow(
@@ -83,16 +95,17 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
     Rows are read by a statement that begins after the notes were seen, so it sees at least what they tell of.
     """
     seen = conn.execute(
-        f"select {NOTE}, {ALL}, {EMBEDDED} from {action.notes} order by {NOTE} limit {int(most)}"
+        f"select {NOTE}, {ALL}, {EMBEDDED}, {LOOKUP} from {action.notes} order by {NOTE} limit {int(most)}"
     ).fetchall()
     if not seen:
         return Carried(notes=0)
-    emptied = max((number for number, everything, embedded in seen if everything and not embedded), default=None)
-    if emptied is not None:
-        return _empty(conn, into, action, emptied)
-    again = max((number for number, _, embedded in seen if embedded), default=None)
-    if again is not None:
-        return _again(conn, into, action, again, most)
+    emptied = [number for number, everything, embedded, lookup in seen if everything and not (embedded or lookup)]
+    if emptied:
+        return _empty(conn, into, action, max(emptied))
+    if found := {number: lookup for number, *_, lookup in seen if lookup}:
+        return _look_up(conn, action, found)
+    if again := [number for number, _, embedded, _ in seen if embedded]:
+        return _again(conn, into, action, max(again), most)
     # By their numbers, not up to the last of them: one with a lower number may commit later.
     numbers = ", ".join(str(number) for number, *_ in seen)
     gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
@@ -126,6 +139,19 @@ def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone:
     texts = list({key_text(one.key) for one in (*gone, *made)})
     conn.execute(f"delete from {action.rejected} where key = any(%s)", (texts,))
     note(conn, action, _SHARD, made, written)
+
+
+def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) -> Carried:
+    """Note the rows in whose documents a value is of rows that were written: they are carried as all others are.
+
+    Who refers to such a row later has been written later, and has a note of its own.
+    """
+    numbers = ", ".join(map(str, found))
+    for lookup in sorted({*found.values()}):
+        of = f"{looked_up(action, lookup)} and n.{NOTE} in ({numbers})"
+        conn.execute(f"insert into {action.notes} ({', '.join(map(quote, action.key))}) {of}")
+    conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
+    return Carried(notes=len(found), more=True, found=True)
 
 
 def _again(conn: Connection, into: Documents[Any], action: DocumentTransfer, number: int, most: int) -> Carried:

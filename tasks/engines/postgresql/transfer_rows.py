@@ -17,6 +17,11 @@ ALL: Final = "_changeover_all"
 EMBEDDED: Final = "_changeover_embedded"
 """With it: not that table, but one whose rows are embedded. Then the key is how far its rows were read anew since."""
 
+LOOKUP: Final = "_changeover_lookup"
+"""With it, where it is not 0: the row of another table was written from which a value is looked up; see `LOOKED_UP`."""
+LOOKED_UP: Final = "_changeover_looked_up"
+"""The key of that row, as text."""
+
 
 def prepare(conn: Connection) -> None:
     """Make a session one that reads all rows: hidden ones would silently be missing."""
@@ -72,6 +77,23 @@ def as_noted(action: DocumentTransfer) -> DocumentTransfer:
     """Return what reads notes as if they were rows: they have the columns of the key, and so all that `_id` needs."""
     fields = tuple(field for field in action.fields if field.path[0] == action.fields[0].path[0])
     return action.model_copy(update={"table": action.notes, "where": "", "fields": fields})
+
+
+def looked_up(action: DocumentTransfer, number: int) -> str:
+    """Return the query of the keys of rows in whose documents a value is of rows that notes `n` tell of."""
+    lookup, rows = action.lookups[number - 1]
+    keys = rows.columns if rows is not None else action.key
+    named = ", ".join(f"t.{quote(column)} as {quote(key)}" for column, key in zip(keys, action.key, strict=True))
+    met = [
+        f"t.{quote(column)} = n.{LOOKED_UP}[{place}]::{type_}"
+        for place, (column, type_) in enumerate(zip(lookup.columns, lookup.types, strict=True), 1)
+    ]
+    there = f"pg_catalog.num_nulls({', '.join(f't.{quote(column)}' for column in keys)}) = 0"
+    source = rows.table if rows is not None else action.table
+    return (
+        f"select distinct {named} from {action.notes} as n join {source} as t on {' and '.join(met)}"
+        f" where n.{LOOKUP} = {number} and {there}"
+    )
 
 
 def outer(alias: str, columns: Sequence[str]) -> str:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.planning.dual_write import literal
-from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED
+from tasks.engines.postgresql.planning.other_tables import require_index
+from tasks.engines.postgresql.transfer_rows import ALL, EMBEDDED, LOOKED_UP, LOOKUP
 from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import OWN_PREFIX, OWN_TRIGGERS, quote
 from tasks.model.plan import Finding, Requirement, differing
 from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID, TransferSpec
-from tasks.model.transfer_steps import NOTE, EmbeddedRows, TransferField
+from tasks.model.transfer_steps import NOTE, EmbeddedRows, LookedUp, TransferField
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,10 @@ class Capture:
     """0: this is the table that is copied. Its notes have to be made first."""
     others: tuple[str, ...] = ()
     """What else its notes tell of: full names of tables."""
+    lookup: int = 0
+    """Which lookup it is of, where values of its rows are in those of others."""
+    read: tuple[str, ...] = ()
+    """Then: the columns that make another value."""
     key_bases: tuple[str, ...]
     """Types of the key, a domain's as its base: the note of a TRUNCATE has no key, whatever a domain demands."""
     notes: str
@@ -62,7 +67,8 @@ class Capture:
         return (
             f"create table {self.notes} as select {keys} from {self.table} with no data",
             f"alter table {self.notes} add {NOTE} bigint generated always as identity primary key,"
-            f" add {ALL} boolean not null default false, add {EMBEDDED} boolean not null default false",
+            f" add {ALL} boolean not null default false, add {EMBEDDED} boolean not null default false,"
+            f" add {LOOKUP} integer not null default 0, add {LOOKED_UP} text[]",
             self._function(),
         )
 
@@ -87,7 +93,9 @@ class Capture:
             phase=Phase.DUAL_WRITE,
             title=f"note the keys of rows of {self.full_name} that are written from now on"
             if not self.number
-            else f"note of which rows those of {self.full_name} are that are written from now on",
+            else f"note of which rows those of {self.full_name} are that are written from now on"
+            if not self.lookup
+            else f"note the keys of rows of {self.full_name} that get other values from now on",
             undo="drop the triggers",
             action=ShortTransaction(
                 locks=self.lock(LockMode.SHARE_ROW_EXCLUSIVE),
@@ -144,6 +152,8 @@ select 'its columns are others' where array[{shape}]::text[] is distinct from (
         # What refers to nothing is of no row.
         of = [f" where num_nulls({row}) = 0" if self.number else "" for row in (old, new)]
         emptied = f"{ALL}, {EMBEDDED}) values (true, true" if self.number else f"{ALL}) values (true"
+        if self.lookup:
+            return self._note_lookup(tag)
         return f"""\
 create function {self.function}() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as {tag}
@@ -159,6 +169,30 @@ begin
     {into} select {new}{of[1]};
   elsif tg_op = 'UPDATE' and {differing(old, new, exact=True)} then
     {into} select {new}{of[1]};
+  end if;
+  return null;
+end
+{tag}"""
+
+    def _note_lookup(self, tag: str) -> str:
+        """Return the function for rows that others refer to: who refers to them is found out later, by nobody's write.
+
+        Nothing refers to one that goes, for longer than a statement or until the end of a transaction. One that comes
+        may be in its place. Those that refer to a row which is emptied are emptied with it.
+        """
+        keys = [", ".join(f"{row}.{quote(column)}::text" for column in self.columns) for row in ("old", "new")]
+        read = [", ".join(f"{row}.{quote(column)}" for column in (*self.columns, *self.read)) for row in ("old", "new")]
+        into = f"insert into {self.notes} ({ALL}, {LOOKUP}, {LOOKED_UP}) values (true, {self.lookup}, array["
+        # Keys are texts that any session reads in the same way.
+        return f"""\
+create function {self.function}() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set datestyle = 'ISO, YMD'
+set intervalstyle = 'postgres' set extra_float_digits = '1' as {tag}
+begin
+  if tg_op = 'INSERT' then
+    {into}{keys[1]}]);
+  elsif tg_op = 'UPDATE' and {differing(read[0], read[1], exact=True)} then
+    {into}{keys[0]}]), (true, {self.lookup}, array[{keys[1]}]);
   end if;
   return null;
 end
@@ -248,6 +282,13 @@ def refuse_unnoted(
     _refuse_reads(conn, child, [*([rows.where] if rows.where else []), *expressions_of(rows.fields)])
 
 
+def refuse_unnoted_lookup(conn: Connection, table: Table, other: Table, lookup: LookedUp, at: str) -> None:
+    """Refuse what is looked up where nobody could tell in whose documents it is. Raises as the above."""
+    _refuse_unheard(other, at)
+    require_index(table, lookup.columns, at, "each row that is looked up and written")
+    _refuse_reads(conn, other, [lookup.expression])
+
+
 def _refuse_unheard(table: Table, at: str) -> None:
     if table.kind != "table" or table.parents or table.children or table.partition_bound:
         raise PreflightError(
@@ -299,8 +340,8 @@ def base_types(conn: Connection, table: Table, key: tuple[str, ...]) -> tuple[st
 
 
 def expressions_of(fields: tuple[TransferField, ...]) -> Iterator[str]:
-    """Yield what fields read of the row itself."""
-    return (field.expression for field in fields if field.expression and field.rows is None)
+    """Yield what fields read of the row itself; what others give is looked at by itself."""
+    return (field.expression for field in fields if field.expression and not (field.rows or field.lookup))
 
 
 def _read(conn: Connection, table: Table, expressions: list[str]) -> tuple[list[str], list[str]]:

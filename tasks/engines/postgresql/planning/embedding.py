@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from tasks.engines.postgresql.planning.other_tables import foreign_key
+from tasks.engines.postgresql.planning.other_tables import foreign_key, require_index
 from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.planning.transfer_fields import Types, field_of
 from tasks.engines.postgresql.transfer_rows import embedding
-from tasks.model.catalogue import Constraint, Table
-from tasks.model.errors import PreflightError, SpecError
+from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_fields import Embedded, FieldRule
@@ -35,7 +34,7 @@ def fields_of(types: Types, wanted: TransferSpec) -> Iterator[TransferField]:
 def _rows(types: Types, path: tuple[str, ...], rule: FieldRule, wanted: Embedded, at: str) -> TransferField:
     child = types.tables.find(wanted.table)
     key = foreign_key(child, types.table, wanted.by, at)
-    _require_index(child, key, at)
+    require_index(child, key.columns, at, "each document")
     own = choose_key(child, child, None).columns
     inner = Types(types.conn, child, own, types.tables)
     inner.require_condition(wanted.where, f"{at}.where")
@@ -65,19 +64,4 @@ def _rows(types: Types, path: tuple[str, ...], rule: FieldRule, wanted: Embedded
         unfit=rule.unfit,
         nulls=rule.nulls,
         rows=rows,
-    )
-
-
-def _require_index(child: Table, key: Constraint, at: str) -> None:
-    """Refuse a table of which each document would read all rows."""
-    for index in child.indexes:
-        plain = index.valid and not index.partial and not index.expressions and " USING btree " in index.definition
-        if plain and {*index.columns[: len(key.columns)]} == {*key.columns}:
-            return
-    named = ", ".join(map(quote, key.columns))
-    raise PreflightError(
-        f"no index of {child.full_name} begins with {', '.join(key.columns)}: all of its rows would be read for each"
-        " document",
-        where=at,
-        hint=f"create index concurrently on {quote(child.schema_name)}.{quote(child.name)} ({named})",
     )

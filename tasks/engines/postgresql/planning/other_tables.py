@@ -14,6 +14,7 @@ from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.transfer import TransferSpec
 from tasks.model.transfer_fields import Lookup, ValueRule
+from tasks.model.transfer_steps import LookedUp
 
 _KINDS: Final = ("table", "partitioned table")
 
@@ -97,8 +98,22 @@ def foreign_key(child: Table, parent: Table, by: tuple[str, ...], at: str) -> Co
     return best[0]
 
 
-def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Table, str, str]:
-    """Return the table that is looked into, the expression there, and all of it as an expression over the row."""
+def require_index(table: Table, columns: tuple[str, ...], at: str, why: str) -> None:
+    """Refuse a table of which all rows would be read each time that those are looked for which refer to one row."""
+    for index in table.indexes:
+        plain = index.valid and not index.partial and not index.expressions and " USING btree " in index.definition
+        if plain and {*index.columns[: len(columns)]} == {*columns}:
+            return
+    named = ", ".join(map(quote, columns))
+    raise PreflightError(
+        f"no index of {table.full_name} begins with {', '.join(columns)}: all of its rows would be read for {why}",
+        where=at,
+        hint=f"create index concurrently on {quote(table.schema_name)}.{quote(table.name)} ({named})",
+    )
+
+
+def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Table, LookedUp, str]:
+    """Return the table that is looked into, what is looked up there, and all of it as an expression over the row."""
     other = tables.find(lookup.table)
     key = foreign_key(table, other, lookup.by, at)
     if lookup.column is not None and other.column(lookup.column) is None:
@@ -112,5 +127,15 @@ def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Ta
     met = " and ".join(
         f"{alias}.{quote(column)} = {OUTER}.{OUTER}{number}" for number, column in enumerate(key.referenced_columns)
     )
-    source = f"{quote(other.schema_name)}.{quote(other.name)} as {alias}"
-    return other, value, f"(select ({value}\n) from {outer(table.name, key.columns)}, {source} where {met})"
+    types = {column.name: column.type for column in other.columns}
+    found = LookedUp(
+        table=f"{quote(other.schema_name)}.{quote(other.name)}",
+        full_name=other.full_name,
+        expression=value,
+        read=tuple(types) if lookup.column is None else (lookup.column,),
+        key=key.referenced_columns,
+        types=tuple(types[column] for column in key.referenced_columns),
+        columns=key.columns,
+    )
+    source = f"{found.table} as {alias}"
+    return other, found, f"(select ({value}\n) from {outer(table.name, key.columns)}, {source} where {met})"

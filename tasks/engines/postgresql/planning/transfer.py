@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates
@@ -14,6 +14,7 @@ from tasks.engines.postgresql.planning.capture import (
     published,
     refuse_uncapturable,
     refuse_unnoted,
+    refuse_unnoted_lookup,
 )
 from tasks.engines.postgresql.planning.checks.obstacles import unfinished
 from tasks.engines.postgresql.planning.embedding import fields_of
@@ -29,7 +30,7 @@ from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Lock, LockMode, Phase, ShortTransaction, Step
 from tasks.model.transfer import ID
-from tasks.model.transfer_steps import Collection, DocumentTransfer, TransferField
+from tasks.model.transfer_steps import Collection, DocumentTransfer, LookedUp, TransferField
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +65,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         fields = tuple(fields_of(types, wanted))
         if wanted.capture != "none":
             refuse_uncapturable(conn, table, wanted, key, expressions_of(fields))
-            for field in fields:
-                if field.rows is not None:
-                    child = tables.at(field.rows.full_name)
-                    refuse_unnoted(conn, table, key, child, field.rows, f"transfer.fields.{'.'.join(field.path)}")
+            _refuse_unnoted(conn, tables, table, key, fields)
     digest = hashlib.sha256(f"{spec.migration}\0{table.full_name}".encode()).hexdigest()[:12]
     helpers = _Helpers(schema=f"{OWN_PREFIX}transfer_{digest}")
     columns = {column.name: column.type for column in table.columns}
@@ -119,20 +117,44 @@ def _unique(table: Table) -> set[str]:
     return found
 
 
+def _refuse_unnoted(
+    conn: Connection, tables: Tables, table: Table, key: tuple[str, ...], fields: tuple[TransferField, ...]
+) -> None:
+    """Refuse what documents are made of besides, where it cannot be noted whose it is."""
+    for field in fields:
+        at = f"transfer.fields.{'.'.join(field.path)}"
+        if field.lookup is not None:
+            refuse_unnoted_lookup(conn, table, tables.at(field.lookup.full_name), field.lookup, at)
+        if field.rows is None:
+            continue
+        child = tables.at(field.rows.full_name)
+        refuse_unnoted(conn, table, key, child, field.rows, at)
+        for inner in field.rows.fields:
+            if inner.lookup is not None:
+                refuse_unnoted_lookup(conn, child, tables.at(inner.lookup.full_name), inner.lookup, at)
+
+
 def _captures(
     conn: Connection, tables: Tables, table: Table, action: DocumentTransfer, helpers: _Helpers
 ) -> tuple[Capture, ...]:
-    """Return what notes the rows that are written, then what notes the row that an embedded one belongs to."""
+    """Return what notes the rows that are written, then what notes those of which other tables have something."""
     keys = base_types(conn, table, action.key)
     others = [field.rows for field in action.embedded if field.rows is not None]
+    lookups = [lookup for lookup, _ in action.lookups]
+    told = (*(rows.full_name for rows in others), *(lookup.full_name for lookup in lookups))
 
     def one(number: int, of: Table, columns: tuple[str, ...]) -> Capture:
-        beside = () if number else tuple(rows.full_name for rows in others)
+        beside = () if number else told
         return capture_of(of, action.key, keys, helpers.schema, columns=columns, number=number, others=beside)
+
+    def looked_up(number: int, lookup: LookedUp) -> Capture:
+        made = one(len(others) + number, tables.at(lookup.full_name), lookup.key)
+        return replace(made, lookup=number, read=lookup.read)
 
     return (
         one(0, table, action.key),
         *(one(number, tables.at(rows.full_name), rows.columns) for number, rows in enumerate(others, 1)),
+        *(looked_up(number, lookup) for number, lookup in enumerate(lookups, 1)),
     )
 
 

@@ -8,7 +8,7 @@ from tasks.model.errors import SpecError
 from tasks.model.names import quote
 from tasks.model.transfer import ID
 from tasks.model.transfer_fields import Lookup, ValueRule
-from tasks.model.transfer_steps import TransferField
+from tasks.model.transfer_steps import LookedUp, TransferField
 
 _HOLDS = {
     "smallint": "int32",
@@ -55,8 +55,9 @@ def field_of(types: Types, path: tuple[str, ...], rule: ValueRule, at: str) -> T
             f"{types.table.full_name} has no column {rule.column!r}", where=at, hint="Correct the name of the column."
         )
     expression = quote(rule.column) if rule.column is not None else rule.up
+    found = None
     if rule.lookup is not None:
-        expression = _looked_up(types, rule.lookup, at)
+        found, expression = _looked_up(types, rule.lookup, at)
     assert expression is not None
     name, enum = types.of(expression, at)
     holds = "string" if enum else _HOLDS.get(name)
@@ -86,12 +87,13 @@ def field_of(types: Types, path: tuple[str, ...], rule: ValueRule, at: str) -> T
             "source_type": name,
             "unfit": rule.unfit,
             "nulls": rule.nulls,
+            "lookup": found,
         }
     )
 
 
-def _looked_up(types: Types, lookup: Lookup, at: str) -> str:
-    other, value, expression = looked_up(types.table, lookup, types.tables, at)
+def _looked_up(types: Types, lookup: Lookup, at: str) -> tuple[LookedUp, str]:
+    other, found, expression = looked_up(types.table, lookup, types.tables, at)
     # Asked of that table alone: it shall not read columns of this one.
-    Types(types.conn, other, tuple(column.name for column in other.columns[:1]), types.tables).of(value, at)
-    return expression
+    Types(types.conn, other, tuple(column.name for column in other.columns[:1]), types.tables).of(found.expression, at)
+    return found, expression
