@@ -19,6 +19,7 @@ from rich.console import Console
 from flows.explain import explanation
 from profiles.model import Limits
 from tasks.engines.mongodb.document import Made, documents
+from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.scan import examine
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
@@ -295,6 +296,28 @@ def test_what_is_written_to_embedded_rows_arrives(conn: psycopg.Connection[Any],
             for one in target["c"].find({"_id.id": {"$lt": 200}}).sort({"_id": 1})
         ]
         assert found == kept, what
+
+
+def test_what_is_looked_up_may_be_written_all_the_time(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
+    """Other notes are carried meanwhile, and it ends."""
+    title = {"lookup": {"table": "articles", "column": "title"}}
+    copy = Copy(conn, target, spec_of({"lines": lines({"amount": "amount", "title": title})}, "triggers"))
+    conn.execute('insert into "Odd ""o" select i, \'z\' from generate_series(200, 260) i')
+    conn.execute('update "Odd ""o" set paid = true')
+    bites: list[int] = []
+
+    def between(size: int) -> int:
+        bites.append(size)
+        assert len(bites) < 40
+        conn.execute("update articles set title = title || '+'")
+        return 5
+
+    follow(conn, target["c"], copy.action, Limits(), lambda _: None, between)
+    assert target["c"].count_documents({}) == 64
+    copy.follow(1000)
+    copy.follow(1000)
+    assert copy.compare().equal
+    assert copy.notes == 0
 
 
 def test_nobody_writes_to_embedded_rows_while_the_collection_is_named(

@@ -54,8 +54,10 @@ class Carried(Record):
     """The number of the last of these notes."""
     more: bool = False
     """There may be more to do."""
-    found: bool = False
-    """Only what has to be carried was found out: it is noted."""
+    found: int = 0
+    """The number of the first note by which was found out what else has to be carried; 0: there was none."""
+    until: int = 0
+    """Then: the number of the last note of that."""
 
 
 def follow(
@@ -72,21 +74,28 @@ def follow(
     `between` is called before each with its size; it may wait, raise Paused, or return another. Locks: ACCESS SHARE.
     """
     prepare(conn)
-    row = conn.execute(f"select max({NOTE}) from {action.notes}").fetchone()
-    last = row[0] if row else None
+    first = last = _last(conn, action)
     size, total = FIRST_ROWS, 0
-    while last is not None:
+    while first is not None and last is not None:
         size = min(between(size) or size, MOST)
         started = time.monotonic()
         with conn.transaction():
             fence(conn)
             carried = carry(conn, into, action, size)
         total += carried.notes
+        if 0 < carried.found <= first:
+            # It was noted by then, only not what it comes to.
+            last = max(last, carried.until)
         if not carried.more or carried.upto >= last:
             break
         took = (time.monotonic() - started) * 1000
         size = fitting(next_size(size, took, limits), carried.rows, carried.size)
     return total
+
+
+def _last(conn: Connection, action: DocumentTransfer) -> int | None:
+    row = conn.execute(f"select max({NOTE}) from {action.notes}").fetchone()
+    return row[0] if row else None
 
 
 def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most: int) -> Carried:
@@ -102,12 +111,12 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
     emptied = [number for number, everything, embedded, lookup in seen if everything and not (embedded or lookup)]
     if emptied:
         return _empty(conn, into, action, max(emptied))
-    if found := {number: lookup for number, *_, lookup in seen if lookup}:
-        return _look_up(conn, action, found)
+    found = {number: lookup for number, *_, lookup in seen if lookup}
+    until = _look_up(conn, action, found) if found else 0
     if again := [number for number, _, embedded, _ in seen if embedded]:
         return _again(conn, into, action, max(again), most)
     # By their numbers, not up to the last of them: one with a lower number may commit later.
-    numbers = ", ".join(str(number) for number, *_ in seen)
+    numbers = ", ".join(str(number) for number, *_ in seen if number not in found) or "null"
     gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
     made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
     _put(conn, into, action, gone, made)
@@ -117,7 +126,9 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
         rows=len(made),
         size=sum(len(one.document) for one in made if not one.rejected),
         upto=seen[-1][0],
-        more=len(seen) == most,
+        more=len(seen) == most or bool(found),
+        found=min(found, default=0),
+        until=until,
     )
 
 
@@ -141,8 +152,10 @@ def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone:
     note(conn, action, _SHARD, made, written)
 
 
-def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) -> Carried:
+def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) -> int:
     """Note the rows in whose documents a value is of rows that were written: they are carried as all others are.
+
+    Return the number of the last note by then.
 
     Who refers to such a row later has been written later, and has a note of its own.
     """
@@ -151,7 +164,7 @@ def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) 
         of = f"{looked_up(action, lookup)} and n.{NOTE} in ({numbers})"
         conn.execute(f"insert into {action.notes} ({', '.join(map(quote, action.key))}) {of}")
     conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
-    return Carried(notes=len(found), more=True, found=True)
+    return _last(conn, action) or 0
 
 
 def _again(conn: Connection, into: Documents[Any], action: DocumentTransfer, number: int, most: int) -> Carried:
