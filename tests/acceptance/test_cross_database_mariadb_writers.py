@@ -111,6 +111,7 @@ def test_every_write_arrives_and_no_statement_fails(
     assert leftovers(source) == []
 
 
+@pytest.mark.every_leg
 def test_without_late_writes_it_ends(
     source: psycopg.Connection[Any], target: pymysql.cursors.Cursor, profile: str, spec: str
 ) -> None:

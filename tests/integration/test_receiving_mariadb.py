@@ -227,6 +227,8 @@ def test_a_place_that_is_taken_is_refused(copy: Copy) -> None:
         ({"columns": {"a": {"type": "varchar(1000)"}}}, "transfer.columns"),
         ({"columns": {"x": {"column": "v", "type": "varchar(16000)"}}}, "transfer.columns"),
         ({"columns": {"b": {"unfit": "null"}}}, "transfer.columns"),
+        ({"columns": {"É": "v", "e": {"up": "b"}}}, "transfer.columns.e"),
+        ({"columns": {"😀": "v"}}, "transfer.columns.😀"),
         ({"omit": ["b"]}, "transfer.columns"),
         ({"where": "nothing"}, "transfer.where"),
         ({"to": {"database": "shop", "table": "public.t"}}, "transfer.to.table"),

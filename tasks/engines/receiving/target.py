@@ -6,19 +6,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import tenacity
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
-from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Rows
+from tasks.engines.receiving.differences import Differences
+from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Rows, SteadyReading
 from tasks.engines.retrying import Passing, retrying
+from tasks.model.errors import ChangeoverError, DataChanged, StepError
 from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
 _EVERY: Final = 2.0
 """Seconds after which what was written is noted again, while rows are copied: no stream is left alone for long."""
+
+
+class Placed(Protocol):
+    """Where our table is now."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """A rollback has taken it away, and not yet looked for what would be lost."""
+
+    def is_put(self, action: Relation) -> bool:
+        """Tell whether it is where it belongs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,81 @@ class Receiving(ABC):
 
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:  # noqa: B027 - there is nothing to do
         """Carry nothing back: there is no way for that."""
+
+    @abstractmethod
+    def open(self, purpose: str) -> Any:
+        """Open a session with the target."""
+
+    @abstractmethod
+    def find(self, conn: Any, action: Relation) -> Placed | None:
+        """Return where our table is; None where it is gone, or was never made."""
+
+    @abstractmethod
+    def refuse_built_on(self, conn: Any, place: Any) -> None:
+        """Refuse to drop our table where others have built on it; raises StateError with what that is."""
+
+    @abstractmethod
+    def differences(self, conn: Any, reading: Reading, action: RowTransfer, place: Any) -> Differences:
+        """Compare all rows. Raises StateError where the columns are no longer those of the copy."""
+
+    @abstractmethod
+    def give_back(self, conn: Any, action: Relation) -> None:
+        """Put the table that a rollback has taken away in its place again. Raises StepError where that is taken."""
+
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
+        action = own(step)
+        if action.does != "put":
+            return recorded
+        with self.open("ask") as conn:
+            place = self.find(conn, action)
+            return place is not None and place.is_put(action)
+
+    def is_withdrawn(self, action: RowTransfer) -> bool:
+        """Tell whether a rollback that was cut off has taken the table away, and not looked at it yet."""
+        with self.open("ask") as conn:
+            place = self.find(conn, action.into)
+            return place is not None and place.withdrawn
+
+    def require_alone(self, action: RowTransfer) -> None:
+        """Refuse where others have built on the table: it could not be dropped. Raises StateError with what."""
+        with self.open("ask") as conn:
+            place = self.find(conn, action.into)
+            if place is not None:
+                self.refuse_built_on(conn, place)
+
+    def written_since(self, action: RowTransfer) -> int:
+        """Return how many rows are not what the source gives: somebody has written since, to either side.
+
+        Raises StateError where the columns are no longer those of the copy.
+        """
+        with self.open("compare") as conn, self.source.reading("compare") as reading:
+            place = self.find(conn, action.into)
+            if place is None or not (place.is_put(action.into) or place.withdrawn):
+                # Nobody else has known it where it was, or it was looked at when nobody did any more.
+                return 0
+            # Where it moves, whatever differs has been written since.
+            asked = action if isinstance(reading, SteadyReading) else action.model_copy(update={"notes": ""})
+            found = self.differences(conn, reading, asked, place)
+            # Where both sides were written, nobody can tell what the row would have been.
+            return found.differing + abs(found.superfluous) + found.unsettled
+
+    def gave_back(self, action: Relation, journal: Journal, error: Exception) -> None:
+        """Put the table in its place again, by new sessions: what went wrong may be that one was lost."""
+        with self.source.connect("rollback") as ledger, self.open("rollback") as conn, ledger.transaction():
+            journal.fence(ledger)
+            try:
+                self.give_back(conn, action)
+            except StepError as taken:
+                # Of others the kind alone: what drivers say quotes rows.
+                why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
+                raise StepError(
+                    f"{why}; {taken.what}",
+                    where=f"{action.database}: {action.staged}",
+                    hint="What was written before is in this table: take what you need, then roll back with"
+                    " --accept-loss.",
+                    changed=DataChanged.PARTIALLY,
+                ) from None
 
     @contextmanager
     def reading_on(

@@ -1,6 +1,7 @@
 """The table of MariaDB that rows come into, wherever they are from."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,6 +17,7 @@ _IN_A_KEY: Final = (
     "time",
 )  # fmt: skip
 _KEY_BYTES: Final = 3072
+_KEY_COLUMNS: Final = 16
 _ROW_BYTES: Final = 60_000
 """A row has 65,535 bytes, without what lies outside of it."""
 
@@ -64,8 +66,37 @@ def _line(one: TransferColumn, default: str, *, numbered: bool) -> str:
     return f"{quote(one.name)} {one.type} {null}{more}"
 
 
+def require_names(columns: Sequence[TransferColumn], table: str) -> None:
+    """Refuse names that MariaDB does not take, or takes for the same. Raises SpecError with the column."""
+    found: dict[str, str] = {}
+    named = [("transfer.to.table", table), *((f"transfer.columns.{one.name}", one.name) for one in columns)]
+    for at, name in named:
+        if name.endswith(" ") or any(character > "\uffff" for character in name):
+            raise SpecError(
+                f"MariaDB takes no name like {name!r}",
+                where=at,
+                hint="Give it another: none that ends with a space, or has characters beyond U+FFFF.",
+            )
+    for at, name in named[1:]:
+        # Whatever the case, and without accents: so names of columns are compared there.
+        plain = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
+        if plain in found:
+            raise SpecError(
+                f"MariaDB takes {name!r} and {found[plain]!r} for the same name",
+                where=at,
+                hint="Give one of them another name in `columns`, or leave it out with `omit`.",
+            )
+        found[plain] = name
+
+
 def require_key(columns: Sequence[TransferColumn], key: Sequence[str]) -> None:
     """Refuse a key that no table of MariaDB can have. Raises SpecError with the column."""
+    if len(key) > _KEY_COLUMNS:
+        raise SpecError(
+            f"the key has {len(key)} columns, and MariaDB allows {_KEY_COLUMNS}",
+            where="backfill.key",
+            hint="Name a unique key of fewer columns.",
+        )
     size = 0
     for name in key:
         one = next(column for column in columns if column.name == name)

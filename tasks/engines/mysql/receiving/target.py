@@ -25,13 +25,12 @@ from tasks.engines.mysql.receiving.place import (
     require_free,
 )
 from tasks.engines.mysql.session import MariaSession, connect
+from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.load import load
 from tasks.engines.receiving.source import Reading
-from tasks.engines.receiving.target import Receiving, own
+from tasks.engines.receiving.target import Receiving
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.session import Session
-from tasks.model.errors import ChangeoverError, DataChanged, StepError
-from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
 
@@ -145,62 +144,26 @@ class MariaTarget(Receiving):
             # It may read everything: no transaction waits for that.
             journal.guard(ledger)
         except Exception as error:
-            self._give_back(action, journal, error)
+            self.gave_back(action, journal, error)
             raise
 
-    def _give_back(self, action: Relation, journal: Journal, error: Exception) -> None:
-        """Put the table in its place again, by new sessions: what went wrong may be that one was lost."""
-        with self.source.connect("rollback") as ledger, self.open("rollback") as conn, ledger.transaction():
-            journal.fence(ledger)
-            try:
-                move(conn, present(conn, action), action.name, action, self.limits.lock_budget)
-                mark(conn, action, withdrawn=False)
-            except StepError as taken:
-                # Of others the kind alone: what drivers say quotes rows.
-                why = error.what if isinstance(error, ChangeoverError) else type(error).__name__
-                raise StepError(
-                    f"{why}; {taken.what}",
-                    where=f"{action.database}: {action.staged}",
-                    hint="What was written before is in this table: take what you need, then roll back with"
-                    " --accept-loss.",
-                    changed=DataChanged.PARTIALLY,
-                ) from None
+    def find(self, conn: MariaSession, action: Relation) -> Place | None:
+        """Return where our table is; None where it is gone, or was never made."""
+        return find(conn, action)
 
-    def happened(self, step: Step, *, recorded: bool) -> bool:
-        """Tell whether a step is done: the catalogue is asked, for the ledger hears of it afterwards."""
-        action = own(step)
-        if action.does != "put":
-            return recorded
-        with self.open("ask") as conn:
-            place = find(conn, action)
-            return place is not None and place.is_put(action)
+    def refuse_built_on(self, conn: MariaSession, place: Place) -> None:
+        """Refuse to drop our table where foreign keys of others refer to it; raises StateError with their names."""
+        require_alone(conn, place)
 
-    def is_withdrawn(self, action: RowTransfer) -> bool:
-        """Tell whether a rollback that was cut off has taken the table away, and not looked at it yet."""
-        with self.open("ask") as conn:
-            place = find(conn, action.into)
-            return place is not None and place.withdrawn
+    def differences(self, conn: MariaSession, reading: Reading, action: RowTransfer, place: Place) -> Differences:
+        """Compare all rows. Raises StateError where the columns are no longer those of the copy."""
+        refuse_other_columns(conn, action, place.name)
+        return compare(conn, reading, action, place.table)
 
-    def require_alone(self, action: RowTransfer) -> None:
-        """Refuse where foreign keys of others refer to the table: it could not be dropped. Raises StateError."""
-        with self.open("ask") as conn:
-            place = find(conn, action.into)
-            if place is not None:
-                require_alone(conn, place)
-
-    def written_since(self, action: RowTransfer) -> int:
-        """Return how many rows are not what the source gives: somebody has written since, to either side.
-
-        Raises StateError where the columns are no longer those of the copy.
-        """
-        with self.open("compare") as conn, self.source.reading("compare") as reading:
-            place = find(conn, action.into)
-            if place is None or not (place.is_put(action.into) or place.withdrawn):
-                # Nobody else has known it where it was, or it was looked at when nobody did any more.
-                return 0
-            refuse_other_columns(conn, action, place.name)
-            found = compare(conn, reading, action, place.table)
-            return found.differing + abs(found.superfluous) + found.unsettled
+    def give_back(self, conn: MariaSession, action: Relation) -> None:
+        """Put the table that a rollback has taken away in its place again."""
+        move(conn, present(conn, action), action.name, action, self.limits.lock_budget)
+        mark(conn, action, withdrawn=False)
 
     def claim(self, action: RowTransfer, epoch: int, fence: Callable[[Session], object]) -> None:
         """Keep older runs from writing. Errors are those of the drivers."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.engines.mysql.receiving.plan import relation, require_key, require_width
+from tasks.engines.mysql.receiving.plan import relation, require_key, require_names, require_width
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import estimates, inspect
 from tasks.engines.postgresql.planning.capture import Capture, base_types, capture_of, published, refuse_uncapturable
@@ -47,6 +47,7 @@ def plan_rows(conn: Connection, spec: MigrationSpec, search_path: str) -> Plan:
         if wanted.capture != "none":
             refuse_uncapturable(conn, table, wanted, key, [one.expression for one in columns])
     named = named_key(key, columns, table, quote)
+    require_names(columns, wanted.to.table or "")
     require_key(columns, named)
     require_width(columns)
     into = _relation(conn, spec, wanted, table, columns, named)
@@ -131,8 +132,6 @@ def _column(
             hint="Give another `type` (`longtext` has PostgreSQL's text), or an expression `up`: to_jsonb makes JSON of"
             " arrays; or leave the column out with `omit`.",
         )
-    if name.endswith(" "):
-        raise SpecError("MariaDB takes no name that ends with a space", where=at, hint="Give it another name.")
     return TransferColumn(
         name=name,
         type=made.type,
