@@ -25,13 +25,35 @@ TABLES = """
     insert into {p}_lines select seq, seq from seq_1_to_{rows} where seq % 3 = 0;
     insert into {p}_notes select seq, seq, concat('c', seq) from seq_1_to_{rows} where seq % 3 <> 1
 """
+TRIGGERS = """
+    create table {p}_log (id int auto_increment primary key, said varchar(90)) engine=InnoDB character set utf8mb4;
+    create trigger {p}_made before insert on {p} for each row set new.body = concat('i', new.body) -- and no more
+    ;
+    create trigger {p}_changed before update on {p} for each row set new.n = new.n + 10;
+    create trigger {p}_told after update on {p} for each row
+      insert into {p}_log (said) values (concat_ws(' ', 'é', old.id, new.id, new.n, new.body));
+    create trigger {p}_gone after delete on {p} for each row insert into {p}_log (said) values (concat('d', old.id))
+"""
 BOTH = ("orders", "twin")
 
 
-def prepare(url: str, rows: int) -> None:
+def prepare(url: str, rows: int, *, triggers: bool = False) -> None:
     """Make both families of tables."""
     for name in BOTH:
         run(url, *TABLES.format(p=name, rows=rows).split(";"))
+        if triggers:
+            run(url, *TRIGGERS.format(p=name).split(";"))
+
+
+def triggers_of(url: str) -> list[tuple[Any, ...]]:
+    """Return the triggers of others on the table, as the server keeps them, in their order."""
+    return run(
+        url,
+        "select trigger_name, event_manipulation, action_timing, action_statement, definer, sql_mode,"
+        " character_set_client, collation_connection from information_schema.triggers"
+        " where trigger_schema = database() and event_object_table = 'orders'"
+        " and locate('changeover_', trigger_name) = 0 order by event_manipulation, action_timing, action_order",
+    )
 
 
 class Parents(Threads):
@@ -91,11 +113,14 @@ def _statements(dice: random.Random, one: int, fresh: int, *, made: bool) -> tup
 
 
 def difference(url: str) -> int:
-    """Count the rows that are not the same on both sides."""
-    return sum(_differing(url, tail) for tail in ("", "_lines", "_notes"))
+    """Count the rows that are not the same on both sides, and what triggers have said of one alone."""
+    return sum(
+        _differing(url, what)
+        for what in ("* from {p}", "* from {p}_lines", "* from {p}_notes", "said, count(*) from {p}_log group by said")
+    )
 
 
-def _differing(url: str, tail: str) -> int:
-    one, other = (f"(select * from {name}{tail})" for name in BOTH)
+def _differing(url: str, what: str) -> int:
+    one, other = (f"(select {what.format(p=name)})" for name in BOTH)
     ((count,),) = run(url, f"select count(*) from (({one} except {other}) union all ({other} except {one})) as d")
     return int(count)
