@@ -27,8 +27,8 @@ create domain short as varchar(10);
 create table "Odd ""`t" (
   a int, b text, primary key (b, a),
   s smallint, big bigint, n numeric(20, 4), free numeric, f real, g double precision, yes boolean default true,
-  c char(5), v varchar(40), x text, m mood, d short, raw bytea, u uuid, j json, jb jsonb,
-  dt date, at timestamp, ts timestamptz(3), tm time, tags text[],
+  c char(5), v varchar(40) default 'é', x text, m mood, d short, raw bytea, u uuid, j json, jb jsonb,
+  dt date, at timestamp, ts timestamptz(3) default now(), tm time, tags text[],
   sum numeric(21, 4) generated always as (n + 1) stored, "select" int default 7, "q`""'" text)
 """
 VALUES = r"""
@@ -159,6 +159,9 @@ def test_every_type_arrives_as_it_is(
     ]  # fmt: skip
     assert contract("copy", profile, "main").state is S.CONTRACTED
     assert remains(target) == ['Odd "`t']
+    target.execute("insert into `Odd \"``t` (a, b) values (9, 'new')")
+    defaults = 'select v, yes, `select`, abs(timestampdiff(second, ts, utc_timestamp())) < 60 from `Odd "``t`'
+    assert asked(target, f"{defaults} where a = 9") == [("é", 1, 7, 1)]
     comments = "select table_comment from information_schema.tables where table_schema = database()"
     assert asked(target, comments) == [("",)]
 

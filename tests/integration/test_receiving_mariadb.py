@@ -22,9 +22,9 @@ from tasks.engines.mysql.receiving.place import (
     require_alone,
     require_free,
 )
+from tasks.engines.mysql.receiving.plan import EXACT
 from tasks.engines.mysql.session import connect
 from tasks.engines.postgresql.engine import PostgresEngine
-from tasks.engines.postgresql.planning.sent_to_mariadb import EXACT
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.load import load
 from tasks.engines.records import Key, Shard

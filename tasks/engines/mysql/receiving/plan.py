@@ -12,6 +12,8 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import Destination
 from tasks.model.transfer_steps import Relation, TransferColumn
 
+EXACT: Final = "character set utf8mb4 collate utf8mb4_nopad_bin"
+"""Texts are equal where the bytes are, spaces at the end included."""
 _IN_A_KEY: Final = (
     "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "varchar", "varbinary", "uuid", "date", "datetime",
     "time",
@@ -56,7 +58,7 @@ def relation(
         does="make",
     )
     # InnoDB, whatever the server makes unless told: rows and their account commit together.
-    made = f"create table {empty.staged} (\n  {body}\n) engine=InnoDB default character set utf8mb4"
+    made = f"create table {empty.staged} (\n  {body}\n) engine=InnoDB default {EXACT}"
     return empty.model_copy(update={"create": made})
 
 
@@ -103,7 +105,7 @@ def require_key(columns: Sequence[TransferColumn], key: Sequence[str]) -> None:
         kind = one.type.split("(")[0].split(" ")[0]
         if kind not in _IN_A_KEY:
             raise SpecError(
-                f"a {one.type.split(' character set')[0]} of MariaDB does not tell rows apart",
+                f"a {one.type} of MariaDB does not tell rows apart",
                 where=f"transfer.columns.{name}",
                 hint="Give it a type that may be in a key: varchar(n), varbinary(n), decimal(p,s), an integer.",
             )

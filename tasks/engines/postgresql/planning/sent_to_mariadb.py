@@ -12,12 +12,10 @@ from typing import Final
 from tasks.engines.receiving.columns import Sent
 from tasks.model.transfer_steps import Misfit
 
-EXACT: Final = "character set utf8mb4 collate utf8mb4_nopad_bin"
-"""Equal where the bytes are, spaces at the end included."""
 _KEY: Final = 255
 """Characters, or bytes, of a text without a length in a key."""
-_LONGEST: Final = 16_000
-"""Characters of a VARCHAR; a longer one is a LONGTEXT."""
+_LONGEST: Final = 4000
+"""Characters of a VARCHAR, unless asked for: all of a row together have 65,535 bytes. A longer one is a LONGTEXT."""
 _MOST_DIGITS, _MOST_SCALE = 65, 38
 _BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _INTEGERS: Final = {"smallint": "smallint", "integer": "int", "bigint": "bigint"}
@@ -168,13 +166,13 @@ def _text(source: _Source, target: _Target | None) -> Sent | None:
             target = _Target(name="varchar", arguments=(longest,)) if short else _Target(name="longtext")
     text = f"{source.value}::text"
     if target.name == "longtext":
-        return Sent(type=f"longtext {EXACT}", text=text, form="text") if not target.arguments else None
+        return Sent(type="longtext", text=text, form="text") if not target.arguments else None
     if target.name != "varchar" or len(target.arguments) != 1:
         return None
     most = target.arguments[0]
     long = _misfit(f"longer than {most} characters", f"pg_catalog.length({text}) > {most}")
     fits = longest is not None and longest <= most
-    return Sent(type=f"varchar({most}) {EXACT}", text=text, form="text", misfits=() if fits else (long,))
+    return Sent(type=f"varchar({most})", text=text, form="text", misfits=() if fits else (long,))
 
 
 def _bytes(source: _Source, target: _Target | None) -> Sent | None:

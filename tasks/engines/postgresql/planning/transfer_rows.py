@@ -1,5 +1,6 @@
 """Draw up the plan of a copy into a table of MariaDB. Nothing is changed, and MariaDB is not asked."""
 
+import re
 from collections.abc import Iterator
 
 from tasks.engines.mysql.receiving.plan import relation, require_key, require_names, require_width
@@ -167,10 +168,21 @@ def _relation(
         ).fetchone()
         if row is not None and row[0]:
             numbered, (sequence, quoted) = first.name, row
+            _require_readable(conn, sequence)
             step = f"(select seqincrement from pg_catalog.pg_sequence where seqrelid = {quoted}::pg_catalog.regclass)"
             next_number = f"select last_value + case when is_called then {step} else 0 end from {sequence}"
     lines = {one.name: _default(table, one) for one in columns}
     return relation(spec, wanted.to, table.full_name, columns, key, lines, numbered=numbered, next_number=next_number)
+
+
+def _require_readable(conn: Connection, sequence: str) -> None:
+    row = conn.execute("select pg_catalog.has_sequence_privilege(%s, 'select')", (sequence,)).fetchone()
+    if row is None or not row[0]:
+        raise PreflightError(
+            f"the role may not read the sequence {sequence}, with which the new table goes on",
+            where="transfer.table",
+            hint="Grant it SELECT on the sequence.",
+        )
 
 
 def _default(table: Table, one: TransferColumn) -> str:
@@ -180,7 +192,12 @@ def _default(table: Table, one: TransferColumn) -> str:
     if one.type == "tinyint(1)" and text in ("true", "false"):
         return str(int(text == "true"))
     whole = text.isdecimal() and one.type.partition("(")[0] in ("tinyint", "smallint", "int", "bigint", "decimal")
-    return text if whole and len(text) < 5 else ""
+    if whole and len(text) < 5:
+        return text
+    if text.lower() in ("now()", "current_timestamp") and one.source_type.endswith("with time zone"):
+        return f"utc_timestamp{one.type.removeprefix('datetime')}" if one.type.startswith("datetime") else ""
+    plain = re.fullmatch(r"('[^'\\]*')::(?:character varying|text)", text)
+    return plain[1] if plain is not None and one.type.startswith(("varchar", "longtext")) else ""
 
 
 def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterator[Step]:
