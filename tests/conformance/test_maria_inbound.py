@@ -6,7 +6,7 @@ import time
 import pymysql
 import pytest
 
-from tasks.model.errors import DriftError, SpecError
+from tasks.model.errors import DriftError, PreflightError, SpecError
 from tasks.model.steps import LockMode, Phase, SelfCommitting, Step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_parents import Parents, difference, prepare, triggers_of
@@ -260,6 +260,22 @@ def test_what_cannot_be_led_to_the_new_table_is_refused(maria_database: str) -> 
     run(maria_database, "create table `~changeover_1_1_old` (id int, foreign key (id) references orders (id))")
     tables = run(maria_database, "show tables")
     see(WIDEN, "that table is one of another migration")
+
+
+def test_who_may_not_lock_children_is_refused_before_the_run(maria_database: str) -> None:
+    """A RENAME would be too late: all rows have been copied then."""
+    database = maria_database.rpartition("/")[2]
+    prepare(maria_database, 1)
+    plan = Shadow(maria_database, [WIDEN]).begin()
+    run(maria_database, "create user poor@'%' identified by 'p'", "grant super, process on *.* to poor@'%'",
+        "grant select, insert, update, delete, create, drop, alter, index, trigger"
+        f" on `{database}`.* to poor@'%'")  # fmt: skip
+    try:
+        engine = Shadow(maria_database.replace("root@", "poor:p@"), [WIDEN]).engine
+        with pytest.raises(PreflightError, match="lacks LOCK TABLES"):
+            engine.preflight(plan)
+    finally:
+        run(maria_database, "drop user poor@'%'")
 
 
 def test_a_table_that_refers_to_itself_has_its_keys_widened_at_once(maria_database: str) -> None:

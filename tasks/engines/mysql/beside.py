@@ -15,6 +15,13 @@ from tasks.model.steps import SelfCommitting
 Quiet = Callable[[str, bool], AbstractContextManager[None]]
 """Gives what is held while a statement is carried out, which queues for its locks, or does not."""
 
+_RENAMES = "rename"
+
+
+def budget(action: SelfCommitting, statement: str, limits: Limits) -> int:
+    """Return for how many milliseconds a statement may wait for its locks: half as long where two wait in turn."""
+    return limits.lock_budget // 2 if action.beside and statement.startswith(_RENAMES) else limits.lock_budget
+
 
 @contextmanager
 def nobody_beside(statement: str, queues: bool) -> Iterator[None]:  # noqa: ARG001
@@ -32,13 +39,13 @@ def beside(open_session: Callable[[], MariaSession], action: SelfCommitting, lim
 
         @contextmanager
         def held(statement: str, queues: bool) -> Iterator[None]:
-            if not statement.startswith("rename"):
+            if not statement.startswith(_RENAMES):
                 yield
                 return
             try:
                 # A process that stands still does not stop everybody else.
                 other.execute("set session wait_timeout = 1")
-                other.execute(other.dialect.limited(action.beside, limits.lock_budget, queues=queues))
+                other.execute(other.dialect.limited(action.beside, limits.lock_budget // 2, queues=queues))
                 yield
             finally:
                 if not other.closed:
