@@ -1,5 +1,6 @@
 """MariaDB takes rows of PostgreSQL: cut off anywhere, done twice, by two at once, and what no type holds is refused."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,19 @@ def test_what_cannot_be_done_is_refused_with_its_place(
         plan_of(database, **given)
     assert refused.value.where == where
     assert source.execute("select to_regnamespace('_changeover')").fetchone() == (None,)
+
+
+def test_a_sequence_that_may_not_be_read_is_told_before_the_run(database: str) -> None:
+    """It is asked for its next number at the swap, when all has been copied."""
+    role = f"reader_{secrets.token_hex(4)}"
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("create table s (id bigint generated always as identity primary key)")
+        conn.execute(f"create role {role} login; grant select on s to {role}".encode())
+        try:
+            with pytest.raises(PreflightError, match=r"may not read the sequence public\.s_id_seq"):
+                plan_of(f"{database}{'&' if '?' in database else '?'}options=-c%20role%3D{role}", table="s")
+        finally:
+            conn.execute(f"drop owned by {role}; drop role {role}".encode())
 
 
 def test_the_example_plans(source: psycopg.Connection[Any], database: str) -> None:
