@@ -78,7 +78,8 @@ class Run(Record):
             raise ProfileError(
                 f"rows of this source are copied into {kind} only",
                 where=f"profile {settings.name}, databases.{database}",
-                hint=f"Use a URL that starts with {schemes[0]}.",
+                hint=f"Use a URL that starts with {schemes[0]}."
+                + (" Within PostgreSQL, use its own logical replication." if kind == "MariaDB" else ""),
             )
         return self._of_documents(url, copy) if isinstance(copy, DocumentTransfer) else self._of_rows(url, copy)
 

@@ -29,11 +29,15 @@ from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.load import load
 from tasks.engines.records import Key, Shard
-from tasks.model.errors import FencedError, PreflightError, SpecError, StateError, StepError
+from tasks.ledger.install import install
+from tasks.ledger.state import create
+from tasks.model.errors import FencedError, PreflightError, ProfileError, SpecError, StateError, StepError
 from tasks.model.plan import Plan
 from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer
+from tasks.run import Run
+from tests.two_databases import between
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "users_to_mariadb.yaml"
 TABLE = "create table t (a varchar(10), b int, v text, raw bytea, primary key (a, b)); create table ledger (n int)"
@@ -256,6 +260,21 @@ def test_a_sequence_that_may_not_be_read_is_told_before_the_run(database: str) -
                 plan_of(f"{database}{'&' if '?' in database else '?'}options=-c%20role%3D{role}", table="s")
         finally:
             conn.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
+def test_another_database_than_mariadb_is_refused(
+    source: psycopg.Connection[Any], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan does not ask it: whoever runs does, before anything is made."""
+    profile = between(tmp_path, monkeypatch, main=database, shop=database)
+    with engine_of(database).connect("test") as conn:
+        install(conn, actor="test")
+        with conn.transaction():
+            create(conn, plan_of(database), profile, "test")
+    run = Run(migration="m", profile=profile, database="main", run_id="r", actor="test")
+    with pytest.raises(ProfileError, match="into MariaDB only") as refused:
+        run.target("shop")
+    assert refused.value.hint.endswith("Within PostgreSQL, use its own logical replication.")
 
 
 def test_the_example_plans(source: psycopg.Connection[Any], database: str) -> None:
