@@ -217,6 +217,33 @@ def test_what_cannot_be_embedded_is_refused_with_its_place(conn: psycopg.Connect
         assert refused.value.where.startswith("transfer")
 
 
+def test_rows_that_a_plain_comparison_does_not_find_are_refused(conn: psycopg.Connection[Any]) -> None:
+    """A period lies within others; another collation has another equality; an index may have other columns first."""
+    conn.execute(
+        "create table spans (id int4range, valid daterange, name text, primary key (id, valid without overlaps));"
+        'create table refers (id int primary key, span int4range, valid daterange, article text collate "C",'
+        " foreign key (span, period valid) references spans);"
+        'alter table refers add column c text collate "C" unique;'
+        "create table within (id int primary key, a int references refers, c text references refers (c), n int);"
+        'create index on within (n) include (a, id); create index on within (c collate "POSIX")'
+    )
+
+    def refused(fields: dict[str, Any]) -> str:
+        with pytest.raises(PreflightError) as error:
+            plan_transfer(conn, spec_of(fields, table="refers"), "public")
+        return error.value.what
+
+    assert "compares periods of time" in refused({"x": {"lookup": {"table": "spans", "column": "name"}}})
+    within: dict[str, Any] = {"embed": {"table": "within", "by": ["a"], "fields": {"n": "n"}}}
+    assert "no index of public.within begins with a:" in refused({"x": within})
+    conn.execute("create index on within (a) include (n)")
+    plan_transfer(conn, spec_of({"x": within}, table="refers"), "public")
+    within["embed"]["by"] = ["c"]
+    assert "c of public.within and c of public.refers have different collations" in refused({"x": within})
+    conn.execute('alter table within alter c type text collate "C"')
+    assert "no index of public.within begins with c:" in refused({"x": within})
+
+
 ORDER = ' order by "select", no'
 OF = f"from lines l where (l.order_id, l.shop) = (o.id, o.shop){ORDER}"
 WRITES = {

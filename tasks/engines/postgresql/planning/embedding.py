@@ -33,7 +33,7 @@ def fields_of(types: Types, wanted: TransferSpec) -> Iterator[TransferField]:
 
 def _rows(types: Types, path: tuple[str, ...], rule: FieldRule, wanted: Embedded, at: str) -> TransferField:
     child = types.tables.find(wanted.table)
-    key = foreign_key(child, types.table, wanted.by, at)
+    key = foreign_key(child, types.table, wanted.by, types.tables, at)
     require_index(child, key.columns, at, "each document")
     own = choose_key(child, child, None).columns
     inner = Types(types.conn, child, own, types.tables)

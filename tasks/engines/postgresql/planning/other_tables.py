@@ -9,7 +9,7 @@ from psycopg.pq import TransactionStatus
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.inspect import inspect
 from tasks.engines.postgresql.transfer_rows import OUTER, outer
-from tasks.model.catalogue import Catalogue, Constraint, Table
+from tasks.model.catalogue import Catalogue, Constraint, Index, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
 from tasks.model.transfer import TransferSpec
@@ -26,6 +26,8 @@ class Tables:
     catalogue: Catalogue
     names: Mapping[str, str]
     """Full names by what the spec calls them."""
+    collations: Mapping[tuple[str, str], int]
+    """By table and column, of those that have one."""
 
     def find(self, name: str) -> Table:
         """Return the table that the spec means."""
@@ -47,6 +49,15 @@ def read_tables(conn: Connection, wanted: TransferSpec, search_path: str) -> Tab
             conn.execute("set transaction isolation level repeatable read, read only")
         full = {name: inspect(conn, (name,), search_path).tables[0] for name in names}
         catalogue = inspect(conn, names, search_path)
+        collations = {
+            (table.full_name, column): collation
+            for table in catalogue.tables
+            for column, collation in conn.execute(
+                "select attname, attcollation from pg_catalog.pg_attribute where attrelid = %s::regclass"
+                " and attcollation <> 0",
+                (f"{quote(table.schema_name)}.{quote(table.name)}",),
+            ).fetchall()
+        }
     for name, table in full.items():
         if table.kind not in _KINDS:
             raise PreflightError(
@@ -54,7 +65,8 @@ def read_tables(conn: Connection, wanted: TransferSpec, search_path: str) -> Tab
                 where="transfer.table" if name == wanted.table else "transfer.fields",
                 hint="Name a table with a key.",
             )
-    return Tables(catalogue=catalogue, names={name: table.full_name for name, table in full.items()})
+    found = {name: table.full_name for name, table in full.items()}
+    return Tables(catalogue=catalogue, names=found, collations=collations)
 
 
 def _names(wanted: TransferSpec) -> Iterator[str]:
@@ -72,8 +84,11 @@ def _looked_up(rule: ValueRule) -> Iterator[str]:
         yield rule.lookup.table
 
 
-def foreign_key(child: Table, parent: Table, by: tuple[str, ...], at: str) -> Constraint:
-    """Return the foreign key of one table that refers to another. Raises SpecError where it is not clear which."""
+def foreign_key(child: Table, parent: Table, by: tuple[str, ...], tables: Tables, at: str) -> Constraint:
+    """Return the foreign key of one table that refers to another.
+
+    Raises SpecError where it is not clear which, PreflightError where rows do not refer by equal values.
+    """
     found = [one for one in child.constraints if one.kind == "foreign key" and one.referenced_table == parent.full_name]
     meant = [one for one in found if not by or {*one.columns} == {*by}]
     if len({one.columns for one in meant}) > 1 or not meant:
@@ -95,15 +110,34 @@ def foreign_key(child: Table, parent: Table, by: tuple[str, ...], at: str) -> Co
             where=at,
             hint=f'alter table {child.full_name} validate constraint "{meant[0].name}", with its triggers enabled.',
         )
+    _require_equal(child, parent, best[0], tables, at)
     return best[0]
+
+
+def _require_equal(child: Table, parent: Table, key: Constraint, tables: Tables, at: str) -> None:
+    """Refuse a foreign key by whose columns a plain comparison would not find what refers to a row, or not by an index.
+
+    A period has to lie within those of all rows with the rest of the key, and is seldom equal to one.
+    """
+    if ", PERIOD " in key.definition:
+        raise PreflightError(
+            f"the foreign key {key.name} of {child.full_name} compares periods of time: a row refers to several",
+            where=at,
+            hint="Leave this field out, or add a foreign key without a period.",
+        )
+    for mine, theirs in zip(key.columns, key.referenced_columns, strict=True):
+        if tables.collations.get((child.full_name, mine)) != tables.collations.get((parent.full_name, theirs)):
+            raise PreflightError(
+                f"{mine} of {child.full_name} and {theirs} of {parent.full_name} have different collations",
+                where=at,
+                hint="Give both columns the same collation: what is equal by one need not be by the other.",
+            )
 
 
 def require_index(table: Table, columns: tuple[str, ...], at: str, why: str) -> None:
     """Refuse a table of which all rows would be read each time that those are looked for which refer to one row."""
-    for index in table.indexes:
-        plain = index.valid and not index.partial and not index.expressions and " USING btree " in index.definition
-        if plain and {*index.columns[: len(columns)]} == {*columns}:
-            return
+    if any({*_found_by(index)[: len(columns)]} == {*columns} for index in table.indexes):
+        return
     named = ", ".join(map(quote, columns))
     raise PreflightError(
         f"no index of {table.full_name} begins with {', '.join(columns)}: all of its rows would be read for {why}",
@@ -112,10 +146,21 @@ def require_index(table: Table, columns: tuple[str, ...], at: str, why: str) -> 
     )
 
 
+def _found_by(index: Index) -> tuple[str, ...]:
+    """Return the columns by whose values an index finds rows; none where it does not find them all."""
+    # One of another collation than its column has is not used for a plain comparison.
+    other = index.partial or index.expressions or " COLLATE " in index.definition
+    if other or not index.valid or " USING btree " not in index.definition:
+        return ()
+    _, _, included = index.definition.partition(" INCLUDE (")
+    only = len(included.partition(")")[0].split(", ")) if included else 0
+    return index.columns[: len(index.columns) - only]
+
+
 def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Table, LookedUp, str]:
     """Return the table that is looked into, what is looked up there, and all of it as an expression over the row."""
     other = tables.find(lookup.table)
-    key = foreign_key(table, other, lookup.by, at)
+    key = foreign_key(table, other, lookup.by, tables, at)
     if lookup.column is not None and other.column(lookup.column) is None:
         raise SpecError(
             f"{other.full_name} has no column {lookup.column!r}", where=at, hint="Correct the name of the column."
