@@ -17,7 +17,7 @@ import pymysql
 
 from tasks.engines.mysql.blockers import open_transactions, outlasted
 from tasks.engines.mysql.session import MariaSession
-from tasks.engines.mysql.transient import LOCKED, LOST, code_of
+from tasks.engines.mysql.transient import LOCKED, code_of, is_lost
 
 
 class Standstill:
@@ -63,7 +63,7 @@ class Standstill:
         try:
             self._conn.execute("do 0")
         except pymysql.err.MySQLError as error:
-            if code_of(error) not in LOST:
+            if not is_lost(error):
                 raise
             return "the session that held the table has ended"
         return ""

@@ -18,8 +18,10 @@ BEING_CHANGED: Final = 1684
 OUT_OF_TIME: Final = 1969
 LOCKED: Final = frozenset({1205, 1213, OUT_OF_TIME, 3024, BEING_CHANGED})
 """lock wait timeout, deadlock, max_statement_time, MySQL's max_execution_time, DDL on a table that is asked about."""
-LOST: Final = frozenset({1053, 1040, 1203, 1927, 2003, 2006, 2013, 2055, 4031, 0})
+LOST: Final = frozenset({1053, 1040, 1203, 1927, 2003, 2006, 2013, 2055, 0})
 """shutdown, too many connections, killed, and all ways in which a client loses its server."""
+_IDLE: Final = 4031
+"""MySQL's, for a session that was idle. MariaDB's says that a trigger, before which one is made, is not there."""
 _REFUSED: Final[dict[int, tuple[type[ChangeoverError], str, str]]] = {
     1045: (PreflightError, "The server refused the user or the password", "Correct user and password in the URL."),
     1044: (PreflightError, "The user may not use this database", "Ask the administrator for the privileges."),
@@ -44,8 +46,14 @@ def code_of(error: BaseException) -> int | None:
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether the whole transaction, tried again, may succeed."""
+    return code_of(error) in LOCKED or is_lost(error)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the server is gone, or has no connection for us."""
     code = code_of(error)
-    return isinstance(error, UnreachableError | TooManyConnectionsError) or code in LOCKED or code in LOST
+    idle = code == _IDLE and "wait_timeout" in str(error)
+    return isinstance(error, UnreachableError | TooManyConnectionsError) or code in LOST or idle
 
 
 def refusal(error: "MySQLError", place: str) -> ChangeoverError:
@@ -62,10 +70,6 @@ def retrying(limits: Limits, on_retry: OnRetry | None = None) -> tenacity.Retryi
     return again(limits, PASSING, on_retry)
 
 
-def _lost(error: BaseException) -> bool:
-    return isinstance(error, UnreachableError | TooManyConnectionsError) or code_of(error) in LOST
-
-
 def _summary(error: BaseException) -> str:
     if isinstance(error, ChangeoverError):
         return error.what
@@ -73,5 +77,5 @@ def _summary(error: BaseException) -> str:
 
 
 PASSING: Final = Passing(
-    passes=is_transient, lost=_lost, lock=lambda error: code_of(error) in LOCKED - {1213}, summary=_summary
+    passes=is_transient, lost=is_lost, lock=lambda error: code_of(error) in LOCKED - {1213}, summary=_summary
 )

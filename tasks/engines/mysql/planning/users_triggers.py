@@ -36,6 +36,9 @@ _WITHOUT = (
 )
 
 
+_AS_EVER = (f"set session sql_mode = '{SQL_MODE}'", "set names utf8mb4")
+
+
 @dataclass(frozen=True, kw_only=True)
 class UsersTrigger:
     """One of them, and how it is made."""
@@ -47,21 +50,51 @@ class UsersTrigger:
     event: str
     body: str
     definer: str
-    settings: str
-    """What its session has to have set when it is made."""
+    mode: str
+    """The sql_mode in which its text is read."""
+    charset: str
+    """What else its session has to have set when it is made."""
     definition: str
     """What follows the body in the catalogue of ours."""
 
-    def made(self, name: str, on: str, body: str, before: str = "") -> tuple[str, ...]:
-        """Return the statements that make it, or make it anew, before another one of the same event."""
-        user, _, host = self.definer.rpartition("@")
-        place = f" precedes {quote(before)}" if before else ""
+    def made(self, name: str, on: str, body: str, after: str = "") -> tuple[str, ...]:
+        """Return the statements that make it, right after another one of the same event, or as the last."""
+        place = f" follows {quote(after)}" if after else ""
+        return self.mode, self.charset, f"{self._create(name, on)}{place}\n{body}", *_AS_EVER
+
+    def anew(self, on: str, was: str, body: str) -> tuple[str, ...]:
+        """Return the statements that make it anew in its place, if it does what it `was` to do.
+
+        Its neighbours may be gone, and others come: which one it precedes is asked. What somebody has dropped, or
+        changed, stays so.
+        """
+        place = (
+            "select concat(' precedes `', replace(trigger_name, '`', '``'), '`') from information_schema.triggers"
+            f" where {self._beside_it(on)} and action_order > (select action_order from information_schema.triggers"
+            f" where {self._beside_it(on)} and trigger_name = {quoted(self.name)}) order by action_order limit 1"
+        )
+        made = f"concat({quoted(self._create(self.name, on))}, ifnull(({place}), ''), {quoted(chr(10) + body)})"
         return (
-            self.settings,
+            f"set @changeover = if(exists ({self.is_on(self.name, on, was)}), {made}, 'do 0')",
+            self.mode,
+            # It is read in our character set, and kept in that of its maker.
+            "prepare changeover from @changeover",
+            self.charset,
+            "execute changeover",
+            *_AS_EVER,
+        )
+
+    def _create(self, name: str, on: str) -> str:
+        user, _, host = self.definer.rpartition("@")
+        return (
             f"create or replace definer = {quote(user)}@{quote(host)} trigger {quote(name)} {self.timing} {self.event}"
-            f" on {quote(on)} for each row{place}\n{body}",
-            f"set session sql_mode = '{SQL_MODE}'",
-            "set names utf8mb4",
+            f" on {quote(on)} for each row"
+        )
+
+    def _beside_it(self, on: str) -> str:
+        return (
+            f"event_object_schema = database() and event_object_table = {quoted(on)}"
+            f" and event_manipulation = '{self.event}' and action_timing = '{self.timing}'"
         )
 
     def where(self, condition: str) -> str:
@@ -69,8 +102,11 @@ class UsersTrigger:
         return f"begin\n  if {condition} then\n{self.body}\n  ; end if;\nend"
 
     def is_on(self, name: str, on: str, body: str) -> str:
-        """Return a query that gives a row if it stands there, and does this."""
-        return f"{has_trigger(name)} and event_object_table = {quoted(on)} and action_statement = {text_literal(body)}"
+        """Return a query that gives a row if it stands there, and does this, to the letter, with the same rights."""
+        return (
+            f"{has_trigger(name)} and event_object_table = {quoted(on)} and definer = {text_literal(self.definer)}"
+            f" and binary action_statement = {text_literal(body)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +153,8 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
             event=event.lower(),
             body=body,
             definer=definer,
-            settings=f"set session sql_mode = {quoted(mode)}, character_set_client = {charset},"
-            f" collation_connection = {collated}",
+            mode=f"set session sql_mode = {quoted(mode)}",
+            charset=f"set session character_set_client = {charset}, collation_connection = {collated}",
             definition=f" -- definer {definer}, sql_mode {mode}",
         )
         printed = str(conn.execute(f"show create trigger {quote(name)}").fetchone()[2])
@@ -177,8 +213,8 @@ def before_swap(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Iter
             undo="make it again as it was",
             action=SelfCommitting(
                 table=full,
-                forward=one.made(one.name, sides.table, body, _next(theirs, one)),
-                inverse=one.made(one.name, sides.table, one.body, _next(theirs, one)),
+                forward=one.anew(sides.table, one.body, body),
+                inverse=one.anew(sides.table, body, one.body),
                 locks=exclusive(full),
                 done=one.is_on(one.name, sides.table, body),
             ),
@@ -199,13 +235,6 @@ def before_swap(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Iter
                 done=has_trigger(one.meanwhile),
             ),
         )
-
-
-def _next(theirs: Sequence[UsersTrigger], one: UsersTrigger) -> str:
-    """Return the name of the one that acts after it; empty if it is the last."""
-    same = [other.name for other in theirs if (other.event, other.timing) == (one.event, one.timing)]
-    after = same[same.index(one.name) + 1 :]
-    return after[0] if after else ""
 
 
 def _telling(full: str, theirs: Sequence[UsersTrigger], sides: Sides, *, new: bool) -> Iterator[Step]:
@@ -254,7 +283,7 @@ def after_drop(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Itera
         yield step(
             f"trigger {one.meanwhile} named",
             f"make the trigger {one.name} beside {one.meanwhile}, which acts until then",
-            one.made(one.name, sides.table, body),
+            one.made(one.name, sides.table, body, after=one.meanwhile),
             f"select 1 from dual where exists ({has_trigger(one.name)}) or not exists ({has_trigger(one.meanwhile)})",
         )
     yield step(
@@ -264,6 +293,7 @@ def after_drop(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Itera
         f"select 1 from {quote(sides.switch)}",
     )
     for one in theirs:
+        beside = one.where(f"not {sides.new_acts}")
         yield step(
             f"trigger {one.meanwhile} dropped",
             f"drop the trigger {one.meanwhile}",
@@ -273,9 +303,8 @@ def after_drop(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Itera
         yield step(
             f"trigger {one.meanwhile} as it was",
             f"make the trigger {one.name} as it was",
-            one.made(one.name, sides.table, one.body, _next(theirs, one)),
-            f"select 1 from dual where exists ({one.is_on(one.name, sides.table, one.body)})"
-            f" or not exists ({has_trigger(one.name)})",
+            one.anew(sides.table, beside, one.body),
+            f"select 1 from dual where not exists ({one.is_on(one.name, sides.table, beside)})",
         )
     for event in dict.fromkeys(one.event for one in theirs):
         name = _telling_name(sides.down, event)
