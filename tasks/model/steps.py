@@ -130,8 +130,8 @@ class SelfCommitting(Record):
     """Prepared transactions (XA) end before the statements: they may have written, and hold rows, but no table."""
     held: str = ""
     """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
-    beside: str = ""
-    """A LOCK TABLES of another session, under which a RENAME is done: of tables whose writers hold rows of this one."""
+    beside: tuple[str, ...] = ()
+    """Tables that another session holds while a RENAME is done, which would wait for whoever holds rows of one."""
     mark: str = ""
     """What another session says when all of `forward` is done, still under the lock: then the guard has passed."""
     given: Table | None = None

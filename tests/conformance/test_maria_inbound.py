@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pymysql
 import pytest
@@ -194,30 +195,54 @@ def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_d
     assert "orders_lines" not in [name for _, name in run(maria_database, KEYS)]
 
 
-def test_who_has_inserted_a_child_keeps_nobody_from_the_table_while_the_swap_waits(maria_database: str) -> None:
-    """He holds a row of the table, and not the table: a RENAME would have that, and wait for the row, for a second."""
+HOLDERS = (
+    "insert into orders_lines (parent) values (1)",
+    "insert into of_line values (3)",
+    "select * from orders_lines where id = 3 lock in share mode",
+    "insert into report select id from orders_notes",
+)
+"""Each holds rows of a child, or of the table, until its transaction ends."""
+
+
+def test_who_holds_rows_of_a_child_keeps_nobody_from_the_table_while_the_swap_waits(maria_database: str) -> None:
+    """He holds rows, and not the table: a RENAME would have that, and wait for him in the database, for a second."""
     prepare(maria_database, 9)
+    run(maria_database, "create table report (id int)")
     shadow = Shadow(maria_database, [WIDEN])
     shadow.begin()
     shadow.forward(*BEFORE_SWAP)
     swap = steps_of(shadow, Phase.SWAP)[0]
     assert isinstance(swap.action, SelfCommitting)
-    assert [lock.mode for lock in swap.action.locks] == [LockMode.ACCESS_EXCLUSIVE, LockMode.SHARE, LockMode.SHARE]
-    for act in (shadow.step, shadow.revert):
-        waiting = threading.Thread(target=act, args=(swap,))
-        with connected(maria_database, autocommit=False) as conn, conn.cursor() as cursor:
-            cursor.execute("insert into orders_lines (parent) values (1)")
-            waiting.start()
-            until, longest = time.monotonic() + 0.8, 0.0
-            while time.monotonic() < until:
-                began = time.monotonic()
-                run(maria_database, "update orders set body = 'meanwhile' where id = 2", "select * from orders_lines")
-                longest = max(longest, time.monotonic() - began)
+    assert [lock.mode for lock in swap.action.locks] == [LockMode.ACCESS_EXCLUSIVE] * 3
+    # Nobody had it when the plan was made.
+    run(maria_database, "create table of_line (id int, foreign key (id) references orders_lines (id))")
+    for act, statements in ((shadow.step, HOLDERS[1:]), (shadow.revert, HOLDERS[:2])):
+        waiting, longest = threading.Thread(target=act, args=(swap,)), 0.0
+        with ExitStack() as stack:
+            former = None
+            for statement in statements:
+                conn = stack.enter_context(connected(maria_database, autocommit=False))
+                conn.query("set session transaction isolation level repeatable read")
+                conn.query(statement)
+                if former is None:
+                    waiting.start()
+                else:
+                    former.commit()
+                longest, former = max(longest, longest_of_writes(maria_database, 0.7)), conn
             assert waiting.is_alive()
-            conn.commit()
         waiting.join()
         assert longest < 0.5
     shadow.back()
+
+
+def longest_of_writes(url: str, seconds: float) -> float:
+    """Write for a while, and return how long it took at most."""
+    until, longest = time.monotonic() + seconds, 0.0
+    while time.monotonic() < until:
+        began = time.monotonic()
+        run(url, "update orders set body = 'meanwhile' where id = 2", "select * from orders_lines")
+        longest = max(longest, time.monotonic() - began)
+    return longest
 
 
 KEYS = """
@@ -255,6 +280,9 @@ def test_what_cannot_be_led_to_the_new_table_is_refused(maria_database: str) -> 
         f" {maria_database.rpartition('/')[2]}.orders (id))")  # fmt: skip
     try:
         see(WIDEN, "of far: it is one of a table in another database")
+        run(maria_database, f"drop table {other}.far", f"create table {other}.far (id int, foreign key (id) references"
+            f" {maria_database.rpartition('/')[2]}.orders_lines (id))")  # fmt: skip
+        see(WIDEN, "far, which is in another database, refers to that table")
     finally:
         run(maria_database, f"drop database {other}")
     run(maria_database, "create table `~changeover_1_1_old` (id int, foreign key (id) references orders (id))")

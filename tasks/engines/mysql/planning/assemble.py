@@ -149,7 +149,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, attach
             inverse=(*before_swap_back(keys, names.old), names.exchange_back),
             done=is_swapped(names),
             guard=True,
-            beside=inbound.held(referring),
+            beside=inbound.children(referring),
             outlasts_prepared=True,
             given=users_triggers.conditional(inbound.named(renamed(mapping.old, keys), referring), theirs, names.sides),
             set_aside=names.old,

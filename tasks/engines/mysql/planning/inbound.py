@@ -44,6 +44,8 @@ class Inbound:
     rules: str
     indexes: tuple[str, ...]
     """What makes an index that the server may have made for it one of the table's own."""
+    referring: tuple[str, ...]
+    """The full names of other tables that refer to its own."""
 
     def add(self, name: str, parent: str, *, new: bool) -> str:
         """Return the clause that makes it."""
@@ -81,6 +83,7 @@ def inbound_of(conn: MariaSession, change: Change, new: Table, tag: str) -> tupl
         key = told.model_copy(update={"referenced_columns": tuple(known[c.lower()] for c in told.referenced_columns)})
         _refuse(conn, change, new, key)
         child = inspect(conn, [key.table]).tables[0]
+        _refuse_far(change, key, child)
         made.append(
             Inbound(
                 child=key.table,
@@ -92,6 +95,7 @@ def inbound_of(conn: MariaSession, change: Change, new: Table, tag: str) -> tupl
                 new_referenced=tuple(change.renamed.get(column, column) for column in key.referenced_columns),
                 rules=rules_of(key.definition),
                 indexes=tuple(own_indexes(child.name, child, [key.columns])),
+                referring=tuple(one.table for one in child.inbound if one.table != table.full_name),
             )
         )
     return tuple(made)
@@ -137,11 +141,23 @@ def _refuse(conn: MariaSession, change: Change, new: Table, key: InboundForeignK
         ),
     ):
         if so:
-            raise SpecError(
-                f"{table.full_name} cannot be made anew with the foreign key {key.name} of {child}: {what}",
-                where=table.full_name,
-                hint=hint,
-            )
+            raise _cannot(table, key, what, hint)
+
+
+def _refuse_far(change: Change, key: InboundForeignKey, child: Table) -> None:
+    """Refuse a child to which tables of other databases refer: the preflight does not ask for a right to lock them."""
+    for one in child.inbound:
+        if not one.table.startswith(f"{child.schema_name}."):
+            what = f"{one.table}, which is in another database, refers to that table by {one.name}"
+            raise _cannot(change.table, key, what, _WITHOUT)
+
+
+def _cannot(table: Table, key: InboundForeignKey, what: str, hint: str) -> SpecError:
+    return SpecError(
+        f"{table.full_name} cannot be made anew with the foreign key {key.name} of {bare(key.table)}: {what}",
+        where=table.full_name,
+        hint=hint,
+    )
 
 
 def _differs(was: Column | None, now: Column | None) -> bool:
@@ -228,15 +244,19 @@ def after_swap(keys: Sequence[Inbound]) -> Iterator[Step]:
         )
 
 
-def held(keys: Sequence[Inbound]) -> str:
-    """Return the LOCK TABLES under which nobody inserts a child, and so holds a row of the table; empty without any."""
-    children = ", ".join(f"{quote(child)} read" for child in sorted({bare(one.child) for one in keys}))
-    return f"lock tables {children}" if keys else ""
+def children(keys: Sequence[Inbound]) -> tuple[str, ...]:
+    """Return the tables that they are of: beside a RENAME nobody may hold rows of one."""
+    return tuple(sorted({bare(one.child) for one in keys}))
 
 
 def locks(keys: Sequence[Inbound]) -> tuple[Lock, ...]:
-    """Return what that locks."""
-    return tuple(Lock(table=child, mode=LockMode.SHARE) for child in sorted({one.child for one in keys}))
+    """Return what the RENAME has locked beside it: the children, and what refers to them against writing."""
+    full = {one.child for one in keys}
+    referring = {name for one in keys for name in one.referring} - full
+    return (
+        *(Lock(table=child, mode=LockMode.ACCESS_EXCLUSIVE) for child in sorted(full)),
+        *(Lock(table=name, mode=LockMode.SHARE) for name in sorted(referring)),
+    )
 
 
 def known(keys: Sequence[Inbound]) -> str:
