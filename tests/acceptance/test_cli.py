@@ -120,24 +120,24 @@ def test_a_gate_that_fails_ends_with_rolled_back(cli: Changeover) -> None:
     assert columns(cli) == before
 
 
-def test_rows_that_cannot_take_the_new_shape(offline: Changeover) -> None:
+def test_rows_that_cannot_take_the_new_shape(cli: Changeover) -> None:
     """Named with the statement that would mend them, before there is even a ledger."""
-    offline.profile(values_in_reports=True)
-    spec = offline.spec("same-code", SAME_CODE)
-    result = offline("validate", spec)
+    cli.profile(values_in_reports=True)
+    spec = cli.spec("same-code", SAME_CODE)
+    result = cli("validate", spec)
     assert result.returncode == 1
     assert "public.orders is unique by code" in result.stdout
     assert "1 group of equal rows breaks it" in " ".join(result.stdout.split())
     assert "keys: 1; " in result.stdout
     assert 'fix:  delete from "public"."orders" where ("id") in (' in result.stdout
     assert last_line(result) == "nothing changed"
-    first = offline.data("validate", offline.spec("first", FIRST))
+    first = cli.data("validate", cli.spec("first", FIRST))
     assert (first["gate"], first["passed"]) == ("before_run", True)
     assert [check["name"] for check in first["checks"]] == [
         "public.orders.first can hold what up gives, as text",
         "public.orders.first is not null",
     ]
-    assert offline.query("select to_regnamespace('changeover')") == [(None,)]
+    assert cli.query("select to_regnamespace('changeover')") == [(None,)]
 
 
 @pytest.mark.slow
@@ -197,10 +197,10 @@ def test_a_rejection_refuses_the_swap(cli: Changeover) -> None:
     assert "first" in columns(cli)
 
 
-def test_an_error_in_the_spec_names_its_line(offline: Changeover) -> None:
+def test_an_error_in_the_spec_names_its_line(cli: Changeover) -> None:
     wrong = {**FIRST["add_column"], "up": "split_part(nobody, ' ', 1)"}
 
-    result = offline("plan", offline.spec("wrong", {"add_column": wrong}))
+    result = cli("plan", cli.spec("wrong", {"add_column": wrong}))
 
     assert result.returncode == 2
     assert "wrong.json:12:" in result.stderr
@@ -216,19 +216,19 @@ def test_run_refuses_a_wrong_spec_before_prefect_is_needed(offline: Changeover) 
     assert last_line(result) == "nothing changed"
 
 
-def test_no_message_holds_the_password(offline: Changeover) -> None:
+def test_no_message_holds_the_password(cli: Changeover) -> None:
     secret = "correct-horse-battery"
-    spec = offline.spec("first", FIRST)
+    spec = cli.spec("first", FIRST)
     for command in (["plan", spec], ["run", spec, "--verbose"], ["status", "--json"], ["doctor"]):
-        result = offline(*command, url=f"postgresql://someone:{secret}@127.0.0.1:1/nowhere")
+        result = cli(*command, url=f"postgresql://someone:{secret}@127.0.0.1:1/nowhere")
         assert result.returncode != 0
         assert secret not in result.stdout + result.stderr
 
 
-def test_the_name_of_the_database_has_to_be_typed(offline: Changeover) -> None:
-    offline.profile(confirm=True)
+def test_the_name_of_the_database_has_to_be_typed(cli: Changeover) -> None:
+    cli.profile(confirm=True)
 
-    result = offline("run", offline.spec("first", FIRST))
+    result = cli("run", cli.spec("first", FIRST))
 
     assert result.returncode == 2
     assert "[CONFIRM]" in result.stderr
@@ -236,8 +236,8 @@ def test_the_name_of_the_database_has_to_be_typed(offline: Changeover) -> None:
     assert last_line(result) == "nothing changed"
 
 
-def test_errors_are_one_object_when_json_is_asked_for(offline: Changeover) -> None:
-    result = offline("status", "nobody", "--json")
+def test_errors_are_one_object_when_json_is_asked_for(cli: Changeover) -> None:
+    result = cli("status", "nobody", "--json")
 
     told = json.loads(result.stdout)
     assert result.returncode == told["exit_code"] == 2
@@ -245,10 +245,10 @@ def test_errors_are_one_object_when_json_is_asked_for(offline: Changeover) -> No
     assert told["outcome"] == "nothing changed"
 
 
-def test_usage_errors_are_refused(offline: Changeover) -> None:
-    assert offline("run").returncode == 2
-    assert offline("validate", "first", "--gate", "sideways").returncode == 2
-    assert offline("no-such-command").returncode == 2
+def test_usage_errors_are_refused(cli: Changeover) -> None:
+    assert cli("run").returncode == 2
+    assert cli("validate", "first", "--gate", "sideways").returncode == 2
+    assert cli("no-such-command").returncode == 2
 
 
 def test_a_server_of_prefect_that_is_away_changes_nothing(offline: Changeover) -> None:

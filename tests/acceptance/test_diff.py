@@ -1,6 +1,7 @@
 """`changeover diff`: exit codes, words, and what it shows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -11,6 +12,7 @@ from profiles.loader import load
 from tasks.ledger.install import install
 from tasks.model.errors import Refused
 from tests.acceptance.commands import Changeover, last_line
+from tests.acceptance.forked import Forked
 from tests.docs.pages import blocks
 
 TABLES = """
@@ -22,11 +24,11 @@ alter table orders_new add primary key (id);
 
 
 @pytest.fixture
-def cli(tmp_path: Path, database: str) -> Changeover:
+def cli(tmp_path: Path, database: str, forked: Forked) -> Changeover:
     """The command line on a database with two tables alike; it needs no Prefect."""
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(TABLES)
-    made = Changeover(folder=tmp_path, url=database)
+    made = Changeover(folder=tmp_path, url=database, forked=forked)
     made.profile()
     return made
 
@@ -75,6 +77,7 @@ def test_names_and_mappings_are_read_or_refused(cli: Changeover) -> None:
 
 
 def test_values_are_shown_where_the_profile_allows_it(cli: Changeover) -> None:
+    cli = replace(cli, forked=None)  # also without anything imported before, and without Prefect
     change(cli, "update orders_new set secret = 'confident' where id = 7")
     cli.profile(values_in_reports=True)
     told = json.loads(cli("diff", "main.orders", "main.orders_new", "--json").stdout)

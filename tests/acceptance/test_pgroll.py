@@ -1,5 +1,6 @@
 """A file of pgroll where a spec can stand: in the commands, and in the flow."""
 
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -7,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.commands import Changeover
+from tests.acceptance.forked import Forked
 
 FILE = """\
     operations:
@@ -21,7 +23,7 @@ FILE = """\
 
 
 @pytest.fixture
-def cli(tmp_path: Path, database: str) -> Changeover:
+def cli(tmp_path: Path, database: str, forked: Forked) -> Changeover:
     """The command line on a database with a table, where nothing needs Prefect."""
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute("create table orders (id integer primary key, title text not null, status text)")
@@ -29,7 +31,7 @@ def cli(tmp_path: Path, database: str) -> Changeover:
             "insert into orders select n, 'title ' || n, nullif('old', 'o' || n) from generate_series(1, 50) n"
         )
         conn.execute("update orders set status = null where id % 7 = 0")
-    made = Changeover(folder=tmp_path, url=database)
+    made = Changeover(folder=tmp_path, url=database, forked=forked)
     made.profile()
     return made
 
@@ -68,6 +70,7 @@ def test_what_the_database_refuses_stands_where_the_file_has_it(cli: Changeover)
 @pytest.mark.every_leg
 def test_every_command_that_takes_a_spec_takes_the_file(cli: Changeover) -> None:
     """`validate` gets as far as the ledger, `run` as far as Prefect; `resume` wants a name."""
+    cli = replace(cli, forked=None)
     target = written(cli, "07.yaml")
     validated = cli("validate", target, "--gate", "before_swap")
     assert (validated.returncode, "the migration has not begun" in validated.stderr) == (2, True)
