@@ -4,6 +4,7 @@
 from tests.conformance.constraints import NO_KEY, SAME, P, T, W, alter, create
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
+from tests.conformance.together import together
 
 RESTRICTED = """;
 do $$ begin delete from p where x = 4; raise 'deleted'; exception when restrict_violation or foreign_key_violation then null; end $$;
@@ -240,7 +241,7 @@ CREATED = [
 ]
 
 
-@each(CREATED)
+@each(together(CREATED, names="t p k l n"))
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """All legs, compared with the plain statements."""
     Cycle(case, conn, url).all_legs()

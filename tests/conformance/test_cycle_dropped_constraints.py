@@ -4,6 +4,7 @@
 from tests.conformance.constraints import COMMENT, T, W, add, alter, create, drop, drop_multi, rename
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
+from tests.conformance.together import together
 
 DROPPED = [
     Case(name="check", schema=add("check (a > 0)", COMMENT), operations=[drop()], writes=W),
@@ -253,7 +254,7 @@ QUOTED_CASES = [
 ]
 
 
-@each([*DROPPED, *RENAMED, *QUOTED_CASES])
+@each([*together([*DROPPED, *RENAMED], names="t p k l z"), *QUOTED_CASES])
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """All legs, compared with the plain statements."""
     Cycle(case, conn, url).all_legs()

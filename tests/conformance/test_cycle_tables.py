@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
+from tests.conformance.together import together
 
 ROLES = "do $$ begin create role conformance_reader; exception when duplicate_object then null; end $$;"
 ODD = 'do $$ begin create role "Odd Reader"; exception when duplicate_object then null; end $$;'
@@ -106,7 +107,19 @@ CASES = [
 ]  # fmt: skip
 
 
-@each(CASES)
+ALONE = (
+    "drop with all that goes along",
+    "drop quoted, in a schema",
+    "drop a table published with all others",
+    "rename everything",
+    "rename in a schema",
+    "rename a long name",
+    "default privileges",
+    "drop an index of a schema",
+)
+
+
+@each(together(CASES, names="t u c o i j k z pub", alone=ALONE))
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     """There and back before the swap, there and back after it, there for good."""
     Cycle(case, conn, url).all_legs()
