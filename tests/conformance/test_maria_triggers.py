@@ -35,7 +35,8 @@ def walk(shadow: Shadow, url: str, step: Step, *, back: bool = False) -> None:
 def test_after_each_statement_each_acts_once(maria_database: str) -> None:
     """By whomever they were made, whatever his session was like; wherever the run was killed."""
     run(maria_database, *TABLES,
-        "create user `o'h@ra`@`%`", "grant all on *.* to `o'h@ra`@`%`")  # fmt: skip
+        "create user `o'h@ra`@`%`", f"grant trigger on `{maria_database.rpartition('/')[2]}`.* to `o'h@ra`@`%`",
+        "grant select, update on orders to `o'h@ra`@`%`", "grant insert on orders_log to `o'h@ra`@`%`")  # fmt: skip
     settings = "set session sql_mode = 'ANSI_QUOTES', character_set_client = latin1"
     theirs = "create definer = `o'h@ra`@`%` trigger"
     try:
@@ -124,5 +125,10 @@ def test_what_could_not_be_made_as_it_was_is_refused(maria_database: str) -> Non
         f"grant all on `{maria_database.rpartition('/')[2]}`.* to poor@'%'")  # fmt: skip
     try:
         see("its trigger t: this user cannot make it on the new table: the server says 1419", "poor:p@")
+        run(maria_database, f"revoke all on `{maria_database.rpartition('/')[2]}`.* from poor@'%'",
+            "grant trigger, update on orders to poor@'%'", "drop trigger t",
+            "create definer = poor@'%' trigger t before insert on orders for each row set new.body = 'x'",
+            "insert into orders values (1, '')")  # fmt: skip
+        see("its trigger t: its definer may have no trigger on the tables that stand in for it: the server says 1142")
     finally:
         run(maria_database, "drop user poor@'%'")

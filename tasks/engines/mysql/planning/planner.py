@@ -70,6 +70,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
         theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
         users_triggers.try_triggers(conn, table, theirs, new.name, names.sides)
+        users_triggers.try_definers(conn, table, theirs, tag(spec.migration))
         if keys:
             _try_foreign_keys(conn, change, new, keys, tag(spec.migration))
     size, attached = estimate(conn, table), Attached(keys=keys, referring=referring, theirs=theirs)

@@ -8,9 +8,9 @@ from tasks.engines.mysql.session import MariaSession
 
 
 @contextmanager
-def probe(conn: MariaSession, tag: str) -> Iterator[str]:
+def probe(conn: MariaSession, tag: str, role: str = "probe") -> Iterator[str]:
     """Yield the name; whatever has it is dropped before, and afterwards."""
-    name = own(tag, 0, "probe")
+    name = own(tag, 0, role)
     conn.execute(f"drop table if exists {quote(name)}")
     try:
         yield name

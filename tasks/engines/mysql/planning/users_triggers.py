@@ -17,6 +17,7 @@ from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.inspect import OURS
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
+from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.session import SQL_MODE, MariaSession
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError, StepError
@@ -173,11 +174,11 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
     return tuple(made)
 
 
-def _refused(table: Table, one: UsersTrigger, what: str) -> SpecError:
+def _refused(table: Table, one: UsersTrigger, what: str, first: str = "") -> SpecError:
     return SpecError(
         f"{table.full_name} cannot be made anew with its trigger {one.name}: {what}",
         where=table.full_name,
-        hint=_WITHOUT,
+        hint=first + _WITHOUT,
     )
 
 
@@ -192,6 +193,30 @@ def try_triggers(conn: MariaSession, table: Table, theirs: Sequence[UsersTrigger
                 raise
             said = error.what if isinstance(error, StepError) else f"the server says {error.args[0]}"
             raise _refused(table, one, f"this user cannot make it on the new table: {said}") from None
+
+
+def try_definers(conn: MariaSession, table: Table, theirs: Sequence[UsersTrigger], tag: str) -> None:
+    """Let each of their definers have a trigger act on a table of ours. Raises SpecError if the server refuses it.
+
+    It asks for their right to that on the table by its present name, before any condition; on ours, too, from then on.
+    """
+    if not theirs:
+        return
+    with probe(conn, tag, "definer") as on:
+        conn.execute(f"create table {quote(on)} (one int) engine=InnoDB")
+        for one in {one.definer: one for one in theirs}.values():
+            for statement in one.made(on, on, "begin end"):
+                conn.execute(statement)
+            try:
+                conn.execute(f"insert into {quote(on)} (one) values (1)")
+            except driver_error() as error:
+                if conn.closed:
+                    raise
+                user, _, host = one.definer.rpartition("@")
+                what = "its definer may have no trigger on the tables that stand in for it"
+                grant = f"grant trigger on {quote(conn.database)}.* to {quote(user)}@{quote(host)}"
+                said = f"{what}: the server says {error.args[0]}"
+                raise _refused(table, one, said, f"{grant}, until the contract. Or: ") from None
 
 
 def conditional(table: Table, theirs: Sequence[UsersTrigger], sides: Sides) -> Table:
