@@ -122,6 +122,8 @@ class SelfCommitting(Record):
     inverse: tuple[str, ...] = ()
     done: str = ""
     """A query that returns a row when all of `forward` is done; empty: nobody can tell, so it is done again."""
+    gone: str = ""
+    """A query that returns a row when somebody has dropped what `forward` is about: it stays away."""
     keeps: str = ""
     """A query that returns a row as long as `inverse` would destroy what it must not."""
     guard: bool = False

@@ -183,7 +183,32 @@ def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_d
     with pytest.raises(DriftError, match=key):
         shadow.forward(Phase.SWAP)
     run(maria_database, f"alter table orders_lines add constraint {key} foreign key (parent) references orders (id)")
-    shadow.forward(Phase.SWAP)
+    theirs = "alter table orders_lines add constraint orders_lines_ibfk_1 foreign key (id) references later (id)"
+    run(
+        maria_database,
+        "create table later (id int primary key)",
+        "insert into later select id from orders_lines",
+        theirs,
+    )
+    assert shadow.plan is not None
+    asked = [one for one in shadow.plan.requirements if one.kind == "structure"]
+    assert {one.gate for one in asked if run(maria_database, one.violations)} == {"before_swap", "before_rollback"}
+    run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")
+    swap, *last = steps_of(shadow, Phase.SWAP)
+    shadow.step(swap)
+    run(maria_database, theirs, f"alter table orders_notes drop foreign key {last[1].key.rpartition(' ')[2]}")
+    with pytest.raises(pymysql.err.MySQLError, match="orders_lines_ibfk_1"):
+        shadow.step(last[0])
+    run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")
+    for step in last:
+        shadow.step(step)
+    assert sorted(name for _, name in run(maria_database, KEYS)) == ["orders_lines", "orders_notes"]
+    assert not any(run(maria_database, one.violations) for one in asked)
+    (old,) = run(maria_database, "select table_name from information_schema.tables where table_schema = database()"
+                 " and table_name like '%changeover%old'")[0]  # fmt: skip
+    run(maria_database, f"alter table later add constraint odd foreign key (id) references `{old}` (id)")
+    assert shadow.violations("before_contract") == 1
+    run(maria_database, "drop table later")
     run(maria_database, "insert into orders values (50, 'c50', 5000000000, null)",
         "insert into orders_lines values (50, 50)")  # fmt: skip
     assert shadow.violations("before_rollback") == 1

@@ -55,7 +55,7 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
                 journal.guard(worker)
             if not there and action.held:
                 _held(open_session, ledger, worker, action, limits, journal)
-            elif not there:
+            elif not there and not _gone(worker, action):
                 if action.given is not None:
                     refuse_other_shape(worker, action.given, action.given.name)
                 _run(worker, action, action.forward, limits, journal, quiet, wanted=True)
@@ -98,6 +98,11 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
 def holds(conn: MariaSession, action: SelfCommitting) -> bool:
     """Ask the catalogue whether a step is done."""
     return bool(action.done) and conn.execute(action.done).fetchone() is not None
+
+
+def _gone(conn: MariaSession, action: SelfCommitting) -> bool:
+    """Ask the catalogue whether what a step is about is there no more."""
+    return bool(action.gone) and conn.execute(action.gone).fetchone() is not None
 
 
 def _outlast_old_views(conn: MariaSession, action: SelfCommitting, limits: Limits, journal: Journal) -> None:

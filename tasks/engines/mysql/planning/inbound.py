@@ -12,9 +12,10 @@ after it they are called as tables of ours are, and have their names again when 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.engines.mysql.inspect import OURS, inspect
-from tasks.engines.mysql.names import bare, own, quote, quoted
+from tasks.engines.mysql.names import bare, own, quote, quoted, text_literal
 from tasks.engines.mysql.planning.catalogue import exclusive
 from tasks.engines.mysql.planning.change import Change
 from tasks.engines.mysql.planning.foreign_keys import AT_ONCE, UNCHECKED, own_indexes, rules_of
@@ -64,10 +65,18 @@ class Inbound:
         )
 
     def has(self, name: str) -> str:
-        """Return a query that gives a row if it is called so."""
+        """Return a query that gives a row if the child has a foreign key of this name: by its own, one of others."""
         return (
             "select 1 from information_schema.referential_constraints where constraint_schema = database()"
             f" and table_name = {quoted(bare(self.child))} and constraint_name = {quoted(name)}"
+        )
+
+    @property
+    def at_home(self) -> str:
+        """A query that gives a row if it has its own name, and refers to the table that is in use."""
+        return (
+            f"{self.has(self.name)} and referenced_table_name = {quoted(self.parent)}"
+            f" and not exists ({self.has(self.meanwhile)})"
         )
 
 
@@ -220,6 +229,7 @@ def ready_to_follow(keys: Sequence[Inbound]) -> Iterator[Step]:
                 locks=exclusive(one.child),
                 outlasts_prepared=True,
                 done=one.has(one.meanwhile),
+                gone=f"select 1 from dual where not exists ({one.at_home})",
             ),
         )
 
@@ -239,7 +249,8 @@ def after_swap(keys: Sequence[Inbound]) -> Iterator[Step]:
                 inverse=one.called(one.meanwhile, new=True),
                 locks=exclusive(one.child),
                 outlasts_prepared=True,
-                done=one.has(one.name),
+                done=one.at_home,
+                gone=f"select 1 from dual where not exists ({one.has(one.meanwhile)})",
             ),
         )
 
@@ -268,20 +279,59 @@ def known(keys: Sequence[Inbound]) -> str:
 
 
 def requirements(keys: Sequence[Inbound], old: str, migration: str) -> Iterator[Requirement]:
-    """Ask before a rollback whether rows refer to what the old table has refused: it could not be lost then."""
+    """Ask whether the names are free that come back, and whether something refers to what would go."""
     for one in keys:
-        child = bare(one.child)
-        there = " and ".join(
-            f"p.{quote(to)} = c.{quote(name)}" for name, to in zip(one.columns, one.referenced, strict=True)
-        )
-        given = " and ".join(f"c.{quote(name)} is not null" for name in one.columns)
-        yield Requirement(
-            name=f"what {child} refers to by {one.name} is in the old table, too",
-            table=one.child,
-            kind="parity",
-            gate="before_rollback",
-            violations=f"select 1 as orphan from {quote(child)} as c where exists (select 1 from changeover_rejections"
-            f" where migration = {quoted(migration)} and direction = 'down') and {given}"
-            f" and not exists (select 1 from {quote(old)} as p where {there})",
-            reads_new=True,
-        )
+        for gate in ("before_swap", "before_rollback"):
+            yield _name_is_free(one, gate)
+        yield _refers_to_refused(one, old, migration)
+    if keys:
+        yield _nothing_refers_to(old, keys)
+
+
+def _name_is_free(one: Inbound, gate: Literal["before_swap", "before_rollback"]) -> Requirement:
+    child = bare(one.child)
+    problem = text_literal(
+        f"the foreign key {one.name} of {child} has the name that {one.meanwhile} had, and has to get back"
+    )
+    return Requirement(
+        name=f"no other foreign key of {child} has taken the name {one.name}",
+        table=one.child,
+        kind="structure",
+        gate=gate,
+        violations=f"select {problem} as problem from dual where exists ({one.has(one.name)})"
+        f" and exists ({one.has(one.meanwhile)})",
+        reads_new=True,
+    )
+
+
+def _nothing_refers_to(old: str, keys: Sequence[Inbound]) -> Requirement:
+    """Right after the RENAME each does, by its name of ours."""
+    return Requirement(
+        name=f"no foreign key refers to the old table of {keys[0].parent}",
+        table=keys[0].child,
+        kind="structure",
+        gate="before_contract",
+        violations="select concat('the foreign key ', constraint_name, ' of ', table_name) as problem"
+        " from information_schema.referential_constraints where unique_constraint_schema = database()"
+        f" and referenced_table_name = {quoted(old)} and table_name <> {quoted(old)}"
+        f" and constraint_name not in ({', '.join(quoted(one.meanwhile) for one in keys)})",
+        reads_new=True,
+    )
+
+
+def _refers_to_refused(one: Inbound, old: str, migration: str) -> Requirement:
+    child = bare(one.child)
+    there = " and ".join(
+        f"p.{quote(to)} = c.{quote(name)}" for name, to in zip(one.columns, one.referenced, strict=True)
+    )
+    given = " and ".join(f"c.{quote(name)} is not null" for name in one.columns)
+    return Requirement(
+        name=f"what {child} refers to by {one.name} is in the old table, too",
+        table=one.child,
+        kind="parity",
+        gate="before_rollback",
+        violations=f"select 1 as orphan from {quote(child)} as c where exists (select 1 from changeover_rejections"
+        f" where migration = {quoted(migration)} and direction = 'down') and {given}"
+        f" and not exists (select 1 from {quote(old)} as p where {there})",
+        reads_new=True,
+    )
