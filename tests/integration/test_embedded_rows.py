@@ -18,6 +18,7 @@ from rich.console import Console
 
 from flows.explain import explanation
 from profiles.model import Limits
+from tasks.engines.mongodb import follow as following
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.scan import examine
@@ -277,8 +278,14 @@ WRITES = {
 }  # fmt: skip
 
 
-def test_what_is_written_to_embedded_rows_arrives(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
-    """Before it is carried it is no difference, for it is noted; afterwards nothing is noted, and all is equal."""
+def test_what_is_written_to_embedded_rows_arrives(
+    conn: psycopg.Connection[Any], target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is carried it is no difference, for it is noted; afterwards nothing is noted, and all is equal.
+
+    Each bite is written in parts.
+    """
+    monkeypatch.setattr(following, "BATCH_BYTES", 800)
     title = {"lookup": {"table": "articles", "up": "upper(title)"}}
     amounts = {"amount": {"column": "amount", "unfit": "reject"}, "no": "no", "title": title}
     name = {"lookup": {"table": "customers", "column": "name", "by": ["customer"]}}

@@ -1,6 +1,7 @@
 """Whatever is written to a table that is copied is noted, and what is noted becomes what the row gives."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from pymongo.database import Database
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
+from tasks.engines.mongodb import follow as following
 from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.cutover import cut_over
+from tasks.engines.mongodb.document import Made
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
@@ -30,6 +33,7 @@ create unlogged table quick (id int primary key);
 create function looked_up(int) returns numeric language sql stable as 'select sum(a) from t';
 create function doubled(int) returns int language sql immutable as 'select 2 * $1';
 create operator @@@ (function = looked_up, rightarg = int)"""
+LATE = {"failCommands": ["update"], "blockConnection": True, "blockTimeMS": 900}
 FIELDS: dict[str, Any] = {
     "_id": {"column": "a", "type": "string"},
     "amount": {"column": "amount", "unfit": "reject"},
@@ -240,8 +244,60 @@ def test_a_publication_of_all_tables_is_pointed_out(conn: psycopg.Connection[Any
     assert said.startswith("the publication everything sends all tables:")
 
 
-def cut(copy: Copy, put: Callable[[str], None], patience: float) -> None:
-    journal = Journal(begin=lambda _: None, finish=lambda _: None)
+def test_documents_are_held_as_many_as_fit(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are noted; and those of a bite that is written in parts are all there, or gone, or left out."""
+    parts: list[int] = []
+    put = following._put
+
+    def spied(conn: Any, into: Any, action: Any, gone: list[Made], made: list[Made]) -> None:
+        parts.append(sum(len(one.document) for one in made))
+        put(conn, into, action, gone, made)
+
+    monkeypatch.setattr(following, "_put", spied)
+    monkeypatch.setattr(following, "BATCH_BYTES", 12_000)
+    copy.conn.execute(f"update t set note = note || '!', amount = case when a in (5, 6) then {'7' * 40} else 1 end")
+    copy.conn.execute("delete from t where a = 7; update t set active = false where a = 8")
+    copy.follow(1000)
+    assert sum(parts) > 5 * 12_000
+    assert max(parts) < 12_000 + 6_000
+    assert copy.compare().equal
+    assert copy.target["c"].count_documents({"note": {"$regex": "!$"}}) == 16
+
+
+def test_documents_that_take_long_are_given_up_under_the_lock(
+    copy: Copy, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the database nor the driver ends what is done between their statements."""
+    made, waits, held = following.documents, list[str](), list[float]()
+
+    def slow(*given: Any) -> Iterator[Made]:
+        for one in made(*given):
+            time.sleep(0.04 * (given[0].table == copy.action.table))
+            yield one
+
+    def write(_: object) -> None:
+        if len(held) < 2:
+            with psycopg.connect(database) as other:
+                other.execute("update t set note = 'new'" if not held else "update t set note = 'newer' where a = 3")
+        if len(held) == 1:
+            copy.target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=LATE)
+        held.append(-time.monotonic())
+
+    def waiting(why: str) -> None:
+        held[-1] += time.monotonic()
+        waits.append(why)
+
+    monkeypatch.setattr(following, "documents", slow)
+    cut(copy, lambda _: None, patience=30, begin=write, waiting=waiting)
+    assert waits[:2] == [
+        "what was done under the lock took more than 300 ms", "MongoDB took more than 300 ms under the lock",
+    ]  # fmt: skip
+    assert max(held[:2]) < 0.7
+    assert copy.target["c"].count_documents({"note": "NEW"}) == 19
+
+
+def cut(copy: Copy, put: Callable[[str], None], patience: float, **told: Callable[[Any], None]) -> None:
+    journal = Journal(begin=told.pop("begin", lambda _: None), finish=lambda _: None, **told)
     limits = Limits(lock_budget=300, lock_patience=patience)
     cut_over(copy.conn, copy.target, lambda: "c", copy.action, limits, journal, put)
 

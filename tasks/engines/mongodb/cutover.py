@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 import pymongo
 from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
@@ -25,11 +26,16 @@ from tasks.model.steps import Lock, LockMode
 from tasks.model.transfer_steps import DocumentTransfer
 
 FEW: Final = 200
-"""As many notes may be left for the lock; more are carried before it."""
+"""As many notes may be left for the lock; more are carried before it. Fewer, where they have taken too long."""
+_FEWEST: Final = 2
 
 
-class _TooMuch(Exception):  # noqa: N818 - not an error: the writers have the next turn
-    """More is left than fits under the lock."""
+class _NotYet(Exception):  # noqa: N818 - not an error: the writers have the next turn
+    """It has to wait, and why."""
+
+
+class _TooLong(_NotYet):
+    """What was done under the lock has not fitted into the budget."""
 
 
 def cut_over(
@@ -51,6 +57,7 @@ def cut_over(
     is as before, and the notes are kept.
     """
     deadline: float | None = None
+    few = FEW
     locks = tuple(Lock(table=table, mode=LockMode.SHARE_ROW_EXCLUSIVE) for table in action.tables)
 
     def bite(size: int) -> int:
@@ -61,14 +68,18 @@ def cut_over(
         name = called()
         before: int | None = None
         # Each round is shorter than the one before it, unless more is written than can be carried.
-        while (left := follow(conn, database[name], action, limits, journal.fence, bite)) > FEW:
+        while (left := follow(conn, database[name], action, limits, journal.fence, bite)) > few:
             if before is not None and left >= before:
                 break
             before = left
         deadline = deadline or time.monotonic() + limits.lock_patience
-        reason = _tried(conn, database[name], action, locks, limits, journal, partial(put, name))
-        if reason is None:
+        try:
+            _try(conn, database[name], action, locks, few, limits, journal, partial(put, name))
+        except _NotYet as why:
+            reason = why
+        else:
             return
+        few = max(few // 2, _FEWEST) if isinstance(reason, _TooLong) else min(few * 2, FEW)
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
                 f"{action.table} could not be held still within {limits.lock_patience:g} s: {reason}",
@@ -76,22 +87,23 @@ def cut_over(
                 hint="End the session that blocks, or run again when less is written.",
                 changed=DataChanged.PARTIALLY,
             )
-        journal.waiting(reason)
+        journal.waiting(str(reason))
         time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads load, guards nothing
 
 
-def _tried(
+def _try(
     conn: Connection,
     into: Collection[Any],
     action: DocumentTransfer,
     locks: tuple[Lock, ...],
+    few: int,
     limits: Limits,
     journal: Journal,
     put: Callable[[], None],
-) -> str | None:
-    """Return None when it is done, otherwise why it has to wait."""
+) -> None:
+    """Raise _NotYet where it has to wait."""
     if in_the_way := holders(conn, locks, older_than_ms=limits.lock_budget):
-        return f"blocked by {named(in_the_way)}"
+        raise _NotYet(f"blocked by {named(in_the_way)}")
     budget = limits.lock_budget
     try:
         with conn.transaction():
@@ -101,16 +113,30 @@ def _tried(
             conn.execute(f"set local idle_in_transaction_session_timeout = {idle_limit(budget)}")
             conn.execute(f"lock table {', '.join(lock.table for lock in locks)} in {locks[0].mode} mode")
             with pymongo.timeout(budget / 1000):
-                while (carried := carry(conn, into, action, FEW)).more:
-                    if not carried.found:
-                        raise _TooMuch
+                _carry_last(conn, into, action, few, budget)
                 journal.guard(conn)
                 put()
             journal.finish(conn)
     except psycopg.errors.LockNotAvailable:
-        return f"no lock within {budget} ms"
+        raise _NotYet(f"no lock within {budget} ms") from None
     except psycopg.errors.QueryCanceled:
-        return f"a statement under the lock took more than {budget} ms"
-    except _TooMuch:
-        return "more was written meanwhile than can be carried within the lock budget"
-    return None
+        raise _TooLong(f"a statement under the lock took more than {budget} ms") from None
+
+
+def _carry_last(conn: Connection, into: Collection[Any], action: DocumentTransfer, few: int, budget: int) -> None:
+    """Carry what is left, as long as that fits into the budget: how long a document takes nobody else limits."""
+    until = time.monotonic() + budget / 1000
+
+    def in_time() -> None:
+        if time.monotonic() > until:
+            raise _TooLong(f"what was done under the lock took more than {budget} ms")
+
+    try:
+        while (carried := carry(conn, into, action, few, in_time)).more:
+            if not carried.found:
+                raise _NotYet("more was written meanwhile than can be carried within the lock budget")
+            in_time()
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+        raise _TooLong(f"MongoDB took more than {budget} ms under the lock") from None

@@ -5,7 +5,7 @@ commit, the notes are still there, and the same is done once more. A note that c
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions
@@ -16,22 +16,22 @@ from pymongo.collection import Collection as Documents
 from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.document import Made, documents
-from tasks.engines.mongodb.load import fitting, note, refuse_undecided
+from tasks.engines.mongodb.load import BATCH_BYTES, fitting, note, refuse_undecided
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import end_of_batch, key_literal, last_key, tuple_of
+from tasks.engines.postgresql.key_ranges import condition, end_of_batch, key_literal, last_key, tuple_of
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import (
     ALL,
     EMBEDDED,
     LOOKUP,
+    among,
     as_noted,
     looked_up,
     noted,
+    one_by_one,
     prepare,
-    rows,
-    rows_of,
 )
-from tasks.engines.records import FIRST_ROWS
+from tasks.engines.records import FIRST_ROWS, Key
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
@@ -39,6 +39,8 @@ from tasks.model.transfer_steps import NOTE, DocumentTransfer
 
 MOST: Final = 5000
 """Notes at a time."""
+_FEW: Final = 10
+"""So many to begin with, where rows of other tables are in the documents: nobody knows how many these are."""
 _SHARD: Final = -1
 """Under which number the account has what was carried."""
 
@@ -75,7 +77,7 @@ def follow(
     """
     prepare(conn)
     first = last = _last(conn, action)
-    size, total = FIRST_ROWS, 0
+    size, total = _FEW if action.embedded else FIRST_ROWS, 0
     while first is not None and last is not None:
         size = min(between(size) or size, MOST)
         started = time.monotonic()
@@ -98,10 +100,17 @@ def _last(conn: Connection, action: DocumentTransfer) -> int | None:
     return row[0] if row else None
 
 
-def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most: int) -> Carried:
+def carry(
+    conn: Connection,
+    into: Documents[Any],
+    action: DocumentTransfer,
+    most: int,
+    in_time: Callable[[], None] = lambda: None,
+) -> Carried:
     """Deal with up to `most` notes, the oldest first, within a transaction that fences.
 
     Rows are read by a statement that begins after the notes were seen, so it sees at least what they tell of.
+    `in_time` is called for each document, and raises where there is no more time.
     """
     seen = conn.execute(
         f"select {NOTE}, {ALL}, {EMBEDDED}, {LOOKUP} from {action.notes} order by {NOTE} limit {int(most)}"
@@ -114,22 +123,57 @@ def carry(conn: Connection, into: Documents[Any], action: DocumentTransfer, most
     found = {number: lookup for number, *_, lookup in seen if lookup}
     until = _look_up(conn, action, found) if found else 0
     if again := [number for number, _, embedded, _ in seen if embedded]:
-        return _again(conn, into, action, max(again), most)
+        return _again(conn, into, action, max(again), most, in_time)
     # By their numbers, not up to the last of them: one with a lower number may commit later.
     numbers = ", ".join(str(number) for number, *_ in seen if number not in found) or "null"
     gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
-    made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
-    _put(conn, into, action, gone, made)
+    there: set[Key] = set()
+    size = 0
+    if gone:
+        there, size = _write(conn, into, action, among(action, [one.key for one in gone]), in_time)
+        if left := [one for one in gone if one.key not in there]:
+            _put(conn, into, action, left, [])
     conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
     return Carried(
         notes=len(seen),
-        rows=len(made),
-        size=sum(len(one.document) for one in made if not one.rejected),
+        rows=len(there),
+        size=size,
         upto=seen[-1][0],
         more=len(seen) == most or bool(found),
         found=min(found, default=0),
         until=until,
     )
+
+
+def _write(
+    conn: Connection, into: Documents[Any], action: DocumentTransfer, which: str, in_time: Callable[[], None]
+) -> tuple[set[Key], int]:
+    """Make the documents of rows what the rows give now; return the keys of all these rows, and the bytes.
+
+    However many rows of other tables are in them: what is held is little more than a batch.
+    """
+    there: set[Key] = set()
+    size = 0
+    with one_by_one(conn, action, which) as rows:
+        for some in _by_size(documents(action, rows), in_time):
+            _put(conn, into, action, some, some)
+            there |= {one.key for one in some}
+            size += sum(len(one.document) for one in some)
+    return there, size
+
+
+def _by_size(made: Iterable[Made], in_time: Callable[[], None]) -> Iterator[list[Made]]:
+    some: list[Made] = []
+    size = 0
+    for one in made:
+        in_time()
+        some.append(one)
+        size += len(one.document)
+        if size >= BATCH_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone: list[Made], made: list[Made]) -> None:
@@ -167,7 +211,14 @@ def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) 
     return _last(conn, action) or 0
 
 
-def _again(conn: Connection, into: Documents[Any], action: DocumentTransfer, number: int, most: int) -> Carried:
+def _again(
+    conn: Connection,
+    into: Documents[Any],
+    action: DocumentTransfer,
+    number: int,
+    most: int,
+    in_time: Callable[[], None],
+) -> Carried:
     """Make some documents anew after a TRUNCATE of embedded rows, of which nobody knows whose they were.
 
     How far it is stands in the note. Rows that come meanwhile have notes of their own, with higher numbers. An older
@@ -182,11 +233,10 @@ def _again(conn: Connection, into: Documents[Any], action: DocumentTransfer, num
         conn.execute(f"delete from {action.notes} where {NOTE} = %s", (number,))
         return Carried(notes=1, upto=number, more=True)
     high = end_of_batch(conn, action, low, last, most) or last
-    made = list(documents(action, rows(conn, action, low, high)))
-    _put(conn, into, action, made, made)
+    made, size = _write(conn, into, action, condition(action, low, high), in_time)
     there = f"{tuple_of(action)} = row{key_literal(action, high)}"
     conn.execute(f"update {action.notes} set {there} where {NOTE} = %s", (number,))
-    return Carried(notes=0, rows=len(made), size=sum(len(one.document) for one in made), more=True)
+    return Carried(notes=0, rows=len(made), size=size, more=True)
 
 
 def _empty(conn: Connection, into: Documents[Any], action: DocumentTransfer, emptied: int) -> Carried:

@@ -1,6 +1,7 @@
 """Read rows in the form from which a value of another database can be made exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from tasks.engines.postgresql.blockers import Connection
@@ -10,6 +11,10 @@ from tasks.model.names import quote
 from tasks.model.transfer_steps import DocumentTransfer, EmbeddedRows, TransferField
 
 _KEY, _VALUE, _ORDER = "_changeover_k", "_changeover_v", "_changeover_o"
+_HELD: Final = 100
+"""Rows that are fetched together."""
+_WITH_OTHERS: Final = 10
+"""Of those that may have many of another table with them."""
 OUTER: Final = "_changeover_p"
 """What columns of the row are called, and where they are, for those who read rows of another table with it."""
 ALL: Final = "_changeover_all"
@@ -56,6 +61,14 @@ def rows(
 def rows_of(conn: Connection, action: DocumentTransfer, keys: Sequence[Key]) -> list[tuple[Any, ...]]:
     """Return the rows with these keys that are to be copied, of one snapshot."""
     return conn.execute(selection(action, among(action, keys))).fetchall() if keys else []
+
+
+@contextmanager
+def one_by_one(conn: Connection, action: DocumentTransfer, which: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """Read rows of one snapshot as they are asked for: few are held, whatever their size. Within a transaction."""
+    with conn.cursor("changeover_rows") as cursor:
+        cursor.itersize = _WITH_OTHERS if action.embedded else _HELD
+        yield iter(cursor.execute(selection(action, which).encode()))
 
 
 def among(action: DocumentTransfer, keys: Sequence[Key]) -> str:
