@@ -145,7 +145,7 @@ class SelfCommitting(Record):
     locks: tuple[Lock, ...] = ()
     """What the statements lock of applications, each for itself: where DDL locks metadata, ACCESS EXCLUSIVE."""
     found_after_inverse: str = ""
-    """A query for what stands, right after `inverse`, on the table that it took away, and would be dropped with it."""
+    """A query for what is wrong right after `inverse`, and what to do: it would be dropped with it, or be lost."""
     emptied: str = ""
     """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
     filled: str = ""

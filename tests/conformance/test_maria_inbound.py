@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pymysql
 import pytest
 
-from tasks.model.errors import DriftError, PreflightError, SpecError
+from tasks.model.errors import DriftError, GateError, PreflightError, SpecError
 from tasks.model.steps import LockMode, Phase, SelfCommitting, Step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_parents import Parents, difference, prepare, triggers_of
@@ -214,10 +214,25 @@ def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_d
     assert shadow.violations("before_rollback") == 1
     run(maria_database, "delete from orders_lines where id = 50", "delete from orders where id = 50")
     assert shadow.violations("before_rollback") == 0
-    run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")
-    with pytest.raises(AssertionError, match=r"orders_lines_ibfk_1 of .* is gone"):
+    run(maria_database, "alter table orders_notes drop foreign key orders_parent",
+        "insert into orders values (60, 'c60', 5000000000, null)")  # fmt: skip
+    for step in reversed(last):
+        shadow.revert(step)
+    run(maria_database, "insert into orders_lines values (60, 60)")
+    with pytest.raises(GateError, match="rows of orders_lines refer by orders_lines_ibfk_1 to"):
+        shadow.revert(swap)
+    assert run(maria_database, "select n from orders where id = 60") == [(5_000_000_000,)]
+    run(maria_database, "delete from orders_lines where id = 60")
+    shadow.revert(swap)
+    run(maria_database, "insert into orders_lines values (61, 60)")
+    for _ in range(2):
+        with pytest.raises(GateError, match="rows of orders_lines refer by orders_lines_ibfk_1 to"):
+            shadow.back()
+    refused(maria_database, 1452, "insert into orders_lines values (62, 60)")
+    run(maria_database, "delete from orders_lines where id = 61")
+    with pytest.raises(AssertionError, match=r"orders_code of .* is gone.*orders_parent of .* is gone"):
         shadow.back()
-    assert "orders_lines" not in [name for _, name in run(maria_database, KEYS)]
+    assert [name for _, name in run(maria_database, KEYS)] == ["orders_lines"]
 
 
 HOLDERS = (

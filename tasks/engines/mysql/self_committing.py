@@ -86,6 +86,8 @@ def take_back(open_session: Open, action: SelfCommitting, limits: Limits, journa
             _run(worker, action, action.inverse, limits, journal, quiet, wanted=False)
             if action.guard:
                 _guard_again(worker, action, limits, journal, quiet, swapped=False)
+            else:
+                _refuse_what_would_go(worker, action)
         elif action.inverse and action.given is not None and not action.set_aside:
             # Not the new shape: then it is the old one, or what somebody else made of either, which is not undone.
             refuse_other_shape(worker, action.given, action.given.name)
@@ -183,13 +185,13 @@ def _guard_again(
 
 
 def _refuse_what_would_go(conn: MariaSession, action: SelfCommitting) -> None:
-    """Refuse to take back what somebody has built upon while the way back waited: the gate before it was too early."""
+    """Refuse what somebody has done while the way back waited: the gate before it was too early."""
     found = conn.execute(action.found_after_inverse).fetchone() if action.found_after_inverse else None
     if found is not None:
         raise GateError(
-            f"{found[0]} since the gate, and would be dropped with it",
+            str(found[0]),
             where=action.table,
-            hint="Drop it, roll back, and make it again on the old table.",
+            hint=str(found[1]),
             changed=DataChanged.PARTIALLY,
         )
 

@@ -213,7 +213,7 @@ def named(table: Table, keys: Sequence[Inbound]) -> Table:
     return table.model_copy(update={"inbound": tuple(inbound)})
 
 
-def ready_to_follow(keys: Sequence[Inbound]) -> Iterator[Step]:
+def ready_to_follow(keys: Sequence[Inbound], migration: str) -> Iterator[Step]:
     """Yield what gives each the name under which a RENAME may take it along, and the way back its own name."""
     for one in keys:
         child = bare(one.child)
@@ -230,6 +230,8 @@ def ready_to_follow(keys: Sequence[Inbound]) -> Iterator[Step]:
                 outlasts_prepared=True,
                 done=one.has(one.meanwhile),
                 gone=f"select 1 from dual where not exists ({one.at_home})",
+                # Until then it was the other table that was asked for parents, and it has what this one has refused.
+                found_after_inverse=orphans(one, migration),
             ),
         )
 
@@ -320,18 +322,32 @@ def _nothing_refers_to(old: str, keys: Sequence[Inbound]) -> Requirement:
 
 
 def _refers_to_refused(one: Inbound, old: str, migration: str) -> Requirement:
-    child = bare(one.child)
+    return Requirement(
+        name=f"what {bare(one.child)} refers to by {one.name} is in the old table, too",
+        table=one.child,
+        kind="parity",
+        gate="before_rollback",
+        violations=f"select 1 as orphan from {_referring_to_refused(one, old, migration)}",
+        reads_new=True,
+    )
+
+
+def _referring_to_refused(one: Inbound, old: str, migration: str) -> str:
     there = " and ".join(
         f"p.{quote(to)} = c.{quote(name)}" for name, to in zip(one.columns, one.referenced, strict=True)
     )
     given = " and ".join(f"c.{quote(name)} is not null" for name in one.columns)
-    return Requirement(
-        name=f"what {child} refers to by {one.name} is in the old table, too",
-        table=one.child,
-        kind="parity",
-        gate="before_rollback",
-        violations=f"select 1 as orphan from {quote(child)} as c where exists (select 1 from changeover_rejections"
+    return (
+        f"{quote(bare(one.child))} as c where exists (select 1 from changeover_rejections"
         f" where migration = {quoted(migration)} and direction = 'down') and {given}"
-        f" and not exists (select 1 from {quote(old)} as p where {there})",
-        reads_new=True,
+        f" and not exists (select 1 from {quote(old)} as p where {there})"
     )
+
+
+def orphans(one: Inbound, migration: str) -> str:
+    """Return a query for what is wrong, and what to do, when the old table is back in use without such a row."""
+    child = bare(one.child)
+    problem = text_literal(f"rows of {child} refer by {one.name} to rows that the old table has refused")
+    hint = text_literal(f"Delete those rows of {child}, or let them refer to others, then roll back again.")
+    found = _referring_to_refused(one, one.parent, migration)
+    return f"(select {problem} as problem, {hint} as hint from {found} limit 1)"
