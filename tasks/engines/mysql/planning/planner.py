@@ -60,6 +60,7 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     table = catalogue.tables[0]
     refuse_kind(table)
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
+    theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
         others.refuse_mentioned(conn, table, change.leaving)
@@ -68,7 +69,6 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         referring = inbound.inbound_of(conn, change, new, tag(spec.migration))
         _try_inbound(conn, table, new, referring, tag(spec.migration))
         names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
-        theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
         users_triggers.try_triggers(conn, table, theirs, new.name, names.sides)
         users_triggers.try_definers(conn, table, theirs, tag(spec.migration))
         if keys:

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.engines.mysql.driver import driver_error
-from tasks.engines.mysql.inspect import OURS
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.session import SQL_MODE, MariaSession
 from tasks.model.catalogue import Table
 from tasks.model.errors import SpecError, StepError
+from tasks.model.names import OWN_PREFIX
 from tasks.model.plan import Requirement
 from tasks.model.steps import Phase, SelfCommitting, Step
 
@@ -137,7 +137,7 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
     """Return the triggers of a table. Raises SpecError for those that could not be made anew as they are."""
     if not table.triggers:
         return ()
-    if ours := [one.name for one in table.triggers if one.name.startswith(OURS)]:
+    if ours := [one.name for one in table.triggers if one.name.startswith(OWN_PREFIX)]:
         raise SpecError(
             f"{table.full_name} is under another migration, or one has left its trigger {ours[0]}",
             where=table.full_name,
@@ -164,7 +164,9 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
             (not definer.rpartition("@")[2], "its definer is a role"),
             (database != collation, f"the database had the collation {database} when it was made"),
             (
-                not printed.rstrip().endswith(body.rstrip()) or not (charset.startswith("utf8") or body.isascii()),
+                not printed.rstrip().endswith(body.rstrip())
+                # The names in it are read in the character set of its maker, too, whenever the table is opened.
+                or not (charset.startswith("utf8") or (printed + table.name + definer).isascii()),
                 f"the server does not tell its text as it is, in {charset}",
             ),
         ):
@@ -344,7 +346,18 @@ def after_drop(full: str, theirs: Sequence[UsersTrigger], sides: Sides) -> Itera
 def requirements(
     theirs: Sequence[UsersTrigger], full: str, old: str, sides: Sides, swapped: str
 ) -> Iterator[Requirement]:
-    """Ask before the contract for those that somebody has dropped, or changed, and that would be made again."""
+    """Ask before the swap whether those of ours are there, and do what they did.
+
+    And before the contract for those that somebody has dropped, or changed, and that would be made again.
+    """
+    if theirs:
+        yield Requirement(
+            name=f"the new table has the triggers of {full}",
+            table=full,
+            kind="structure",
+            violations=" union all ".join(_missing(theirs, sides)),
+            reads_new=True,
+        )
     for one in theirs:
         found = text_literal(f"{one.name} has changed since the swap, and what acts is {one.meanwhile}")
         yield Requirement(
@@ -357,3 +370,18 @@ def requirements(
             f" and not exists ({one.is_on(one.name, old, one.where(sides.old_acts))})",
             reads_new=True,
         )
+
+
+def _missing(theirs: Sequence[UsersTrigger], sides: Sides) -> Iterator[str]:
+    """Yield queries for those that are not there: without them nobody's trigger acts from the swap on."""
+    wanted = {}
+    for one in theirs:
+        for name in (_telling_name(sides.up, one.event), _telling_name(sides.down, one.event)):
+            wanted[name] = f"exists ({has_trigger(name)})"
+        body = one.where(sides.new_acts)
+        # The table that it is on gets its name in the swap.
+        there = (f"exists ({one.is_on(one.meanwhile, on, body)})" for on in (sides.new, sides.table))
+        wanted[one.meanwhile] = " or ".join(there)
+    for name, found in wanted.items():
+        gone = text_literal(f"the trigger {name} is gone, or has changed")
+        yield f"select {gone} as problem from dual where not ({found})"
