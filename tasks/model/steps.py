@@ -130,6 +130,8 @@ class SelfCommitting(Record):
     """Check before the statements, and once more after them, that nothing was written that the gate did not see."""
     outlasts_prepared: bool = False
     """Prepared transactions (XA) end before the statements: they may have written, and hold rows, but no table."""
+    endless: bool = False
+    """`forward` is tried until it gets its locks, whatever the patience: until then applications may be refused."""
     held: str = ""
     """A LOCK TABLES under which `guard` is called, once, and `forward` done: all of it or nothing."""
     beside: tuple[str, ...] = ()

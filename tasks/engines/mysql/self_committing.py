@@ -313,10 +313,11 @@ def _within_budget(
                 raise
             left = prepared(conn) if waits else left
         now = time.monotonic()
-        if now - told >= _TELL_EVERY or now - began >= limits.lock_patience:
+        over = now - began >= limits.lock_patience and not (wanted and action.endless)
+        if now - told >= _TELL_EVERY or over:
             told = now
             reason = f"{_UNENDED}{', '.join(sorted(left)[:5])}" if left else f"blocked by {open_transactions(conn)}"
-            if now - began >= limits.lock_patience:
+            if over:
                 raise LockTimeoutError(
                     f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
                     where=conn.place,

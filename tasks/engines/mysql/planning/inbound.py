@@ -122,6 +122,11 @@ def _refuse(conn: MariaSession, change: Change, new: Table, key: InboundForeignK
         (not conn.dialect.maria, "that is done on MariaDB alone", _WITHOUT),
         (not key.table.startswith(f"{table.schema_name}."), "it is one of a table in another database", _WITHOUT),
         (
+            "." in key.table.removeprefix(f"{table.schema_name}."),
+            "that table has a dot in its name, by which it would be taken for another",
+            _WITHOUT,
+        ),
+        (
             child.startswith(OURS),
             "that table is one of another migration",
             "Let that come to its end first: contract it, or roll it back.",
@@ -251,6 +256,7 @@ def after_swap(keys: Sequence[Inbound]) -> Iterator[Step]:
                 inverse=one.called(one.meanwhile, new=True),
                 locks=exclusive(one.child),
                 outlasts_prepared=True,
+                endless=True,
                 done=one.at_home,
                 gone=f"select 1 from dual where not exists ({one.has(one.meanwhile)})",
             ),

@@ -66,6 +66,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
         others.refuse_mentioned(conn, table, change.leaving)
         mapping = mapping_of(change, new)
         keys = carried(change, new)
+        # First of all they tell a table that is under way.
+        theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
         referring = inbound.inbound_of(conn, change, new, tag(spec.migration))
         _try_inbound(conn, table, new, referring, tag(spec.migration))
         names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))
