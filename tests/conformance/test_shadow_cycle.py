@@ -3,7 +3,7 @@
 
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
-from tests.conformance.test_cycle_attached import ATTACHED, alter, drop, table
+from tests.conformance.test_cycle_attached import ATTACHED, alter, drop, each_numbered, table
 from tests.legs import EVERY_LEG
 
 REBUILD = {"rebuild_table": {"table": "t"}}
@@ -105,12 +105,8 @@ WRITTEN_DOWN = Case(
 def attached() -> dict[str, str]:
     """Everything that can be attached: one by one where every leg is asked for, otherwise together."""
     known = {name: more for name, more in {**ATTACHED, **MORE}.items() if name not in REFUSED}
-    if EVERY_LEG:
-        return known
-    return {
-        name: "; ".join(known[one].replace(" i on ", f" i{n} on ") for n, one in enumerate(listed))
-        for name, listed in TOGETHER.items()
-    }
+    together = {name: [name] for name in known} if EVERY_LEG else TOGETHER
+    return {name: "; ".join(each_numbered(known[one] for one in listed)) for name, listed in together.items()}
 
 
 def cases() -> list[Case]:
