@@ -3,6 +3,7 @@
 
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection
+from tests.conformance.together import together
 
 CASES = [
     Case(
@@ -254,6 +255,6 @@ CASES = [
 ]
 
 
-@each(CASES)
+@each(together(CASES, names="t"))
 def test_cycle(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()

@@ -9,6 +9,7 @@ from tasks.model.errors import ChangeoverError
 from tasks.model.steps import Phase
 from tests.conformance.cycle import Case, Cycle, each
 from tests.conformance.drive import Connection, Migration
+from tests.conformance.together import together
 
 
 def junction(**body: Any) -> dict[str, Any]:
@@ -130,7 +131,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@each(CASES)
+@each(together(CASES, names="t j posts tags tagged", most=5, alone=["no rows"]))
 def test_there_and_back_and_to_the_end(case: Case, conn: Connection, url: str) -> None:
     Cycle(case, conn, url).all_legs()
 
