@@ -60,6 +60,10 @@ class Standstill:
         self.end()
         if (time.monotonic() - self._since) * 1000 > self._budget:
             return f"what was done under the lock took more than {self._budget} ms"
+        return self.ended()
+
+    def ended(self) -> str:
+        """Return why it is not held any more, nothing where it is; however long it has taken."""
         try:
             self._conn.execute("do 0")
         except pymysql.err.MySQLError as error:

@@ -44,6 +44,10 @@ class Standstill:
         """Return why it was not held all the time, within the budget; nothing where it was: then it is until closed."""
         if (time.monotonic() - self._since) * 1000 > self._budget:
             return f"what was done under the lock took more than {self._budget} ms"
+        return self.ended()
+
+    def ended(self) -> str:
+        """Return why it is not held any more, nothing where it is; however long it has taken."""
         try:
             self._conn.execute("select 1")
         except psycopg.OperationalError:

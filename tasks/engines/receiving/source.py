@@ -102,6 +102,9 @@ class Standstill(Protocol):
     def lost(self) -> str:
         """Return why it was not held all the time, within the budget; nothing where it was: then it is until closed."""
 
+    def ended(self) -> str:
+        """Return why it is not held any more, nothing where it is; however long it has taken."""
+
 
 class Rows(Protocol):
     """Rows of a database, which also has the ledger."""

@@ -73,3 +73,7 @@ class NoStandstill:
     def lost(self) -> str:
         """Return at once."""
         return ""
+
+    def ended(self) -> str:
+        """Return at once."""
+        return ""

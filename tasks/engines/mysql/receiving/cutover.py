@@ -88,4 +88,8 @@ def _within(
         if reason := standstill.lost():
             raise TooLong(reason)
         put(present(conn, action.into), reading)
+        # It may have taken longer than the server waits for a silent session: then somebody may have written since.
+        # The table stays in its place, and what was written is carried before it is recorded.
+        if reason := standstill.ended():
+            raise TooLong(reason)
         journal.finish(ledger)
