@@ -149,7 +149,10 @@ class SelfCommitting(Record):
     found_after_inverse: str = ""
     """A query for what is wrong right after `inverse`, and what to do: it would be dropped with it, or be lost."""
     emptied: str = ""
-    """A query that returns a row, right after the statements, when rows have gone that no trigger saw go."""
+    """A query that returns a row, right after the statements, when rows have gone that no trigger saw go.
+
+    Without `guard` it is asked before them, too.
+    """
     filled: str = ""
     """A query for the moment at which what the statements put in place was full: older snapshots have to end first."""
 

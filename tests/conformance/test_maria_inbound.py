@@ -199,6 +199,10 @@ def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_d
     swap, *last = steps_of(shadow, Phase.SWAP)
     shadow.step(swap)
     run(maria_database, theirs, f"alter table orders_notes drop foreign key {last[1].key.rpartition(' ')[2]}")
+    run(maria_database, "create table kept as select * from orders", "truncate orders")
+    with pytest.raises(GateError, match="TRUNCATE"):
+        shadow.step(last[0])
+    run(maria_database, "insert into orders select * from kept")
     with pytest.raises(pymysql.err.MySQLError, match="orders_lines_ibfk_1"):
         shadow.step(last[0])
     run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")

@@ -58,9 +58,13 @@ def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journa
             elif not there and not _gone(worker, action):
                 if action.given is not None:
                     refuse_other_shape(worker, action.given, action.given.name)
+                if not action.guard:
+                    _refuse_emptied(worker, action)
                 _run(worker, action, action.forward, limits, journal, quiet, wanted=True)
                 if action.guard:
                     _guard_again(worker, action, limits, journal, quiet, swapped=True)
+                else:
+                    _refuse_emptied(worker, action)
             journal.finish(ledger)
 
 
@@ -170,18 +174,26 @@ def _guard_again(
             refuse_other_shape(conn, action.given, action.set_aside)
         if swapped and action.result is not None:
             refuse_other_shape(conn, action.result, action.result.name)
-        if swapped and action.emptied and conn.execute(action.emptied).fetchone() is not None:
-            raise GateError(
-                "rows are gone since the gate, and no trigger saw them go: TRUNCATE fires none",
-                where=action.table,
-                hint="Roll back, then run again.",
-                changed=DataChanged.PARTIALLY,
-            )
+        if swapped:
+            _refuse_emptied(conn, action)
     except ChangeoverError:
         # What is before the last one readies a way back, which this is not: nothing has been taken off.
         statements = action.inverse[-1:] if swapped else action.forward
         _run(conn, action, statements, limits, journal, quiet, wanted=not swapped)
         raise
+
+
+def _refuse_emptied(conn: MariaSession, action: SelfCommitting) -> None:
+    if action.emptied and conn.execute(action.emptied).fetchone() is not None:
+        since, hint = "gate", "Roll back, then run again."
+        if not action.guard:
+            since, hint = "swap", "Insert them again from the old table, or delete them there, too; then run again."
+        raise GateError(
+            f"rows are gone since the {since}, and no trigger saw them go: TRUNCATE fires none",
+            where=action.table,
+            hint=hint,
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def _refuse_what_would_go(conn: MariaSession, action: SelfCommitting) -> None:

@@ -160,7 +160,8 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, attach
             f" and `key` in ({quoted(_copied_by(full))}, {quoted(_compared_by(full))})",
         ),
     )
-    yield from inbound.after_swap(referring)
+    truncated = parity.truncated(mapping, quote(names.old), quote(names.table), migration)
+    yield from inbound.after_swap(referring, truncated)
     yield from after_swap(mapping.old, keys, names.old)
     yield from _contract(mapping.old, names, keys, theirs)
 

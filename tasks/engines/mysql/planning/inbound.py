@@ -241,8 +241,11 @@ def ready_to_follow(keys: Sequence[Inbound], migration: str) -> Iterator[Step]:
         )
 
 
-def after_swap(keys: Sequence[Inbound]) -> Iterator[Step]:
-    """Yield what leads each to the new table, by its own name: the RENAME has taken it along to the old one."""
+def after_swap(keys: Sequence[Inbound], truncated: str) -> Iterator[Step]:
+    """Yield what leads each to the new table, by its own name: the RENAME has taken it along to the old one.
+
+    Until then nothing keeps anybody from truncating the new one.
+    """
     for one in keys:
         child = bare(one.child)
         yield Step(
@@ -257,6 +260,7 @@ def after_swap(keys: Sequence[Inbound]) -> Iterator[Step]:
                 locks=exclusive(one.child),
                 outlasts_prepared=True,
                 endless=True,
+                emptied=truncated,
                 done=one.at_home,
                 gone=f"select 1 from dual where not exists ({one.has(one.meanwhile)})",
             ),

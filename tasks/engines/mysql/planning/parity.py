@@ -145,6 +145,24 @@ def emptied(mapping: Mapping, old: str, new: str) -> str:
     return f"select 1 from ({ends}) as n left join {old} as o on {same} where o.{quote(mapping.key[0])} is null limit 1"
 
 
+def truncated(mapping: Mapping, old: str, new: str, migration: str) -> str:
+    """The first and the last row of the old table are in the new one, unless that has refused some: see `emptied`."""
+    keys = ", ".join(quote(c) for c in mapping.key)
+    ends = " union all ".join(
+        f"(select {keys} from {old} order by {', '.join(f'{quote(c)} {way}' for c in mapping.key)} limit 1)"
+        for way in ("asc", "desc")
+    )
+    same = " and ".join(
+        f"n.{quote(t)} = {_in_words_of(mapping.new, t, f'o.{quote(c)}')}"
+        for c, t in zip(mapping.key, mapping.new_key, strict=True)
+    )
+    return (
+        f"select 1 from ({ends}) as o left join {new} as n on {same} where n.{quote(mapping.new_key[0])} is null"
+        " and not exists (select 1 from changeover_rejections"
+        f" where migration = {quoted(migration)} and direction = 'up') limit 1"
+    )
+
+
 def _in_words_of(table: Table, name: str, expression: str) -> str:
     """Convert a text, so that the other table's index finds it."""
     column = table.column(name)
