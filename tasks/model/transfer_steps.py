@@ -31,8 +31,6 @@ class LookedUp(Record):
     full_name: str
     expression: str
     """In the names of that table."""
-    read: tuple[str, ...]
-    """Its columns that may make another value of it."""
     key: tuple[str, ...]
     """Its columns that are referred to."""
     types: tuple[str, ...]

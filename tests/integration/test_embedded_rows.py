@@ -271,7 +271,7 @@ WRITES = {
     "its key changes, and another comes in its place": "update articles set code = 'z' where code = 'y'; begin;"
     " delete from articles where code = 'x'; insert into articles values ('x', 'new'); commit",
     "what nothing refers to comes and goes": "insert into articles values ('n', 'N'); delete from articles where code ="
-    " 'n'; update customers set seen = 5",
+    " 'n'; update customers set seen = 5; update articles set stock = '2'",
     "another server wrote": "set session_replication_role = replica; update lines set amount = 4; reset"
     " session_replication_role",
     "what is undone": "begin; truncate lines; rollback",
@@ -330,7 +330,7 @@ def test_what_is_written_to_embedded_rows_arrives(
 
 
 def test_what_is_looked_up_may_be_written_all_the_time(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
-    """Other notes are carried meanwhile, and it ends."""
+    """Other notes are carried meanwhile, it ends, each row is noted once, and none for what is not in documents."""
     title = {"lookup": {"table": "articles", "column": "title"}}
     copy = Copy(conn, target, spec_of({"lines": lines({"amount": "amount", "title": title})}, "triggers"))
     conn.execute('insert into "Odd ""o" select i, \'z\' from generate_series(200, 260) i')
@@ -349,6 +349,48 @@ def test_what_is_looked_up_may_be_written_all_the_time(conn: psycopg.Connection[
     copy.follow(1000)
     assert copy.compare().equal
     assert copy.notes == 0
+    for _ in range(9):
+        conn.execute("update articles set title = title || '+'")
+    noted = []
+
+    def counted(size: int) -> int:
+        row = conn.execute(f"select count(*) from {copy.action.notes} where _changeover_lookup = 0".encode()).fetchone()
+        noted.append(row and row[0])
+        return 5
+
+    follow(conn, target["c"], copy.action, Limits(), lambda _: None, counted)
+    assert (max(noted), copy.notes, copy.compare().equal) == (2, 0, True)
+    (since,) = [one.violations.encode() for one in copy.plan.requirements if one.gate == "before_contract"]
+    conn.execute("insert into articles values ('n', 'N'); update articles set title = 'late'")
+    assert (copy.notes > 0, conn.execute(since).fetchall()) == (True, [])
+    conn.execute("update lines set amount = 5 where no = 3")
+    assert conn.execute(since).fetchall() == [(2, "a ")]
+
+
+def test_embedded_rows_may_be_emptied_all_the_time(conn: psycopg.Connection[Any], target: Database[Any]) -> None:
+    """What was begun comes to its end before the next; and a key that is equal is that of its row."""
+    conn.execute("create table p (n numeric primary key); create table c (i int primary key, p numeric references p)")
+    conn.execute("create index on c (p); insert into p select * from generate_series(1, 60)")
+    fields = {"_id": {"column": "n", "type": "string"}, "c": {"embed": {"table": "c", "fields": {"i": "i"}}}}
+    copy = Copy(conn, target, spec_of(fields, "triggers", table="p"))
+    conn.execute("update p set n = n")
+    bites: list[int] = []
+
+    def between(size: int) -> int:
+        bites.append(size)
+        assert len(bites) < 60
+        conn.execute("truncate c")
+        return 5
+
+    conn.execute("truncate c")
+    follow(conn, target["c"], copy.action, Limits(), lambda _: None, between)
+    assert target["c"].count_documents({}) == 60
+    assert copy.compare().emptied
+    copy.follow(1000)
+    assert (copy.notes, copy.compare().equal) == (0, True)
+    conn.execute("insert into c values (1, 7.00)")
+    noted = copy.compare()
+    assert (noted.equal, noted.unsettled) == (True, 1)
 
 
 def test_nobody_writes_to_embedded_rows_while_the_collection_is_named(

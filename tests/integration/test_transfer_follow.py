@@ -57,7 +57,7 @@ class Copy:
 
     def __init__(self, conn: psycopg.Connection[Any], target: Database[Any], spec: MigrationSpec) -> None:
         self.conn, self.target = conn, target
-        plan = plan_transfer(conn, spec, "public")
+        self.plan = plan = plan_transfer(conn, spec, "public")
         self.action = next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
         for step in (*plan.phase(Phase.EXPAND), *plan.phase(Phase.DUAL_WRITE)):
             if isinstance(step.action, ShortTransaction):

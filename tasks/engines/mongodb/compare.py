@@ -22,18 +22,14 @@ from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import (
     ALL,
     LOOKUP,
-    among,
     as_noted,
     identities,
-    looked_up,
-    noted,
+    pending,
     prepare,
     rows,
     rows_of,
 )
-from tasks.engines.records import Key
 from tasks.model.base import Record
-from tasks.model.names import quote
 from tasks.model.transfer_steps import DocumentTransfer
 
 EXAMPLES = 10
@@ -146,7 +142,7 @@ def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
         differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
         rejections = _rejections(conn, action, left_out)
         missing = [one for one in left_out if key_text(one.key) not in rejections]
-        later = _pending(conn, action, [*differ, *missing])
+        later = pending(conn, action, [one.key for one in (*differ, *missing)]) if action.notes else set()
         wrong = [one for one in differ if one.key not in later]
         found.read += len(made)
         found.rejected += len(left_out)
@@ -157,22 +153,6 @@ def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
         found.unsettled += len(differ) - len(wrong)
         found.examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(found.examples)]]
     return found
-
-
-def _pending(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> set[Key]:
-    """Return the keys of those that have a note, and so are carried later."""
-    if not (asked and action.notes):
-        return set()
-    width = len(action.key)
-    # With the key as the row has it now: what is equal to it is noted, too, when it was written otherwise before.
-    which = among(action, [one.key for one in asked])
-    pending = {tuple(row[:width]) for row in noted(conn, action, which)}
-    texts = ", ".join(f'{quote(column)}::pg_catalog.text collate pg_catalog."C"' for column in action.key)
-    for lookup in range(1, len(action.lookups) + 1):
-        # Of these it is noted that a value which is in them was written.
-        found = conn.execute(f"select {texts} from ({looked_up(action, lookup)}) as l where {which}").fetchall()
-        pending |= {tuple(row) for row in found}
-    return pending
 
 
 def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:

@@ -26,7 +26,7 @@ from tasks.engines.postgresql.transfer_rows import (
     LOOKUP,
     among,
     as_noted,
-    looked_up,
+    note_referring,
     noted,
     one_by_one,
     prepare,
@@ -120,12 +120,15 @@ def carry(
     emptied = [number for number, everything, embedded, lookup in seen if everything and not (embedded or lookup)]
     if emptied:
         return _empty(conn, into, action, max(emptied))
-    found = {number: lookup for number, *_, lookup in seen if lookup}
-    until = _look_up(conn, action, found) if found else 0
-    if again := [number for number, _, embedded, _ in seen if embedded]:
-        return _again(conn, into, action, max(again), most, in_time)
+    again = [place for place, (_, _, embedded, _) in enumerate(seen) if embedded]
+    if again[:1] == [0]:
+        return _again(conn, into, action, seen[0][0], most, in_time)
+    # What was noted before comes first: it may take long.
+    seen = seen[: min(again, default=most)]
+    found = note_referring(conn, action) if any(lookup for *_, lookup in seen) else 0
+    until = (_last(conn, action) or 0) if found else 0
     # By their numbers, not up to the last of them: one with a lower number may commit later.
-    numbers = ", ".join(str(number) for number, *_ in seen if number not in found) or "null"
+    numbers = ", ".join(str(number) for number, *_, lookup in seen if not lookup) or "null"
     gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
     there: set[Key] = set()
     size = 0
@@ -139,8 +142,8 @@ def carry(
         rows=len(there),
         size=size,
         upto=seen[-1][0],
-        more=len(seen) == most or bool(found),
-        found=min(found, default=0),
+        more=len(seen) == most or bool(found or again),
+        found=found,
         until=until,
     )
 
@@ -196,21 +199,6 @@ def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone:
     note(conn, action, _SHARD, made, written)
 
 
-def _look_up(conn: Connection, action: DocumentTransfer, found: dict[int, int]) -> int:
-    """Note the rows in whose documents a value is of rows that were written: they are carried as all others are.
-
-    Return the number of the last note by then.
-
-    Who refers to such a row later has been written later, and has a note of its own.
-    """
-    numbers = ", ".join(map(str, found))
-    for lookup in sorted({*found.values()}):
-        of = f"{looked_up(action, lookup)} and n.{NOTE} in ({numbers})"
-        conn.execute(f"insert into {action.notes} ({', '.join(map(quote, action.key))}) {of}")
-    conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
-    return _last(conn, action) or 0
-
-
 def _again(
     conn: Connection,
     into: Documents[Any],
@@ -221,13 +209,15 @@ def _again(
 ) -> Carried:
     """Make some documents anew after a TRUNCATE of embedded rows, of which nobody knows whose they were.
 
-    How far it is stands in the note. Rows that come meanwhile have notes of their own, with higher numbers. An older
-    such note asks for nothing more.
+    How far it is stands in the note. Rows that come meanwhile have notes of their own, with higher numbers. Other such
+    notes that are there when it begins ask for nothing more; one that comes later waits until it has come to its end,
+    which so comes however often the rows are emptied.
     """
-    conn.execute(f"delete from {action.notes} where {EMBEDDED} and {NOTE} < %s", (number,))
     keys = ", ".join(f"{quote(column)}::pg_catalog.text" for column in action.key)
     reached = conn.execute(f"select {keys} from {action.notes} where {NOTE} = %s", (number,)).fetchone()
     low = None if reached is None or None in reached else tuple(reached)
+    if low is None:
+        conn.execute(f"delete from {action.notes} where {EMBEDDED} and {NOTE} <> %s", (number,))
     last = last_key(conn, action, low)
     if last is None:
         conn.execute(f"delete from {action.notes} where {NOTE} = %s", (number,))

@@ -8,7 +8,7 @@ from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, key_literal, tuple_of
 from tasks.engines.records import Key
 from tasks.model.names import quote
-from tasks.model.transfer_steps import DocumentTransfer, EmbeddedRows, TransferField
+from tasks.model.transfer_steps import NOTE, DocumentTransfer, EmbeddedRows, TransferField
 
 _KEY, _VALUE, _ORDER = "_changeover_k", "_changeover_v", "_changeover_o"
 _HELD: Final = 100
@@ -92,20 +92,68 @@ def as_noted(action: DocumentTransfer) -> DocumentTransfer:
     return action.model_copy(update={"table": action.notes, "where": "", "fields": fields})
 
 
-def looked_up(action: DocumentTransfer, number: int) -> str:
-    """Return the query of the keys of rows in whose documents a value is of rows that notes `n` tell of."""
+def pending(conn: Connection, action: DocumentTransfer, keys: Sequence[Key]) -> set[Key]:
+    """Return those of these keys of which it is noted that their documents become others.
+
+    They are told apart as they are asked for: a note may have a key that is equal and looks otherwise.
+    """
+    if not keys:
+        return set()
+    columns = ", ".join(f"{_KEY}{number}" for number in range(len(action.key)))
+    values = ", ".join(f"({n}, {key_literal(action, key)[1:]}" for n, key in enumerate(keys))
+    asked = f"(values {values}) as v ({_ORDER}, {columns})"
+    noted = ", ".join(f"n.{quote(column)}" for column in action.key)
+    queries = [
+        f"select {_ORDER} from {asked} where exists (select from {action.notes} as n where not n.{ALL}"
+        f" and n.{LOOKUP} = 0 and ({noted}) = ({columns}))"
+    ]
+    for number in range(1, len(action.lookups) + 1):
+        told = f"select {LOOKED_UP} from {action.notes} where {LOOKUP} = {number}"
+        source, of = _referring(action, number, told)
+        queries.append(f"select {_ORDER} from {asked} join {source} on ({', '.join(of)}) = ({columns})")
+    # One by one: each has a plan of its own, by the index of the notes, and of those that refer to a row.
+    return {keys[int(row[0])] for query in queries for row in conn.execute(query).fetchall()}
+
+
+def note_referring(conn: Connection, action: DocumentTransfer) -> int:
+    """Note the rows in whose documents a value is of rows that were written, instead of those; return the first number.
+
+    Of all such notes at once, and not the rows that are noted anyhow: however often a row is written that many refer
+    to, each of them is noted once. 0: there was no such note.
+    """
+    first = []
+    for number in range(1, len(action.lookups) + 1):
+        gone = f"delete from {action.notes} where {LOOKUP} = {number} returning {NOTE}, {LOOKED_UP}"
+        source, of = _referring(action, number, f"select {LOOKED_UP} from gone")
+        noted = ", ".join(f"p.{quote(column)}" for column in action.key)
+        there = (
+            f"select from {action.notes} as p where not p.{ALL} and p.{LOOKUP} = 0 and ({noted}) = ({', '.join(of)})"
+        )
+        names = ", ".join(map(quote, action.key))
+        row = conn.execute(
+            f"with gone as ({gone}), made as (insert into {action.notes} ({names})"
+            f" select distinct {', '.join(of)} from {source} where not exists ({there}))"
+            f" select min({NOTE}) from gone"
+        ).fetchone()
+        first += [row[0]] if row and row[0] else []
+    return min(first, default=0)
+
+
+def _referring(action: DocumentTransfer, number: int, told: str) -> tuple[str, list[str]]:
+    """Return the source of rows that refer to what is `told`, keys as texts, and their columns that are our key."""
     lookup, rows = action.lookups[number - 1]
     keys = rows.columns if rows is not None else action.key
-    named = ", ".join(f"t.{quote(column)} as {quote(key)}" for column, key in zip(keys, action.key, strict=True))
     met = [
-        f"t.{quote(column)} = n.{LOOKED_UP}[{place}]::{type_}"
+        f"t.{quote(column)} = l.{LOOKED_UP}[{place}]::{type_}"
         for place, (column, type_) in enumerate(zip(lookup.columns, lookup.types, strict=True), 1)
     ]
-    there = f"pg_catalog.num_nulls({', '.join(f't.{quote(column)}' for column in keys)}) = 0"
+    of = [f"t.{quote(column)}" for column in keys]
+    # A row that is written all the time is looked for once.
     source = rows.table if rows is not None else action.table
+    there = f"pg_catalog.num_nulls({', '.join(of)}) = 0"
     return (
-        f"select distinct {named} from {action.notes} as n join {source} as t on {' and '.join(met)}"
-        f" where n.{LOOKUP} = {number} and {there}"
+        f"(select distinct {LOOKED_UP} from ({told}) as o) as l join {source} as t on {' and '.join([*met, there])}",
+        of,
     )
 
 

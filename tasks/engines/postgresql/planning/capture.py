@@ -37,7 +37,7 @@ class Capture:
     number: int = 0
     """0: this is the table that is copied. Its notes have to be made first."""
     others: tuple[str, ...] = ()
-    """What else its notes tell of: full names of tables."""
+    """Of what else its notes say that it was written: full names of tables."""
     lookup: int = 0
     """Which lookup it is of, where values of its rows are in those of others."""
     read: tuple[str, ...] = ()
@@ -69,6 +69,10 @@ class Capture:
             f"alter table {self.notes} add {NOTE} bigint generated always as identity primary key,"
             f" add {ALL} boolean not null default false, add {EMBEDDED} boolean not null default false,"
             f" add {LOOKUP} integer not null default 0, add {LOOKED_UP} text[]",
+            # By it those are found that are noted of some rows, however many others there are; of what is looked up,
+            # the rest, and those that hold up the end.
+            f"create index on {self.notes} ({self._columns}) where {LOOKUP} = 0",
+            f"create index on {self.notes} ({NOTE}) where {LOOKUP} <> 0",
             self._function(),
         )
 
@@ -138,7 +142,8 @@ select 'its columns are others' where array[{shape}]::text[] is distinct from (
             table=self.full_name,
             kind="parity",
             gate="before_contract",
-            violations=f"select {self._columns} from {self.notes}",
+            # A row that is looked up is not what was copied: it is kept, and goes on to be written.
+            violations=f"select {self._columns} from {self.notes} where {LOOKUP} = 0",
         )
 
     @property
@@ -342,6 +347,33 @@ def base_types(conn: Connection, table: Table, key: tuple[str, ...]) -> tuple[st
 def expressions_of(fields: tuple[TransferField, ...]) -> Iterator[str]:
     """Yield what fields read of the row itself; what others give is looked at by itself."""
     return (field.expression for field in fields if field.expression and not (field.rows or field.lookup))
+
+
+def columns_read(conn: Connection, table: Table, expression: str, search_path: str) -> tuple[str, ...]:
+    """Return the columns by which an expression over a row may become another value.
+
+    All, where it reads the row as a whole, or something of it that is no column of a trigger: what is generated.
+    """
+    source = f"{quote(table.schema_name)}.{quote(table.name)}"
+    with conn.transaction(force_rollback=True):
+        conn.execute("select pg_catalog.set_config('search_path', %s, true)", (search_path,))
+        named = f"select ({expression}\n) as _changeover_0 from {source} as {quote(table.name)}"
+        conn.execute(f"create temporary view _changeover_reads as {named}")
+        (found, whole) = conn.execute(
+            """
+            select array(select a.attname::pg_catalog.text from pg_catalog.pg_depend d
+                         join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+                         where d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
+                           and d.refclassid = 'pg_catalog.pg_class'::regclass
+                           and d.refobjid = %s::pg_catalog.regclass),
+                   r.ev_action::text ~ ':varattno (0|-[0-9]+) '
+            from pg_catalog.pg_rewrite r where r.ev_class = 'pg_temp._changeover_reads'::regclass
+            """,
+            (source,),
+        ).fetchall()[0]
+    read = [column for column in table.columns if column.name in found]
+    whole = whole or any(column.generated for column in read)
+    return tuple(column.name for column in (table.columns if whole else read))
 
 
 def _read(conn: Connection, table: Table, expressions: list[str]) -> tuple[list[str], list[str]]:

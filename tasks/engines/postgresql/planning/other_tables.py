@@ -177,7 +177,6 @@ def looked_up(table: Table, lookup: Lookup, tables: Tables, at: str) -> tuple[Ta
         table=f"{quote(other.schema_name)}.{quote(other.name)}",
         full_name=other.full_name,
         expression=value,
-        read=tuple(types) if lookup.column is None else (lookup.column,),
         key=key.referenced_columns,
         types=tuple(types[column] for column in key.referenced_columns),
         columns=key.columns,

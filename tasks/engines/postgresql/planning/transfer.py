@@ -10,6 +10,7 @@ from tasks.engines.postgresql.planning.capture import (
     Capture,
     base_types,
     capture_of,
+    columns_read,
     expressions_of,
     published,
     refuse_uncapturable,
@@ -82,7 +83,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         account=helpers.at("account"),
         notes=helpers.at("notes") if wanted.capture != "none" else "",
     )
-    captures = _captures(conn, tables, table, action, helpers) if action.notes else ()
+    captures = _captures(conn, tables, table, action, helpers, search_path) if action.notes else ()
     sizes = estimates(conn, tables.catalogue.tables)
     steps = tuple(_steps(table, action, helpers, captures))
     findings = tuple(_findings(tables.catalogue, table, action))
@@ -135,21 +136,22 @@ def _refuse_unnoted(
 
 
 def _captures(
-    conn: Connection, tables: Tables, table: Table, action: DocumentTransfer, helpers: _Helpers
+    conn: Connection, tables: Tables, table: Table, action: DocumentTransfer, helpers: _Helpers, search_path: str
 ) -> tuple[Capture, ...]:
     """Return what notes the rows that are written, then what notes those of which other tables have something."""
     keys = base_types(conn, table, action.key)
     others = [field.rows for field in action.embedded if field.rows is not None]
     lookups = [lookup for lookup, _ in action.lookups]
-    told = (*(rows.full_name for rows in others), *(lookup.full_name for lookup in lookups))
+    told = tuple(rows.full_name for rows in others)
 
     def one(number: int, of: Table, columns: tuple[str, ...]) -> Capture:
         beside = () if number else told
         return capture_of(of, action.key, keys, helpers.schema, columns=columns, number=number, others=beside)
 
     def looked_up(number: int, lookup: LookedUp) -> Capture:
-        made = one(len(others) + number, tables.at(lookup.full_name), lookup.key)
-        return replace(made, lookup=number, read=lookup.read)
+        other = tables.at(lookup.full_name)
+        read = columns_read(conn, other, lookup.expression, search_path)
+        return replace(one(len(others) + number, other, lookup.key), lookup=number, read=read)
 
     return (
         one(0, table, action.key),
