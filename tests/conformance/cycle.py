@@ -87,7 +87,9 @@ class Cycle:
     def __init__(self, case: Case, conn: Connection, url: str) -> None:
         self.case = case
         self.conn = conn
-        self.migration = Migration(url, case.operations, backfill=case.backfill, strategy=case.strategy)
+        self.migration = Migration(
+            url, case.operations, backfill=case.backfill, strategy=case.strategy, keeps=not EVERY_LEG
+        )
 
     def all_legs(self) -> None:
         """Walk the ways of the case; all of them where CHANGEOVER_EVERY_LEG is set."""

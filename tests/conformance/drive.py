@@ -22,6 +22,7 @@ from tasks.model.plan import Finding, Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
 from tasks.model.steps import Backfill, Copy, Phase, Step, only_for_rollback
+from tests.conformance.sessions import KeepingEngine
 from validations import gates
 from validations.checks import Gate
 from validations.outcome import evaluate_outcome
@@ -48,6 +49,7 @@ class Migration:
         version_schema: str | None = None,
         strategy: str = "expand_contract",
         lock_patience: float = 120.0,
+        keeps: bool = False,
     ) -> None:
         self.spec = MigrationSpec.model_validate(
             {
@@ -58,13 +60,15 @@ class Migration:
                 "strategy": strategy,
             }
         )
-        self.engine = PostgresEngine(
+        self.engine: PostgresEngine = (KeepingEngine if keeps else PostgresEngine)(
             url=url,
             database=Database(url_env="UNUSED", search_path=search_path),
             limits=Limits(batch_rows=batch_rows, lock_patience=lock_patience, snapshot_age=20.0),
             migration=name,
             run_id="t",
         )
+        if isinstance(self.engine, KeepingEngine):
+            weakref.finalize(self, self.engine.close)
         self.plan: Plan | None = None
         self._conn: Connection | None = None
         self.epoch = 0
