@@ -22,6 +22,7 @@ from tasks.engines.mongodb import follow as following
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.mongodb.scan import examine
+from tasks.engines.postgresql import transfer_rows
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.transfer_rows import rows
@@ -125,8 +126,13 @@ def test_rows_are_read_exactly_and_in_their_order(conn: psycopg.Connection[Any])
     assert not any(one.touched for one in found.values())
 
 
-def test_what_does_not_fit_within_is_decided_by_its_field(conn: psycopg.Connection[Any]) -> None:
-    """And counted before the run, with the rows that refer to nothing; one that is too large may be left out."""
+def test_what_does_not_fit_within_is_decided_by_its_field(
+    conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And counted before the run, with the rows that refer to nothing; one that is too large may be left out.
+
+    Of one that is far too large the server does not send the rows.
+    """
     conn.execute("update lines set amount = repeat('7', 40)::numeric, at = 'infinity' where no = 2")
     found = made(conn, spec_of({"lines": lines()}))[1]
     line = bson.decode(found.document, EXACT)["lines"][1]
@@ -145,6 +151,18 @@ def test_what_does_not_fit_within_is_decided_by_its_field(conn: psycopg.Connecti
     for policy in ("fail", "reject"):
         large = made(conn, spec_of({"lines": {**lines({"text": "select"}), "unfit": policy}}))[3]
         assert [(one.field, one.policy) for one in large.touched] == [("the document", policy)]
+    few = spec_of({"lines": {**lines({"text": "select"}), "unfit": "reject"}})
+    monkeypatch.setattr(transfer_rows, "MOST_TEXT", 1_000_000)
+    conn.execute("delete from lines where no > 3; update lines set \"select\" = repeat('x', 2000000) where no = 3")
+    found = made(conn, few)
+    assert [one.reason for one in found[2].rejected] == [
+        "more rows than fit into 16 MiB, or more than 64 MiB of them as text"
+    ]
+    assert not found[1].touched
+    monkeypatch.setattr(transfer_rows, "_MOST_BYTES", 3 * 14 - 1)
+    conn.execute("delete from lines")
+    conn.execute("insert into lines select o, 'a', 10 * o + n from generate_series(1, 3) o, generate_series(o, 3) n")
+    assert [len(one.rejected) for one in made(conn, few).values()] == [1, 0, 0]
 
 
 def test_the_example(conn: psycopg.Connection[Any]) -> None:

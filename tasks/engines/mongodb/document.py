@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import bson
 
 from tasks.engines.mongodb.values import UnfitError, maker, maker_of_text
+from tasks.engines.postgresql.transfer_rows import MOST_TEXT, TOO_MANY
 from tasks.engines.records import Key, Touched
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
@@ -81,6 +82,10 @@ def _document(
             continue
         wire, text = values[at], values[at + 1]
         at += 2
+        if inner and wire == TOO_MANY:
+            reason = f"more rows than fit into 16 MiB, or more than {MOST_TEXT >> 20} MiB of them as text"
+            touched.append(Touched(field=".".join(field.path), policy=field.unfit, reason=reason))
+            continue
         if inner:
             found = [] if wire is None else json.loads(wire)
             if found or field.nulls == "keep":

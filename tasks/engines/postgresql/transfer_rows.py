@@ -11,6 +11,15 @@ from tasks.model.names import quote
 from tasks.model.transfer_steps import NOTE, DocumentTransfer, EmbeddedRows, TransferField
 
 _KEY, _VALUE, _ORDER = "_changeover_k", "_changeover_v", "_changeover_o"
+_MADE, _SIZE = "_changeover_j", "_changeover_s"
+TOO_MANY: Final = "0"
+"""What stands for rows that are not sent, for their document would be too large."""
+MOST_TEXT: Final = 64 * 1024 * 1024
+"""Bytes of such rows as JSON; the server makes no value of more than 1 GiB, and all of it is held in memory here."""
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of a document."""
+_ELEMENT: Final = 8
+"""Bytes of an element of an array that is an empty document: type, number and length, each with its end."""
 _HELD: Final = 100
 """Rows that are fetched together."""
 _WITH_OTHERS: Final = 10
@@ -167,7 +176,8 @@ def embedding(rows: EmbeddedRows, alias: str, met: Sequence[tuple[str, str]], or
     """Return the expression that gives rows of another table as JSON: a list of texts for each, or NULL for none.
 
     `met`: columns of the row, which is called `alias`, with those of the other table that refer to them. In the texts
-    each field that is read has what `_wire` gives, and its text or NULL.
+    each field that is read has what `_wire` gives, and its text or NULL. Instead of more rows than fit into any
+    document, or of too much text, `TOO_MANY`: of these the server keeps, and sends, nothing.
     """
     inner = rows.alias
     read = [field for field in rows.fields if field.expression]
@@ -181,12 +191,26 @@ def embedding(rows: EmbeddedRows, alias: str, met: Sequence[tuple[str, str]], or
     same = [f"{quote(inner)}.{quote(theirs)} = {OUTER}.{OUTER}{number}" for number, (_, theirs) in enumerate(met)]
     kept = f" and ({rows.where}\n)" if rows.where else ""
     ordered = ", ".join(f"{_ORDER}{number}" for number in range(len(order)))
-    return (
-        f"(select pg_catalog.json_agg(pg_catalog.to_json(array[{', '.join(texts)}]::pg_catalog.text[])"
-        f" order by {ordered})::pg_catalog.text from {outer(alias, [mine for mine, _ in met])},"
-        f" lateral (select {', '.join(values)} from {rows.table} as {quote(inner)}"
-        f" where {' and '.join(same)}{kept}) as r)"
+    most = most_rows(rows)
+    each = (
+        f"select pg_catalog.to_json(array[{', '.join(texts)}]::pg_catalog.text[]) as {_MADE}, {ordered}"
+        f" from (select {', '.join(values)} from {rows.table} as {quote(inner)}"
+        f" where {' and '.join(same)}{kept}) as r limit {most}"
     )
+    size = f"pg_catalog.sum(pg_catalog.octet_length({_MADE}::pg_catalog.text)) over (rows unbounded preceding)"
+    return (
+        f"(select case when count(*) = {most} or pg_catalog.max({_SIZE}) > {MOST_TEXT} then '{TOO_MANY}'"
+        f" else pg_catalog.json_agg({_MADE} order by {ordered}) filter (where {_SIZE} <= {MOST_TEXT})::pg_catalog.text"
+        f" end from {outer(alias, [mine for mine, _ in met])},"
+        f" lateral (select {_MADE}, {ordered}, {size} as {_SIZE} from ({each}) as e) as r)"
+    )
+
+
+def most_rows(rows: EmbeddedRows) -> int:
+    """Return a number of such rows that fits into no document, whatever is in them."""
+    always = [field for field in rows.fields if field.holds == "constant" or field.nulls == "keep"]
+    # Each with its type, its name and their end.
+    return _MOST_BYTES // (_ELEMENT + sum(len(field.path[-1].encode()) + 2 for field in always)) + 1
 
 
 def _as_text(field: TransferField, value: str) -> str:
