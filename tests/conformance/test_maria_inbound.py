@@ -8,6 +8,8 @@ import pymysql
 import pytest
 
 from profiles.model import Limits
+from tasks.engines.mysql.beside import Quiet, beside
+from tasks.engines.mysql.session import MariaSession, connect
 from tasks.model.errors import DriftError, GateError, PreflightError, SpecError
 from tasks.model.steps import LockMode, Phase, SelfCommitting, Step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
@@ -289,6 +291,29 @@ def test_who_holds_rows_of_a_child_keeps_nobody_from_the_table_while_the_swap_wa
         waiting.join()
         assert longest < 0.5
     shadow.back()
+
+
+def test_what_a_rename_has_met_is_told_also_when_the_session_beside_it_is_lost(maria_database: str) -> None:
+    """The server ends it when it says nothing for a second; the next try has another one."""
+    prepare(maria_database, 1)
+    opened: list[MariaSession] = []
+
+    def open_session() -> MariaSession:
+        opened.append(connect(maria_database))
+        return opened[-1]
+
+    def meet(quiet: Quiet) -> None:
+        with quiet("rename", False):
+            with pytest.raises(pymysql.err.OperationalError, match="1205"):
+                run(maria_database, "set lock_wait_timeout = 0", "select * from orders_lines")
+            opened[-1].cut()
+            raise TimeoutError
+
+    with beside(open_session, SelfCommitting(table="orders", beside=("orders_lines",)), Limits()) as quiet:
+        for tries in (1, 2):
+            with pytest.raises(TimeoutError):
+                meet(quiet)
+            assert len(opened) == tries
 
 
 def longest_of_writes(url: str, seconds: float) -> float:
