@@ -3,6 +3,7 @@
 Tested on MariaDB 10.11 alone: what stands here for MySQL follows its manual.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,10 +56,11 @@ class Dialect:
         return maria if self.maria else (", algorithm=instant",)
 
     def limited(self, statement: str, budget_ms: int, *, queues: bool) -> str:
-        """Return a DDL statement that does not wait for longer than the budget; unless it `queues`, not at all.
+        """Return a DDL statement that waits for its locks as long as the budget, in whole seconds, if it `queues`.
 
-        MariaDB ends any statement after `max_statement_time`, metadata locks included. MySQL has only
-        `lock_wait_timeout`, in whole seconds, which every session of ours sets.
+        Else it does not wait at all. MySQL has only the `lock_wait_timeout` that every session of ours sets.
+        `max_statement_time`, which knows milliseconds, would end work, too: MariaDB loses the triggers of a table whose
+        RENAME is ended half way, and whoever is ended while he reads triggers leaves them unreadable to all who write.
 
         For rows an ALTER never waits: those of tables whose foreign keys refer to this one, too. It would hold the
         table meanwhile, and nothing but `innodb_lock_wait_timeout` ends that. But a RENAME that fails half way has to
@@ -67,10 +69,13 @@ class Dialect:
         at_once, rows = statement.endswith(self.in_place), statement.startswith(_ROWS)
         if not self.maria or not (at_once or statement.startswith(_WAITS)):
             return statement
-        waits = "" if queues or rows else "lock_wait_timeout = 0, "
-        if at_once or (rows and not queues):
-            waits += "innodb_lock_wait_timeout = 0, "
-        return f"set statement {waits}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
+        if rows:
+            waits = "" if queues else "innodb_lock_wait_timeout = 0, "
+            return f"set statement {waits}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
+        waits = f"lock_wait_timeout = {math.ceil(budget_ms / 1000) if queues else 0}"
+        if at_once:
+            waits += ", innodb_lock_wait_timeout = 0"
+        return f"set statement {waits} for {statement}"
 
     def timed(self, statement: str, budget_ms: int) -> str:
         """Return a statement that is ended at the budget. MySQL ends nothing but what only reads."""

@@ -3,7 +3,7 @@
 A statement that waits for a metadata lock makes everyone behind it wait, and whoever has read the table and goes on to
 write it fails: the server calls that a deadlock, and spares the DDL. So a statement does not queue: it is tried again
 and again. Only if the profile allows it (`ddl_queues`), it waits towards the end of the patience, for the budget at
-most each time. What has happened is never guessed: the catalogue is asked.
+most each time, in whole seconds. What has happened is never guessed: the catalogue is asked.
 """
 
 import random
