@@ -20,7 +20,8 @@ from tasks.engines.mongodb.document import Made
 from tasks.engines.mongodb.follow import follow
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
-from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StepError
+from tasks.engines.postgresql.rows import Reading
+from tasks.model.errors import ChangeoverError, LockTimeoutError, PreflightError, SpecError, StateError, StepError
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, ShortTransaction
 from tasks.model.transfer_steps import DocumentTransfer
@@ -337,3 +338,32 @@ def test_nobody_writes_while_the_collection_is_named(copy: Copy, database: str) 
     assert len(tried) == 2
     copy.conn.execute("update t set note = 'later' where a = 3")
     assert copy.notes == 1
+
+
+def test_nobody_waits_until_all_rows_are_compared(copy: Copy, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who truncates waits for a range, not for the comparison."""
+    monkeypatch.setattr("tasks.engines.mongodb.scan.ROWS", 5)
+    copy.conn.execute("insert into t select i, 'x' from generate_series(100, 300) i")
+    copy.action = copy.action.model_copy(update={"where": "pg_sleep(0.02) is not null"})
+
+    def truncate() -> None:
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute("truncate t")
+
+    def look(action: Any) -> None:
+        while True:
+            reading.end_of_batch(action, None, None, 5)
+
+    waits = threading.Timer(0.2, truncate)
+    waits.start()
+    with pytest.raises(StateError, match="waits for t, to empty"):
+        copy.compare()
+    waits.join(5)
+    assert copy.compare().emptied
+    reading = Reading(copy.conn)
+    waits = threading.Timer(0.2, truncate)
+    with reading.snapshot():
+        waits.start()
+        with pytest.raises(StateError, match="waits for t, to empty"):
+            look(copy.action)
+    waits.join(5)

@@ -17,7 +17,7 @@ from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import stored
 from tasks.engines.mongodb.scan import ROWS, AtOnce, ranges, unidentified
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.blockers import Connection, refuse_waiting
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import (
     ALL,
@@ -74,6 +74,8 @@ def compare(
     conn: Connection, database: Documents, name: str, action: DocumentTransfer, search_path: str
 ) -> Differences:
     """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: ACCESS SHARE.
+
+    Raises StateError where somebody waits for a table longer than the lock budget and a range of rows.
 
     Where writes are noted, nobody carries notes meanwhile: so the collection stands still, and has every write but
     those whose notes are in the snapshot. A row without a note must be there exactly; one with a note comes later.
@@ -134,6 +136,7 @@ def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
     found = _Found()
     at_once = AtOnce(action)
     for low, high in ranges(conn, action, at_once):
+        refuse_waiting(conn)
         made = list(documents(action, rows(conn, action, low, high)))
         at_once.saw(made)
         kept = [one for one in made if not one.rejected and not one.failed]
@@ -160,6 +163,7 @@ def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:
     with conn.cursor("changeover_notes") as cursor:
         cursor.execute(identities(action, "true"))
         while bite := cursor.fetchmany(ROWS):
+            refuse_waiting(conn)
             gone = list(documents(as_noted(action), bite))
             made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
             there = {one.key for one in made if not one.rejected and not one.failed}

@@ -5,7 +5,9 @@ from typing import Any
 
 import psycopg
 
+from profiles.model import Limits
 from tasks.model.base import Record
+from tasks.model.errors import StateError
 from tasks.model.steps import Lock, LockMode
 
 Connection = psycopg.Connection[Any]
@@ -73,6 +75,27 @@ def holders(conn: Connection, locks: Sequence[Lock], older_than_ms: int = 0) -> 
             Blocker(pid=r[0], who=r[1], state=r[2], seconds=r[3] or 0.0, holds=r[4], autovacuum=r[5]) for r in rows
         ]
     return tuple(dict.fromkeys(found))
+
+
+def refuse_waiting(conn: Connection) -> None:
+    """Refuse to keep a snapshot while somebody waits for a table that it has read, for longer than the lock budget.
+
+    Who waits for ACCESS EXCLUSIVE, to TRUNCATE or alter the table, lets everybody wait who comes later, readers too.
+    Raises StateError.
+    """
+    row = conn.execute(
+        "select w.pid, w.relation::pg_catalog.regclass::text from pg_catalog.pg_locks w"
+        " where not w.granted and w.locktype = 'relation'"
+        " and w.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s::float8 / 1000)"
+        " and pg_catalog.pg_backend_pid() = any(pg_catalog.pg_blocking_pids(w.pid)) limit 1",
+        (Limits().lock_budget,),
+    ).fetchone()
+    if row is not None:
+        raise StateError(
+            f"pid {row[0]} waits for {row[1]}, to empty or to change it, until all rows are compared: given up",
+            where=conn.info.dbname,
+            hint="Do that before, or after, and begin again: nothing is lost.",
+        )
 
 
 def _others_hold(conn: Connection, locks: Sequence[Lock]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tasks.engines.notes import among
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.postgresql.blockers import Connection, refuse_waiting
 from tasks.engines.postgresql.key_ranges import condition, end_of_batch, tuple_of
 from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.sessions import require_unbroken
@@ -99,6 +99,7 @@ class Reading:
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
         self._streams: list[Generator[Line]] = []
+        self._steady = False
 
     def end(self) -> None:
         """End what nobody reads any more: whoever was interrupted leaves it open, and a session waits for that."""
@@ -108,6 +109,8 @@ class Reading:
 
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the key of the row `rows` further on; None when fewer are left before `high`."""
+        if self._steady:
+            refuse_waiting(self.conn)
         return end_of_batch(self.conn, action, low, high, rows)
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
@@ -148,14 +151,19 @@ class Reading:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let everything that is read be of one moment. Locks: ACCESS SHARE, for as long."""
+        """Let everything that is read be of one moment. Locks: ACCESS SHARE, for as long.
+
+        Each batch begins by asking whether somebody waits for that: raises StateError.
+        """
         # The other database may take long for a range.
         self.conn.execute("set idle_in_transaction_session_timeout = '10min'")
         with self.conn.transaction(force_rollback=True):
             self.conn.execute("set transaction isolation level repeatable read, read only")
+            self._steady = True
             try:
                 yield
             finally:
+                self._steady = False
                 self.end()
 
     def next_number(self, action: RowTransfer) -> int:
