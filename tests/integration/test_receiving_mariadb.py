@@ -11,7 +11,7 @@ import pytest
 
 from profiles.model import Database, Limits
 from tasks.engines.mysql.receiving.compare import compare
-from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.load import Taking, literals, packet_of, require_short
 from tasks.engines.mysql.receiving.place import (
     claim,
     clear,
@@ -198,6 +198,31 @@ def test_what_does_not_fit_is_counted(source: psycopg.Connection[Any], database:
         "small": "1 × out of the range of the type",
     }
     assert {name for name, check in found.items() if check.severity == "error"} == {"f", "at", "note", "j", "small"}
+
+
+def test_rows_that_no_statement_holds_are_counted_before_the_run(
+    copy: Copy, source: psycopg.Connection[Any], database: str
+) -> None:
+    """All of a row, with what is escaped in it; to the length that is sent."""
+
+    def required(packet: int) -> None:
+        with engine_of(database).rows("public").reading("test") as reading:
+            require_short(packet, reading, copy.action)
+
+    source.execute("update t set v = repeat('x', 10000), raw = decode(repeat('00', 10000), 'hex') where b = 3")
+    for b, text in enumerate(("x", "''", "\\", "\n", "\t", "\b", "\r"), 4):
+        source.execute("update t set v = repeat(%s, 30000 / length(%s)) where b = %s", (text, text, b))
+    beside = 4096 + 1024 * 4 + len("K5") + len("05")
+    required(60_000 + beside)
+    with pytest.raises(PreflightError, match="6 rows are longer than max_allowed_packet"):
+        required(60_000 - 1 + beside)
+    with pytest.raises(PreflightError, match="8 rows are longer"):
+        required(30_000 - 3 + beside)
+    with engine_of(database).rows("public").reading("test") as reading:
+        alone = [one.line for one in reading.lines(copy.action, None, None) if one.rows == 1]
+    assert max(len(literals(copy.action.columns, line)) for line in alone) in range(60_000, 60_000 + 50)
+    with connect(copy.target) as conn:
+        assert packet_of(conn) > 1_000_000
 
 
 def test_a_place_that_is_taken_is_refused(copy: Copy) -> None:

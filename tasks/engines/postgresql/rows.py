@@ -93,6 +93,26 @@ def count_of_misfits(doubtful: Sequence[TransferColumn], rows: str) -> str:
     return f"select {', '.join(['count(*)', *counted])} from ({rows}) as r"
 
 
+def count_of_long(columns: Sequence[TransferColumn], rows: str, most: int) -> str:
+    """Return the query for how many rows there are whose values, as literals of MariaDB, have more bytes than that.
+
+    A value that is stored apart is not read for its length, and escapes are counted only where they may matter.
+    """
+    least, more = ["0"], ["0"]
+    for number, one in enumerate(columns):
+        if one.form == "bytes":
+            # As digits.
+            least.append(f"coalesce(2 * pg_catalog.octet_length({value_name(number)})::int8, 0)")
+        elif one.form == "text":
+            size = f"pg_catalog.octet_length({one.text})"
+            plain = f"pg_catalog.octet_length(pg_catalog.translate({one.text}, E'\\\\\\'\\b\\n\\r\\t', ''))"
+            least.append(f"coalesce({size}::int8, 0)")
+            more.append(f"coalesce({size} - {plain}, 0)")
+    size = " + ".join(least)
+    exact = f"{size} + {' + '.join(more)}"
+    return f"select count(*) from ({rows}) as r where case when 2 * ({size}) > {most} then {exact} > {most} end"
+
+
 class Reading:
     """A session that reads rows."""
 
@@ -112,6 +132,12 @@ class Reading:
         if self._steady:
             refuse_waiting(self.conn)
         return end_of_batch(self.conn, action, low, high, rows)
+
+    def longer(self, action: RowTransfer, low: Key | None, high: Key | None, most: int) -> int:
+        """Return how many rows of a range have more bytes than that as literals of MariaDB."""
+        query = count_of_long(action.columns, inner(action, condition(action, low, high)), most)
+        row = self.conn.execute(query.encode()).fetchone()
+        return int(row[0]) if row else 0
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range, of one snapshot, as they come: few are held."""

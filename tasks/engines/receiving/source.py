@@ -66,6 +66,14 @@ class EmptiedReading(NotedReading, Protocol):
 
 
 @runtime_checkable
+class MeasuringReading(Reading, Protocol):
+    """One that knows how long what it gives is as literals of MariaDB."""
+
+    def longer(self, action: RowTransfer, low: Key | None, high: Key | None, most: int) -> int:
+        """Return how many rows of a range have more bytes than that."""
+
+
+@runtime_checkable
 class SteadyReading(NotedReading, Protocol):
     """One that can look at one moment, with its notes, for as long as it takes."""
 

@@ -19,10 +19,17 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.receiving.load import Standing, Written
+from tasks.engines.receiving.scan import ROWS
+from tasks.engines.receiving.source import MeasuringReading, Reading
 from tasks.engines.records import Key, Line, Touched
-from tasks.model.errors import DataChanged, StepError
+from tasks.model.errors import DataChanged, PreflightError, StepError
 from tasks.model.transfer_steps import RowTransfer, TransferColumn
 
+_LONG: Final = ("longtext", "longblob", "json")
+"""What other types hold fits into every packet."""
+_AROUND: Final = 4096
+_EACH: Final = 1024
+"""Bytes of a statement beside what is long: in all, and for each column, whose name stands there up to three times."""
 _HELD: Final = 1 << 18
 """Bytes that are sent together."""
 _DUPLICATE: Final = 1062
@@ -115,7 +122,7 @@ def send(
     """
     head = f"insert into {into} ({', '.join(quote(one.name) for one in columns)}) values ".encode()
     tail = f" on duplicate key update {update}".encode() if update else b""
-    most = int(conn.execute("select @@max_allowed_packet").fetchone()[0])
+    most = packet_of(conn)
     held: list[bytes] = []
     size = rows = sent = 0
 
@@ -140,6 +147,35 @@ def send(
     if held:
         flush()
     return sent
+
+
+def packet_of(conn: MariaSession) -> int:
+    """Return how many bytes a statement may have."""
+    return int(conn.execute("select @@max_allowed_packet").fetchone()[0])
+
+
+def require_short(packet: int, reading: Reading, action: RowTransfer) -> None:
+    """Refuse rows that no statement holds. Reads the table once, in ranges, where a value may be that long.
+
+    Raises PreflightError with how many there are.
+    """
+    if not isinstance(reading, MeasuringReading) or not any(one.type in _LONG for one in action.columns):
+        return
+    most = packet - _AROUND - _EACH * len(action.columns)
+    long, position = 0, None
+    while True:
+        end = reading.end_of_batch(action, position, None, ROWS)
+        long += reading.longer(action, position, end, most)
+        if end is None:
+            break
+        position = end
+    if long:
+        raise PreflightError(
+            f"{long:,} rows are longer than max_allowed_packet ({packet:,} bytes) as statements of SQL",
+            where=action.into.database,
+            hint="Raise max_allowed_packet on the server, leave long columns out with `omit`, or these rows by `where`."
+            " Bytes count twice, for they are sent as hexadecimal digits.",
+        )
 
 
 def _too_long(into: str) -> StepError:

@@ -8,7 +8,7 @@ from tasks.engines.mysql.preflight import require_target
 from tasks.engines.mysql.receiving.compare import compare, refuse_other_columns
 from tasks.engines.mysql.receiving.cutover import cut_over
 from tasks.engines.mysql.receiving.follow import follow, prepare
-from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.load import Taking, packet_of, require_short
 from tasks.engines.mysql.receiving.place import (
     Place,
     claim,
@@ -54,10 +54,16 @@ class MariaTarget(Receiving):
         return conn
 
     def require_room(self, action: Relation) -> None:
-        """Refuse a server that cannot be used, and a table that exists; change nothing."""
+        """Refuse a server that cannot be used, a table that exists, and rows that do not fit; change nothing."""
         with self.open("preflight") as conn:
             require_target(conn, action)
             require_free(conn, action)
+            packet = packet_of(conn)
+        self.retrying()(self._require_short, packet)
+
+    def _require_short(self, packet: int) -> None:
+        with self.source.reading("measure") as reading:
+            require_short(packet, reading, self.copy)
 
     def _forward(self, action: Relation, journal: Journal) -> None:
         with self.source.connect("swap") as ledger:
