@@ -1,6 +1,8 @@
 """A session with MariaDB lasts as long as a run does, whatever the server and its user are set to."""
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pymysql
@@ -10,7 +12,9 @@ from profiles.model import Probes
 from tasks.engines.mysql.address import options
 from tasks.engines.mysql.probe_queries import read_probe
 from tasks.engines.mysql.session import connect
-from tests.servers.mariadb import run
+from tasks.engines.mysql.sessions import end_orphans, register
+from tasks.ledger.install import install
+from tests.servers.mariadb import connected, run
 from validations.parity.mariadb import SETTINGS
 
 BOUNDS = (
@@ -45,3 +49,28 @@ def test_neither_a_statement_nor_a_pause_ends_it(bounded: str) -> None:
     with pymysql.connect(**options(bounded), init_command=SETTINGS) as raw, raw.cursor() as cursor:
         cursor.execute(SHOWN)
         assert cursor.fetchone() == UNBOUNDED
+
+
+def test_ddl_of_a_dead_run_comes_to_its_end_before_its_session_is_ended(maria_database: str) -> None:
+    """A RENAME that is ended half way loses triggers: this one ends by itself, and what is idle then is ended."""
+    run(maria_database, "create table t (id int) engine=InnoDB")
+    met = list[int]()
+    with connect(maria_database) as dead, connect(maria_database) as ours, connected(maria_database) as reader:
+        install(ours)
+        register(dead, "m", "first", "test")
+        with reader.cursor() as cursor:
+            cursor.execute("begin")
+            cursor.execute("select * from t")
+
+        def rename() -> None:
+            try:
+                dead.execute("set statement lock_wait_timeout = 1 for rename table t to u")
+            except pymysql.err.OperationalError as error:
+                met.append(error.args[0])
+
+        working = threading.Thread(target=rename)
+        working.start()
+        time.sleep(0.2)
+        assert end_orphans(ours, "m", "second") == 1
+        working.join()
+    assert met == [1205]

@@ -16,6 +16,8 @@ from tasks.model.errors import ConcurrentRunError, DataChanged, GateError, Prefl
 
 GUARD: Final = "guard"
 """What the session is for that holds the tables of a run."""
+_UNENDED: Final = "^(set statement lock_wait_timeout|create or replace definer)"
+"""DDL on tables of applications, which ends by itself, at once: a RENAME that is ended half way loses triggers."""
 _KNOWN: Final = "select 1 from information_schema.tables where table_schema = database() and table_name = %s"
 
 
@@ -59,7 +61,8 @@ def _lock_of(conn: MariaSession, what: str) -> str:
 def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float = 30.0) -> int:
     """End the sessions of earlier runs of this migration and wait until they are gone; return how many.
 
-    To be called while holding the tables: whoever still works on this migration then belongs to a dead run.
+    To be called while holding the tables: whoever still works on this migration then belongs to a dead run. DDL of such
+    a session comes to its end first.
     """
     if conn.execute(_KNOWN, ("changeover_sessions",)).fetchone() is None:
         return 0
@@ -67,13 +70,14 @@ def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float
     ended: set[int] = set()
     while True:
         left = conn.execute(
-            "select is_used_lock(name) from changeover_sessions"
-            " where tag = %s and run_id <> %s and is_used_lock(name) is not null",
-            (tag(migration), run_id),
+            "select is_used_lock(s.name), coalesce(p.info, '') regexp %s from changeover_sessions as s"
+            " left join information_schema.processlist as p on p.id = is_used_lock(s.name)"
+            " where s.tag = %s and s.run_id <> %s and is_used_lock(s.name) is not null",
+            (_UNENDED, tag(migration), run_id),
         ).fetchall()
         if not left:
             break
-        for (session,) in left:
+        for session in (session for session, works in left if not works):
             # It may end by itself before we come to it.
             with suppress(pymysql.err.OperationalError, pymysql.err.InternalError):
                 conn.execute(f"kill {int(session)}")
