@@ -245,10 +245,11 @@ def mark(conn: MariaSession, action: Relation, *, withdrawn: bool) -> None:
     conn.execute(f"update {action.place} set withdrawn = %s", (int(withdrawn),))
 
 
-def number_from(conn: MariaSession, action: Relation, place: Place, least: int, budget_ms: int) -> None:
+def number_from(conn: MariaSession, action: Relation, place: Place, least: int) -> None:
     """Let the numbers of new rows begin not before `least`; never beyond the last of the type.
 
-    Nor before those that are there: the server sees to that. Locks: exclusive on it, waited for within the budget.
+    Nor before those that are there: the server sees to that. Locks: exclusive on it, waited for as long as the
+    session waits for locks.
     """
     kind = conn.execute(
         "select data_type from information_schema.columns where table_schema = database() and table_name = %s"
@@ -257,5 +258,4 @@ def number_from(conn: MariaSession, action: Relation, place: Place, least: int, 
     ).fetchone()
     last = _NUMBERS.get(str(kind[0]), 0) - 1 if kind is not None else -1
     if least > 1:
-        numbered = f"alter table {place.table} auto_increment = {min(least, last)}"
-        conn.execute(conn.dialect.timed(numbered, budget_ms))
+        conn.execute(f"alter table {place.table} auto_increment = {min(least, last)}")

@@ -96,7 +96,7 @@ class MariaTarget(Receiving):
         if place.is_put(action):
             return
         if action.numbered:
-            number_from(conn, action, place, reading.next_number(self.copy), self.limits.lock_budget)
+            number_from(conn, action, place, reading.next_number(self.copy))
         move(conn, place, action.name, action, self.limits.lock_budget)
 
     def _cut_over(self, ledger: Session, action: Relation, journal: Journal) -> None:
