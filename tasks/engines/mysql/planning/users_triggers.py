@@ -179,7 +179,7 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
 
 
 def for_more(head: str) -> bool:
-    """Tell whether a trigger, by what stands before its body, acts on less than one event, or on several: MariaDB 12."""
+    """Tell whether a trigger of MariaDB 12, by what is before its body, acts on less than an event, or on several."""
     words = re.sub(r"`(?:[^`]|``)*`", " ", head)
     return re.search(r"(?i)\b(?:update\s+of|or\s+(?:insert|update|delete))\b", words) is not None
 
