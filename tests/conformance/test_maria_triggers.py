@@ -152,7 +152,7 @@ def test_what_could_not_be_made_as_it_was_is_refused(maria_database: str) -> Non
             "grant trigger, update on orders to poor@'%'", "drop trigger t",
             "create definer = poor@'%' trigger changeover_t before insert on orders for each row set new.body = 'x'",
             "insert into orders values (1, '')")  # fmt: skip
-        see("its trigger changeover_t: its definer may have no trigger on the tables that stand in for it: .* says 1142")
+        see("its trigger changeover_t: its definer may have no trigger on the tables that stand in for it: .* 1142")
     finally:
         run(maria_database, "drop user poor@'%'")
 
