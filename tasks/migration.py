@@ -166,7 +166,7 @@ def _first_plan(run: Run, spec: MigrationSpec) -> Plan | None:
         if install.is_installed(conn):
             return None
         plan = run.engine.plan(spec)
-        run.engine.require_privileges(conn, plan.tables)
+        run.engine.require_privileges(conn, plan)
         return plan
 
 

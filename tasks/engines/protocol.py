@@ -184,8 +184,8 @@ class Engine(Protocol):
     def retrying(self, on_retry: OnRetry | None = None) -> tenacity.Retrying:
         """Try again what can pass by itself: the whole transaction, bounded, with jitter."""
 
-    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
-        """Refuse a role that cannot alter the tables; raises PreflightError."""
+    def require_privileges(self, conn: Session, plan: Plan) -> None:
+        """Refuse a role that cannot do to the tables what the plan does; raises PreflightError."""
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:
         """Raise DriftError when the tables are not what the plan was made for."""

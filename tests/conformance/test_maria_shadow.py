@@ -401,9 +401,9 @@ def test_a_user_who_may_not_make_triggers_is_refused(maria_database: str) -> Non
     run(maria_database, "create user plain@'%' identified by 'p'", "grant all on *.* to plain@'%'",
         "revoke super, binlog admin on *.* from plain@'%'", "create table orders (id int primary key)")  # fmt: skip
     try:
-        engine = Shadow(maria_database.replace("root@", "plain:p@"), [WIDEN]).engine
-        with engine.connect("test") as conn, pytest.raises(PreflightError, match="binary log") as refused:
-            engine.require_privileges(conn, ("orders",))
+        shadow = Shadow(maria_database.replace("root@", "plain:p@"), [WIDEN])
+        with shadow.engine.connect("test") as conn, pytest.raises(PreflightError, match="binary log") as refused:
+            shadow.engine.require_privileges(conn, shadow.engine.plan(shadow.spec))
         assert "log_bin_trust_function_creators" in refused.value.hint
     finally:
         run(maria_database, "drop user plain@'%'")

@@ -25,6 +25,7 @@ from tasks.engines.mongodb.scan import examine
 from tasks.engines.postgresql import transfer_rows
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
+from tasks.engines.postgresql.sessions import require_privileges
 from tasks.engines.postgresql.transfer_rows import rows
 from tasks.model.errors import ChangeoverError, PreflightError, SpecError
 from tasks.model.plan import Plan
@@ -261,6 +262,28 @@ def test_rows_that_a_plain_comparison_does_not_find_are_refused(conn: psycopg.Co
     assert "c of public.within and c of public.refers have different collations" in refused({"x": within})
     conn.execute('alter table within alter c type text collate "C"')
     assert "no index of public.within begins with c:" in refused({"x": within})
+
+
+def test_who_only_reads_need_not_own(conn: psycopg.Connection[Any]) -> None:
+    """Without capture nothing is done to the tables; with it, triggers are made on all of them."""
+    plans = [plan_transfer(conn, spec_of({"lines": lines()}, capture), "public") for capture in ("none", "triggers")]
+    role = f"reader_{conn.info.backend_pid}"
+    conn.execute(f'create role {role}; grant select on "Odd ""o" to {role}; set role {role}'.encode())
+
+    def refused(plan: Plan) -> str:
+        with pytest.raises(PreflightError) as error:
+            require_privileges(conn, plan)
+        return error.value.what.removeprefix(f"the role {role} ")
+
+    try:
+        assert refused(plans[0]) == "may not read public.lines"
+        conn.execute(f"reset role; grant select on lines to {role}; set role {role}".encode())
+        require_privileges(conn, plans[0])
+        assert refused(plans[1]) == 'does not own public.Odd "o'
+        conn.execute(f"reset role; alter table lines enable row level security; set role {role}".encode())
+        assert refused(plans[0]) == "may not read all rows of public.lines"
+    finally:
+        conn.execute(f"reset role; drop owned by {role}; drop role {role}".encode())
 
 
 ORDER = ' order by "select", no'

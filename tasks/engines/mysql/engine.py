@@ -186,9 +186,9 @@ class MariaEngine:
         """Try again what can pass by itself."""
         return retrying(self.limits, on_retry)
 
-    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+    def require_privileges(self, conn: Session, plan: Plan) -> None:
         """Refuse a user who cannot make the ledger, and what a migration needs."""
-        require_privileges(_own(conn), tables)
+        require_privileges(_own(conn), plan.tables)
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:
         """Raise DriftError when the tables are not what the plan was made for."""

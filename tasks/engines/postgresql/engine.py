@@ -310,9 +310,9 @@ class PostgresEngine:
         """Try again what can pass by itself."""
         return retrying(self.limits, on_retry)
 
-    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
-        """Refuse a role that cannot alter the tables or make the ledger."""
-        require_privileges(_own(conn), tables)
+    def require_privileges(self, conn: Session, plan: Plan) -> None:
+        """Refuse a role that cannot do to the tables what the plan does."""
+        require_privileges(_own(conn), plan)
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:
         """Raise DriftError when the tables are not what the plan was made for."""

@@ -12,7 +12,7 @@ from tasks.model.steps import ConcurrentIndex, Reconcile
 
 def preflight(conn: Connection, plan: Plan, limits: Limits) -> tuple[Finding, ...]:
     """Return what stands in the way; raise what cannot be overcome by waiting. Changes nothing."""
-    require_privileges(conn, plan.tables)
+    require_privileges(conn, plan)
     return (*_old_transactions(conn, plan, limits), *_room(conn, plan, limits))
 
 

@@ -9,6 +9,8 @@ import psycopg
 from tasks.engines.postgresql.blockers import Connection
 from tasks.model.errors import ConcurrentRunError, DataChanged, GateError, PreflightError
 from tasks.model.names import quote
+from tasks.model.plan import Plan
+from tasks.model.steps import Phase
 
 GUARD: Final = "guard"
 """The purpose of the session that holds the tables from the beginning of a run to its end."""
@@ -113,18 +115,27 @@ def end_orphans(conn: Connection, migration: str, run_id: str, patience: float =
         time.sleep(0.1)
 
 
-def require_privileges(conn: Connection, tables: tuple[str, ...]) -> None:
-    """Refuse a role that cannot alter the tables or make the ledger, before anything is done."""
-    for table in tables:
+def require_privileges(conn: Connection, plan: Plan) -> None:
+    """Refuse a role that cannot do to the tables what a plan does, before anything is done. Raises PreflightError.
+
+    Who copies rows into another database and makes no triggers has to read them, all of them, and no more.
+    """
+    reads = plan.strategy == "cross_database" and not plan.phase(Phase.DUAL_WRITE)
+    for table in plan.tables:
         schema, _, name = table.rpartition(".")
         row = conn.execute(
-            "select pg_has_role(current_user, relowner, 'usage'), pg_get_userbyid(relowner), current_user"
+            "select pg_has_role(current_user, relowner, 'usage'), pg_get_userbyid(relowner), current_user,"
+            " has_schema_privilege(relnamespace, 'usage') and has_table_privilege(oid, 'select'),"
+            " row_security_active(oid)"
             " from pg_catalog.pg_class where oid = to_regclass(%s)",
             (f"{quote(schema)}.{quote(name)}",),
         ).fetchone()
-        if row is not None and not row[0]:
+        if row is None or row[0]:
+            continue
+        may_not = "does not own" if not reads else "may not read" if not row[3] else "may not read all rows of"
+        if not (reads and row[3] and not row[4]):
             raise PreflightError(
-                f"the role {row[2]} does not own {table}",
+                f"the role {row[2]} {may_not} {table}",
                 where=conn.info.dbname,
                 hint=f"Connect as {row[1]}, or as a member of that role.",
             )

@@ -310,7 +310,7 @@ class MongoEngine:
         """Try again what can pass by itself, of either database."""
         return retrying(self.limits, PASSING, on_retry)
 
-    def require_privileges(self, conn: Session, tables: tuple[str, ...]) -> None:
+    def require_privileges(self, conn: Session, plan: Plan) -> None:
         """Ask nothing: what the user may not do, the first step is refused, and changes nothing."""
 
     def refuse_drift(self, conn: Session, plan: Plan) -> None:  # noqa: ARG002
