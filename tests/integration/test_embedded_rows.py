@@ -152,6 +152,11 @@ def test_what_does_not_fit_within_is_decided_by_its_field(
     for policy in ("fail", "reject"):
         large = made(conn, spec_of({"lines": {**lines({"text": "select"}), "unfit": policy}}))[3]
         assert [(one.field, one.policy) for one in large.touched] == [("the document", policy)]
+    conn.execute("delete from lines where no > 26")
+    padded = spec_of({"pad": {"constant": "x" * 2_000_000}, "lines": lines({"text": "select"})})
+    checks = examine(conn, plan_transfer(conn, padded, "public"), values_in_reports=False).checks
+    failed = [check.name for check in checks if check.severity == "error" and not check.passed]
+    assert failed == ["values of the document fit"]
     few = spec_of({"lines": {**lines({"text": "select"}), "unfit": "reject"}})
     monkeypatch.setattr(transfer_rows, "MOST_TEXT", 1_000_000)
     conn.execute("delete from lines where no > 3; update lines set \"select\" = repeat('x', 2000000) where no = 3")
@@ -262,6 +267,12 @@ def test_rows_that_a_plain_comparison_does_not_find_are_refused(conn: psycopg.Co
     assert "c of public.within and c of public.refers have different collations" in refused({"x": within})
     conn.execute('alter table within alter c type text collate "C"')
     assert "no index of public.within begins with c:" in refused({"x": within})
+    conn.execute("alter table within add column made json; create table heir () inherits (within)")
+    assert "other tables inherit from public.within" in refused({"x": within})
+    conn.execute("drop table heir")
+    within["embed"] |= {"by": ["a"], "order": ["made"]}
+    with pytest.raises(SpecError, match="could not identify an ordering operator for type json"):
+        plan_transfer(conn, spec_of({"x": within}, table="refers"), "public")
 
 
 def test_who_only_reads_need_not_own(conn: psycopg.Connection[Any]) -> None:

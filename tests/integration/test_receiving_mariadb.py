@@ -198,6 +198,12 @@ def test_what_does_not_fit_is_counted(source: psycopg.Connection[Any], database:
         "small": "1 × out of the range of the type",
     }
     assert {name for name, check in found.items() if check.severity == "error"} == {"f", "at", "note", "j", "small"}
+    source.execute("alter table u alter n set default 9, alter note set default 'longer than ten'")
+    source.execute("alter table u alter small set default 128, alter id set default 1000")
+    rules = {"n": {"type": "decimal(3,2)"}, "note": {"type": "varchar(10)"}, "small": {"type": "tinyint"}}
+    made = next(step.action for step in plan_of(database, table="u", columns=rules).steps).model_dump()["create"]
+    # A default that does not fit would be refused by MariaDB, with the whole table.
+    assert [line.split()[-1] for line in made.splitlines() if " default " in line and "`" in line] == ["1000,", "9,"]
 
 
 def test_rows_that_no_statement_holds_are_counted_before_the_run(

@@ -97,7 +97,8 @@ def _values(
     conn: Connection, action: DocumentTransfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
 ) -> Iterator[CheckResult]:
     started = time.monotonic()
-    narrow = action.model_copy(update={"fields": doubtful})
+    # How large a document is with rows of other tables in it, all of its fields decide together.
+    narrow = action if action.embedded else action.model_copy(update={"fields": doubtful})
     found: dict[str, Counter[str]] = {".".join(field.path): Counter() for field in doubtful}
     keys: dict[str, list[str]] = {name: [] for name in found}
     policies: dict[str, str] = {".".join(field.path): field.unfit for field in doubtful}

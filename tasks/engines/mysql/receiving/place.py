@@ -22,8 +22,8 @@ _NAMED: Final = (
     "select table_name from information_schema.tables where table_schema = database() and table_name = %s"
     " and (@@lower_case_table_names > 0 or cast(table_name as binary) = cast(%s as binary))"
 )
-_PATIENCE: Final = 60.0
-"""Seconds that a session of an older run has to end."""
+_PATIENCE: Final = 45.0
+"""Seconds that a session of an older run has to end: the ledger's, which waits meanwhile, is ended after 60."""
 _NUMBERS: Final = {"smallint": 2**15, "int": 2**31, "bigint": 2**63}
 
 

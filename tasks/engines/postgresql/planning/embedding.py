@@ -56,10 +56,13 @@ def _rows(types: Types, path: tuple[str, ...], rule: FieldRule, wanted: Embedded
         where=wanted.where or "",
     )
     order = tuple(dict.fromkeys((*wanted.order, *own)))
+    expression = embedding(rows, types.table.name, tuple(referring.items()), order)
+    # There are types that have no order.
+    types.of(expression, at)
     return TransferField(
         path=path,
         holds="rows",
-        expression=embedding(rows, types.table.name, tuple(referring.items()), order),
+        expression=expression,
         source_type=child.full_name,
         unfit=rule.unfit,
         nulls=rule.nulls,

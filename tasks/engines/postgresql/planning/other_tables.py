@@ -58,6 +58,9 @@ def read_tables(conn: Connection, wanted: TransferSpec, search_path: str) -> Tab
                 (f"{quote(table.schema_name)}.{quote(table.name)}",),
             ).fetchall()
         }
+        for name, table in full.items():
+            if name != wanted.table and table.kind == "table":
+                _require_alone(conn, table)
     for name, table in full.items():
         if table.kind not in _KINDS:
             raise PreflightError(
@@ -67,6 +70,20 @@ def read_tables(conn: Connection, wanted: TransferSpec, search_path: str) -> Tab
             )
     found = {name: table.full_name for name, table in full.items()}
     return Tables(catalogue=catalogue, names=found, collations=collations)
+
+
+def _require_alone(conn: Connection, table: Table) -> None:
+    """Refuse a table that shows rows of others as its own: no foreign key says anything about these."""
+    found = conn.execute(
+        "select 1 from pg_catalog.pg_inherits where inhparent = %s::regclass limit 1",
+        (f"{quote(table.schema_name)}.{quote(table.name)}",),
+    ).fetchone()
+    if found is not None:
+        raise PreflightError(
+            f"other tables inherit from {table.full_name}, and their rows show in it",
+            where="transfer.fields",
+            hint="Leave these fields out, or let the others inherit no longer.",
+        )
 
 
 def _names(wanted: TransferSpec) -> Iterator[str]:

@@ -191,13 +191,23 @@ def _default(table: Table, one: TransferColumn) -> str:
     text = (source.default or "") if source is not None and not source.generated else ""
     if one.type == "tinyint(1)" and text in ("true", "false"):
         return str(int(text == "true"))
-    whole = text.isdecimal() and one.type.partition("(")[0] in ("tinyint", "smallint", "int", "bigint", "decimal")
-    if whole and len(text) < 5:
+    if text.isdecimal() and len(text) < 5 and int(text) <= _greatest(one.type):
         return text
     if text.lower() in ("now()", "current_timestamp") and one.source_type.endswith("with time zone"):
         return f"utc_timestamp{one.type.removeprefix('datetime')}" if one.type.startswith("datetime") else ""
     plain = re.fullmatch(r"('[^'\\]*')::(?:character varying|text)", text)
-    return plain[1] if plain is not None and one.type.startswith(("varchar", "longtext")) else ""
+    if plain is None or not one.type.startswith(("varchar", "longtext")):
+        return ""
+    most = re.fullmatch(r"varchar\(([0-9]+)\)", one.type)
+    return plain[1] if most is None or len(plain[1]) - 2 <= int(most[1]) else ""
+
+
+def _greatest(kind: str) -> int:
+    """Return a number that a type of whole numbers, or of digits, holds with all below it; -1 for others."""
+    digits = re.fullmatch(r"decimal\(([0-9]+),([0-9]+)\)", kind)
+    if digits is not None:
+        return int(10 ** (int(digits[1]) - int(digits[2]))) - 1
+    return {"tinyint": 127, "smallint": 9999, "int": 9999, "bigint": 9999}.get(re.split(r"[( ]", kind)[0], -1)
 
 
 def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterator[Step]:
