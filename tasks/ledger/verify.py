@@ -125,7 +125,7 @@ _PROTECTION = Statement(
     mysql=(
         """
         select (select count(*) = 2 from information_schema.triggers
-                 where trigger_schema = database() and event_object_table = 'changeover_audit'
+                 where event_object_schema = database() and event_object_table = 'changeover_audit'
                    and event_manipulation in ('UPDATE', 'DELETE') and action_timing = 'BEFORE'
                    and trigger_name like 'changeover_audit_%%') as guarded,
                (select count(*) from information_schema.table_constraints

@@ -38,7 +38,7 @@ _FOREIGN_KEYS = """
 _TRIGGERS = """
     select trigger_name, action_timing, event_manipulation, action_statement, definer, sql_mode
       from information_schema.triggers
-     where trigger_schema = database() and event_object_table = %s
+     where event_object_schema = database() and event_object_table = %s
      order by event_manipulation, action_timing, action_order
 """
 

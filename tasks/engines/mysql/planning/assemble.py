@@ -178,7 +178,7 @@ def made_since(names: Names, new: Table, on: str, referring: Sequence[Inbound]) 
     return (
         f"select concat(what, {made}) as problem from ("
         "select concat('the trigger ', trigger_name) as what from information_schema.triggers"
-        f" where trigger_schema = database() and event_object_table = {quoted(on)}"
+        f" where event_object_schema = database() and event_object_table = {quoted(on)}"
         f" and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'"
         " union all select concat('the column ', column_name) from information_schema.columns"
         f" where table_schema = database() and table_name = {quoted(on)} and column_name not in ({known})"

@@ -153,7 +153,7 @@ class Capture:
             # The mark is made when all of them are dropped, under a lock, after a look.
             violations=f"select problem from ({self._unnoted('')}) as found"
             f" where not (exists (select 1 from {self._known} where one = {_ENDED})"
-            f" and not exists (select 1 from information_schema.triggers where trigger_schema = database() and"
+            f" and not exists (select 1 from information_schema.triggers where event_object_schema = database() and"
             f" trigger_name in ({', '.join(quoted(trigger) for _, trigger, _ in self._triggers())})))",
         )
         yield Requirement(
@@ -181,7 +181,7 @@ select 'it replicates from another server, whose writes may fire no trigger: set
    and @@global.slave_run_triggers_for_rbr <> 'ENFORCE'"""
         return f"""\
 select concat('the trigger ', t.name, ' is gone') as problem from ({wanted}) as t
- where not exists (select 1 from information_schema.triggers as g where g.trigger_schema = database()
+ where not exists (select 1 from information_schema.triggers as g where g.event_object_schema = database()
                     and g.event_object_table = {name} and g.trigger_name = t.name)
 union all
 select 'its columns are others' from dual where cast({shape} as binary) <> coalesce((

@@ -10,9 +10,13 @@ def has_table(name: str) -> str:
 
 
 def has_trigger(name: str) -> str:
-    """Return a query that gives a row if the database has a trigger of this name."""
+    """Return a query that gives a row if the database has a trigger of this name.
+
+    It says of which database the table is: by that of the trigger, the server would look at each table of all of them.
+    """
     return (
-        f"select 1 from information_schema.triggers where trigger_schema = database() and trigger_name = {quoted(name)}"
+        "select 1 from information_schema.triggers"
+        f" where event_object_schema = database() and trigger_name = {quoted(name)}"
     )
 
 

@@ -20,7 +20,7 @@ _TEXTS = f"""
       from information_schema.views where table_schema = database()
     union all select concat('the trigger ', trigger_name), concat(event_object_table, ' ', action_statement)
       from information_schema.triggers
-     where trigger_schema = database() and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'
+     where event_object_schema = database() and left(trigger_name, {len(OWN_PREFIX)}) <> '{OWN_PREFIX}'
        and left(event_object_table, {len(OWN_PREFIX)}) not in ('{OWN_PREFIX}', '~{OWN_PREFIX.lstrip("_")}')
     union all select concat('the ', lower(routine_type), ' ', routine_name), routine_definition
       from information_schema.routines where routine_schema = database()

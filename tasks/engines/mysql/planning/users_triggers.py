@@ -29,7 +29,7 @@ _READ = """
     select trigger_name, action_timing, event_manipulation, action_statement, definer, sql_mode, character_set_client,
            collation_connection, database_collation
       from information_schema.triggers
-     where trigger_schema = database() and event_object_table = %s
+     where event_object_schema = database() and event_object_table = %s
      order by event_manipulation, action_timing, action_order
 """
 _WITHOUT = (
