@@ -192,6 +192,8 @@ def test_the_plan_shows_what_is_embedded(conn: psycopg.Connection[Any]) -> None:
     assert [step.key for step in plan.steps if step.phase.value == "dual_write"] == [
         'dual_write/public.Odd "o/notes', "dual_write/public.lines/notes1",
     ]  # fmt: skip
+    twice = plan_transfer(conn, spec_of(fields | {"all": lines()}, "triggers"), "public").requirements
+    assert len({one.name for one in twice}) == len(twice) == len(plan.requirements) + 1
     console = Console(width=250, record=True, file=io.StringIO())
     console.print(explanation(plan, {}, Limits(), sql=True))
     told = console.export_text()

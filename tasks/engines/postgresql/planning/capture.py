@@ -121,7 +121,8 @@ class Capture:
         names = ", ".join(map(literal, self.triggers))
         shape = ", ".join(map(literal, self.shape))
         yield Requirement(
-            name=f"every write to {self.full_name} is noted",
+            # A table may be embedded, or looked into, several times: a waiver is for one of them.
+            name=f"every write to {self.full_name} is noted" + (f" (notes{self.number})" if self.number else ""),
             table=self.full_name,
             kind="structure",
             violations=f"""\
