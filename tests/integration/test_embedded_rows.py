@@ -193,7 +193,7 @@ def test_the_plan_shows_what_is_embedded(conn: psycopg.Connection[Any]) -> None:
         'dual_write/public.Odd "o/notes', "dual_write/public.lines/notes1",
     ]  # fmt: skip
     twice = plan_transfer(conn, spec_of(fields | {"all": lines()}, "triggers"), "public").requirements
-    assert len({one.name for one in twice}) == len(twice) == len(plan.requirements) + 1
+    assert len({(one.name, one.gate) for one in twice}) == len(twice) == len(plan.requirements) + 1
     console = Console(width=250, record=True, file=io.StringIO())
     console.print(explanation(plan, {}, Limits(), sql=True))
     told = console.export_text()
