@@ -60,14 +60,13 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     table = catalogue.tables[0]
     refuse_kind(table)
     change = by_definition(spec.operations, table) or change_of(spec.operations, table, conn.dialect)
+    # First of all they tell a table that is under way.
     theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
     with _tried(conn, change, tag(spec.migration)) as (new, cheap):
         account_for(change, new)
         others.refuse_mentioned(conn, table, change.leaving)
         mapping = mapping_of(change, new)
         keys = carried(change, new)
-        # First of all they tell a table that is under way.
-        theirs = users_triggers.triggers_of(conn, table, tag(spec.migration))
         referring = inbound.inbound_of(conn, change, new, tag(spec.migration))
         _try_inbound(conn, table, new, referring, tag(spec.migration))
         names = Names.of(tag(spec.migration), 1, table.name, foreign_keys=bool(keys))

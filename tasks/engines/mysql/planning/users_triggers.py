@@ -12,7 +12,7 @@ switch says which of both acts. So none acts twice for a row, and none is left o
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
@@ -215,7 +215,8 @@ def try_definers(conn: MariaSession, table: Table, theirs: Sequence[UsersTrigger
     with probe(conn, tag, "definer") as on:
         conn.execute(f"create table {quote(on)} (one int) engine=InnoDB")
         for one in {one.definer: one for one in theirs}.values():
-            for statement in one.made(on, on, "begin end"):
+            # Whatever event theirs is of: an insert is what makes it act on a table that is empty.
+            for statement in replace(one, timing="before", event="insert").made(on, on, "begin end"):
                 conn.execute(statement)
             try:
                 conn.execute(f"insert into {quote(on)} (one) values (1)")
