@@ -60,8 +60,8 @@ class Limits(Record):
     lock_patience: Seconds = 600.0
     """How long to go on trying for a lock before giving up."""
     ddl_queues: bool = False
-    """MariaDB: wait for locks in the last quarter of `lock_patience`, at the cost of a deadlock (1213) for an
-    application that has read the table and goes on to write it."""
+    """MariaDB: wait for locks in the last quarter of `lock_patience`, for whole seconds, at the cost of a deadlock
+    (1213) for an application that has read the table and goes on to write it."""
     batch_target: Milliseconds = 100
     """How long one batch of the backfill should take; one of a copy into another database, which keeps nobody waiting,
     takes five times as long."""
