@@ -5,15 +5,20 @@ read one to lock it, or has inserted a row that refers to one. It would let the 
 behind it, and wait there, for which it has another limit than the lock budget. Who has read or written a child holds
 it, and who refers to one holds its own table: nobody is left while the children are locked against all, and what refers
 to them against writing. To get that lock nobody has to queue.
+
+Whoever locks a table against all locks whatever its triggers may come to, and what refers to it, with that, all the
+way. Where that may be the table that is renamed, a child is held against writing alone, which locks nothing else: who
+has locked rows of it by reading them is met by the RENAME then.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 
 from profiles.model import Limits
 from tasks.engines.mysql.driver import driver_error
-from tasks.engines.mysql.names import quote, quoted
+from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import PATIENT, MariaSession
 from tasks.model.steps import SelfCommitting
 
@@ -42,11 +47,11 @@ def beside(open_session: Callable[[], MariaSession], action: SelfCommitting, lim
         yield nobody_beside
         return
     other = open_session()
-    asked, referring = float("-inf"), []
+    asked, around = float("-inf"), _Around()
 
     @contextmanager
     def held(statement: str, queues: bool) -> Iterator[None]:
-        nonlocal other, asked, referring
+        nonlocal other, asked, around
         if not statement.startswith(_RENAMES):
             yield
             return
@@ -54,11 +59,11 @@ def beside(open_session: Callable[[], MariaSession], action: SelfCommitting, lim
             other = open_session()
         try:
             if time.monotonic() - asked > _ASK_EVERY:
-                referring = _referring(other, action.beside)
+                around = _around(other)
                 asked = time.monotonic()
             # A process that stands still does not stop everybody else.
             other.execute("set session wait_timeout = 1")
-            locked = _lock(action.beside, referring, statement)
+            locked = _lock(action.beside, around, statement)
             other.execute(other.dialect.limited(locked, limits.lock_budget // 2, queues=queues))
             yield
         finally:
@@ -80,19 +85,67 @@ def _let_go(other: MariaSession) -> None:
     other.close()
 
 
-def _referring(conn: MariaSession, children: Sequence[str]) -> list[str]:
-    """Return what refers to the children, quoted, with its database."""
-    names = ", ".join(map(quoted, children))
-    rows = conn.execute(
-        "select distinct table_schema, table_name from information_schema.key_column_usage"
-        f" where referenced_table_schema = database() and referenced_table_name in ({names})"
-        f" and not (table_schema = database() and table_name in ({names})) order by 1, 2"
+@dataclass(frozen=True)
+class _Key:
+    """A foreign key to a table of the database, by quoted names."""
+
+    table: str
+    to: str
+    follows: bool
+    """Whether it writes to its table what is done to the other one."""
+    far: bool
+    """Whether its table is in another database."""
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What LOCK TABLES may come to."""
+
+    keys: tuple[_Key, ...] = ()
+    triggered: frozenset[str] = frozenset()
+    """The quoted names of tables with triggers."""
+
+
+def _around(conn: MariaSession) -> _Around:
+    keys = conn.execute(
+        "select table_name, referenced_table_name, constraint_schema,"
+        " greatest(delete_rule not in ('restrict', 'no action'), update_rule not in ('restrict', 'no action'))"
+        " from information_schema.referential_constraints where unique_constraint_schema = database() order by 3, 1"
     ).fetchall()
-    return [quote(name) if schema == conn.database else f"{quote(schema)}.{quote(name)}" for schema, name in rows]
+    triggered = conn.execute(
+        "select distinct event_object_table from information_schema.triggers where event_object_schema = database()"
+    ).fetchall()
+    return _Around(
+        tuple(
+            _Key(
+                quote(table) if schema == conn.database else f"{quote(schema)}.{quote(table)}",
+                quote(to),
+                bool(follows),
+                schema != conn.database,
+            )
+            for table, to, schema, follows in keys
+        ),
+        frozenset(quote(table) for (table,) in triggered),
+    )
 
 
-def _lock(children: Sequence[str], referring: Sequence[str], statement: str) -> str:
+def _lock(children: Sequence[str], around: _Around, statement: str) -> str:
     """Return the LOCK TABLES; what the statement renames is held by whoever has written to it."""
-    tables = [f"{quote(child)} write" for child in children]
+    names = [quote(child) for child in children]
+    tables = [f"{name} {'read' if _comes_to(name, around, statement) else 'write'}" for name in names]
+    referring = dict.fromkeys(key.table for key in around.keys if key.to in names and key.table not in names)
     tables += [f"{one} read" for one in referring if one not in statement]
     return f"lock tables {', '.join(tables)}"
+
+
+def _comes_to(child: str, around: _Around, statement: str) -> bool:
+    """Tell whether to lock a child against all may lock what the statement renames, too."""
+    seen, left = {child}, [child]
+    while left:
+        one = left.pop()
+        keys = [key for key in around.keys if key.to == one]
+        if one in around.triggered or any(key.table in statement or (key.follows and key.far) for key in keys):
+            return True
+        left += {key.table for key in keys if key.follows} - seen
+        seen.update(left)
+    return False
