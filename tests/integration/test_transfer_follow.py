@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.document import Made
 from tasks.engines.mongodb.follow import follow
+from tasks.engines.mongodb.scan import pieces
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.planning.transfer import plan_transfer
 from tasks.engines.postgresql.rows import Reading
@@ -263,6 +265,9 @@ def test_documents_are_held_as_many_as_fit(copy: Copy, monkeypatch: pytest.Monke
     assert max(parts) < 12_000 + 6_000
     assert copy.compare().equal
     assert copy.target["c"].count_documents({"note": {"$regex": "!$"}}) == 16
+    with closing(pieces(copy.conn, copy.action)) as read:
+        sizes = [sum(len(one.document) for one in some) for some in read]
+    assert (len(sizes) > 5, max(sizes) < 12_000 + 6_000) == (True, True)
 
 
 def test_documents_that_take_long_are_given_up_under_the_lock(

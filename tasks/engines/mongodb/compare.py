@@ -5,7 +5,7 @@ of fields; what nobody has asked for shows in the count of the collection.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import stored
-from tasks.engines.mongodb.scan import ROWS, AtOnce, ranges, unidentified
+from tasks.engines.mongodb.scan import ROWS, pieces, unidentified
 from tasks.engines.postgresql.blockers import Connection, refuse_waiting
 from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.postgresql.transfer_rows import (
@@ -26,7 +26,6 @@ from tasks.engines.postgresql.transfer_rows import (
     identities,
     pending,
     prepare,
-    rows,
     rows_of,
 )
 from tasks.model.base import Record
@@ -134,28 +133,30 @@ class _Later:
 
 def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
     found = _Found()
-    at_once = AtOnce(action)
-    for low, high in ranges(conn, action, at_once):
-        refuse_waiting(conn)
-        made = list(documents(action, rows(conn, action, low, high)))
-        at_once.saw(made)
-        kept = [one for one in made if not one.rejected and not one.failed]
-        left_out = [one for one in made if one.rejected and not one.failed]
-        there = stored(raw, [one.identity for one in kept])
-        differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
-        rejections = _rejections(conn, action, left_out)
-        missing = [one for one in left_out if key_text(one.key) not in rejections]
-        later = pending(conn, action, [one.key for one in (*differ, *missing)]) if action.notes else set()
-        wrong = [one for one in differ if one.key not in later]
-        found.read += len(made)
-        found.rejected += len(left_out)
-        found.differing += len(wrong)
-        found.present += len(there)
-        found.noted += len(rejections)
-        found.not_noted += sum(one.key not in later for one in missing)
-        found.unsettled += len(differ) - len(wrong)
-        found.examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(found.examples)]]
+    with closing(pieces(conn, action)) as read:
+        for made in read:
+            refuse_waiting(conn)
+            _piece(conn, raw, action, made, found)
     return found
+
+
+def _piece(conn: Connection, raw: Any, action: DocumentTransfer, made: list[Made], found: _Found) -> None:
+    kept = [one for one in made if not one.rejected and not one.failed]
+    left_out = [one for one in made if one.rejected and not one.failed]
+    there = stored(raw, [one.identity for one in kept])
+    differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
+    rejections = _rejections(conn, action, left_out)
+    missing = [one for one in left_out if key_text(one.key) not in rejections]
+    later = pending(conn, action, [one.key for one in (*differ, *missing)]) if action.notes else set()
+    wrong = [one for one in differ if one.key not in later]
+    found.read += len(made)
+    found.rejected += len(left_out)
+    found.differing += len(wrong)
+    found.present += len(there)
+    found.noted += len(rejections)
+    found.not_noted += sum(one.key not in later for one in missing)
+    found.unsettled += len(differ) - len(wrong)
+    found.examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(found.examples)]]
 
 
 def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:

@@ -158,14 +158,15 @@ def _write(
     there: set[Key] = set()
     size = 0
     with one_by_one(conn, action, which) as rows:
-        for some in _by_size(documents(action, rows), in_time):
+        for some in by_size(documents(action, rows), in_time):
             _put(conn, into, action, some, some)
             there |= {one.key for one in some}
             size += sum(len(one.document) for one in some)
     return there, size
 
 
-def _by_size(made: Iterable[Made], in_time: Callable[[], None]) -> Iterator[list[Made]]:
+def by_size(made: Iterable[Made], in_time: Callable[[], None] = lambda: None) -> Iterator[list[Made]]:
+    """Yield documents as many together as a batch may have, whatever the size of those before."""
     some: list[Made] = []
     size = 0
     for one in made:

@@ -2,15 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import chain
 
 import psycopg
 
 from tasks.engines.mongodb.document import Made, documents
+from tasks.engines.mongodb.follow import by_size
 from tasks.engines.mongodb.values import FALLIBLE
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import end_of_batch, last_key
-from tasks.engines.postgresql.transfer_rows import prepare, rows
+from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
+from tasks.engines.postgresql.transfer_rows import one_by_one, prepare
 from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Key
 from tasks.model.names import quote
@@ -20,11 +23,7 @@ from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
 GATE = "before_run"
 ROWS = 2000
-"""Rows at a time: what is held in memory."""
-_FEW = 100
-"""Of rows with those of other tables to begin with: nobody knows how many these are."""
-_BYTES = 8 * 1024 * 1024
-"""Of documents at a time, from then on, if they are much alike."""
+"""Rows of a range. Of these no more are held than a batch may have."""
 _DONE = {
     "fail": "nothing says what becomes of them: give `unfit`, or another expression",
     "reject": "their rows are left out",
@@ -64,32 +63,22 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
     return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
 
 
-class AtOnce:
-    """How many rows are held in memory at a time: fewer where each has many of another table with it."""
-
-    def __init__(self, action: DocumentTransfer) -> None:
-        self._adapts = bool(action.embedded)
-        self.rows = _FEW if self._adapts else ROWS
-
-    def saw(self, made: Sequence[Made]) -> None:
-        """Take into account how large some documents are."""
-        if self._adapts and made:
-            fitting = _BYTES * len(made) // sum(len(one.document) for one in made)
-            self.rows = max(1, min(ROWS, 2 * self.rows, fitting))
-
-
 def transfer_of(plan: Plan) -> DocumentTransfer:
     """Return the copy of a plan."""
     return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
 
 
-def ranges(conn: Connection, action: DocumentTransfer, at_once: AtOnce) -> Iterator[tuple[Key | None, Key]]:
-    """Yield ranges of about as many rows as are held at once, that cover every key up to the present greatest."""
+def pieces(conn: Connection, action: DocumentTransfer) -> Generator[list[Made]]:
+    """Yield the documents of all rows up to the present last, as many together as are held, however large they are.
+
+    Each range is read as it is asked for, within a transaction of its own, or one that there is. To be closed.
+    """
     high = last_key(conn, action)
     position: Key | None = None
     while high is not None and position != high:
-        end = end_of_batch(conn, action, position, high, at_once.rows) or high
-        yield position, end
+        end = end_of_batch(conn, action, position, high, ROWS) or high
+        with conn.transaction(), one_by_one(conn, action, condition(action, position, end)) as rows:
+            yield from by_size(documents(action, rows))
         position = end
 
 
@@ -103,11 +92,8 @@ def _values(
     keys: dict[str, list[str]] = {name: [] for name in found}
     policies: dict[str, str] = {".".join(field.path): field.unfit for field in doubtful}
     read = 0
-    at_once = AtOnce(action)
-    for low, high in ranges(conn, action, at_once):
-        some = list(documents(narrow, rows(conn, narrow, low, high)))
-        at_once.saw(some)
-        for made in some:
+    with closing(pieces(conn, narrow)) as some:
+        for made in chain.from_iterable(some):
             read += 1
             for one in made.touched:
                 counts = found.setdefault(one.field, Counter())
