@@ -125,7 +125,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, attach
     yield from _dual_write(full, _mirror(migration, mapping, names, attached, up=False), names.new, names.down)
     yield from users_triggers.before_swap(full, theirs, names.sides)
     yield from before_comparison(mapping.old, keys, names.new)
-    yield from inbound.ready_to_follow(referring, migration)
+    yield from inbound.ready_to_follow(referring, names.new, migration)
     yield _statistics(full, mapping, names)
     compared = list(_compared(mapping, names))
     if not compared and any(one.writes for one in keys):
@@ -153,7 +153,7 @@ def steps(migration: str, change: Change, mapping: Mapping, names: Names, attach
             outlasts_prepared=True,
             given=users_triggers.conditional(inbound.named(renamed(mapping.old, keys), referring), theirs, names.sides),
             set_aside=names.old,
-            found_after_inverse=_found_after_inverse(migration, mapping.new, names, referring),
+            found_after_inverse=_found_after_inverse(mapping.new, names, referring),
             emptied=parity.emptied(mapping, quote(names.old), quote(names.table)),
             # The comparison writes rows into the shadow, too: also one that was killed, and has left no count of them.
             filled=f"select max(finished_at) from changeover_steps where migration = {quoted(migration)}"
@@ -191,13 +191,13 @@ def made_since(names: Names, new: Table, on: str, referring: Sequence[Inbound]) 
     )
 
 
-def _found_after_inverse(migration: str, new: Table, names: Names, referring: Sequence[Inbound]) -> str:
-    made = (
+def _found_after_inverse(new: Table, names: Names, referring: Sequence[Inbound]) -> str:
+    """Whoever finds something puts the new table in its place again: that takes a moment, and no row is read."""
+    return (
         "select concat(problem, ' since the gate, and would be dropped with it') as problem,"
         " 'Drop it, roll back, and make it again on the old table.' as hint"
         f" from ({made_since(names, new, names.new, referring)}) as found"
     )
-    return " union all ".join([made, *(inbound.orphans(one, migration) for one in referring)])
 
 
 def _copied_by(full: str) -> str:

@@ -218,7 +218,7 @@ def named(table: Table, keys: Sequence[Inbound]) -> Table:
     return table.model_copy(update={"inbound": tuple(inbound)})
 
 
-def ready_to_follow(keys: Sequence[Inbound], migration: str) -> Iterator[Step]:
+def ready_to_follow(keys: Sequence[Inbound], new: str, migration: str) -> Iterator[Step]:
     """Yield what gives each the name under which a RENAME may take it along, and the way back its own name."""
     for one in keys:
         child = bare(one.child)
@@ -236,7 +236,7 @@ def ready_to_follow(keys: Sequence[Inbound], migration: str) -> Iterator[Step]:
                 done=one.has(one.meanwhile),
                 gone=f"select 1 from dual where not exists ({one.at_home})",
                 # Until then it was the other table that was asked for parents, and it has what this one has refused.
-                found_after_inverse=orphans(one, migration),
+                found_after_inverse=_orphans(one, new, migration),
             ),
         )
 
@@ -337,27 +337,30 @@ def _refers_to_refused(one: Inbound, old: str, migration: str) -> Requirement:
         table=one.child,
         kind="parity",
         gate="before_rollback",
-        violations=f"select 1 as orphan from {_referring_to_refused(one, old, migration)}",
+        violations=f"select 1 as orphan from {_referring_to_refused(one, old, one.parent, migration)}",
         reads_new=True,
     )
 
 
-def _referring_to_refused(one: Inbound, old: str, migration: str) -> str:
-    there = " and ".join(
-        f"p.{quote(to)} = c.{quote(name)}" for name, to in zip(one.columns, one.referenced, strict=True)
+def _referring_to_refused(one: Inbound, old: str, new: str, migration: str) -> str:
+    """Return the rows of the child whose parents the new table alone has: those of others may be in neither."""
+    there, here = (
+        " and ".join(f"p.{quote(to)} = c.{quote(name)}" for name, to in zip(one.columns, columns, strict=True))
+        for columns in (one.referenced, one.new_referenced)
     )
     given = " and ".join(f"c.{quote(name)} is not null" for name in one.columns)
     return (
         f"{quote(bare(one.child))} as c where exists (select 1 from changeover_rejections"
         f" where migration = {quoted(migration)} and direction = 'down') and {given}"
+        f" and exists (select 1 from {quote(new)} as p where {here})"
         f" and not exists (select 1 from {quote(old)} as p where {there})"
     )
 
 
-def orphans(one: Inbound, migration: str) -> str:
+def _orphans(one: Inbound, new: str, migration: str) -> str:
     """Return a query for what is wrong, and what to do, when the old table is back in use without such a row."""
     child = bare(one.child)
     problem = text_literal(f"rows of {child} refer by {one.name} to rows that the old table has refused")
     hint = text_literal(f"Delete those rows of {child}, or let them refer to others, then roll back again.")
-    found = _referring_to_refused(one, one.parent, migration)
+    found = _referring_to_refused(one, one.parent, new, migration)
     return f"(select {problem} as problem, {hint} as hint from {found} limit 1)"
