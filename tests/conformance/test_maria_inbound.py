@@ -14,6 +14,7 @@ from tasks.model.errors import DriftError, GateError, PreflightError, SpecError
 from tasks.model.steps import LockMode, Phase, SelfCommitting, Step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_parents import Parents, difference, prepare, triggers_of
+from tests.conformance.maria_writers import prepared
 from tests.servers.mariadb import connected, run
 
 WIDEN = {"alter_column": {"table": "orders", "column": "n", "type": "bigint"}}
@@ -216,11 +217,15 @@ def test_whoever_makes_or_drops_a_foreign_key_meanwhile_is_not_overruled(maria_d
     run(maria_database, "alter table orders_lines drop foreign key orders_lines_ibfk_1")
     hurried = Shadow(maria_database, [WIDEN], limits=Limits(lock_patience=0.1))
     hurried.epoch = shadow.epoch
-    with connected(maria_database, autocommit=False) as conn:
-        conn.query("insert into orders_lines (parent) values (1)")
+    insert = "insert into orders_lines (parent) values (1)"
+    with connected(maria_database, autocommit=False) as conn, prepared(maria_database, insert) as name:
+        conn.query(insert)
         waiting = threading.Thread(target=hurried.step, args=(last[0],))
         waiting.start()
         time.sleep(0.5)
+        run(maria_database, f"xa commit '{name}'")
+        time.sleep(0.5)
+        assert waiting.is_alive()
         conn.commit()
     waiting.join()
     assert len(run(maria_database, KEYS)) == 1

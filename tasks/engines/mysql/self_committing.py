@@ -147,7 +147,7 @@ def _outlast_prepared(conn: MariaSession, action: SelfCommitting, limits: Limits
     while left:
         now = time.monotonic()
         reason = f"{_UNENDED}{', '.join(sorted(left)[:5])}"
-        if now - began >= limits.lock_patience:
+        if now - began >= limits.lock_patience and not action.endless:
             raise LockTimeoutError(
                 f"{reason}, within {limits.lock_patience:g} s, and may have written to {action.table}",
                 where=conn.place,
