@@ -50,6 +50,7 @@ class Standstill:
         """Return why it is not held any more, nothing where it is; however long it has taken."""
         try:
             self._conn.execute("select 1")
-        except psycopg.OperationalError:
+        except psycopg.Error:
+            # That it was silent for too long is no operational error. Whatever it is, nobody knows that it is held.
             return "the session that held the table has ended"
         return ""
