@@ -101,9 +101,9 @@ def _refuse_what_stands_in_the_way(run: Run, copies: Sequence[Transfer]) -> None
                  for row in conn.execute(one.violations).fetchall()]  # fmt: skip
     if found:
         raise StateError(
-            f"a rollback drops columns that others depend on: {'; '.join(sorted(found))}",
+            f"what others have made stands in the way of a rollback: {'; '.join(sorted(found))}",
             where=run.migration,
-            hint="Drop those objects, then roll back.",
+            hint="Drop or rename those objects, then roll back.",
         )
 
 

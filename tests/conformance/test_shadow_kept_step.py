@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from tasks.engines.postgresql.planning.shadow import kept_step
 from tasks.model.errors import ChangeoverError
 from tasks.model.steps import Phase
 from tests.conformance.drive import Connection, Migration
@@ -49,7 +50,8 @@ PLANTED = (
 
 
 @pytest.fixture
-def swapped(conn: Connection, url: str) -> Migration:
+def swapped(conn: Connection, url: str, monkeypatch: pytest.MonkeyPatch) -> Migration:
+    monkeypatch.setattr(kept_step, "MOST", 3)
     conn.execute(SCHEMA.encode())
     migration = Migration(url, OPERATIONS, strategy="shadow_table")
     migration.begin()
@@ -95,6 +97,12 @@ def test_a_difference_is_found_and_nothing_else(swapped: Migration, conn: Connec
         # As many rows as before.
         conn.execute(f"delete from {there} where id = 31; insert into {there} (id, n) values (131, 1)".encode())
         assert sorted(conn.execute(check.violations.encode()).fetchall()) == [(31,), (131,)]
+    with conn.transaction(force_rollback=True):
+        # No more than are held.
+        conn.execute(
+            f"{OFF}update b set n = 0; insert into {there} (id, n) select -g, 1 from generate_series(1, 9) g".encode()
+        )
+        assert len(conn.execute(check.violations.encode()).fetchall()) == 6
     with conn.transaction(force_rollback=True), psycopg.connect(url) as strict:
         # As many, because of what is noted.
         strict.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -21,6 +21,8 @@ from tasks.model.steps import Assignment
 
 _HERE, _THERE, _NOTE = (f"{OWN_PREFIX}{one}" for one in ("here", "there", "note"))
 _FOUND = f"{OWN_PREFIX}found"
+MOST = 1_000_000
+"""Rows that are wrong, of either table, that a function returns: it holds them, on the disk of the server."""
 
 
 def requirement(draft: Draft) -> Requirement:
@@ -102,6 +104,7 @@ def create(draft: Draft) -> tuple[str, ...]:
 
     A function, because its settings hold for what it asks alone: both come in the order of their indexes, and neither
     is sorted, nor hashed. It is STABLE, so all that it asks is of the moment that the statement sees which calls it.
+    What is wrong it holds until all is asked, hence no more than `MOST` of either table.
     """
     if not _along_keys(draft):
         return ()
@@ -116,7 +119,8 @@ begin
     and (select count(*) from {draft.former}) = (select count(*) from {draft.places.real})
   then
     return query
-{_joined(draft)};
+{_joined(draft)}
+limit {MOST};
     if not found then
       return;
     end if;
@@ -124,10 +128,12 @@ begin
     -- What is noted is met by a row's key: some other plan may do better.
     perform pg_catalog.set_config('enable_hashjoin', 'on', true), pg_catalog.set_config('enable_sort', 'on', true);
     return query
-{_of_the_new(draft)};
+{_of_the_new(draft)}
+limit {MOST};
   end if;
   return query
-{_of_the_old(draft)};
+{_of_the_old(draft)}
+limit {MOST};
 end
 $co_{draft.places.tag}$""",
     )
