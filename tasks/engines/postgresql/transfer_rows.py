@@ -112,9 +112,10 @@ def pending(conn: Connection, action: DocumentTransfer, keys: Sequence[Key]) -> 
     values = ", ".join(f"({n}, {key_literal(action, key)[1:]}" for n, key in enumerate(keys))
     asked = f"(values {values}) as v ({_ORDER}, {columns})"
     noted = ", ".join(f"n.{quote(column)}" for column in action.key)
+    # The offset lets each be looked up by the index: nobody has counted the notes, and all of them would be hashed.
     queries = [
         f"select {_ORDER} from {asked} where exists (select from {action.notes} as n where not n.{ALL}"
-        f" and n.{LOOKUP} = 0 and ({noted}) = ({columns}))"
+        f" and n.{LOOKUP} = 0 and ({noted}) = ({columns}) offset 0)"
     ]
     for number in range(1, len(action.lookups) + 1):
         told = f"select {LOOKED_UP} from {action.notes} where {LOOKUP} = {number}"

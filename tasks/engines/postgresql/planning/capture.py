@@ -72,7 +72,7 @@ class Capture:
             # By it those are found that are noted of some rows, however many others there are; of what is looked up,
             # the rest, and those that hold up the end.
             f"create index on {self.notes} ({self._columns}) where {LOOKUP} = 0",
-            f"create index on {self.notes} ({NOTE}) where {LOOKUP} <> 0",
+            f"create index on {self.notes} ({LOOKUP}) where {LOOKUP} <> 0",
             self._function(),
         )
 
