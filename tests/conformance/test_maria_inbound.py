@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pymysql
@@ -10,7 +11,7 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.beside import Quiet, beside
 from tasks.engines.mysql.session import MariaSession, connect
-from tasks.model.errors import DriftError, GateError, PreflightError, SpecError
+from tasks.model.errors import DriftError, GateError, LockTimeoutError, PreflightError, SpecError
 from tasks.model.steps import LockMode, Phase, SelfCommitting, Step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_parents import Parents, difference, prepare, triggers_of
@@ -283,6 +284,18 @@ def test_who_holds_rows_of_a_child_keeps_nobody_from_the_table_while_the_swap_wa
     assert [lock.mode for lock in swap.action.locks] == [LockMode.ACCESS_EXCLUSIVE] * 3
     # Nobody had it when the plan was made.
     run(maria_database, "create table of_line (id int, foreign key (id) references orders_lines (id))")
+    queueing = Shadow(maria_database, [WIDEN], limits=Limits(lock_patience=1, ddl_queues=True))
+    queueing.epoch = shadow.epoch
+    for table in ("orders", "orders_lines"):
+        with connected(maria_database, autocommit=False) as conn, ThreadPoolExecutor(1) as pool:
+            # It has no view of rows, which the swap would outlast before it tries.
+            conn.query("set session transaction isolation level read committed")
+            conn.query(f"select * from {table}")
+            tried = pool.submit(queueing.step, swap)
+            # The budget, and what a busy machine adds: the server's own limit is a whole second.
+            assert longest_of_writes(maria_database, 1.2) < 0.7
+            with pytest.raises(LockTimeoutError):
+                tried.result()
     for act, statements in ((shadow.step, HOLDERS[1:]), (shadow.revert, HOLDERS[:2])):
         waiting, longest = threading.Thread(target=act, args=(swap,)), 0.0
         with ExitStack() as stack:
@@ -316,6 +329,11 @@ def test_what_a_rename_has_met_is_told_also_when_the_session_beside_it_is_lost(m
             with pytest.raises(pymysql.err.OperationalError, match="1205"):
                 run(maria_database, "set lock_wait_timeout = 0", "select * from orders_lines")
             opened[-1].cut()
+            # The server lets go of what it held when it has seen that, and not before.
+            alive = f"select 1 from information_schema.processlist where id = {opened[-1].raw.thread_id()}"
+            until = time.monotonic() + 10
+            while run(maria_database, alive) and time.monotonic() < until:
+                time.sleep(0.02)
             raise TimeoutError
 
     with beside(open_session, SelfCommitting(table="orders", beside=("orders_lines",)), Limits()) as quiet:

@@ -1,12 +1,15 @@
 """What is written to a table of PostgreSQL is noted, and what is noted becomes in MariaDB what the row is there."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from pymysql.err import OperationalError
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
@@ -189,6 +192,18 @@ def test_nobody_writes_while_the_table_is_put(copy: Copy, database: str) -> None
         # As it is where it was put, and that was not recorded: what is written is carried until it is.
         place = find(there, copy.action.into)
         assert place is not None
+        with connect(copy.target) as reader, connect(copy.target) as another, ThreadPoolExecutor(1) as pool:
+            with reader.transaction():
+                reader.execute(f"select * from {copy.action.into.staged}")
+                moved, longest = pool.submit(move, there, place, "t", copy.action.into, 300), 0.0
+                while not moved.done():
+                    began = time.monotonic()
+                    another.execute(f"select * from {copy.action.into.staged}")
+                    longest = max(longest, time.monotonic() - began)
+                    time.sleep(0.02)
+            with pytest.raises(OperationalError, match="1205"):
+                moved.result()
+            assert longest < 0.25, "nobody stands behind it"
         move(there, place, "t", copy.action.into, 300)
     copy.conn.execute("update t set note = 'later' where a = 3")
     late: list[bool] = []

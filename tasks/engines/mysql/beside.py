@@ -4,7 +4,8 @@ The server locks each child then, in InnoDB, so that nobody looks for rows in it
 read one to lock it, or has inserted a row that refers to one. It would let the RENAME have the table, with everybody
 behind it, and wait there, for which it has another limit than the lock budget. Who has read or written a child holds
 it, and who refers to one holds its own table: nobody is left while the children are locked against all, and what refers
-to them against writing. To get that lock nobody has to queue.
+to them against writing. To get that lock nobody has to queue. The RENAME never does: the server would let it wait for a
+second at least, with the children locked all the time.
 
 Whoever locks a table against all locks whatever its triggers may come to, and what refers to it, with that, all the
 way. Where that may be the table that is renamed, a child is held against writing alone, which locks nothing else: who
@@ -20,6 +21,7 @@ from profiles.model import Limits
 from tasks.engines.mysql.driver import driver_error
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import PATIENT, MariaSession
+from tasks.engines.mysql.unqueued import carry_out_unqueued
 from tasks.model.steps import SelfCommitting
 
 Quiet = Callable[[str, bool], AbstractContextManager[None]]
@@ -27,11 +29,16 @@ Quiet = Callable[[str, bool], AbstractContextManager[None]]
 _ASK_EVERY = 1.0
 """Seconds for which what refers to the children is taken for known: the catalogue opens every table to tell."""
 _RENAMES = "rename"
+_LONGEST = 500
+"""Milliseconds: less than the second after which the server ends the session that holds the children and is silent."""
 
 
-def budget(action: SelfCommitting, statement: str, limits: Limits) -> int:
-    """Return for how many milliseconds a statement may wait for its locks: half as long where two wait in turn."""
-    return limits.lock_budget // 2 if action.beside and statement.startswith(_RENAMES) else limits.lock_budget
+def perform(conn: MariaSession, action: SelfCommitting, statement: str, limits: Limits, *, queues: bool) -> None:
+    """Carry out a statement; a RENAME with children locked beside it in the other half of the lock budget."""
+    if action.beside and statement.startswith(_RENAMES):
+        carry_out_unqueued(conn, statement, min(limits.lock_budget // 2, _LONGEST) if queues else 0)
+    else:
+        conn.execute(conn.dialect.limited(statement, limits.lock_budget, queues=queues))
 
 
 @contextmanager

@@ -61,6 +61,7 @@ class Dialect:
         Else it does not wait at all. MySQL has only the `lock_wait_timeout` that every session of ours sets.
         `max_statement_time`, which knows milliseconds, would end work, too: MariaDB loses the triggers of a table whose
         RENAME is ended half way, and whoever is ended while he reads triggers leaves them unreadable to all who write.
+        But LOCK TABLES does nothing but wait: it is ended at the budget.
 
         For rows an ALTER never waits: those of tables whose foreign keys refer to this one, too. It would hold the
         table meanwhile, and nothing but `innodb_lock_wait_timeout` ends that. But a RENAME that fails half way has to
@@ -69,7 +70,7 @@ class Dialect:
         at_once, rows = statement.endswith(self.in_place), statement.startswith(_ROWS)
         if not self.maria or not (at_once or statement.startswith(_WAITS)):
             return statement
-        if rows:
+        if rows or (queues and statement.startswith(_LOCKS)):
             waits = "" if queues else "innodb_lock_wait_timeout = 0, "
             return f"set statement {waits}max_statement_time = {budget_ms / 1000:.3f} for {statement}"
         waits = f"lock_wait_timeout = {math.ceil(budget_ms / 1000) if queues else 0}"
@@ -84,12 +85,13 @@ class Dialect:
 
 _ROWS: Final = "delete"
 """What waits for rows, and for no metadata."""
+_LOCKS: Final = "lock tables"
 _WAITS: Final = (
     "rename",
     "create trigger",
     "create or replace definer",
     "drop trigger",
-    "lock tables",
+    _LOCKS,
     "execute",
     _ROWS,
 )

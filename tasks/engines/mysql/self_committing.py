@@ -15,7 +15,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.beside import Quiet, beside, budget, nobody_beside
+from tasks.engines.mysql.beside import Quiet, beside, nobody_beside, perform
 from tasks.engines.mysql.blockers import named, old_views, open_transactions, outlasted, prepared
 from tasks.engines.mysql.drift import refuse_other_shape
 from tasks.engines.mysql.session import MariaSession
@@ -313,7 +313,7 @@ def _within_budget(
         try:
             if not left:
                 with quiet(statement, queues):
-                    conn.execute(conn.dialect.limited(statement, budget(action, statement, limits), queues=queues))
+                    perform(conn, action, statement, limits, queues=queues)
                 return
         except pymysql.err.MySQLError as error:
             if conn.closed:

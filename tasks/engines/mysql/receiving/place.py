@@ -13,6 +13,7 @@ import pymysql
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of
+from tasks.engines.mysql.unqueued import carry_out_unqueued
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, FencedError, PreflightError, StateError, StepError
 from tasks.model.transfer_steps import Relation
@@ -225,10 +226,13 @@ def hold(conn: MariaSession, action: Relation, epoch: int) -> None:
 
 
 def move(conn: MariaSession, place: Place, name: str, action: Relation, budget_ms: int) -> None:
-    """Give the table another name. Locks: exclusive on it, waited for within the budget."""
+    """Give the table another name. Locks: exclusive on it, at a moment within the budget in which nobody has it open.
+
+    It does not queue: whoever else wants the table never stands behind it.
+    """
     renamed = f"rename table {place.table} to {quote(name)}"
     try:
-        conn.execute(conn.dialect.limited(renamed, budget_ms, queues=True))
+        carry_out_unqueued(conn, renamed, budget_ms)
     except pymysql.err.MySQLError as error:
         if code_of(error) != _TAKEN:
             raise
