@@ -17,7 +17,7 @@ from tasks.engines.mysql.receiving.compare import compare
 from tasks.engines.mysql.receiving.cutover import cut_over
 from tasks.engines.mysql.receiving.follow import follow, prepare
 from tasks.engines.mysql.receiving.load import Taking
-from tasks.engines.mysql.receiving.place import find, make, move
+from tasks.engines.mysql.receiving.place import end_others, enroll, find, make, move
 from tasks.engines.mysql.session import connect
 from tasks.engines.receiving.differences import Differences
 from tasks.model.errors import LockTimeoutError, PreflightError, SpecError, StepError
@@ -201,8 +201,14 @@ def test_nobody_writes_while_the_table_is_put(copy: Copy, database: str) -> None
                     another.execute(f"select * from {copy.action.into.staged}")
                     longest = max(longest, time.monotonic() - began)
                     time.sleep(0.02)
-            with pytest.raises(OperationalError, match="1205"):
-                moved.result()
+                enroll(another, copy.action.into)
+                renames = f"set statement lock_wait_timeout = 1 for rename table {copy.action.into.staged} to u"
+                begun = pool.submit(another.execute, renames)
+                time.sleep(0.2)
+                end_others(there, copy.action.into)
+            for tried in (moved, begun):
+                with pytest.raises(OperationalError, match="1205"):
+                    tried.result()
             assert longest < 0.25, "nobody stands behind it"
         move(there, place, "t", copy.action.into, 300)
     copy.conn.execute("update t set note = 'later' where a = 3")

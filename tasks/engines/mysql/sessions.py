@@ -6,6 +6,7 @@ stands in `changeover_sessions`: who holds the lock is the session, whatever num
 
 import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -66,17 +67,29 @@ def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float
     """
     if conn.execute(_KNOWN, ("changeover_sessions",)).fetchone() is None:
         return 0
+    of_it = "select name from changeover_sessions where tag = %s and run_id <> %s"
+    ended = end_sessions(conn, of_it, (tag(migration), run_id), patience)
+    # Whoever registers has the lock first.
+    conn.execute("delete from changeover_sessions where is_used_lock(name) is null")
+    return ended
+
+
+def end_sessions(conn: MariaSession, found: str, params: Sequence[object], patience: float) -> int:
+    """End the sessions that hold the locks which a query names, and wait until they are gone; return how many.
+
+    Those of dead runs. DDL on tables of applications comes to its end first. Raises PreflightError for any that stays.
+    """
     deadline = time.monotonic() + patience
     ended: set[int] = set()
     while True:
         left = conn.execute(
-            "select is_used_lock(s.name), coalesce(p.info, '') regexp %s from changeover_sessions as s"
+            f"select is_used_lock(s.name), coalesce(p.info, '') regexp %s from ({found}) as s"
             " left join information_schema.processlist as p on p.id = is_used_lock(s.name)"
-            " where s.tag = %s and s.run_id <> %s and is_used_lock(s.name) is not null",
-            (_UNENDED, tag(migration), run_id),
+            " where is_used_lock(s.name) is not null",
+            (_UNENDED, *params),
         ).fetchall()
         if not left:
-            break
+            return len(ended)
         for session in (session for session, works in left if not works):
             # It may end by itself before we come to it.
             with suppress(pymysql.err.OperationalError, pymysql.err.InternalError):
@@ -84,14 +97,11 @@ def end_orphans(conn: MariaSession, migration: str, run_id: str, patience: float
             ended.add(int(session))
         if time.monotonic() >= deadline:
             raise PreflightError(
-                f"sessions of an earlier run do not end: {sorted(ended)}",
+                f"sessions of an earlier run do not end: {sorted(session for session, _ in left)}",
                 where=conn.place,
                 hint="End them with KILL, then run again.",
             )
-        time.sleep(0.1)
-    # Whoever registers has the lock first.
-    conn.execute("delete from changeover_sessions where is_used_lock(name) is null")
-    return len(ended)
+        time.sleep(0.05)
 
 
 def require_unbroken(conn: MariaSession, run_id: str) -> None:

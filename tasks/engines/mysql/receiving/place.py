@@ -4,14 +4,13 @@ DDL commits by itself on MariaDB: each statement here finds done what it did bef
 in a table of ours: whoever writes holds it still, and an older one finds that it is no longer its own.
 """
 
-import time
-from contextlib import suppress
 from typing import Final
 
 import pymysql
 
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.sessions import end_sessions
 from tasks.engines.mysql.transient import code_of
 from tasks.engines.mysql.unqueued import carry_out_unqueued
 from tasks.model.base import Record
@@ -178,29 +177,13 @@ def enroll(conn: MariaSession, action: Relation) -> None:
 def end_others(conn: MariaSession, action: Relation) -> None:
     """End the sessions of this copy but for our own, and wait until they are gone.
 
-    One of a process that stands still would hold the epoch for ever; another may still be about to rename the table.
+    One of a process that stands still would hold the epoch for ever; another may still be about to rename the table: a
+    RENAME that has begun comes to its end, for the server would lose triggers.
     """
     if not exists(conn, bare(action.sessions)):
         return
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        left = conn.execute(
-            f"select is_used_lock(name) from {action.sessions} where name <> %s and is_used_lock(name) is not null",
-            (conn.name,),
-        ).fetchall()
-        if not left:
-            break
-        for (session,) in left:
-            # It may end by itself before we come to it.
-            with suppress(pymysql.err.OperationalError, pymysql.err.InternalError):
-                conn.execute(f"kill {int(session)}")
-        if time.monotonic() >= deadline:
-            raise PreflightError(
-                "sessions of an earlier run do not end",
-                where=conn.place,
-                hint="End them with KILL, then run again.",
-            )
-        time.sleep(0.05)
+    found = f"select name from {action.sessions} where name <> %s"
+    end_sessions(conn, found, (conn.name,), _PATIENCE)
     conn.execute(f"delete from {action.sessions} where name <> %s and is_used_lock(name) is null", (conn.name,))
 
 
