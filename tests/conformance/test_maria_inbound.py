@@ -294,8 +294,9 @@ def test_who_holds_rows_of_a_child_keeps_nobody_from_the_table_while_the_swap_wa
             tried = pool.submit(queueing.step, swap)
             # The budget, and what a busy machine adds: the server's own limit is a whole second.
             assert longest_of_writes(maria_database, 1.2) < 0.7
-            with pytest.raises(LockTimeoutError):
+            with pytest.raises(LockTimeoutError) as late:
                 tried.result()
+            assert "pause these writers" in str(late.value.hint)
     for act, statements in ((shadow.step, HOLDERS[1:]), (shadow.revert, HOLDERS[:2])):
         waiting, longest = threading.Thread(target=act, args=(swap,)), 0.0
         with ExitStack() as stack:

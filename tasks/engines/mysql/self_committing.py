@@ -34,6 +34,11 @@ _NEVER_FREE = (
     "If one transaction always follows another, allow DDL to queue (ddl_queues = true in the limits of the profile):"
     " an application that has read the table and goes on to write it may then fail with error 1213, and must try again."
 )
+_NEVER_AT_ONCE = (
+    "The table, those whose foreign keys refer to it, and what refers to those, have to be free in one moment. If"
+    " transactions that write to several of them always overlap, pause these writers until the run has gone on: to let"
+    " DDL queue does not help there."
+)
 
 
 def carry_out(open_session: Open, action: SelfCommitting, limits: Limits, journal: Journal) -> None:
@@ -290,6 +295,12 @@ def _run(
         )
 
 
+def _hint(action: SelfCommitting, limits: Limits) -> str:
+    if action.beside:
+        return f"{_BLOCKED} {_NEVER_AT_ONCE}"
+    return _BLOCKED if limits.ddl_queues else f"{_BLOCKED} {_NEVER_FREE}"
+
+
 def _within_budget(
     conn: MariaSession,
     action: SelfCommitting,
@@ -333,7 +344,7 @@ def _within_budget(
                 raise LockTimeoutError(
                     f"no lock on {action.table} within {limits.lock_patience:g} s: {reason}",
                     where=conn.place,
-                    hint=_BLOCKED if limits.ddl_queues else f"{_BLOCKED} {_NEVER_FREE}",
+                    hint=_hint(action, limits),
                     changed=DataChanged.PARTIALLY,
                 )
             journal.waiting(reason)
