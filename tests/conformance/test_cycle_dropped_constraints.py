@@ -134,7 +134,6 @@ DROPPED = [
         name="of a dropped column",
         schema=add("unique (a, c)"),
         operations=[{"drop_column": {"table": "t", "column": "c", "down": "a * 10", "lossy": True}}, drop()],
-        computed=False,
     ),
     Case(
         name="and another made",

@@ -37,13 +37,17 @@ def together(cases: Iterable[Case], *, names: str, most: int = 6, alone: Iterabl
 def _one(cases: Sequence[Case], names: Sequence[str]) -> Case:
     numbered = [_numbered(case, number, names) for number, case in enumerate(cases, 1)]
     first = numbered[0]
+    # What one asks for, and what one is spared, would hold for all of them.
+    for each in ("strategy", "backfill", "computed"):
+        assert all(getattr(case, each) == getattr(first, each) for case in numbered), each
+    assert len(numbered) == 1 or not any(case.sql or case.locks_to_plan for case in numbered), "these stay alone"
     return replace(
         first,
         name=", ".join(case.name for case in cases),
         operations=[operation for case in numbered for operation in case.operations],
         plain=list(_plain(numbered)) if any(case.plain for case in numbered) else (),
         **{each: _statements(getattr(case, each) for case in numbered) for each in _SQL},
-        **{each: any(getattr(case, each) for case in numbered) for each in ("sql", "locks_to_plan", "ends")},
+        ends=any(case.ends for case in numbered),
     )
 
 
