@@ -4,9 +4,11 @@ Everything that can be done before the lock is done before it. What is done unde
 what does not fit is given up, and tried again after the writers have had their turn.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
 
@@ -39,16 +41,17 @@ class _TooLong(_NotYet):
 
 
 def cut_over(
-    conn: Connection,
+    opened: Callable[[], AbstractContextManager[Connection]],
     database: Documents,
     called: Callable[[], str],
     action: DocumentTransfer,
     limits: Limits,
     journal: Journal,
-    put: Callable[[str], None],
+    put: Callable[[Connection, str], None],
 ) -> None:
     """Carry what is left and call `put`, while nobody can write to the table; record it in the same transaction.
 
+    `opened` gives a session for each attempt: the server ends one that was silent for too long under its locks.
     `called` says what the collection is called at the moment, and `put` gets that: it may have its name, and the
     transaction that should have recorded it failed. Until that is recorded, the rows are the truth, and are carried.
 
@@ -56,7 +59,7 @@ def cut_over(
     readers do not notice. Raises LockTimeoutError when it does not come to its end within the patience; then the table
     is as before, and the notes are kept.
     """
-    deadline: float | None = None
+    deadline = math.inf
     few = FEW
     locks = tuple(Lock(table=table, mode=LockMode.SHARE_ROW_EXCLUSIVE) for table in action.tables)
 
@@ -65,16 +68,17 @@ def cut_over(
         return size
 
     while True:
-        name = called()
-        before: int | None = None
-        # Each round is shorter than the one before it, unless more is written than can be carried.
-        while (left := follow(conn, database[name], action, limits, journal.fence, bite)) > few:
-            if before is not None and left >= before:
-                break
-            before = left
-        deadline = deadline or time.monotonic() + limits.lock_patience
         try:
-            _try(conn, database[name], action, locks, few, limits, journal, partial(put, name))
+            with opened() as conn:
+                name = called()
+                before: int | None = None
+                # Each round is shorter than the one before it, unless more is written than can be carried.
+                while (left := follow(conn, database[name], action, limits, journal.fence, bite)) > few:
+                    if before is not None and left >= before:
+                        break
+                    before = left
+                deadline = min(deadline, time.monotonic() + limits.lock_patience)
+                _try(conn, database[name], action, locks, few, limits, journal, partial(put, conn, name))
         except _NotYet as why:
             reason = why
         else:
@@ -119,6 +123,8 @@ def _try(
             journal.finish(conn)
     except psycopg.errors.LockNotAvailable:
         raise _NotYet(f"no lock within {budget} ms") from None
+    except psycopg.errors.IdleInTransactionSessionTimeout:
+        raise _TooLong(f"what was done under the lock took more than {budget} ms") from None
     except psycopg.errors.QueryCanceled:
         raise _TooLong(f"a statement under the lock took more than {budget} ms") from None
 

@@ -79,41 +79,49 @@ class Target:
             until_recorded(self.limits, PASSING, act, journal)
 
     def _forward(self, step: Step, action: Collection, journal: Journal) -> None:
-        with self.source(step.phase) as conn, connected(self.url, name=self.name) as database:
-            with conn.transaction():
-                journal.begin(conn)
-                if action.does == "put":
-                    journal.guard(conn)
-            place = place_of(conn, action)
-            if action.does == "put" and self.follows is not None:
-                self._cut_over(conn, database, action, place, journal)
-                return
-            with conn.transaction():
-                # It fences: until this commits nobody takes over, and does the opposite meanwhile.
-                journal.begin(conn)
-                if action.does == "make":
-                    made = make(database, place)
-                    conn.execute(f"update {action.place} set collection = %s", (made,))
-                else:
-                    called = _present(database, action, place)
-                    if called != action.name:
-                        rename(database, place, called, action.name)
-                journal.finish(conn)
+        with connected(self.url, name=self.name) as database:
+            with self.source(step.phase) as conn:
+                with conn.transaction():
+                    journal.begin(conn)
+                    if action.does == "put":
+                        journal.guard(conn)
+                place = place_of(conn, action)
+                if action.does != "put" or self.follows is None:
+                    self._at_once(conn, database, action, place, journal)
+                    return
+            self._cut_over(step.phase, database, action, place, journal)
 
-    def _cut_over(
+    def _at_once(
         self, conn: Connection, database: Documents, action: Collection, place: Place, journal: Journal
     ) -> None:
+        with conn.transaction():
+            # It fences: until this commits nobody takes over, and does the opposite meanwhile.
+            journal.begin(conn)
+            if action.does == "make":
+                made = make(database, place)
+                conn.execute(f"update {action.place} set collection = %s", (made,))
+            else:
+                called = _present(database, action, place)
+                if called != action.name:
+                    rename(database, place, called, action.name)
+            journal.finish(conn)
+
+    def _cut_over(self, phase: str, database: Documents, action: Collection, place: Place, journal: Journal) -> None:
         assert self.follows is not None
 
-        def put(called: str) -> None:
+        def opened() -> Connection:
+            conn = self.source(phase)
+            conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
+            return conn
+
+        def put(conn: Connection, called: str) -> None:
             if called != action.name:
                 # What was carried was read from this server: else it may be of commits that are gone.
                 require_unbroken(conn)
                 rename(database, place, called, action.name)
 
-        conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
         called = partial(_present, database, action, place)
-        cut_over(conn, database, called, self.follows, self.limits, journal, put)
+        cut_over(opened, database, called, self.follows, self.limits, journal, put)
 
     def claim(self, action: DocumentTransfer, epoch: int, fence: Callable[[Connection], object]) -> None:
         """Give the collection a name that no older run knows, unless it has its own already.
