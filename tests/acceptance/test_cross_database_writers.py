@@ -30,11 +30,11 @@ S = MigrationState
 KEYS = 3000
 TABLE = f"""
 create table kinds (id int primary key, title text);
-insert into kinds select i, 'k' || i from generate_series(0, 49) i;
+insert into kinds select i, 'k' || i from generate_series(0, 599) i;
 create table "Odd ""t" (a int, b text, amount numeric, note text, seen timestamptz,
   active boolean not null default true, kind int references kinds, primary key (a, b));
 insert into "Odd ""t" select i, 'x', i / 3.0, repeat('n', i % 50), null from generate_series(1, {KEYS}) i;
-update "Odd ""t" set kind = a % 50;
+update "Odd ""t" set kind = a % 600;
 create index on "Odd ""t" (kind);
 create table lines (no int generated always as identity primary key, a int, b text, n numeric,
   foreign key (a, b) references "Odd ""t" on update cascade on delete cascade);
@@ -129,8 +129,8 @@ class Writer:
             ("update lines set n = n + 1 where a = %s", (key,)),
             ("update lines set (a, b) = (%s, 'x') where a = %s", (other, key)),
             ("delete from lines where a = %s", (key,)),
-            ("update kinds set title = title || '+' where id = %s", (key % 50,)),
-            ("update {t} set kind = %s where a = %s", (other % 50, key)),
+            ("update kinds set title = title || '+' where id = %s", (key % 600,)),
+            ("update {t} set kind = %s where a = %s", (other % 600, key)),
         ]  # fmt: skip
         query, values = self.random.choice(statements)
         with conn.transaction() as whole:

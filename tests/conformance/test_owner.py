@@ -7,7 +7,7 @@ from psycopg import sql
 
 from tests.conformance import tables
 from tests.conformance.drive import Connection, Migration
-from tests.conformance.test_locks_announced import ON_OTHERS, OTHERS, SCHEMA, SPECS
+from tests.conformance.test_locks_announced import OTHERS, SCHEMA, SPECS
 from tests.conformance.test_row_security import as_role
 from tests.conformance.test_versions import baseline
 from tests.legs import EVERY_LEG
@@ -46,7 +46,7 @@ def owned(conn: Connection, url: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", [*SPECS] if EVERY_LEG else ["others"])
 def test_no_superuser_is_needed(name: str, versions: bool, conn: Connection, owned: str) -> None:
     """To the end; there and back, too, where every leg is walked."""
-    conn.execute((SCHEMA + OTHERS * (name in ON_OTHERS)).encode())
+    conn.execute((SCHEMA + OTHERS * (name == "others")).encode())
     conn.execute(RIGHTS.encode())
     shadow = name == "rebuild"
     if versions and not shadow:

@@ -146,7 +146,7 @@ def test_writers_never_notice(operations: list[dict[str, Any]], by: str, conn: C
             writers.work(20 if EVERY_LEG else 4)
         migration.pass_gate("before_swap")
         migration.swap()
-        writers.work(60 if EVERY_LEG else 20)
+        writers.work(60 if EVERY_LEG else 10)
         migration.pass_gate("after_swap")
     assert_same(conn, OLD, OLD)
     with moving(url) as writers:

@@ -42,6 +42,7 @@ def begin(runs: Runs, database: str, maria_database: str, tmp_path: Path) -> Cal
     return lambda: runs.start("cross", spec, profile, database, SOURCE_URL=maria_database)
 
 
+@pytest.mark.every_leg
 @pytest.mark.timeout(900)
 def test_killed_at_random_and_after_the_swap(begin: Callable[[], Run], database: str, maria_database: str) -> None:
     """Run again, done: no row is lost, doubled or stale, and what was written since the swap stays."""

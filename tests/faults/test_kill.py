@@ -38,7 +38,7 @@ def durations(
     return found
 
 
-@pytest.mark.parametrize("number", range(kills(100 if EVERY_LEG else 3)))
+@pytest.mark.parametrize("number", range(kills(100 if EVERY_LEG else 2)))
 def test_killed_at_random(number: int, shops: Callable[[], Shop], durations: Durations) -> None:
     dice = random.Random(SEED * 100_003 + number)
     shop = shops()
