@@ -1,6 +1,8 @@
 """The profile of two databases, for tests of what moves data from one to the other."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,15 @@ def write_profile(
     path = folder / "two.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def write_copy(folder: Path, table: str, to: str, *, database: str = "main", **transfer: Any) -> str:
+    """Write the spec of a copy of a table, and give its path."""
+    spec = folder / "copy.json"
+    whole = {"table": table, "to": {"database": to, "table": table}, **transfer}
+    written = {"migration": "copy", "database": database, "strategy": "cross_database", "transfer": whole}
+    spec.write_text(json.dumps(written))
+    return str(spec)
 
 
 def between(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ledger_of: str = "", **urls: str) -> str:

@@ -1,7 +1,8 @@
 """What a plan says of writes to the source of a copy, on every engine in the same words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from tasks.model.catalogue import Table
 from tasks.model.plan import Finding
 from tasks.model.transfer_steps import RowTransfer
 
@@ -37,6 +38,22 @@ def policies(full: str, action: RowTransfer) -> Iterator[Finding]:
             yield Finding(
                 rule="XDB-02", severity="note", message=f"{one.name}: a value that does not fit: {done}", where=full
             )
+
+
+def left_behind(table: Table, action: RowTransfer, without_default: Iterable[str], nor: str) -> Finding:
+    """Say what of a table the new one does not get; `nor` is what none ever does."""
+    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
+    left += [f"the {one.kind} constraint {one.name}" for one in table.constraints if one.kind != "primary key"]
+    left += [f"the trigger {one.name}" for one in table.triggers]
+    left += [f"the default of {column}" for column in without_default]
+    told = f"{', '.join(left)}; nor {nor}" if left else nor
+    return Finding(
+        rule="XDB-05",
+        severity="warning" if left else "note",
+        message=f"{action.into.full_name} does not get {told}",
+        where=table.full_name,
+        hint="Make and grant on the new table, after the swap, what the application needs there.",
+    )
 
 
 def streamed(full: str) -> Finding:

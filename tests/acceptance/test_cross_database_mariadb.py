@@ -1,6 +1,5 @@
 """The flow from PostgreSQL to MariaDB, through a real Prefect: every type to its edges, policies, there, and back."""
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
@@ -17,7 +16,7 @@ from flows.rollback import rollback
 from tasks.model.errors import StateError
 from tasks.model.status import MigrationState, Report
 from tests.servers.mariadb import connected
-from tests.two_databases import between
+from tests.two_databases import between, write_copy
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -89,17 +88,9 @@ def copy(profile: str, tmp_path: Path) -> Copy:
     """Run a copy with what the spec says of it."""
 
     def run(table: str, **transfer: Any) -> Report:
-        return cross_database(spec_of(tmp_path, table, **transfer), profile)
+        return cross_database(write_copy(tmp_path, table, "shop", **transfer), profile)
 
     return run
-
-
-def spec_of(folder: Path, table: str, **transfer: Any) -> str:
-    """Write the spec of a copy, and give its path."""
-    spec = folder / "copy.json"
-    whole = {"table": table, "to": {"database": "shop", "table": table}, **transfer}
-    spec.write_text(json.dumps({"migration": "copy", "strategy": "cross_database", "transfer": whole}))
-    return str(spec)
 
 
 def asked(target: pymysql.cursors.Cursor, query: str) -> list[tuple[Any, ...]]:

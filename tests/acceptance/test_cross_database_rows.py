@@ -1,6 +1,5 @@
 """The flow from MariaDB to PostgreSQL, through a real Prefect: every type to its edges, policies, there, and back."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +35,7 @@ from tasks.validate import validate
 from tests.integration.test_bson_there_and_back import arrive, back
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
-from tests.two_databases import between
+from tests.two_databases import between, write_copy
 from validations.transfer import of_rows, transferred
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -94,19 +93,9 @@ def copy(profile: str, tmp_path: Path) -> Copy:
     """Run a copy with what the spec says of it."""
 
     def run(table: str, **transfer: Any) -> Report:
-        return cross_database(spec_of(tmp_path, table, **transfer), profile)
+        return cross_database(write_copy(tmp_path, table, "main", database="shop", **transfer), profile)
 
     return run
-
-
-def spec_of(folder: Path, table: str, **transfer: Any) -> str:
-    """Write the spec of a copy, and give its path."""
-    spec = folder / "copy.json"
-    whole = {"table": table, "to": {"database": "main", "table": table}, **transfer}
-    spec.write_text(
-        json.dumps({"migration": "copy", "database": "shop", "strategy": "cross_database", "transfer": whole})
-    )
-    return str(spec)
 
 
 def remains(target: psycopg.Connection[Any]) -> list[Any]:
@@ -322,7 +311,7 @@ def test_a_source_that_is_written_is_found_out(
 
     @flow
     def written_meanwhile() -> None:
-        with open_migration(spec_of(tmp_path, "t"), profile) as m:
+        with open_migration(write_copy(tmp_path, "t", "main", database="shop"), profile) as m:
             preflight(m)
             expand(m)
             transfer(m)
@@ -356,7 +345,7 @@ def test_after_a_hold_everything_is_compared_once_more(
 
     @flow
     def held() -> None:
-        with open_migration(spec_of(tmp_path, "t"), profile) as m:
+        with open_migration(write_copy(tmp_path, "t", "main", database="shop"), profile) as m:
             preflight(m)
             expand(m)
             transfer(m)

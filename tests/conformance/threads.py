@@ -2,12 +2,13 @@
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 
-class Threads:
+class Threads(ABC):
     """What a writer of each thread does is `write`; what it meets, and how long it waits, is kept."""
 
     def __init__(self, url: str, dice: Sequence[random.Random], *, pause: float) -> None:
@@ -38,6 +39,6 @@ class Threads:
             with self._lock:
                 self.failures.append(repr(error))
 
+    @abstractmethod
     def write(self, number: int, dice: random.Random) -> None:
         """Write as the thread of this number, until it is over."""
-        raise NotImplementedError

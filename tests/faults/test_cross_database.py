@@ -1,7 +1,6 @@
 """A copy into MongoDB under `kill -9`: between a write and its cursor, and between the swap and its entry."""
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.faults.runs import Run, Runs
+from tests.faults.writing import Application, killed_while_writing
 from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.remains import soon
 from tests.two_databases import write_profile
@@ -180,13 +180,8 @@ def _recorded(conn: psycopg.Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-class Writer(threading.Thread):
+class Writer(Application):
     """An application that writes rows of its own choice, and keys, until it is told to stop."""
-
-    def __init__(self, url: str, seed: int) -> None:
-        super().__init__()
-        self.url, self.random, self.ended = url, random.Random(seed), threading.Event()
-        self.failures: list[str] = []
 
     def run(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as conn:
@@ -241,20 +236,7 @@ def test_killed_at_random_while_applications_write(
         conn.execute("insert into people select i, 'p' || i, '2026-01-01' from generate_series(1, 1500) i")
         conn.execute(PARTS)
         writers = [Writer(database, number) for number in range(2)]
-        for one in writers:
-            one.start()
-        try:
-            for _ in range(kills(8 if EVERY_LEG else 1)):
-                run = begin()
-                time.sleep(dice.uniform(0.5, 7.0))
-                run.kill()
-            outcome = begin().wait(300)
-        finally:
-            for one in writers:
-                one.ended.set()
-                one.join(60)
-        assert outcome.state == "complete", str(outcome)
-        assert [failure for one in writers for failure in one.failures] == []
+        killed_while_writing(begin, writers, dice, times=kills(8 if EVERY_LEG else 1), longest=7.0)
         schema = _awaited(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_transfer%'")
         late = {row[0] for row in conn.execute(f'select id from "{schema}".notes'.encode())}
         rows = conn.execute(

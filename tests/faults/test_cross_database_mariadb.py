@@ -1,7 +1,6 @@
 """A copy from PostgreSQL into MariaDB under `kill -9`: while it copies, when the table is renamed, and at random."""
 
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from tests.faults.runs import Run, Runs
 from tests.faults.test_cross_database import PARTS, Writer, blocking
+from tests.faults.writing import killed_while_writing
 from tests.legs import SEED
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
@@ -95,20 +95,7 @@ def test_killed_at_random_while_applications_write(
         source.execute("insert into people select i, 'p' || i, '2026-01-01' from generate_series(1, 1500) i")
         source.execute(PARTS)
         writers = [Writer(database, number) for number in range(2)]
-        for one in writers:
-            one.start()
-        try:
-            for _ in range(8):
-                run = begin()
-                time.sleep(dice.uniform(0.5, 7.0))
-                run.kill()
-            outcome = begin().wait(300)
-        finally:
-            for one in writers:
-                one.ended.set()
-                one.join(60)
-        assert outcome.state == "complete", str(outcome)
-        assert [failure for one in writers for failure in one.failures] == []
+        killed_while_writing(begin, writers, dice, times=8, longest=7.0)
         (prefix,) = source.execute(SCHEMA).fetchone() or ("",)
         late = {row[0] for row in source.execute(f'select id from "{prefix}".notes'.encode())}
         rows = source.execute("select id, name, at at time zone 'UTC' from people").fetchall()

@@ -2,7 +2,6 @@
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +13,7 @@ import pymysql
 import pytest
 
 from tests.faults.runs import Run, Runs
+from tests.faults.writing import Application, killed_while_writing
 from tests.legs import EVERY_LEG, SEED
 from tests.servers.mariadb import connected
 from tests.servers.remains import soon
@@ -202,13 +202,8 @@ def test_killed_while_applications_write(
         assert numbered == (5002,)
 
 
-class Writer(threading.Thread):
+class Writer(Application):
     """An application that writes rows of its own choice, and keys, until it is told to stop."""
-
-    def __init__(self, url: str, seed: int) -> None:
-        super().__init__()
-        self.url, self.random, self.ended = url, random.Random(seed), threading.Event()
-        self.failures: list[str] = []
 
     def run(self) -> None:
         with connected(self.url, autocommit=False) as conn, conn.cursor() as cursor:
@@ -257,20 +252,7 @@ def test_killed_at_random_while_applications_write(
         source.execute("create table people (id int auto_increment primary key, name varchar(40), born date)")
         source.execute("insert into people (name, born) select concat('p', seq), '2001-02-03' from seq_1_to_1500")
         writers = [Writer(maria_database, number) for number in range(2)]
-        for one in writers:
-            one.start()
-        try:
-            for _ in range(8):
-                run = begin()
-                time.sleep(dice.uniform(0.5, 9.0))
-                run.kill()
-            outcome = begin().wait(300)
-        finally:
-            for one in writers:
-                one.ended.set()
-                one.join(60)
-        assert outcome.state == "complete", str(outcome)
-        assert [failure for one in writers for failure in one.failures] == []
+        killed_while_writing(begin, writers, dice, times=8, longest=9.0)
         source.execute(f"select distinct id from `{_notes_table(source)}`")
         late = {row[0] for row in source.fetchall()}
         source.execute("select id, name, cast(born as char) from people")

@@ -205,11 +205,16 @@ def _inbound(conn: MariaSession, name: str) -> tuple[InboundForeignKey, ...]:
     )
 
 
+def made_by(definer: str, mode: str) -> str:
+    """Return how the definition of a trigger ends: as whom it acts, and how its text is read."""
+    return f" -- definer {definer}, sql_mode {mode}"
+
+
 def _triggers(conn: MariaSession, name: str) -> tuple[Trigger, ...]:
     return tuple(
         Trigger(
             name=trigger,
-            definition=f"{text} -- definer {definer}, sql_mode {mode}",
+            definition=f"{text}{made_by(definer, mode)}",
             timing="before" if timing == "BEFORE" else "after",
             events=(str(event).lower(),),
         )

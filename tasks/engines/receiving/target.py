@@ -6,32 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import tenacity
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.receiving.differences import Differences
+from tasks.engines.receiving.place import Placed
 from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Rows, SteadyReading
 from tasks.engines.retrying import Passing, retrying
+from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError, DataChanged, StepError
 from tasks.model.steps import Step
 from tasks.model.transfer_steps import Relation, RowTransfer
 
 _EVERY: Final = 2.0
 """Seconds after which what was written is noted again, while rows are copied: no stream is left alone for long."""
-
-
-class Placed(Protocol):
-    """Where our table is now."""
-
-    @property
-    def withdrawn(self) -> bool:
-        """A rollback has taken it away, and not yet looked for what would be lost."""
-
-    def is_put(self, action: Relation) -> bool:
-        """Tell whether it is where it belongs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +119,18 @@ class Receiving(ABC):
             # Where both sides were written, nobody can tell what the row would have been.
             return found.differing + abs(found.superfluous) + found.unsettled
 
-    def gave_back(self, action: Relation, journal: Journal, error: Exception) -> None:
+    def look_at(self, ledger: Session, conn: Any, action: Relation, place: Placed, journal: Journal) -> None:
+        """Refuse to go back where something would be lost with a table that has been taken away: it comes back then."""
+        try:
+            # Once more: a function on its rows, say, needs no lock of it.
+            self.refuse_built_on(conn, place)
+            # It may read everything: no transaction waits for that.
+            journal.guard(ledger)
+        except Exception as error:
+            self._gave_back(action, journal, error)
+            raise
+
+    def _gave_back(self, action: Relation, journal: Journal, error: Exception) -> None:
         """Put the table in its place again, by new sessions: what went wrong may be that one was lost."""
         with self.source.connect("rollback") as ledger, self.open("rollback") as conn, ledger.transaction():
             journal.fence(ledger)

@@ -18,7 +18,7 @@ from tasks.engines.mysql.transient import code_of
 from tasks.engines.postgresql.receiving.plan import relation
 from tasks.engines.receiving.columns import chosen, named_key
 from tasks.engines.receiving.plan import steps
-from tasks.engines.transfer_findings import not_captured, noted, policies
+from tasks.engines.transfer_findings import left_behind, not_captured, noted, policies
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import MAX_BYTES
@@ -242,18 +242,8 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     else:
         yield not_captured(full, "rows", instead=", or give `capture: triggers`")
     yield from policies(full, action)
-    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
-    left += [f"the {one.kind} constraint {one.name}" for one in table.constraints]
-    left += [f"the trigger {one.name}" for one in table.triggers]
-    left += [f"the default of {column}" for column in _without_default(table, action)]
-    told = f"{name} does not get {', '.join(left)}; nor" if left else f"{name} does not get"
-    yield Finding(
-        rule="XDB-05",
-        severity="warning" if left else "note",
-        message=f"{told} privileges: those of {full}, and default privileges of its new schema",
-        where=full,
-        hint="Make and grant on the new table, after the swap, what the application needs there.",
-    )
+    nor = f"privileges: those of {full}, and default privileges of its new schema"
+    yield left_behind(table, action, _without_default(table, action), nor)
     for column in table.columns:
         found = next((one for one in action.columns if one.expression == quote(column.name)), None)
         if column.identity and found is not None and found.name != action.into.numbered:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.engines.mysql.driver import driver_error
+from tasks.engines.mysql.inspect import made_by
 from tasks.engines.mysql.names import own, quote, quoted, text_literal
 from tasks.engines.mysql.planning.catalogue import exclusive, has_table, has_trigger
 from tasks.engines.mysql.planning.probe import probe
@@ -157,7 +158,7 @@ def triggers_of(conn: MariaSession, table: Table, tag: str) -> tuple[UsersTrigge
             definer=definer,
             mode=f"set session sql_mode = {quoted(mode)}",
             charset=f"set session character_set_client = {charset}, collation_connection = {collated}",
-            definition=f" -- definer {definer}, sql_mode {mode}",
+            definition=made_by(definer, mode),
         )
         printed = str(conn.execute(f"show create trigger {quote(name)}").fetchone()[2])
         for so, what in (

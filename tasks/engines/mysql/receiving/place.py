@@ -13,8 +13,9 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import end_sessions
 from tasks.engines.mysql.transient import code_of
 from tasks.engines.mysql.unqueued import carry_out_unqueued
+from tasks.engines.receiving.place import built_on, gone, overtaken, taken
 from tasks.model.base import Record
-from tasks.model.errors import DataChanged, FencedError, PreflightError, StateError, StepError
+from tasks.model.errors import PreflightError
 from tasks.model.transfer_steps import Relation
 
 _TAKEN: Final = 1050
@@ -141,12 +142,7 @@ def present(conn: MariaSession, action: Relation) -> Place:
     """Return where our table is. Raises StepError when it is gone."""
     place = find(conn, action)
     if place is None:
-        raise StepError(
-            "the table that rows were copied into is gone",
-            where=f"{action.database}: {action.full_name}",
-            hint="Roll back, then run again: it copies everything anew.",
-            changed=DataChanged.PARTIALLY,
-        )
+        raise gone(action)
     return place
 
 
@@ -159,12 +155,7 @@ def require_alone(conn: MariaSession, place: Place) -> None:
         (place.name, place.name),
     ).fetchall()
     if rows:
-        listed = "; ".join(sorted({f"the foreign key {row[0]}" for row in rows}))
-        raise StateError(
-            f"a rollback drops the table {place.name}, and others depend on it: {listed}",
-            where=place.name,
-            hint="Drop those objects, then roll back.",
-        )
+        raise built_on(place.name, sorted({f"the foreign key {row[0]}" for row in rows}))
 
 
 def enroll(conn: MariaSession, action: Relation) -> None:
@@ -200,12 +191,7 @@ def hold(conn: MariaSession, action: Relation, epoch: int) -> None:
     """Keep newer runs from taking over until the transaction ends. Raises FencedError when one has."""
     row = conn.execute(f"select epoch from {action.place} lock in share mode").fetchone()
     if row is None or row[0] != epoch:
-        raise FencedError(
-            "a newer run writes to this table",
-            where=f"{action.database}: {action.full_name}",
-            hint="Let the newer run finish; what this one was about to write is rolled back.",
-            changed=DataChanged.ROLLED_BACK,
-        )
+        raise overtaken(action)
 
 
 def move(conn: MariaSession, place: Place, name: str, action: Relation, budget_ms: int) -> None:
@@ -219,12 +205,7 @@ def move(conn: MariaSession, place: Place, name: str, action: Relation, budget_m
     except pymysql.err.MySQLError as error:
         if code_of(error) != _TAKEN:
             raise
-        raise StepError(
-            f"something has the name {name} by now",
-            where=f"{action.database}: {action.full_name}",
-            hint="Rename that, then run again; or roll back.",
-            changed=DataChanged.PARTIALLY,
-        ) from None
+        raise taken(f"something has the name {name}", action) from None
 
 
 def mark(conn: MariaSession, action: Relation, *, withdrawn: bool) -> None:

@@ -143,15 +143,8 @@ class MariaTarget(Receiving):
                 mark(conn, action, withdrawn=True)
                 move(conn, place, action.staged_name, action, self.limits.lock_budget)
                 place = present(conn, action)
-        if place is None or not place.withdrawn:
-            return
-        try:
-            require_alone(conn, place)
-            # It may read everything: no transaction waits for that.
-            journal.guard(ledger)
-        except Exception as error:
-            self.gave_back(action, journal, error)
-            raise
+        if place is not None and place.withdrawn:
+            self.look_at(ledger, conn, action, place, journal)
 
     def find(self, conn: MariaSession, action: Relation) -> Place | None:
         """Return where our table is; None where it is gone, or was never made."""

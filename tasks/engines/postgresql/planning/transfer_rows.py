@@ -16,7 +16,7 @@ from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.rows import value_name
 from tasks.engines.receiving.columns import chosen, named_key
 from tasks.engines.receiving.plan import steps
-from tasks.engines.transfer_findings import not_captured, noted, policies
+from tasks.engines.transfer_findings import left_behind, not_captured, noted, policies
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.names import quote
@@ -235,25 +235,15 @@ def _steps(table: Table, action: RowTransfer, capture: Capture | None) -> Iterat
 
 
 def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
-    full, name = table.full_name, action.into.full_name
+    full = table.full_name
     if action.notes:
         yield noted(full, action.notes)
         yield from published(table, action.notes)
     else:
         yield not_captured(full, "rows", instead=", or give `capture: triggers`")
     yield from policies(full, action)
-    left = [f"the index {index.name}" for index in table.indexes if not index.primary]
-    left += [f"the {one.kind} constraint {one.name}" for one in table.constraints if one.kind != "primary key"]
-    left += [f"the trigger {one.name}" for one in table.triggers]
-    left += [f"the default of {column}" for column in _without_default(table, action)]
-    told = f"{name} does not get {', '.join(left)}; nor" if left else f"{name} does not get"
-    yield Finding(
-        rule="XDB-05",
-        severity="warning" if left else "note",
-        message=f"{told} privileges, nor the collations of PostgreSQL: texts are compared by their bytes",
-        where=full,
-        hint="Make and grant on the new table, after the swap, what the application needs there.",
-    )
+    nor = "privileges, nor the collations of PostgreSQL: texts are compared by their bytes"
+    yield left_behind(table, action, _without_default(table, action), nor)
 
 
 def _without_default(table: Table, action: RowTransfer) -> Iterator[str]:

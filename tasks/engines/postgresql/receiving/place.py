@@ -9,8 +9,9 @@ from typing import Any, Final
 import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.receiving.place import built_on, gone, overtaken, taken
 from tasks.model.base import Record
-from tasks.model.errors import DataChanged, FencedError, PreflightError, StateError, StepError
+from tasks.model.errors import PreflightError
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.transfer_steps import Relation
 
@@ -154,12 +155,7 @@ def present(conn: Connection, action: Relation) -> Place:
     """Return where our table is. Raises StepError when it is gone."""
     place = find(conn, action)
     if place is None:
-        raise StepError(
-            "the table that rows were copied into is gone",
-            where=f"{action.database}: {action.full_name}",
-            hint="Roll back, then run again: it copies everything anew.",
-            changed=DataChanged.PARTIALLY,
-        )
+        raise gone(action)
     return place
 
 
@@ -170,11 +166,7 @@ def require_alone(conn: Connection, place: Place) -> None:
     """
     built = [row[0] for row in conn.execute(_BUILT_ON_IT, {"table": place.table})]
     if built:
-        raise StateError(
-            f"a rollback drops the table {place.schema_name}.{place.name}, and others depend on it: {'; '.join(built)}",
-            where=f"{place.schema_name}.{place.name}",
-            hint="Drop those objects, then roll back.",
-        )
+        raise built_on(f"{place.schema_name}.{place.name}", built)
 
 
 def end_writers(conn: Connection, action: Relation) -> None:
@@ -200,12 +192,7 @@ def hold(conn: Connection, action: Relation, epoch: int) -> None:
     """Keep newer runs from taking over until the transaction ends. Raises FencedError when one has."""
     row = conn.execute(f"select epoch from {action.place} for share").fetchone()
     if row is None or row[0] != epoch:
-        raise FencedError(
-            "a newer run writes to this table",
-            where=f"{action.database}: {action.full_name}",
-            hint="Let the newer run finish; what this one was about to write is rolled back.",
-            changed=DataChanged.ROLLED_BACK,
-        )
+        raise overtaken(action)
 
 
 def move(conn: Connection, place: Place, schema: str, action: Relation) -> None:
@@ -215,12 +202,7 @@ def move(conn: Connection, place: Place, schema: str, action: Relation) -> None:
     except psycopg.Error as error:
         if error.sqlstate not in _TAKEN:
             raise
-        raise StepError(
-            f"{schema} has something of the name of the table, or of its key or sequence, by now",
-            where=f"{action.database}: {action.full_name}",
-            hint="Rename that, then run again; or roll back.",
-            changed=DataChanged.PARTIALLY,
-        ) from None
+        raise taken(f"{schema} has something of the name of the table, or of its key or sequence,", action) from None
 
 
 def mark(conn: Connection, action: Relation, *, withdrawn: bool) -> None:

@@ -153,16 +153,8 @@ class RowTarget(Receiving):
                     place = present(conn, action)
                     # Here nobody else can begin to: refused, it has never been away.
                     require_alone(conn, place)
-        if place is None or not place.withdrawn:
-            return
-        try:
-            # A function on its rows needs no lock of it.
-            require_alone(conn, place)
-            # It may read everything: no transaction waits for that.
-            journal.guard(ledger)
-        except Exception as error:
-            self.gave_back(action, journal, error)
-            raise
+        if place is not None and place.withdrawn:
+            self.look_at(ledger, conn, action, place, journal)
 
     def find(self, conn: Connection, action: Relation) -> Place | None:
         """Return where our table is; None where it is gone, or was never made."""
