@@ -10,6 +10,7 @@ from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.compare_moving import compare_moving
+from tasks.engines.postgresql.receiving.notes import StreamNotes
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.retrying import retrying
 from tasks.model.transfer_steps import RowTransfer
@@ -39,4 +40,4 @@ def _following(url: str, conn: Connection, action: RowTransfer, called: str, act
         connected(url, name=called) as database,
         database.client.start_session(causal_consistency=True) as session,
     ):
-        return act(Following(database, session, conn, action))
+        return act(Following(database, session, StreamNotes(conn, action)))

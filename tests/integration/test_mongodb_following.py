@@ -23,11 +23,11 @@ from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.source import MongoRows
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.receiving import notes
 from tasks.engines.postgresql.receiving.compare_moving import compare_moving
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import write
+from tasks.engines.postgresql.receiving.notes import StreamNotes, watch
 from tasks.engines.postgresql.receiving.place import Place, make, move
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.source import Reading
@@ -54,7 +54,7 @@ class Copy:
         self.rows = MongoRows(connect=lambda _: self.open(), connected=lambda: connected(url, name="test"))
         with self.open() as conn, conn.transaction():
             make(conn, self.action.into, 1)
-            notes.watch(conn, self.action.into, self.rows.beginning(self.action))
+            watch(conn, self.action.into, self.rows.beginning(self.action))
 
     def open(self) -> psycopg.Connection[Any]:
         """Open a session with the target."""
@@ -63,7 +63,10 @@ class Copy:
     @contextmanager
     def reading(self) -> Iterator[tuple[psycopg.Connection[Any], Following]]:
         """Open what reads documents and notes."""
-        with self.open() as conn, self.rows.reading_notes(self.action, "test", conn) as reading:
+        with (
+            self.open() as conn,
+            self.rows.reading_notes(self.action, "test", StreamNotes(conn, self.action)) as reading,
+        ):
             yield conn, reading
 
     def load(self) -> None:
@@ -162,12 +165,13 @@ def test_carrying_twice_is_carrying_once(copy: Copy, source: Database[Any]) -> N
     copy.load()
     source.t.update_many({}, {"$set": {"v": "new"}})
     with copy.reading() as (conn, reading), copy.reading() as (other, _):
-        known = notes.position(conn, copy.action)
+        notes, others = (StreamNotes(one, copy.action) for one in (conn, other))
+        known = notes.position()
         reading.catch_up(copy.action)
-        assert notes.last(conn, copy.action) == 20
-        assert not notes.add(other, copy.action, known, [to_text({"_id": 1})], known)
+        assert notes.last() == 20
+        assert not others.add(known, [to_text({"_id": 1})], known)
         reading.catch_up(copy.action)
-        assert notes.last(conn, copy.action) == 20
+        assert notes.last() == 20
     source.t.update_one({"_id": 2}, {"$set": {"v": "newer"}})
     assert copy.follow(1000) == 21
     assert copy.compare().equal
@@ -197,7 +201,7 @@ def test_another_database_moves_no_place(copy: Copy, source: Database[Any], docu
     with MongoClient(documents) as client:
         other = client[f"{source.name}_other"]
         with client.start_session(causal_consistency=True) as session, copy.open() as conn:
-            reading = Following(other, session, conn, copy.action)
+            reading = Following(other, session, StreamNotes(conn, copy.action))
             with pytest.raises(DriftError, match="the URL names another database"):
                 reading.catch_up(copy.action)
     assert copy.asked("select token, moment from {stream}") == before
@@ -227,7 +231,7 @@ def test_a_stream_may_take_long_to_come_to_its_end(copy: Copy, source: Database[
         client.start_session(causal_consistency=True) as session,
         copy.open() as conn,
     ):
-        Following(client[source.name], session, conn, copy.action).catch_up(copy.action)
+        Following(client[source.name], session, StreamNotes(conn, copy.action)).catch_up(copy.action)
     assert [command.get("maxTimeMS") for command in opened.commands] == [None]
 
 
@@ -245,7 +249,7 @@ def test_another_collection_is_not_followed(copy: Copy, source: Database[Any], w
             copy.follow()
         # The stream says so, too, to whoever was reading it by then.
         with copy.reading() as (conn, reading), reading.database.client.start_session() as session:
-            known, until = notes.position(conn, copy.action), changes.now(reading.database, session)
+            known, until = StreamNotes(conn, copy.action).position(), changes.now(reading.database, session)
             with pytest.raises(StepError, match="was dropped or renamed while it was copied"):
                 list(changes.changes(reading.database, copy.action, known, until, session))
     assert copy.asked("select count(*) from {t}") == [(20,)]

@@ -17,6 +17,7 @@ from tasks.engines.mysql.receiving.compare import compare
 from tasks.engines.mysql.receiving.cutover import cut_over
 from tasks.engines.mysql.receiving.follow import follow, prepare
 from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.notes import StreamNotes
 from tasks.engines.mysql.receiving.place import end_others, enroll, find, make, move
 from tasks.engines.mysql.session import connect
 from tasks.engines.receiving.differences import Differences
@@ -59,7 +60,7 @@ class Copy:
         with (
             self.engine.connect("ledger") as ledger,
             connect(self.target, lock_timeout_ms=300) as there,
-            self.rows.reading_notes(self.action, "follow", there) as reading,
+            self.rows.reading_notes(self.action, "follow", StreamNotes(there, self.action)) as reading,
         ):
             yield Taking(there, self.action, self.action.into.staged), ledger, reading
 

@@ -11,8 +11,8 @@ from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import require_unbroken
 from tasks.engines.mysql.standstill import Standstill
 from tasks.engines.notes import among, deletions
-from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.receiving.lines import NULL, escaped
+from tasks.engines.receiving.source import Notes
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.transfer_steps import NOTE, ZERO, Misfit, RowTransfer, TransferColumn, key_columns
@@ -124,7 +124,7 @@ class MariaRows:
         prepare(conn)
         return Reading(conn)
 
-    def reading_notes(self, action: RowTransfer, purpose: str, conn: Connection) -> "Reading":  # noqa: ARG002
+    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> "Reading":  # noqa: ARG002
         """Open a session to read with, also notes: they lie where the rows do."""
         return self.reading(purpose)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tasks.engines.notes import among
 from tasks.engines.postgresql.blockers import Connection, refuse_waiting
@@ -13,6 +13,7 @@ from tasks.engines.postgresql.planning.dual_write import literal
 from tasks.engines.postgresql.sessions import require_unbroken
 from tasks.engines.postgresql.standstill import Standstill
 from tasks.engines.postgresql.transfer_rows import ALL
+from tasks.engines.receiving.source import Notes
 from tasks.engines.records import Key, Line, Touched
 from tasks.model.names import quote
 from tasks.model.transfer_steps import NOTE, RowTransfer, TransferColumn, key_columns
@@ -270,7 +271,7 @@ class PostgresRows:
             conn.close()
 
     @contextmanager
-    def reading_notes(self, action: RowTransfer, purpose: str, conn: Any) -> Iterator[Reading]:  # noqa: ARG002
+    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> Iterator[Reading]:  # noqa: ARG002
         """Open a session to read with, also notes: they lie where the rows do."""
         with self.reading(purpose) as reading:
             # Notes are few and have no statistics: each row is looked up by its key.

@@ -7,11 +7,11 @@ what does not fit is given up, and tried again after the writers have had their 
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.receiving.source import NotedReading, NotedRows, Standstill
+from tasks.engines.receiving.source import NotedReading, NotedRows, Notes, Standstill
 from tasks.model.errors import DataChanged, LockTimeoutError
 from tasks.model.transfer_steps import RowTransfer
 
@@ -29,7 +29,7 @@ class TooLong(NotYet):
 
 
 def cut_over(
-    conn: Any,
+    notes: Notes,
     source: NotedRows,
     action: RowTransfer,
     limits: Limits,
@@ -40,8 +40,8 @@ def cut_over(
     """Carry what is left and put the table in its place, while nobody can write to the table of the source.
 
     `followed` carries what is noted now, and returns how many notes; `within` does the rest, with so many notes at
-    most, and records it; it raises NotYet where it has to wait. `conn` is a session with the target, which may have
-    the notes.
+    most, and records it; it raises NotYet where it has to wait. `notes` are in the target, where a stream tells of
+    writes.
 
     The table may be in its place already, and the transaction that should have recorded it failed. Until that is
     recorded, the rows of the source are the truth, and are carried. Where the source cannot be held still, nobody waits
@@ -54,7 +54,7 @@ def cut_over(
     few = FEW
     while True:
         with (
-            source.reading_notes(action, "swap", conn) as reading,
+            source.reading_notes(action, "swap", notes) as reading,
             source.standstill(action, limits.lock_budget) as standstill,
         ):
             before: int | None = None

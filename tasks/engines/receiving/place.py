@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from tasks.model.errors import DataChanged, FencedError, StateError, StepError
-from tasks.model.transfer_steps import Relation
+from tasks.model.transfer_steps import Relation, RowTransfer
 
 
 class Placed(Protocol):
@@ -53,6 +53,16 @@ def taken(what: str, action: Relation) -> StepError:
         f"{what} by now",
         where=_where(action),
         hint="Rename that, then run again; or roll back.",
+        changed=DataChanged.PARTIALLY,
+    )
+
+
+def no_position(action: RowTransfer) -> StepError:
+    """Say that nobody knows any more how far the stream of changes was read."""
+    return StepError(
+        f"{action.into.stream} is empty: it says how far the stream of changes was read",
+        where=action.table,
+        hint="Roll back, then run again: it copies everything anew.",
         changed=DataChanged.PARTIALLY,
     )
 

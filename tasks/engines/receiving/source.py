@@ -19,6 +19,33 @@ class Position(Record):
     """All that was written until then comes before it."""
 
 
+class Notes(Protocol):
+    """Notes, in the target, of what was written to a source that tells of it by a stream, and how far that was read.
+
+    Notes of a stretch of the stream, and the place at its end, commit together: so whoever reads on, and be it a
+    process that was taken for dead, begins where the notes end. A note says only that there was a write; it may be
+    there twice.
+    """
+
+    def position(self) -> Position:
+        """Return how far the stream was read."""
+
+    def add(self, known: Position, keys: Sequence[str], reached: Position) -> bool:
+        """Add notes and move the place, in one transaction; return False, doing nothing, where another has moved it."""
+
+    def last(self) -> int:
+        """Return the number of the last note; 0 where there is none."""
+
+    def oldest(self, most: int, after: int = 0) -> list[tuple[int, str]]:
+        """Return numbers and keys of up to `most` notes, in the order of their numbers."""
+
+    def count(self) -> int:
+        """Return of how many rows there are notes."""
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Delete notes, within a transaction."""
+
+
 class Reading(Protocol):
     """A session with the source that reads rows."""
 
@@ -128,8 +155,8 @@ class Rows(Protocol):
 class NotedRows(Rows, Protocol):
     """Rows whose writes are noted, and which can be held still."""
 
-    def reading_notes(self, action: RowTransfer, purpose: str, conn: Any) -> AbstractContextManager[NotedReading]:
-        """Open a session to read with, also notes; `conn` is one with the target, which may have them."""
+    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> AbstractContextManager[NotedReading]:
+        """Open a session to read with, also notes: those of the source, or `notes`, where a stream tells of writes."""
 
     def require_unbroken(self, conn: Any) -> None:
         """Raise GateError where the server may have forgotten what was read from it during this run."""

@@ -14,7 +14,15 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.place import Placed
-from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Rows, SteadyReading
+from tasks.engines.receiving.source import (
+    NotedReading,
+    NotedRows,
+    Notes,
+    Reading,
+    Rows,
+    SteadyReading,
+    StreamedRows,
+)
 from tasks.engines.retrying import Passing, retrying
 from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError, DataChanged, StepError
@@ -64,6 +72,10 @@ class Receiving(ABC):
     @abstractmethod
     def open(self, purpose: str) -> Any:
         """Open a session with the target."""
+
+    @abstractmethod
+    def notes(self, conn: Any) -> Notes:
+        """Return the notes that a session with the target reaches, where a stream tells of writes."""
 
     @abstractmethod
     def find(self, conn: Any, action: Relation) -> Placed | None:
@@ -165,7 +177,7 @@ class Receiving(ABC):
                 looked = time.monotonic()
             return between(size)
 
-        with self.noted().reading_notes(action, "backfill", conn) as reading:
+        with self.noted().reading_notes(action, "backfill", self.notes(conn)) as reading:
             noted: NotedReading = reading
             yield reading, before
 
@@ -173,6 +185,24 @@ class Receiving(ABC):
         """Return the source as one whose writes are noted."""
         assert isinstance(self.source, NotedRows), "no plan notes writes of such a source"
         return self.source
+
+    def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:
+        """Note what a stream tells of until now; None where there is no stream.
+
+        `counting`: return of how many rows there are notes, which takes the longer, the more there are; else 0.
+        """
+        if not (action.notes and isinstance(self.source, StreamedRows)):
+            return None
+        with self.open("ask") as conn, self.source.reading_notes(action, "ask", self.notes(conn)) as reading:
+            reading.catch_up(action)
+            return self.notes(conn).count() if counting else 0
+
+    def behind(self, action: RowTransfer) -> float | None:
+        """Return how many seconds ago the end of the stream was where it was read to; None where there is no stream."""
+        if not (action.notes and isinstance(self.source, StreamedRows)):
+            return None
+        with self.open("ask") as conn:
+            return self.source.seconds_behind(self.notes(conn).position())
 
     def retrying(self) -> tenacity.Retrying:
         """Try again what can pass by itself, of either database."""

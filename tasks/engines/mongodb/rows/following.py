@@ -11,9 +11,7 @@ from tasks.engines.mongodb.documents.walk import identity_of
 from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.changes import changes, moment_of, now
 from tasks.engines.mongodb.rows.reading import Lines, Reading, key_within, require_same
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.receiving import notes
-from tasks.engines.receiving.source import Position
+from tasks.engines.receiving.source import Notes, Position
 from tasks.engines.records import Line
 from tasks.engines.session import Session
 from tasks.model.transfer import ID
@@ -28,16 +26,16 @@ _PAGE: Final = 20_000
 
 
 class Following(Reading):
-    """A session that reads documents, and one with the database that has the notes of what was written to them.
+    """A session that reads documents, and the notes, in another database, of what was written to them.
 
     What it reads is at least as new as what the stream had told when it was opened, on whichever member of the set.
     """
 
-    def __init__(self, database: Documents, session: ClientSession, conn: Connection, action: RowTransfer) -> None:
+    def __init__(self, database: Documents, session: ClientSession, notes: Notes) -> None:
         super().__init__(database, session=session)
-        self._session, self._conn = session, conn
+        self._session, self._notes = session, notes
         self._keys: dict[int, str] = {}
-        session.advance_operation_time(moment_of(notes.position(conn, action)))
+        session.advance_operation_time(moment_of(notes.position()))
 
     def catch_up(self, action: RowTransfer) -> None:
         """Note what was written until now. Raises StepError where nobody can tell any more what that is.
@@ -47,24 +45,24 @@ class Following(Reading):
         """
         require_same(self.database, action)
         until = now(self.database, self._session)
-        while not self._gathered(action, notes.position(self._conn, action), until):
+        while not self._gathered(action, self._notes.position(), until):
             # Somebody else has read on meanwhile, and noted it: from there.
             pass
 
     def _gathered(self, action: RowTransfer, known: Position, until: Any) -> bool:
         for found in changes(self.database, action, known, until, self._session):
-            if not notes.add(self._conn, action, known, found.keys, found.reached):
+            if not self._notes.add(known, found.keys, found.reached):
                 return False
             known = found.reached
         return True
 
-    def last_note(self, action: RowTransfer) -> int:
+    def last_note(self, action: RowTransfer) -> int:  # noqa: ARG002 - there are no others
         """Return the number of the last note; 0 where there is none."""
-        return notes.last(self._conn, action)
+        return self._notes.last()
 
-    def notes(self, action: RowTransfer, most: int) -> list[int]:
+    def notes(self, action: RowTransfer, most: int) -> list[int]:  # noqa: ARG002
         """Return the numbers of up to `most` notes, the oldest first."""
-        self._keys = dict(notes.oldest(self._conn, action, most))
+        self._keys = dict(self._notes.oldest(most))
         return list(self._keys)
 
     def noted(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
@@ -84,13 +82,13 @@ class Following(Reading):
     def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
         """Give the keys that all notes tell of, so many at a time."""
         after = 0
-        while page := notes.oldest(self._conn, action, _PAGE, after):
+        while page := self._notes.oldest(_PAGE, after):
             after = page[-1][0]
             yield list(_as_lines(action, dict.fromkeys(key for _, key in page)))
 
     def forget(self, action: RowTransfer, numbers: Sequence[int], ledger: Session) -> None:  # noqa: ARG002
         """Delete notes that were dealt with, in the transaction of what has become of them."""
-        notes.forget(self._conn, action, numbers)
+        self._notes.forget(numbers)
 
     def _of(self, numbers: Sequence[int]) -> list[str]:
         return list(dict.fromkeys(self._keys[number] for number in numbers))

@@ -10,7 +10,7 @@ from tasks.engines.mongodb.rows import changes
 from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.mongodb.rows.reading import Reading, require_same
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.receiving.source import Position
+from tasks.engines.receiving.source import Notes, Position
 from tasks.model.transfer_steps import RowTransfer
 
 
@@ -36,10 +36,10 @@ class MongoRows:
             yield Reading(database)
 
     @contextmanager
-    def reading_notes(self, action: RowTransfer, purpose: str, conn: Connection) -> Iterator[Following]:  # noqa: ARG002
+    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> Iterator[Following]:  # noqa: ARG002
         """Open a session to read with beside writers; notes of what they write are in the database of another one."""
         with self.connected() as database, database.client.start_session(causal_consistency=True) as session:
-            yield Following(database, session, conn, action)
+            yield Following(database, session, notes)
 
     def beginning(self, action: RowTransfer) -> Position:
         """Return where the change stream is now. Raises DriftError where the collection is not that of the plan."""

@@ -13,6 +13,7 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.mysql.receiving.follow import carry, follow, prepare
 from tasks.engines.mysql.receiving.load import Taking
+from tasks.engines.mysql.receiving.notes import StreamNotes
 from tasks.engines.mysql.receiving.place import Place, hold, present
 from tasks.engines.mysql.transient import LOCKED, code_of
 from tasks.engines.receiving import cutover as receiving
@@ -52,7 +53,7 @@ def cut_over(
                 raise
             raise TooLong(f"a statement under the lock took more than {limits.lock_budget} ms") from None
 
-    receiving.cut_over(conn, source, action, limits, journal, followed, within)
+    receiving.cut_over(StreamNotes(conn, action), source, action, limits, journal, followed, within)
 
 
 def _within(

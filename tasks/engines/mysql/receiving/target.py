@@ -9,6 +9,7 @@ from tasks.engines.mysql.receiving.compare import compare, refuse_other_columns
 from tasks.engines.mysql.receiving.cutover import cut_over
 from tasks.engines.mysql.receiving.follow import follow, prepare
 from tasks.engines.mysql.receiving.load import Taking, packet_of, require_short
+from tasks.engines.mysql.receiving.notes import StreamNotes, watch
 from tasks.engines.mysql.receiving.place import (
     Place,
     claim,
@@ -27,7 +28,7 @@ from tasks.engines.mysql.receiving.place import (
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.load import load
-from tasks.engines.receiving.source import Reading
+from tasks.engines.receiving.source import Reading, StreamedRows
 from tasks.engines.receiving.target import Receiving
 from tasks.engines.records import Checkpoint, Shard
 from tasks.engines.session import Session
@@ -85,6 +86,9 @@ class MariaTarget(Receiving):
     def _do(self, conn: MariaSession, action: Relation) -> None:
         if action.does == "make":
             make(conn, action, self.epoch)
+        elif action.does == "watch":
+            assert isinstance(self.source, StreamedRows), "no plan watches such a source"
+            watch(conn, action, self.source.beginning(self.copy))
         elif action.does == "clear":
             clear(conn, action, self.limits.lock_budget)
         else:
@@ -146,6 +150,10 @@ class MariaTarget(Receiving):
         if place is not None and place.withdrawn:
             self.look_at(ledger, conn, action, place, journal)
 
+    def notes(self, conn: MariaSession) -> StreamNotes:
+        """Return the notes that a session with the target reaches, where a stream tells of writes."""
+        return StreamNotes(conn, self.copy)
+
     def find(self, conn: MariaSession, action: Relation) -> Place | None:
         """Return where our table is; None where it is gone, or was never made."""
         return find(conn, action)
@@ -195,17 +203,9 @@ class MariaTarget(Receiving):
         with (
             source.connect("follow") as ledger,
             self.open("follow") as conn,
-            source.reading_notes(action, "follow", conn) as reading,
+            source.reading_notes(action, "follow", self.notes(conn)) as reading,
         ):
             table = present(conn, action.into).table
             prepare(conn, action, table)
             taking = Taking(conn, action, table)
             return follow(taking, ledger, reading, self.epoch, self.limits, fence, between)
-
-    def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:  # noqa: ARG002
-        """Return None: no stream tells of writes."""
-        return None
-
-    def behind(self, action: RowTransfer) -> float | None:  # noqa: ARG002
-        """Return None: no stream tells of writes."""
-        return None

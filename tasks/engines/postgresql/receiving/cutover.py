@@ -8,6 +8,7 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.receiving.follow import carry, follow, prepare
+from tasks.engines.postgresql.receiving.notes import StreamNotes
 from tasks.engines.postgresql.receiving.place import Place, hold, present
 from tasks.engines.receiving import cutover as receiving
 from tasks.engines.receiving.cutover import NotYet, TooLong
@@ -45,7 +46,7 @@ def cut_over(
         except psycopg.errors.QueryCanceled:
             raise TooLong(f"a statement under the lock took more than {limits.lock_budget} ms") from None
 
-    receiving.cut_over(conn, source, action, limits, journal, followed, within)
+    receiving.cut_over(StreamNotes(conn, action), source, action, limits, journal, followed, within)
 
 
 def _within(

@@ -10,7 +10,7 @@ from tasks.engines.postgresql.receiving.compare import compare, refuse_other_col
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import load
-from tasks.engines.postgresql.receiving.notes import position, watch
+from tasks.engines.postgresql.receiving.notes import StreamNotes, watch
 from tasks.engines.postgresql.receiving.place import (
     WRITING,
     Place,
@@ -156,6 +156,10 @@ class RowTarget(Receiving):
         if place is not None and place.withdrawn:
             self.look_at(ledger, conn, action, place, journal)
 
+    def notes(self, conn: Connection) -> StreamNotes:
+        """Return the notes that a session with the target reaches, where a stream tells of writes."""
+        return StreamNotes(conn, self.copy)
+
     def find(self, conn: Connection, action: Relation) -> Place | None:
         """Return where our table is; None where it is gone, or was never made."""
         return find(conn, action)
@@ -206,29 +210,8 @@ class RowTarget(Receiving):
         with (
             source.connect("follow") as ledger,
             self.open(WRITING) as conn,
-            source.reading_notes(action, "follow", conn) as reading,
+            source.reading_notes(action, "follow", self.notes(conn)) as reading,
         ):
             table = present(conn, action.into).table
             prepare(conn, action, table)
             return follow(conn, ledger, reading, action, table, self.epoch, self.limits, fence, between)
-
-    def catch_up(self, action: RowTransfer, *, counting: bool) -> int | None:
-        """Note what a stream tells of until now; None where there is no stream.
-
-        `counting`: return of how many rows there are notes, which takes the longer, the more there are; else 0.
-        """
-        if not (action.notes and isinstance(self.source, StreamedRows)):
-            return None
-        with self.open("ask") as conn, self.source.reading_notes(action, "ask", conn) as reading:
-            reading.catch_up(action)
-            if not counting:
-                return 0
-            row = conn.execute(f"select count(distinct key) from {action.notes}").fetchone()
-            return int(row[0]) if row else 0
-
-    def behind(self, action: RowTransfer) -> float | None:
-        """Return how many seconds ago the end of the stream was where it was read to; None where there is no stream."""
-        if not (action.notes and isinstance(self.source, StreamedRows)):
-            return None
-        with self.open("ask") as conn:
-            return self.source.seconds_behind(position(conn, action))
