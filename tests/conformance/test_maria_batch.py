@@ -79,3 +79,22 @@ def test_what_is_written_between_the_look_and_the_copy_is_neither_lost_nor_comes
             conn.execute(statement(action, ("60",), ("100",)))
     shadow.forward(Phase.BACKFILL)
     assert shadow.violations("before_swap") == 0
+
+
+def test_a_gate_looks_each_row_up_once(even: tuple[Shadow, Copy], maria_database: str) -> None:
+    """What the old table lacks is sought only where both have not as many rows, and is found there."""
+    shadow, action = even
+    shadow.forward(Phase.BACKFILL)
+
+    def looked_up(gate: str) -> tuple[int, int]:
+        with shadow.engine.connect("test") as conn:
+            found = [shadow.engine.count(conn, r.violations) for r in shadow.plan.requirements if r.gate == gate]
+            row = conn.execute("show session status like 'Handler_read_key'").fetchone()
+        return sum(found), int(row[1])
+
+    assert shadow.violations("before_swap") == 0
+    found, keys = looked_up("before_swap")
+    assert found == 0
+    assert 100 <= keys < 150, "half as many as rows of both"
+    run(maria_database, f"insert into {action.target} (id) values (5000)")
+    assert looked_up("before_swap")[0] == 1

@@ -183,13 +183,17 @@ def test_after_the_swap_a_difference_is_found_and_nothing_else(orders: str) -> N
         "update {old} set note = 'other' where id = 1",
         "update {old} set customer = 'C2' where id = 2",
         "update {old} set customer = 'C30', note = null where id = 30",
-        "insert into {old} (id, customer) values (-1, 'x')",
         "delete from {old} where id = 8",
         "delete from {old} where id = 109",
+        "insert into {old} (id, customer) values (-1, 'x')",
     )
     for number, statement in enumerate(planted, 1):
         run(orders, statement.format(old=old))
         assert shadow.violations("after_swap") == number, statement
+    run(orders, f"insert into {old} (id, customer) values (-2, 'x')")
+    assert shadow.violations("after_swap") == 5, "both have as many: what is too many is found when none is missing"
+    run(orders, f"delete from {old} where id < 0")
+    assert shadow.violations("after_swap") == 5
 
 
 def test_what_a_type_writes_in_its_own_way_is_no_difference(maria_database: str) -> None:

@@ -21,7 +21,7 @@ from tasks.engines.mysql.planning.foreign_keys import (
     renamed,
 )
 from tasks.engines.mysql.planning.inbound import Inbound
-from tasks.engines.mysql.planning.mapping import Mapping
+from tasks.engines.mysql.planning.mapping import Mapping, same_order
 from tasks.engines.mysql.planning.triggers import Mirror, triggers
 from tasks.engines.mysql.planning.users_triggers import Sides, UsersTrigger
 from tasks.model.catalogue import Table
@@ -238,7 +238,7 @@ def copy(mapping: Mapping, names: Names) -> Copy:
 def _compared(mapping: Mapping, names: Names) -> Iterator[Step]:
     """Yield what compares in ranges, where both tables have their rows in the same order. Where not, the gate does."""
     action = copy(mapping, names)
-    if not _same_order(mapping, action):
+    if not same_order(mapping):
         return
     shown = [f"{OWN_PREFIX}k{number}" for number in range(len(mapping.key))]
     yield Step(
@@ -253,19 +253,6 @@ def _compared(mapping: Mapping, names: Names) -> Iterator[Step]:
             ),
         ),
     )
-
-
-def _same_order(mapping: Mapping, action: Copy) -> bool:
-    pairs = [
-        (was, now)
-        for name, new_name in zip(mapping.key, mapping.new_key, strict=True)
-        if (was := mapping.old.column(name)) is not None and (now := mapping.new.column(new_name)) is not None
-    ]
-    try:
-        kinds = tuple(kind_of(now.type) for _, now in pairs)
-    except KeyError:
-        return False
-    return kinds == action.key_types and all(was.collation == now.collation for was, now in pairs)
 
 
 def _in_ranges(query: str, key: Sequence[str], action: Copy) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.engines.mysql.key_ranges import kind_of
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.planning.change import Change
 from tasks.model.catalogue import Column, Table
@@ -119,6 +120,19 @@ def _same_everywhere(filled: Filled, old: Table, new: Table) -> None:
             where=old.full_name,
             hint="Keep the type, or let every application set the same time_zone and convert by hand.",
         )
+
+
+def same_order(mapping: Mapping) -> bool:
+    """Tell whether both tables tell their keys apart, and put them in order, in the same way."""
+    pairs = [
+        (was, now)
+        for name, new_name in zip(mapping.key, mapping.new_key, strict=True)
+        if (was := mapping.old.column(name)) is not None and (now := mapping.new.column(new_name)) is not None
+    ]
+    try:
+        return all(kind_of(was.type) == kind_of(now.type) and was.collation == now.collation for was, now in pairs)
+    except KeyError:
+        return False
 
 
 def word(column_type: str) -> str:

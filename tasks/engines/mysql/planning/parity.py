@@ -9,7 +9,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tasks.engines.mysql.names import quote, quoted
-from tasks.engines.mysql.planning.mapping import Filled, Mapping, as_stored, charset, image, is_text, row_key, word
+from tasks.engines.mysql.planning.mapping import (
+    Filled,
+    Mapping,
+    as_stored,
+    charset,
+    image,
+    is_text,
+    row_key,
+    same_order,
+    word,
+)
 from tasks.model.catalogue import Column, Table
 from tasks.model.names import OWN_PREFIX
 
@@ -43,7 +53,20 @@ class Unfit:
 
 def before_swap(mapping: Mapping, old: str, new: str) -> str:
     """Every row of the old table, carried over, is in the new one, and nothing else is."""
-    return f"{differing(mapping, old, new)} union all {superfluous(mapping, old, new)}"
+    found = f"{differing(mapping, old, new)} union all {superfluous(mapping, old, new)}"
+    return f"{found}{_if_not_as_many(mapping, old, new)}"
+
+
+def _if_not_as_many(mapping: Mapping, old: str, new: str) -> str:
+    """Narrow the search for rows that the old table lacks to where both have not as many; it ends what it is added to.
+
+    Where each row of the old table has one of its own in the new one, and both have as many, the old one lacks none:
+    to count takes a tenth of the time. No two have the same one where keys are told apart in the same way on both
+    sides. Where one is missing for each that is too many, those that are missing are found: with them gone, the others.
+    """
+    if not same_order(mapping):
+        return ""
+    return f" and (select count(*) from {new}) <> (select count(*) from {old})"
 
 
 def differing(mapping: Mapping, old: str, new: str, within: str = "") -> str:
@@ -102,6 +125,7 @@ def kept_step(mapping: Mapping, old: str, new: str, migration: str, *, as_rounde
         f" union all select {keys['n']} from {n} as n left join {o} as o on {join}"
         # In these words the server asks for no hash before it knows that the row is missing.
         f" where o.{OWN_PREFIX}k0 is null and case when o.{OWN_PREFIX}k0 is null then not {refused} end"
+        f"{_if_not_as_many(mapping, old, new)}"
     )
 
 
@@ -304,7 +328,15 @@ def _computed(filled: Filled, source: Table) -> str:
     if column is not None and not is_text(filled.column) and not is_text(column):
         # Values of one kind are compared as they are: no rounding hides a loss.
         return _exact_as_double(filled, column) or filled.expression
+    if column is not None and _of_the_same_characters(filled.column, column):
+        # Its bytes are there already: to convert them costs as much as to compare them.
+        return image(filled.column, filled.expression)
     return as_stored(filled, filled.expression)
+
+
+def _of_the_same_characters(column: Column, source: Column) -> bool:
+    listed = {word(column.type), word(source.type)} & {"enum", "set"}
+    return charset(column) == charset(source) != "" and not listed
 
 
 def _exact_as_double(filled: Filled, source: Column) -> str:
