@@ -81,14 +81,14 @@ class Limits(Record):
 
 
 class Throttle(Record):
-    """When the backfill holds back. An unknown reading means: hold back."""
+    """When the backfill, and the comparison of a shadow table in ranges, holds back. An unknown reading: hold back."""
 
     replica_lag_bytes: Annotated[int, Field(ge=0)] | None = None
     """The most WAL that a standby may be behind; None: not watched."""
     probe_latency: Milliseconds | None = None
     """The most that the probe statement may take; None: not watched."""
     pause_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Rest after each batch, as a multiple of the batch's own duration."""
+    """Rest after each batch, or range, as a multiple of its own duration."""
     patience: Seconds = 3600.0
     """How long to hold back before the run stops as paused."""
 

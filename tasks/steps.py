@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from tasks.boundary import Boundary
 from tasks.engines.journal import AlreadyRecorded, Journal
+from tasks.engines.records import FIRST_ROWS
 from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.model.status import StepRecord, StepState
-from tasks.model.steps import Phase, Step, only_for_rollback
+from tasks.model.steps import CopyAgain, Phase, Step, only_for_rollback
 from tasks.run import Run, say
+from tasks.throttle import between_batches
 
 
 def run_phase(run: Run, phase: Phase) -> int:
@@ -53,7 +55,10 @@ def run_step(
 
 
 def repeat_step(run: Run, step: Step) -> None:
-    """Carry out a step that can be carried out again, whether it is done or not. Raises Paused at its boundaries."""
+    """Carry out a step that can be carried out again, whether it is done or not. Raises Paused at its boundaries.
+
+    What reads in ranges holds back between two of them as the backfill does.
+    """
     with Boundary(run) as boundary:
         boundary.check()
         say(step.title)
@@ -63,7 +68,19 @@ def repeat_step(run: Run, step: Step) -> None:
             fence(conn, run.migration, run.epoch)
             begin_step(conn, run.migration, run.epoch, step.key)
 
+        if isinstance(step.action, CopyAgain):
+            journal = replace(journal, between=_pace(boundary, step.action))
         run.engine.apply(step, replace(journal, begin=begin))
+
+
+def _pace(boundary: Boundary, action: CopyAgain) -> Callable[[], None]:
+    between = between_batches(boundary, action.copy_of, lambda _: None)
+
+    def pace() -> None:
+        # How many rows a range has, a comparison that locks none decides itself.
+        between(FIRST_ROWS)
+
+    return pace
 
 
 def revert_step(run: Run, step: Step, guard: Callable[[Session], None] | None = None) -> None:

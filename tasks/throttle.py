@@ -1,4 +1,4 @@
-"""Hold the backfill back while the database is under stress. An unknown reading means: hold back."""
+"""Hold what works in ranges back while the database is under stress. An unknown reading means: hold back."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LOOK_EVERY = 1.0
 def between_batches(
     boundary: Boundary, action: InRanges, waiting: Callable[[str], None]
 ) -> Callable[[int], int | None]:
-    """Return what a backfill calls before each batch: it may wait, stop the run, or change the size."""
+    """Return what is called before each batch, or range: it may wait, stop the run, or change the size."""
     state = {"read": 0.0, "finished": 0.0}
 
     def between(size: int) -> int | None:
@@ -55,7 +55,7 @@ def _hold_back(boundary: Boundary, action: InRanges, waiting: Callable[[str], No
 
 
 def stress(boundary: Boundary, action: InRanges) -> str:
-    """Return why the backfill has to hold back; empty when it need not."""
+    """Return why the run has to hold back; empty when it need not."""
     throttle, engine = boundary.profile.throttle, boundary.run.engine
     if throttle.replica_lag_bytes is not None:
         lag = engine.lag_bytes(boundary.conn)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.mysql.session import connect
 from tasks.ledger.gates import count_rejections
-from tasks.model.errors import LockTimeoutError, Paused, SpecError, StepError, TransientError
+from tasks.model.errors import LockTimeoutError, Paused, PreflightError, SpecError, StepError, TransientError
 from tasks.model.status import StepState
 from tasks.model.steps import Phase
+from tasks.run import Run
+from tasks.steps import repeat_step
 from tests.conformance.maria import BEFORE_SWAP, Shadow
 from tests.conformance.maria_writers import Writers, difference, prepare
 from tests.servers.mariadb import connected, run
@@ -162,6 +165,21 @@ def test_a_comparison_that_has_to_stop_goes_on_there(maria_database: str) -> Non
     run(maria_database, f"delete from {new} where id = 2")
     compare(shadow, lambda: None)
     assert shadow.violations("before_swap") == 0
+
+
+def test_the_comparison_holds_back_as_the_copy_does(maria_database: str, tmp_path: Path) -> None:
+    """Before its first range it asks what the throttle asks; this one the server cannot answer."""
+    prepare(maria_database, 20)
+    shadow = Shadow(maria_database, [WIDEN])
+    filled(shadow)
+    (tmp_path / "p.toml").write_text('name = "p"\nthrottle.replica_lag_bytes = 1\ndatabases.main.url_env = "MARIA"\n')
+    this = Run(migration="m", profile=str(tmp_path / "p.toml"), database="main", run_id="t", actor="ana", epoch=1)
+    assert shadow.plan is not None
+    (step,) = shadow.plan.phase(Phase.RECONCILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARIA", maria_database)
+        with pytest.raises(PreflightError, match="replica_lag_bytes"):
+            repeat_step(this, step)
 
 
 def test_what_comes_meanwhile_is_compared_in_ranges_too(maria_database: str) -> None:
