@@ -11,14 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
-
 from profiles.loader import load as load_profile
 from profiles.loader import resolve_url
 from profiles.model import Profile
 from tasks.engines.mongodb.address import SCHEMES as MONGODB
 from tasks.engines.mysql.address import SCHEMES as MYSQL
-from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.postgresql.transient import PASSING
 from tasks.engines.protocol import Engine, Target
@@ -84,21 +81,22 @@ class Run(Record):
         return self._of_documents(url, copy) if isinstance(copy, DocumentTransfer) else self._of_rows(url, copy)
 
     def _of_documents(self, url: str, copy: DocumentTransfer) -> Target:
-        from tasks.engines.mongodb import target  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mongodb import errors, target  # noqa: PLC0415 - loads the driver
 
-        def source(purpose: str) -> Connection:
-            conn = self.engine.connect(purpose)
-            assert isinstance(conn, psycopg.Connection), "rows are copied out of PostgreSQL only"
-            return conn
+        given: dict[str, Any] = {
+            "url": url, "limits": self.settings.limits, "name": f"changeover {self.migration}",
+            "source": self.engine.connect, "follows": copy if copy.notes else None,
+            "search_path": self.plan.search_path,
+        }  # fmt: skip
+        if copy.engine == "postgresql":
+            return target.Target(**given)
+        import tasks.engines.mysql.engine as maria  # noqa: PLC0415 - loads the driver
+        from tasks.engines.mongodb.of_mariadb import FromMaria  # noqa: PLC0415
+        from tasks.engines.mysql import transient  # noqa: PLC0415
 
-        return target.Target(
-            url=url,
-            limits=self.settings.limits,
-            name=f"changeover {self.migration}",
-            source=source,
-            follows=copy if copy.notes else None,
-            search_path=self.plan.search_path,
-        )
+        source = self.engine
+        assert isinstance(source, maria.MariaEngine), "the plan is of MariaDB"
+        return FromMaria(**given, rows=source.rows(), passing=either(transient.PASSING, errors.PASSING))
 
     def _of_rows(self, url: str, copy: RowTransfer) -> Target:
         source, passing = self._source_of_rows(copy)

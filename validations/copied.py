@@ -4,8 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-import psycopg
-
+from tasks.engines.session import Session
 from tasks.model.plan import Requirement
 from tasks.model.status import CheckResult
 
@@ -67,8 +66,8 @@ def compared(
     )
 
 
-def required(conn: psycopg.Connection[tuple[object, ...]], one: Requirement) -> CheckResult:
-    """Ask PostgreSQL what has to be so there."""
+def required(conn: Session, one: Requirement) -> CheckResult:
+    """Ask a source what has to be so there."""
     started = time.monotonic()
     wrong = len(conn.execute(one.violations).fetchall())
     message = f"{wrong:,} × not so" if wrong else "no violations"

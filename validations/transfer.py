@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiles.loader import load, resolve_url
 from tasks.engines.postgresql.connect import connect
+from tasks.engines.session import Session
 from tasks.model.errors import ChangeoverError
 from tasks.model.plan import Plan, Requirement
 from tasks.model.status import CheckResult, GateResult
@@ -53,7 +55,8 @@ class TransferGate:
         there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
         called = f"changeover {self.migration[:47]} gate"
         with (
-            connect(url, application_name=called, search_path=search_path, read_only=True) as conn,
+            self._source(url, called, search_path) as conn,
+            nullcontext() if self.action.engine == "postgresql" else self._source(url, called, search_path) as beside,
             connected(there, name=called) as database,
         ):
             yield from (required(conn, one) for one in self.requirements)
@@ -66,9 +69,16 @@ class TransferGate:
                 named = found == self.action.into.name
                 yield CheckResult(name=name, passed=named, evaluated=True, message="" if named else "it has another")
             else:
-                result = compare(conn, database, found, self.action, search_path)
+                result = compare(conn, database, found, self.action, search_path, beside)
                 took = time.monotonic() - started
                 yield _compared(name, result, values_in_reports, took, noted=bool(self.action.notes))
+
+    def _source(self, url: str, called: str, search_path: str) -> Session:
+        if self.action.engine == "postgresql":
+            return connect(url, application_name=called, search_path=search_path, read_only=True)
+        from tasks.engines.mysql.session import connect as of_mysql  # noqa: PLC0415 - loads the driver
+
+        return of_mysql(url, read_only=True)
 
 
 def transferred(name: str, plan: Plan, profile: str) -> TransferGate | RowsGate:

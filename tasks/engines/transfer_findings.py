@@ -1,10 +1,18 @@
 """What a plan says of writes to the source of a copy, on every engine in the same words."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from tasks.model.catalogue import Table
 from tasks.model.plan import Finding
 from tasks.model.transfer_steps import RowTransfer
+
+FIELD_POLICIES: Final = {
+    "reject": "its row is left out, and noted with the reason",
+    "string": "becomes the text that the source has for it",
+    "tag": "becomes a document with its type and its text",
+}
+"""What becomes of a value that does not fit into a field of a document."""
 
 
 def not_captured(full: str, what: str, *, instead: str = "") -> Finding:

@@ -72,16 +72,17 @@ class ValueRule(OfColumn):
     """The same value in every document."""
     lookup: Lookup | None = None
     """A value of the row that a foreign key refers to; NULL where it refers to none."""
-    type: Literal["date", "string", "objectId", "extended_json"] | None = None
-    """`date`: a moment, where a date or a timestamp without a zone is taken as UTC. `string`: PostgreSQL's own text.
+    type: Literal["date", "string", "boolean", "decimal", "json", "objectId", "extended_json"] | None = None
+    """`date`: a moment, where a date or a timestamp without a zone is taken as UTC. `string`: the source's own text.
 
     Needed for types that have no counterpart of their own. `objectId`: of 24 hexadecimal digits, or 12 bytes.
-    `extended_json`: of json or jsonb, where `{"$oid": ...}` and its like are the values that they say."""
+    `extended_json`: of JSON, where `{"$oid": ...}` and its like are the values that they say. MariaDB has no types for
+    what `boolean` and `json` make of 0 and 1, and of a text; `decimal` holds its unsigned integers to the last."""
     unfit: Misfit = "fail"
     """What becomes of a value that cannot be held exactly.
 
     The run stops before anything is done (`fail`), the row is left out and noted with the reason (`reject`), the value
-    becomes PostgreSQL's text (`string`), or a document with its type and its text (`tag`)."""
+    becomes the source's text (`string`), or a document with its type and its text (`tag`)."""
     nulls: Literal["keep", "missing"] = "keep"
     """What becomes of NULL: a null, or no field at all."""
 

@@ -1,6 +1,6 @@
 """Steps that copy rows of a table into another database: into a collection, or into a table."""
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from tasks.model.base import Record
 from tasks.model.names import OWN_PREFIX, backticked, quote
@@ -21,6 +21,11 @@ class Collection(Record):
     place: str
     """The table that holds token and UUID, quoted and qualified."""
     does: Literal["make", "put"]
+
+    @property
+    def full_name(self) -> str:
+        """What people call it from the swap on."""
+        return self.name
 
 
 class LookedUp(Record):
@@ -61,14 +66,16 @@ class TransferField(Record):
     path: tuple[str, ...]
     holds: Literal[
         "int32", "int64", "decimal", "double", "boolean", "string", "binary", "uuid", "date", "json", "constant",
-        "objectId", "extended_json", "rows",
+        "objectId", "extended_json", "rows", "enum", "set",
     ]  # fmt: skip
     expression: str = ""
     """In the names of the table; empty for a constant. Of rows: what gives them as JSON, a list of texts each."""
     source_type: str = ""
-    """As PostgreSQL calls it."""
+    """As the source calls it."""
     constant: str | bool | int | float | None = None
     unfit: Literal["fail", "reject", "string", "tag"] = "fail"
+    doubtful: bool | None = None
+    """Whether a value of that type may not be held; None: what it holds tells."""
     nulls: Literal["keep", "missing"] = "keep"
     rows: EmbeddedRows | None = None
     lookup: LookedUp | None = None
@@ -103,11 +110,19 @@ class DocumentTransfer(_Walk):
     """
 
     kind: Literal["transfer"] = "transfer"
+    engine: Literal["postgresql", "mariadb"] = "postgresql"
+    """Of the source, where all of it is but the documents."""
     fields: tuple[TransferField, ...]
     """`_id` first."""
     given_id: bool = False
     """The author has chosen `_id`: that it is unique is asked of the rows."""
     into: Collection
+
+    @property
+    def as_noted(self) -> Self:
+        """What reads notes as if they were rows: they have the columns of the key, and so all that `_id` needs."""
+        fields = tuple(field for field in self.fields if field.path[0] == self.fields[0].path[0])
+        return self.model_copy(update={"table": self.notes, "where": "", "fields": fields})
 
     @property
     def embedded(self) -> tuple[TransferField, ...]:

@@ -251,13 +251,13 @@ def test_a_publication_of_all_tables_is_pointed_out(conn: psycopg.Connection[Any
 def test_documents_are_held_as_many_as_fit(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are noted; and those of a bite that is written in parts are all there, or gone, or left out."""
     parts: list[int] = []
-    put = following._put
+    put = following.put
 
     def spied(conn: Any, into: Any, action: Any, gone: list[Made], made: list[Made]) -> None:
         parts.append(sum(len(one.document) for one in made))
         put(conn, into, action, gone, made)
 
-    monkeypatch.setattr(following, "_put", spied)
+    monkeypatch.setattr(following, "put", spied)
     monkeypatch.setattr(following, "BATCH_BYTES", 12_000)
     copy.conn.execute(f"update t set note = note || '!', amount = case when a in (5, 6) then {'7' * 40} else 1 end")
     copy.conn.execute("delete from t where a = 7; update t set active = false where a = 8")

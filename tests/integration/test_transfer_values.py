@@ -253,7 +253,7 @@ def test_batches_are_read_ahead_whoever_makes_the_documents(
     wanted = {one.document for one in documents(action, rows(conn, action, None, None))}
     found: list[bytes] = []
     position: Key | None = None
-    with connect(database, application_name="ahead") as ahead, reading(ahead, action, ("60",)) as reader:
+    with connect(database, application_name="ahead") as ahead, reading(ahead, action, ("60",), "public") as reader:
         while position != ("60",):
             batch = reader.take(position, 10)
             assert batch.rows == 10

@@ -6,12 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
+
 from tasks.engines.mongodb import ready
 from tasks.engines.mongodb.document import Made, documents
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import end_of_batch
-from tasks.engines.postgresql.transfer_rows import prepare, rows, rows_of
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.records import Key
+from tasks.engines.session import Session
 from tasks.model.transfer_steps import DocumentTransfer
 
 _RARE = 10
@@ -49,9 +50,9 @@ class Batch:
 class Reader:
     """Reads batch after batch up to the end of a shard; at most one of them is held that nobody has taken."""
 
-    def __init__(self, conn: Connection, action: DocumentTransfer, end: Key, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, conn: Session, action: DocumentTransfer, end: Key, pool: ThreadPoolExecutor) -> None:
         self._conn, self._action, self._end, self._pool = conn, action, end, pool
-        self._by_server = ready.can_make(conn, action)
+        self._side, self._by_server = side_of(conn), ready.can_make(conn, action)
         self._begun: Future[Batch] | None = None
 
     def begin(self, position: Key | None, size: int) -> None:
@@ -68,7 +69,7 @@ class Reader:
 
     def _read(self, low: Key | None, size: int) -> Batch:
         started = time.monotonic()
-        end = end_of_batch(self._conn, self._action, low, self._end, size)
+        end = self._side.end_of_batch(self._conn, self._action, low, self._end, size)
         high = end or self._end
         made, others = self._documents(low, high)
         took = time.monotonic() - started
@@ -76,18 +77,18 @@ class Reader:
 
     def _documents(self, low: Key | None, high: Key) -> tuple[list[bytes], list[Made]]:
         conn, action = self._conn, self._action
-        if not self._by_server:
-            return [], list(documents(action, rows(conn, action, low, high)))
+        if not self._by_server or not isinstance(conn, psycopg.Connection):
+            return [], list(documents(action, self._side.rows(conn, action, low, high)))
         made, keys = ready.ready(conn, action, low, high)
         # A row that is gone or changed by now is noted, where writes are noted: it is as if it was read so at once.
-        others = list(documents(action, rows_of(conn, action, keys)))
+        others = list(documents(action, self._side.rows_of(conn, action, keys)))
         self._by_server = len(keys) * _RARE <= len(keys) + len(made)
         return made, others
 
 
 @contextmanager
-def reading(conn: Connection, action: DocumentTransfer, end: Key) -> Iterator[Reader]:
+def reading(conn: Session, action: DocumentTransfer, end: Key, search_path: str) -> Iterator[Reader]:
     """Give what reads a shard on this session, and nobody else uses it meanwhile; what is being read is waited for."""
-    prepare(conn)
+    side_of(conn).prepare(conn, search_path)
     with ThreadPoolExecutor(1, thread_name_prefix="read ahead") as pool:
         yield Reader(conn, action, end, pool)

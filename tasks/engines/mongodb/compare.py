@@ -4,8 +4,7 @@ The source is read in one snapshot. What differs is a document that is not there
 of fields; what nobody has asked for shows in the count of the collection.
 """
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,18 +15,10 @@ from bson.raw_bson import RawBSONDocument
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import stored
-from tasks.engines.mongodb.scan import ROWS, pieces, unidentified
-from tasks.engines.postgresql.blockers import Connection, refuse_waiting
+from tasks.engines.mongodb.scan import ROWS, pieces
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.postgresql.rejections import key_text
-from tasks.engines.postgresql.transfer_rows import (
-    ALL,
-    LOOKUP,
-    as_noted,
-    identities,
-    pending,
-    prepare,
-    rows_of,
-)
+from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.transfer_steps import DocumentTransfer
 
@@ -70,24 +61,31 @@ class Differences(Record):
 
 
 def compare(
-    conn: Connection, database: Documents, name: str, action: DocumentTransfer, search_path: str
+    conn: Session,
+    database: Documents,
+    name: str,
+    action: DocumentTransfer,
+    search_path: str,
+    beside: Session | None = None,
 ) -> Differences:
-    """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: ACCESS SHARE.
+    """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: none that writers wait for.
 
-    Raises StateError where somebody waits for a table longer than the lock budget and a range of rows.
+    On PostgreSQL raises StateError where somebody waits for a table longer than the lock budget and a range of rows.
+    `beside`: a session to look up notes with while rows are read, of a server that answers one question at a time. It
+    may see younger notes: a row that differs and has one is carried later, whatever the snapshot knew.
 
     Where writes are noted, nobody carries notes meanwhile: so the collection stands still, and has every write but
     those whose notes are in the snapshot. A row without a note must be there exactly; one with a note comes later.
     """
     raw = database.get_collection(name, codec_options=CodecOptions(document_class=RawBSONDocument))
-    with _snapshot(conn, search_path):
-        found = _rows(conn, raw, action)
-        lost = sum(unidentified(conn, action)) if action.given_id else 0
-        row = conn.execute(f"select count(distinct key) from {action.rejected}").fetchone()
-        notes = int(row[0]) if row else 0
-        later = _noted_only(conn, raw, action) if action.notes else _Later()
-        everything = f"select 1 from {action.notes} where {ALL} and {LOOKUP} = 0 limit 1"
-        emptied = bool(action.notes) and conn.execute(everything).fetchone() is not None
+    side = side_of(conn)
+    beside = beside or conn
+    with side.snapshot(conn, search_path):
+        found = _rows(conn, beside, raw, action)
+        lost = sum(side.unidentified(conn, action)) if action.given_id else 0
+        notes = side.count_rejected(conn, action)
+        later = _noted_only(conn, beside, raw, action) if action.notes else _Later()
+        emptied = bool(action.notes) and side.emptied(conn, action)
     # Counted, not estimated; and after the rows, so that whatever was added meanwhile is seen. The larger the
     # collection, the longer that takes; by the index alone it takes least.
     with pymongo.timeout(0):
@@ -131,23 +129,24 @@ class _Later:
     """Notes of rejections."""
 
 
-def _rows(conn: Connection, raw: Any, action: DocumentTransfer) -> _Found:
-    found = _Found()
+def _rows(conn: Session, beside: Session, raw: Any, action: DocumentTransfer) -> _Found:
+    found, side = _Found(), side_of(conn)
     with closing(pieces(conn, action)) as read:
         for made in read:
-            refuse_waiting(conn)
-            _piece(conn, raw, action, made, found)
+            side.refuse_waiting(conn)
+            _piece(beside, raw, action, made, found)
     return found
 
 
-def _piece(conn: Connection, raw: Any, action: DocumentTransfer, made: list[Made], found: _Found) -> None:
+def _piece(conn: Session, raw: Any, action: DocumentTransfer, made: list[Made], found: _Found) -> None:
     kept = [one for one in made if not one.rejected and not one.failed]
     left_out = [one for one in made if one.rejected and not one.failed]
     there = stored(raw, [one.identity for one in kept])
     differ = [one for one in made if one.failed] + [one for one in kept if one.document not in there]
-    rejections = _rejections(conn, action, left_out)
+    side = side_of(conn)
+    rejections = side.rejected(conn, action, [key_text(one.key) for one in left_out]) if left_out else set()
     missing = [one for one in left_out if key_text(one.key) not in rejections]
-    later = pending(conn, action, [one.key for one in (*differ, *missing)]) if action.notes else set()
+    later = side.pending(conn, action, [one.key for one in (*differ, *missing)]) if action.notes else set()
     wrong = [one for one in differ if one.key not in later]
     found.read += len(made)
     found.rejected += len(left_out)
@@ -159,34 +158,16 @@ def _piece(conn: Connection, raw: Any, action: DocumentTransfer, made: list[Made
     found.examples += [key_text(one.key) for one in wrong[: EXAMPLES - len(found.examples)]]
 
 
-def _noted_only(conn: Connection, raw: Any, action: DocumentTransfer) -> _Later:
-    later = _Later()
-    with conn.cursor("changeover_notes") as cursor:
-        cursor.execute(identities(action, "true"))
-        while bite := cursor.fetchmany(ROWS):
-            refuse_waiting(conn)
-            gone = list(documents(as_noted(action), bite))
-            made = list(documents(action, rows_of(conn, action, [one.key for one in gone])))
+def _noted_only(conn: Session, beside: Session, raw: Any, action: DocumentTransfer) -> _Later:
+    later, side = _Later(), side_of(conn)
+    with closing(side.noted(beside, action, ROWS)) as bites:
+        for bite in bites:
+            side.refuse_waiting(conn)
+            gone = list(documents(action.as_noted, bite))
+            made = list(documents(action, side.rows_of(conn, action, [one.key for one in gone])))
             there = {one.key for one in made if not one.rejected and not one.failed}
             later.documents += len(stored(raw, [one.identity for one in gone if one.key not in there]))
             still = {key_text(one.key) for one in made if one.rejected and not one.failed}
-            later.notes += len(_rejections(conn, action, [one for one in gone if key_text(one.key) not in still]))
+            texts = [text for one in gone if (text := key_text(one.key)) not in still]
+            later.notes += len(side.rejected(conn, action, texts)) if texts else 0
     return later
-
-
-def _rejections(conn: Connection, action: DocumentTransfer, asked: list[Made]) -> set[str]:
-    """Return which of these keys have a note of a rejection, as text."""
-    if not asked:
-        return set()
-    texts = [key_text(one.key) for one in asked]
-    found = conn.execute(f"select distinct key from {action.rejected} where key = any(%s)", (texts,)).fetchall()
-    return {row[0] for row in found}
-
-
-@contextmanager
-def _snapshot(conn: Connection, search_path: str) -> Iterator[None]:
-    prepare(conn)
-    with conn.transaction(force_rollback=True):
-        conn.execute("set transaction isolation level repeatable read, read only")
-        conn.execute("select set_config('search_path', %s, true)", (search_path,))
-        yield

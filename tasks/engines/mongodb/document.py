@@ -44,12 +44,14 @@ class _Part(NamedTuple):
     """None for a constant, and for rows."""
     inner: tuple["_Part", ...] = ()
     """Fields of each of the rows."""
+    tag: str = "pg"
+    """What the names begin with of a document that stands for a value."""
 
 
 def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
     """Make the document of each row, in their order."""
     width = len(action.key)
-    parts = _parts(action.fields, maker)
+    parts = _parts(action.fields, maker, "pg" if action.engine == "postgresql" else action.engine)
     # Of rows, which can make a document too large, the author may say so.
     decided = any(field.unfit == "reject" for field in action.embedded)
     too_large = TOO_LARGE.model_copy(update={"policy": "reject"}) if decided else TOO_LARGE
@@ -62,11 +64,13 @@ def documents(action: DocumentTransfer, rows: Iterable[tuple[Any, ...]]) -> Iter
         yield Made(key=row[:width], document=encoded, identity=document.get(ID), touched=tuple(touched))
 
 
-def _parts(fields: Iterable[TransferField], make: Callable[[str], Callable[[Any], Any]]) -> tuple[_Part, ...]:
+def _parts(
+    fields: Iterable[TransferField], make: Callable[[str, bool | None], Callable[[Any], Any]], tag: str
+) -> tuple[_Part, ...]:
     return tuple(
-        _Part(one, None, _parts(one.rows.fields, maker_of_text))
+        _Part(one, None, _parts(one.rows.fields, maker_of_text, tag), tag)
         if one.rows is not None
-        else _Part(one, None if one.holds == "constant" else make(one.holds))
+        else _Part(one, None if one.holds == "constant" else make(one.holds, one.doubtful), (), tag)
         for one in fields
     )
 
@@ -76,7 +80,7 @@ def _document(
 ) -> dict[str, Any]:
     """Make a document of values: from a place on there are two for each field that is read."""
     document: dict[str, Any] = {}
-    for field, make, inner in parts:
+    for field, make, inner, tag in parts:
         if field.holds == "constant":
             _put(document, field.path, field.constant)
             continue
@@ -103,16 +107,16 @@ def _document(
         except UnfitError as unfit:
             name = ".".join((*within, *field.path))
             touched.append(Touched(field=name, policy=field.unfit, reason=str(unfit)))
-            value = _instead(field, text)
+            value = _instead(field, text, tag)
         _put(document, field.path, value)
     return document
 
 
-def _instead(field: TransferField, text: str | None) -> Any:
+def _instead(field: TransferField, text: str | None, tag: str) -> Any:
     if field.unfit == "string":
         return text
     if field.unfit == "tag":
-        return {"pg_type": field.source_type, "pg_text": text}
+        return {f"{tag}_type": field.source_type, f"{tag}_text": text}
     # The document will not be written.
     return None
 

@@ -17,6 +17,7 @@ from profiles.model import Limits
 from tasks.engines.batches import next_size
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.load import BATCH_BYTES, fitting, note, refuse_undecided
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, end_of_batch, key_literal, last_key, tuple_of
 from tasks.engines.postgresql.rejections import key_text
@@ -25,13 +26,13 @@ from tasks.engines.postgresql.transfer_rows import (
     EMBEDDED,
     LOOKUP,
     among,
-    as_noted,
     note_referring,
     noted,
     one_by_one,
     prepare,
 )
 from tasks.engines.records import FIRST_ROWS, Key
+from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import quote
@@ -41,7 +42,7 @@ MOST: Final = 5000
 """Notes at a time."""
 _FEW: Final = 10
 """So many to begin with, where rows of other tables are in the documents: nobody knows how many these are."""
-_SHARD: Final = -1
+CARRIED: Final = -1
 """Under which number the account has what was carried."""
 
 
@@ -129,13 +130,13 @@ def carry(
     until = (_last(conn, action) or 0) if found else 0
     # By their numbers, not up to the last of them: one with a lower number may commit later.
     numbers = ", ".join(str(number) for number, *_, lookup in seen if not lookup) or "null"
-    gone = list(documents(as_noted(action), noted(conn, action, f"{NOTE} in ({numbers})")))
+    gone = list(documents(action.as_noted, noted(conn, action, f"{NOTE} in ({numbers})")))
     there: set[Key] = set()
     size = 0
     if gone:
         there, size = _write(conn, into, action, among(action, [one.key for one in gone]), in_time)
         if left := [one for one in gone if one.key not in there]:
-            _put(conn, into, action, left, [])
+            put(conn, into, action, left, [])
     conn.execute(f"delete from {action.notes} where {NOTE} in ({numbers})")
     return Carried(
         notes=len(seen),
@@ -159,7 +160,7 @@ def _write(
     size = 0
     with one_by_one(conn, action, which) as rows:
         for some in by_size(documents(action, rows), in_time):
-            _put(conn, into, action, some, some)
+            put(conn, into, action, some, some)
             there |= {one.key for one in some}
             size += sum(len(one.document) for one in some)
     return there, size
@@ -180,7 +181,7 @@ def by_size(made: Iterable[Made], in_time: Callable[[], None] = lambda: None) ->
         yield some
 
 
-def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone: list[Made], made: list[Made]) -> None:
+def put(conn: Session, into: Documents[Any], action: DocumentTransfer, gone: list[Made], made: list[Made]) -> None:
     """Replace or make the documents that rows give now, and delete those `gone` that none gives any more."""
     refuse_undecided(action, made)
     kept = [one for one in made if not one.rejected]
@@ -196,8 +197,8 @@ def _put(conn: Connection, into: Documents[Any], action: DocumentTransfer, gone:
         if not stored(into, [one.identity for one in kept]).issuperset(one.document for one in kept):
             raise _another(into)
     texts = list({key_text(one.key) for one in (*gone, *made)})
-    conn.execute(f"delete from {action.rejected} where key = any(%s)", (texts,))
-    note(conn, action, _SHARD, made, written)
+    side_of(conn).forget_rejected(conn, action, texts)
+    note(conn, action, CARRIED, made, written)
 
 
 def _again(

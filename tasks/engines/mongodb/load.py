@@ -18,9 +18,10 @@ from profiles.model import Limits
 from tasks.engines.batches import copied
 from tasks.engines.mongodb.ahead import Batch, reading
 from tasks.engines.mongodb.document import LARGEST, TOO_LARGE, Made
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.postgresql import rejections
-from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.records import Checkpoint, Key, Shard
+from tasks.engines.session import Session
 from tasks.model.transfer_steps import DocumentTransfer
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -34,8 +35,8 @@ _DUPLICATE = 11000
 
 
 def load(
-    conn: Connection,
-    ahead: Connection,
+    conn: Session,
+    ahead: Session,
     into: Documents[Any],
     action: DocumentTransfer,
     shard: Shard,
@@ -43,16 +44,17 @@ def load(
     limits: Limits,
     checkpoint: Checkpoint,
     between: Callable[[int], int | None],
+    search_path: str = "",
 ) -> int:
     """Work through a shard and return the rows read; `ahead` is the session on which they are.
 
     `between` is called before each batch is written with the size that the next one would have; it may wait, raise
-    Paused, or return another size. No lock but ACCESS SHARE is held while MongoDB is written.
+    Paused, or return another size. No lock that writers wait for is held while MongoDB is written.
     """
     position, done, batches = shard.position, 0, 0
     # How large the rows are nobody knows yet, and two batches are held at once.
     size = min(shard.batch_rows, _FIRST)
-    with reading(ahead, action, shard.high) as reader:
+    with reading(ahead, action, shard.high, search_path) as reader:
         while position != shard.high:
             size = between(size) or size
             batch = reader.take(position, size)
@@ -73,13 +75,13 @@ def load(
 
 
 def _batch(
-    conn: Connection,
+    conn: Session,
     into: Documents[Any],
     action: DocumentTransfer,
     batch: Batch,
     number: int,
     size: int,
-    checkpoint: Callable[[Connection, Key, int, int], None],
+    checkpoint: Callable[[Session, Key, int, int], None],
 ) -> None:
     refuse_undecided(action, batch.made)
     # It fences: until this transaction ends nobody can take over, so no older run writes beside a newer one.
@@ -132,20 +134,14 @@ def refuse_undecided(action: DocumentTransfer, made: list[Made]) -> None:
         rejections.refuse_undecided(action.table, one.touched)
 
 
-def note(
-    conn: Connection, action: DocumentTransfer, number: int, made: list[Made], written: int, others: int = 0
-) -> None:
+def note(conn: Session, action: DocumentTransfer, number: int, made: list[Made], written: int, others: int = 0) -> None:
     """Write down which rows were left out, and why, and count; raise StepError where a row has got lost.
 
     `others` were written, too, and there is nothing to tell about them.
     """
-    read = len(made) + others
-    rejections.note_rejected(conn, action.rejected, [(one.key, one.touched) for one in made])
+    side, read = side_of(conn), len(made) + others
+    if any(one.touched for one in made):
+        side.note_rejected(conn, action, [(one.key, one.touched) for one in made])
     rejected = sum(bool(one.rejected) for one in made)
     rejections.refuse_lost(action.table, read, written, rejected)
-    conn.execute(
-        f"insert into {action.account} as a values (%s, %s, %s, %s) on conflict (shard) do update set"
-        " read = a.read + excluded.read, written = a.written + excluded.written,"
-        " rejected = a.rejected + excluded.rejected",
-        (number, read, written, rejected),
-    )
+    side.account(conn, action, number, read, written, rejected)

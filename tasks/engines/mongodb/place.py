@@ -12,7 +12,7 @@ from bson import Binary
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.postgresql.blockers import Connection
+from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.errors import DataChanged, StepError
 from tasks.model.names import OWN_PREFIX
@@ -45,12 +45,15 @@ class Place(Record):
         return f"{self.staging}{WITHDRAWN}"
 
 
-def place_of(conn: Connection, action: Collection) -> Place:
+def place_of(conn: Session, action: Collection) -> Place:
     """Read what the source knows."""
     row = conn.execute(f"select token, collection from {action.place}").fetchone()
     if row is None:
         raise StepError(f"{action.place} is empty: it says which collection is ours", where=action.name)
-    return Place(token=row[0], collection=row[1])
+    # There are servers that know no UUID: they hold its text.
+    token, collection = (None if one is None else UUID(str(one)) for one in row[:2])
+    assert token is not None
+    return Place(token=token, collection=collection)
 
 
 def uuid_of(database: Documents, name: str) -> UUID | None:

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import bson
+import psycopg
 
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition
 from tasks.engines.records import Key
+from tasks.engines.session import Session
 from tasks.model.names import quote
 from tasks.model.transfer_steps import DocumentTransfer, TransferField
 
@@ -71,8 +73,10 @@ _OF_BYTES: Final = "when pg_catalog.octet_length({value}) = 12 then {head} || {v
 _CASTS: Final = {"int32": "int4", "int64": "int8", "double": "float8", "boolean": "bool", "string": "text"}
 
 
-def can_make(conn: Connection, action: DocumentTransfer) -> bool:
-    """Tell whether this server can make such documents: version 18 or newer, with texts in UTF-8."""
+def can_make(conn: Session, action: DocumentTransfer) -> bool:
+    """Tell whether this server can make such documents: PostgreSQL 18 or newer, with texts in UTF-8."""
+    if not isinstance(conn, psycopg.Connection):
+        return False
     encoding = conn.info.parameter_status("server_encoding")
     return conn.info.server_version >= _SINCE and encoding == "UTF8" and _in_sql(action)
 

@@ -6,16 +6,12 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 
-import psycopg
-
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.follow import by_size
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.mongodb.values import FALLIBLE
-from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
-from tasks.engines.postgresql.transfer_rows import one_by_one, prepare
-from tasks.engines.postgresql.transient import is_transient
 from tasks.engines.records import Key
+from tasks.engines.session import Session
 from tasks.model.names import quote
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
@@ -32,27 +28,26 @@ _DONE = {
 }
 
 
-def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateResult:
+def examine(conn: Session, plan: Plan, *, values_in_reports: bool) -> GateResult:
     """Return a result for each field whose values may not fit, and for an `_id` of the author's own.
 
     Reads the whole table once, in ranges of its key, where a field may be unfit. Keys of rows are in the result only
-    with `values_in_reports`. Locks: ACCESS SHARE, for the length of each statement.
+    with `values_in_reports`. Locks: none that writers wait for.
     """
     action = transfer_of(plan)
-    checks: list[CheckResult] = []
+    side, checks = side_of(conn), list[CheckResult]()
     started = time.monotonic()
     try:
-        conn.execute("select set_config('search_path', %s, false)", (plan.search_path,))
-        prepare(conn)
+        side.prepare(conn, plan.search_path)
         checks += _identity(conn, action)
         checks += _of_none(conn, action)
-        doubtful = tuple(field for field in action.fields if field.holds in FALLIBLE)
+        doubtful = tuple(field for field in action.fields if _is_doubtful(field))
         if doubtful:
             checks += _values(conn, action, doubtful, values_in_reports)
-    except psycopg.Error as error:
-        if is_transient(error):
+    except Exception as error:
+        if not (code := side.unread(error)):
             raise
-        why = f"an expression fails on a row that exists: {error.sqlstate} {type(error).__name__}"
+        why = f"an expression fails on a row that exists: {code}"
         return GateResult(
             gate=GATE,
             checks=(*checks, CheckResult(name="every row can be read", passed=False, evaluated=True, message=why)),
@@ -63,27 +58,32 @@ def examine(conn: Connection, plan: Plan, *, values_in_reports: bool) -> GateRes
     return GateResult(gate=GATE, checks=(*checks, read) if checks else ())
 
 
+def _is_doubtful(field: TransferField) -> bool:
+    return field.holds in FALLIBLE if field.doubtful is None else field.doubtful
+
+
 def transfer_of(plan: Plan) -> DocumentTransfer:
     """Return the copy of a plan."""
     return next(step.action for step in plan.steps if isinstance(step.action, DocumentTransfer))
 
 
-def pieces(conn: Connection, action: DocumentTransfer) -> Generator[list[Made]]:
+def pieces(conn: Session, action: DocumentTransfer) -> Generator[list[Made]]:
     """Yield the documents of all rows up to the present last, as many together as are held, however large they are.
 
     Each range is read as it is asked for, within a transaction of its own, or one that there is. To be closed.
     """
-    high = last_key(conn, action)
+    side = side_of(conn)
+    high = side.last_key(conn, action)
     position: Key | None = None
     while high is not None and position != high:
-        end = end_of_batch(conn, action, position, high, ROWS) or high
-        with conn.transaction(), one_by_one(conn, action, condition(action, position, end)) as rows:
+        end = side.end_of_batch(conn, action, position, high, ROWS) or high
+        with side.between(conn, action, position, end) as rows:
             yield from by_size(documents(action, rows))
         position = end
 
 
 def _values(
-    conn: Connection, action: DocumentTransfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
+    conn: Session, action: DocumentTransfer, doubtful: tuple[TransferField, ...], values_in_reports: bool
 ) -> Iterator[CheckResult]:
     started = time.monotonic()
     # How large a document is with rows of other tables in it, all of its fields decide together.
@@ -117,11 +117,11 @@ def _values(
         )
 
 
-def _identity(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult]:
+def _identity(conn: Session, action: DocumentTransfer) -> Iterator[CheckResult]:
     if not action.given_id:
         return
     started = time.monotonic()
-    nulls, duplicates = unidentified(conn, action)
+    nulls, duplicates = side_of(conn).unidentified(conn, action)
     yield CheckResult(
         name="_id is unique and never null",
         passed=not nulls and not duplicates,
@@ -132,7 +132,7 @@ def _identity(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResul
     )
 
 
-def _of_none(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult]:
+def _of_none(conn: Session, action: DocumentTransfer) -> Iterator[CheckResult]:
     """Count rows that would be embedded, and refer to nothing."""
     for field in action.embedded:
         if field.rows is None or not field.rows.loose:
@@ -140,7 +140,7 @@ def _of_none(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult
         started = time.monotonic()
         kept = f" and ({field.rows.where}\n)" if field.rows.where else ""
         loose = f"pg_catalog.num_nulls({', '.join(map(quote, field.rows.loose))}) > 0"
-        row = conn.execute(
+        row = conn.execute(  # of PostgreSQL: no other embeds
             f"select count(*) from {field.rows.table} as {quote(field.rows.alias)} where {loose}{kept}"
         ).fetchone()
         left = int(row[0]) if row else 0
@@ -153,15 +153,3 @@ def _of_none(conn: Connection, action: DocumentTransfer) -> Iterator[CheckResult
             seconds=time.monotonic() - started,
             severity="warning",
         )
-
-
-def unidentified(conn: Connection, action: DocumentTransfer) -> tuple[int, int]:
-    """Count rows whose `_id` is null, and those that have the `_id` of another."""
-    made = action.fields[0].expression
-    kept = f"where ({action.where}\n)" if action.where else ""
-    row = conn.execute(
-        f"select count(*) - count(i), count(i) - count(distinct i) from"
-        f" (select ({made}\n) as i from {action.table} as {quote(action.alias)} {kept}) as r"
-    ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])

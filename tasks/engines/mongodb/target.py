@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 import tenacity
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal, until_recorded
-from tasks.engines.mongodb.compare import compare
+from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.connect import Documents, connected, in_our_words, require_usable
 from tasks.engines.mongodb.cutover import cut_over
 from tasks.engines.mongodb.errors import PASSING
@@ -25,10 +26,12 @@ from tasks.engines.mongodb.place import (
     rename,
     uuid_of,
 )
+from tasks.engines.mongodb.sides import side_of
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.sessions import require_unbroken
 from tasks.engines.records import Checkpoint, Shard
-from tasks.engines.retrying import retrying
+from tasks.engines.retrying import Passing, retrying
+from tasks.engines.session import Session
 from tasks.model.errors import DataChanged, PreflightError, Refused, StepError
 from tasks.model.steps import Step
 from tasks.model.transfer_steps import Collection, DocumentTransfer
@@ -46,8 +49,10 @@ class Target:
     limits: Limits
     name: str
     """What sessions are called."""
-    source: Callable[[str], Connection]
+    source: Callable[[str], Session]
     """Opens a session with the source."""
+    passing: Passing = PASSING
+    """What passes by itself, in either database."""
     follows: DocumentTransfer | None = None
     """The copy whose rows are written meanwhile, where the keys of those are noted."""
     search_path: str = ""
@@ -70,13 +75,13 @@ class Target:
         """Carry out a step and record it."""
         act = partial(self._forward, step, _own(step), journal)
         with in_our_words(self.url):
-            until_recorded(self.limits, PASSING, act, journal)
+            until_recorded(self.limits, self.passing, act, journal)
 
     def revert(self, step: Step, journal: Journal) -> None:
         """Take a step back and record it; tolerate that it was never, or only half, done."""
         act = partial(self._inverse, _own(step), journal)
         with in_our_words(self.url):
-            until_recorded(self.limits, PASSING, act, journal)
+            until_recorded(self.limits, self.passing, act, journal)
 
     def _forward(self, step: Step, action: Collection, journal: Journal) -> None:
         with connected(self.url, name=self.name) as database:
@@ -89,41 +94,48 @@ class Target:
                 if action.does != "put" or self.follows is None:
                     self._at_once(conn, database, action, place, journal)
                     return
-            self._cut_over(step.phase, database, action, place, journal)
+            self.cut_over(step.phase, database, action, place, journal)
 
-    def _at_once(
-        self, conn: Connection, database: Documents, action: Collection, place: Place, journal: Journal
-    ) -> None:
+    def _at_once(self, conn: Session, database: Documents, action: Collection, place: Place, journal: Journal) -> None:
         with conn.transaction():
             # It fences: until this commits nobody takes over, and does the opposite meanwhile.
             journal.begin(conn)
             if action.does == "make":
                 made = make(database, place)
-                conn.execute(f"update {action.place} set collection = %s", (made,))
+                conn.execute(f"update {action.place} set collection = %s", (str(made),))
             else:
-                called = _present(database, action, place)
+                called = present(database, action, place)
                 if called != action.name:
                     rename(database, place, called, action.name)
             journal.finish(conn)
 
-    def _cut_over(self, phase: str, database: Documents, action: Collection, place: Place, journal: Journal) -> None:
+    def cut_over(self, phase: str, database: Documents, action: Collection, place: Place, journal: Journal) -> None:
+        """Carry what is left and name the collection, while nobody can write to the table; record it."""
         assert self.follows is not None
 
         def opened() -> Connection:
             conn = self.source(phase)
-            conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
+            assert isinstance(conn, psycopg.Connection), "a session with PostgreSQL"
+            side_of(conn).prepare(conn, self.search_path)
             return conn
 
-        def put(conn: Connection, called: str) -> None:
-            if called != action.name:
-                # What was carried was read from this server: else it may be of commits that are gone.
-                require_unbroken(conn)
-                rename(database, place, called, action.name)
-
-        called = partial(_present, database, action, place)
+        put = partial(self.put, database, action, place)
+        called = partial(present, database, action, place)
         cut_over(opened, database, called, self.follows, self.limits, journal, put)
 
-    def claim(self, action: DocumentTransfer, epoch: int, fence: Callable[[Connection], object]) -> None:
+    def put(self, database: Documents, action: Collection, place: Place, conn: Session, called: str) -> None:
+        """Give the collection its name, unless it has it."""
+        if called != action.name:
+            # What was carried was read from this server: else it may be of commits that are gone.
+            self.require_unbroken(conn)
+            rename(database, place, called, action.name)
+
+    def require_unbroken(self, conn: Session) -> None:
+        """Raise GateError where the server may have forgotten what was read from it during this run."""
+        assert isinstance(conn, psycopg.Connection), "a session with PostgreSQL"
+        require_unbroken(conn)
+
+    def claim(self, action: DocumentTransfer, epoch: int, fence: Callable[[Session], object]) -> None:
         """Give the collection a name that no older run knows, unless it has its own already.
 
         The transaction that fences such a run may have been ended while it wrote. What it still writes does not reach
@@ -132,24 +144,25 @@ class Target:
         with self.source("follow") as conn, connected(self.url, name=self.name) as database, conn.transaction():
             fence(conn)
             place = place_of(conn, action.into)
-            called = _present(database, action.into, place)
+            called = present(database, action.into, place)
             if called not in (action.into.name, place.staged_by(epoch)):
                 rename(database, place, called, place.staged_by(epoch))
 
     def follow(
-        self, action: DocumentTransfer, fence: Callable[[Connection], object], between: Callable[[int], int | None]
+        self, action: DocumentTransfer, fence: Callable[[Session], object], between: Callable[[int], int | None]
     ) -> int:
         """Carry what was written since the copy began. Errors are those of the drivers: `retrying` knows them."""
         with self.source("follow") as conn, connected(self.url, name=self.name) as database:
-            name = self._staged(conn, database, action)
+            name = self.staged(conn, database, action)
+            assert isinstance(conn, psycopg.Connection), "a session with PostgreSQL"
             return follow(conn, database[name], action, self.limits, fence, between)
 
-    def _staged(self, conn: Connection, database: Documents, action: DocumentTransfer) -> str:
+    def staged(self, conn: Session, database: Documents, action: DocumentTransfer) -> str:
         """Return the name of ours that the collection has until the swap, and prepare the session for the mapping."""
-        name = _present(database, action.into, place_of(conn, action.into))
+        name = present(database, action.into, place_of(conn, action.into))
         if name == action.into.name:
             raise _lost(action.into)
-        conn.execute("select set_config('search_path', %s, false)", (self.search_path,))
+        side_of(conn).prepare(conn, self.search_path)
         return name
 
     def _inverse(self, action: Collection, journal: Journal) -> None:
@@ -170,9 +183,7 @@ class Target:
                     rename(database, place, called, place.staging)
                 journal.finish(conn)
 
-    def _withdraw(
-        self, conn: Connection, database: Documents, action: Collection, place: Place, journal: Journal
-    ) -> None:
+    def _withdraw(self, conn: Session, database: Documents, action: Collection, place: Place, journal: Journal) -> None:
         """Take the name away, then look for what would be lost: what is written later goes elsewhere, or fails.
 
         Refused, the collection gets its name back. Killed in between, it has a name that says so, and is looked at
@@ -213,8 +224,7 @@ class Target:
     def _called(self, action: Collection) -> str | None:
         """Return what our collection is called now; None where there is none, or not yet."""
         with in_our_words(self.url), self.source("ask") as conn:
-            found = conn.execute("select pg_catalog.to_regclass(%s) is not null", (action.place,)).fetchone()
-            if not (found and found[0]):
+            if not side_of(conn).has(conn, action.place):
                 return None
             with connected(self.url, name=self.name) as database:
                 return name_of(database, action, place_of(conn, action))
@@ -237,9 +247,13 @@ class Target:
             # Nobody else has known it by another, or it was looked at when nobody did any more.
             return 0
         with in_our_words(self.url), self.source("compare") as conn, connected(self.url, name=self.name) as database:
-            found = compare(conn, database, called, action, self.search_path)
+            found = self.compared(conn, database, called, action)
             # Where both sides were written, nobody can tell what the document would have been.
             return found.differing + abs(found.superfluous) + found.unsettled
+
+    def compared(self, conn: Session, database: Documents, called: str, action: DocumentTransfer) -> Differences:
+        """Compare every row with its document."""
+        return compare(conn, database, called, action, self.search_path)
 
     def load(
         self,
@@ -255,9 +269,10 @@ class Target:
             self.source("backfill") as ahead,
             connected(self.url, name=self.name) as database,
         ):
-            name = self._staged(conn, database, action)
-            ahead.execute("select set_config('search_path', %s, false)", (self.search_path,))
-            return load(conn, ahead, database[name], action, shard, number, self.limits, checkpoint, between)
+            name = self.staged(conn, database, action)
+            into = database[name]
+            path = self.search_path
+            return load(conn, ahead, into, action, shard, number, self.limits, checkpoint, between, path)
 
     def catch_up(self, action: DocumentTransfer, *, counting: bool) -> int | None:  # noqa: ARG002
         """Return None: triggers note what is written."""
@@ -269,7 +284,7 @@ class Target:
 
     def retrying(self) -> tenacity.Retrying:
         """Try again what can pass by itself, of either database."""
-        return retrying(self.limits, PASSING)
+        return retrying(self.limits, self.passing)
 
 
 def _own(step: Step) -> Collection:
@@ -277,7 +292,7 @@ def _own(step: Step) -> Collection:
     return step.action
 
 
-def _present(database: Documents, action: Collection, place: Place) -> str:
+def present(database: Documents, action: Collection, place: Place) -> str:
     """Return what our collection is called now. Raises StepError when it is gone."""
     called = name_of(database, action, place)
     if called is None:

@@ -1,9 +1,10 @@
-"""Values of PostgreSQL as values of BSON: exactly the same, or refused with the reason. Never nearly the same."""
+"""Values of a source as values of BSON: exactly the same, or refused with the reason. Never nearly the same."""
 
 import json
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from bson.errors import BSONError, InvalidId
 
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_GREATEST: Final = 2**63 - 1
 _DIGITS: Final = 34
 _BIAS: Final = 6176
 """Of a decimal: how many it has, and what its exponent is counted from."""
@@ -32,18 +35,23 @@ class UnfitError(Exception):
     """A value that BSON cannot hold exactly; the message is the reason, without the value."""
 
 
-def maker(holds: str) -> Callable[[Any], Any]:
-    """Return what makes a value of BSON of what the source sent, which is not None. It raises UnfitError."""
-    return _OF[holds]
+def maker(holds: str, doubtful: bool | None = None) -> Callable[[Any], Any]:
+    """Return what makes a value of BSON of what the source sent, which is not None. It raises UnfitError.
+
+    `doubtful`: the type of the source has values that this does not hold, which is not so of PostgreSQL's.
+    """
+    return _DOUBTFUL[holds] if doubtful and holds in _DOUBTFUL else _OF[holds]
 
 
-def maker_of_text(holds: str) -> Callable[[Any], Any]:
+def maker_of_text(holds: str, doubtful: bool | None = None) -> Callable[[Any], Any]:  # noqa: ARG001
     """Return the same for a source that sends text alone: digits, true and false, and bytes as hexadecimal digits."""
     return _OF_TEXT.get(holds) or _OF[holds]
 
 
 def _date(wire: str) -> DatetimeMS:
-    """Take microseconds since 1970, as text."""
+    """Take microseconds since 1970, as text; or what MariaDB shows of a moment in UTC, or of a day."""
+    if wire[4:5] == "-" and wire[7:8] == "-":
+        return _of_calendar(wire)
     if wire in ("Infinity", "-Infinity"):
         raise UnfitError("infinity is no date")
     whole, _, fraction = wire.partition(".")
@@ -51,6 +59,45 @@ def _date(wire: str) -> DatetimeMS:
     if microseconds % 1000:
         raise UnfitError("microseconds, where a date has milliseconds")
     return DatetimeMS(microseconds // 1000)
+
+
+def _of_calendar(wire: str) -> DatetimeMS:
+    try:
+        moment = datetime.fromisoformat(wire).replace(tzinfo=UTC)
+    except ValueError:
+        raise UnfitError("no day of the calendar") from None
+    since = moment - _EPOCH
+    if since.microseconds % 1000:
+        raise UnfitError("microseconds, where a date has milliseconds")
+    return DatetimeMS((since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000)
+
+
+def _int64(wire: int) -> Int64:
+    if wire > _GREATEST:
+        raise UnfitError("more than 64 bits with a sign hold")
+    return Int64(wire)
+
+
+def _boolean(wire: int) -> bool:
+    if wire not in (0, 1):
+        raise UnfitError("neither 0 nor 1")
+    return bool(wire)
+
+
+def _enum(wire: str) -> str:
+    number, _, text = wire.partition(" ")
+    if number == "0":
+        raise UnfitError("the empty value that stands for an invalid one")
+    return text
+
+
+def _uuid(wire: uuid.UUID | str) -> Binary:
+    return Binary((wire if isinstance(wire, uuid.UUID) else uuid.UUID(wire)).bytes, 4)
+
+
+def _refuse_constant(name: str) -> Any:
+    # NaN, say, which Python takes for JSON.
+    raise ValueError(name)
 
 
 def _decimal(wire: str) -> Decimal128:
@@ -84,7 +131,14 @@ def _read(
     wire: str, pairs: Callable[[list[tuple[str, Any]]], Any], then: Callable[[Any], Any] = lambda value: value
 ) -> Any:
     try:
-        value = then(json.loads(wire, parse_int=_integer, parse_float=_decimal, object_pairs_hook=pairs))
+        read = json.loads(
+            wire,
+            parse_int=_integer,
+            parse_float=_decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=pairs,
+        )
+        value = then(read)
         _refuse_depth(value, 0)
         # What else it cannot hold, the encoder knows: half a surrogate pair, U+0000 in a key.
         bson.encode({"v": value})
@@ -165,17 +219,19 @@ _OF: Final[Mapping[str, Callable[[Any], Any]]] = {
     "boolean": bool,
     "string": str,
     "binary": lambda wire: Binary(bytes(wire), 0),
-    "uuid": lambda wire: Binary(wire.bytes, 4),
+    "uuid": _uuid,
     "date": _date,
     "decimal": _decimal,
     "json": _json,
     "extended_json": _extended_json,
     "objectId": _object_id,
+    "enum": _enum,
+    "set": lambda wire: wire.split(",") if wire else [],
 }
 _OF_TEXT: Final[Mapping[str, Callable[[Any], Any]]] = {
     "boolean": lambda wire: wire == "true",
     "binary": lambda wire: Binary(bytes.fromhex(wire), 0),
-    "uuid": lambda wire: Binary(uuid.UUID(wire).bytes, 4),
 }
-FALLIBLE: Final = frozenset({"date", "decimal", "json", "extended_json", "objectId", "rows"})
+_DOUBTFUL: Final[Mapping[str, Callable[[Any], Any]]] = {"int64": _int64, "boolean": _boolean}
+FALLIBLE: Final = frozenset({"date", "decimal", "json", "extended_json", "objectId", "rows", "enum"})
 """What may be unable to hold a value of its type."""

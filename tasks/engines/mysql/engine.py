@@ -42,7 +42,7 @@ from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 from tasks.model.steps import Backfill, Copy, CopyAgain, InRanges, SelfCommitting, Step
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import DocumentTransfer, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,10 @@ class MariaEngine:
         """Ask the rows what the new shape demands, before anything is done."""
         with self.connect("examine") as conn:
             if plan.strategy == "cross_database":
+                if any(isinstance(step.action, DocumentTransfer) for step in plan.steps):
+                    from tasks.engines.mongodb import scan  # noqa: PLC0415 - loads the driver
+
+                    return scan.examine(conn, plan, values_in_reports=values_in_reports)
                 return examine_values(conn, plan)
             return examine(conn, plan, values_in_reports=values_in_reports)
 
@@ -148,7 +152,7 @@ class MariaEngine:
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
-            return shard(conn, action if isinstance(action, RowTransfer) else _copy(action), count)
+            return shard(conn, action if isinstance(action, Transfer) else _copy(action), count)
 
     def fill(
         self,
@@ -217,7 +221,7 @@ class MariaEngine:
 
     def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
-        assert isinstance(action, Copy | RowTransfer), "MariaDB has no backfill in place"
+        assert isinstance(action, Copy | Transfer), "MariaDB has no backfill in place"
         order = ", ".join(map(quote, action.key))
         started = time.monotonic()
         _own(conn).execute(f"select 1 from {action.table} order by {order} limit 1").fetchone()

@@ -11,9 +11,9 @@ from tasks.engines.mysql.names import quote, text_literal
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.records import Key, Range
 from tasks.model.steps import Copy
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import Transfer
 
-Walk = Copy | RowTransfer
+Walk = Copy | Transfer
 
 NUMBER, BINARY, TEXT = "number", "binary", "text"
 """What the type of a key column is, as far as its text is concerned."""

@@ -14,7 +14,7 @@ from tasks.engines.mysql.transient import code_of
 from tasks.model.errors import PreflightError
 from tasks.model.plan import Finding, Plan
 from tasks.model.steps import Phase, SelfCommitting
-from tasks.model.transfer_steps import Relation, RowTransfer
+from tasks.model.transfer_steps import Relation, Transfer
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "TRIGGER")
 _OF_A_TARGET = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "CREATE TEMPORARY TABLES")
@@ -115,7 +115,7 @@ def preflight(conn: MariaSession, plan: Plan, limits: Limits) -> tuple[Finding, 
     asked = require_privileges if plan.phase(Phase.DUAL_WRITE) else _require_grants
     asked(conn, plan.tables)
     for step in plan.phase(Phase.BACKFILL):
-        if isinstance(step.action, RowTransfer) and step.action.notes:
+        if isinstance(step.action, Transfer) and step.action.notes:
             _require_standstill(conn, step.action)
     _require_lock_tables(conn, plan)
     return (*_findings(conn, plan), *_prepared(conn, plan, limits), *_room(conn, plan, limits))
@@ -166,7 +166,7 @@ def _room(conn: MariaSession, plan: Plan, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def _require_standstill(conn: MariaSession, action: RowTransfer) -> None:
+def _require_standstill(conn: MariaSession, action: Transfer) -> None:
     """Refuse where nobody could tell that the table was emptied, or hold it still for the swap."""
     if not sees_transactions(conn):
         raise PreflightError(

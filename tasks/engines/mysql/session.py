@@ -2,7 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -94,7 +94,7 @@ class MariaSession:
             self._refuse_warnings()
         return changed
 
-    def stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def stream(self, query: str) -> Generator[tuple[Any, ...]]:
         """Give the rows of a query as they come, holding none; raises StepError, at the end, when the server warned."""
         from pymysql.cursors import SSCursor  # noqa: PLC0415 - see driver
 

@@ -14,8 +14,9 @@ from tasks.engines.notes import among, deletions
 from tasks.engines.receiving.lines import NULL, escaped
 from tasks.engines.receiving.source import Notes
 from tasks.engines.records import Key, Line, Touched
+from tasks.engines.session import Session
 from tasks.model.errors import DataChanged, StepError
-from tasks.model.transfer_steps import NOTE, ZERO, Misfit, RowTransfer, TransferColumn, key_columns
+from tasks.model.transfer_steps import NOTE, ZERO, Misfit, RowTransfer, Transfer, TransferColumn, key_columns
 
 
 def value_name(number: int) -> str:
@@ -64,12 +65,18 @@ def selection(action: RowTransfer, columns: Sequence[TransferColumn], rows: str)
 
 def written_rows(action: RowTransfer, notes: str) -> str:
     """Return the query of keys and values of the rows that some notes tell of, as far as they are to be copied."""
+    which, source = of_notes(action, notes)
+    return inner(action, which, source)
+
+
+def of_notes(action: Transfer, notes: str) -> tuple[str, str]:
+    """Return the condition, and the FROM item, of the rows that some notes tell of."""
     # Read first, and each once; then its row is looked up. The names of its columns are none of the table.
     keys = [f"{quote(column)} as _changeover_n{number}" for number, column in enumerate(action.key)]
     noted = f"select distinct {', '.join(keys)} from {action.notes} where {notes}"
     same = [f"{quote(action.alias)}.{quote(one)} = _changeover_n{number}" for number, one in enumerate(action.key)]
     rows = f"{action.table} as {quote(action.alias)} force index (primary)"
-    return inner(action, " and ".join(same), f"({noted}) as _changeover_noted straight_join {rows}")
+    return " and ".join(same), f"({noted}) as _changeover_noted straight_join {rows}"
 
 
 def noted_keys(action: RowTransfer, columns: Sequence[TransferColumn], notes: str) -> str:
@@ -124,7 +131,7 @@ class MariaRows:
         prepare(conn)
         return Reading(conn)
 
-    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> "Reading":  # noqa: ARG002
+    def reading_notes(self, action: Transfer, purpose: str, notes: Notes | None) -> "Reading":  # noqa: ARG002
         """Open a session to read with, also notes: they lie where the rows do."""
         return self.reading(purpose)
 
@@ -133,7 +140,7 @@ class MariaRows:
         require_unbroken(conn, self.run_id)
 
     @contextmanager
-    def standstill(self, action: RowTransfer, budget_ms: int) -> Iterator[Standstill]:
+    def standstill(self, action: Transfer, budget_ms: int) -> Iterator[Standstill]:
         """Open a session that can hold the table still; it lets go of it at the end."""
         with self.connect("standstill") as conn:
             standstill = Standstill(conn, action.table, budget_ms)
@@ -155,7 +162,7 @@ class Reading:
     def __exit__(self, *raised: object) -> None:
         self.conn.close()
 
-    def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
+    def end_of_batch(self, action: Transfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the key of the row `rows` further on; None when fewer are left before `high`."""
         return end_of_batch(self.conn, action, low, high, rows)
 
@@ -163,15 +170,15 @@ class Reading:
         """Give the rows of a range, of one snapshot, as they come: none is held."""
         return self._stream(action, action.columns, inner(action, condition(action, low, high)))
 
-    def catch_up(self, action: RowTransfer) -> None:
+    def catch_up(self, action: Transfer) -> None:
         """Return at once: what is written is noted in the transaction that writes it."""
 
-    def last_note(self, action: RowTransfer) -> int:
+    def last_note(self, action: Transfer) -> int:
         """Return the number of the last note; 0 where there is none."""
         row = self.conn.execute(f"select max({NOTE}) from {action.notes}").fetchone()
         return int(row[0] or 0) if row else 0
 
-    def notes(self, action: RowTransfer, most: int) -> list[int]:
+    def notes(self, action: Transfer, most: int) -> list[int]:
         """Return the numbers of up to `most` notes, the oldest first."""
         rows = self.conn.execute(f"select {NOTE} from {action.notes} order by {NOTE} limit {int(most)}").fetchall()
         return [int(row[0]) for row in rows]
@@ -185,7 +192,7 @@ class Reading:
         """Give the rows that notes tell of, as far as they are there, and to be copied; None: of all notes."""
         return self._stream(action, action.columns, written_rows(action, _which(numbers)))
 
-    def forget(self, action: RowTransfer, numbers: Sequence[int], ledger: MariaSession) -> None:
+    def forget(self, action: Transfer, numbers: Sequence[int], ledger: Session) -> None:
         """Delete notes that were dealt with, within a transaction of the ledger."""
         for deletion in deletions(action.notes, numbers):
             ledger.execute(deletion)

@@ -92,13 +92,7 @@ def noted(conn: Connection, action: DocumentTransfer, which: str) -> list[tuple[
 
 def identities(action: DocumentTransfer, which: str) -> str:
     """Return the query of key and `_id` of the rows that notes tell of, each once, as if the rows were still there."""
-    return f"select distinct * from ({selection(as_noted(action), f'not {ALL} and {which}')}) as n"
-
-
-def as_noted(action: DocumentTransfer) -> DocumentTransfer:
-    """Return what reads notes as if they were rows: they have the columns of the key, and so all that `_id` needs."""
-    fields = tuple(field for field in action.fields if field.path[0] == action.fields[0].path[0])
-    return action.model_copy(update={"table": action.notes, "where": "", "fields": fields})
+    return f"select distinct * from ({selection(action.as_noted, f'not {ALL} and {which}')}) as n"
 
 
 def pending(conn: Connection, action: DocumentTransfer, keys: Sequence[Key]) -> set[Key]:

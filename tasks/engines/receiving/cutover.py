@@ -7,13 +7,13 @@ what does not fit is given up, and tried again after the writers have had their 
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.receiving.source import NotedReading, NotedRows, Notes, Standstill
+from tasks.engines.receiving.source import NotedRows, Notes, Standstill
 from tasks.model.errors import DataChanged, LockTimeoutError
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import Transfer
 
 FEW: Final = 200
 """As many notes may be left for the lock; more are carried before it. Fewer, where they have taken too long."""
@@ -29,13 +29,13 @@ class TooLong(NotYet):
 
 
 def cut_over(
-    notes: Notes,
+    notes: Notes | None,
     source: NotedRows,
-    action: RowTransfer,
+    action: Transfer,
     limits: Limits,
     journal: Journal,
-    followed: Callable[[NotedReading], int],
-    within: Callable[[NotedReading, Standstill, int], None],
+    followed: Callable[[Any], int],
+    within: Callable[[Any, Standstill, int], None],
 ) -> None:
     """Carry what is left and put the table in its place, while nobody can write to the table of the source.
 

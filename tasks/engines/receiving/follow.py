@@ -9,7 +9,7 @@ from tasks.engines.batches import copied, next_size
 from tasks.engines.receiving.source import NotedReading
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import Transfer
 
 MOST: Final = 20_000
 """Notes at a time."""
@@ -29,7 +29,7 @@ class Carried(Record):
 
 def follow(
     reading: NotedReading,
-    action: RowTransfer,
+    action: Transfer,
     limits: Limits,
     between: Callable[[int], int | None],
     bite: Callable[[int], Carried],

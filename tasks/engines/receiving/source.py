@@ -61,12 +61,15 @@ class Reading(Protocol):
 
 @runtime_checkable
 class NotedReading(Reading, Protocol):
-    """One that knows of notes: keys of rows that were written."""
+    """One that knows of notes: keys of rows that were written.
 
-    def catch_up(self, action: RowTransfer) -> None:
+    Where an action may be of any kind, it is of the kind that is read: rows for a table, or for documents.
+    """
+
+    def catch_up(self, action: Any) -> None:
         """See to it that what was written until now is noted."""
 
-    def last_note(self, action: RowTransfer) -> int:
+    def last_note(self, action: Any) -> int:
         """Return the number of the last note; 0 where there is none."""
 
     def notes(self, action: RowTransfer, most: int) -> list[int]:
@@ -155,13 +158,13 @@ class Rows(Protocol):
 class NotedRows(Rows, Protocol):
     """Rows whose writes are noted, and which can be held still."""
 
-    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> AbstractContextManager[NotedReading]:
+    def reading_notes(self, action: Any, purpose: str, notes: Any) -> AbstractContextManager[NotedReading]:
         """Open a session to read with, also notes: those of the source, or `notes`, where a stream tells of writes."""
 
     def require_unbroken(self, conn: Any) -> None:
         """Raise GateError where the server may have forgotten what was read from it during this run."""
 
-    def standstill(self, action: RowTransfer, budget_ms: int) -> AbstractContextManager[Standstill]:
+    def standstill(self, action: Any, budget_ms: int) -> AbstractContextManager[Standstill]:
         """Open what can hold the table still; it lets go of it at the end."""
 
 

@@ -5,7 +5,7 @@ be carried in any order, together, and twice: that numbers are given in another 
 matter. A note has the key in the types of the table, so that no time zone, and no mode of the application, changes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -22,7 +22,7 @@ from tasks.model.catalogue import Table
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.plan import Requirement
 from tasks.model.steps import Phase, SelfCommitting, Step
-from tasks.model.transfer_steps import NOTE, TransferColumn
+from tasks.model.transfer_steps import NOTE
 
 _MODE: Final = f"set session sql_mode = '{SQL_MODE},ALLOW_INVALID_DATES'"
 """A trigger keeps the mode that it is made in: whatever a key can be, its note can."""
@@ -41,6 +41,8 @@ class Capture:
     """Of the catalogue."""
     tag: str
     maria: bool = True
+    looked_up: bool = False
+    """Notes are looked up by their key: they get an index by it, as the table has one."""
 
     @property
     def notes(self) -> str:
@@ -51,6 +53,7 @@ class Capture:
         """Return the step that makes the table of notes."""
         full = self.table.full_name
         columns = ", ".join(map(quote, self.key))
+        index = f", key ({columns})" if self.looked_up else ""
         return Step(
             key=f"expand/{full}/notes",
             phase=Phase.EXPAND,
@@ -61,7 +64,7 @@ class Capture:
                 # No row is selected, so it may be done again.
                 forward=(
                     f"create table if not exists {self.notes}"
-                    f" ({NOTE} bigint unsigned not null auto_increment primary key)"
+                    f" ({NOTE} bigint unsigned not null auto_increment primary key{index})"
                     f" engine=InnoDB as select {columns} from {quote(self.table.name)} where false",
                 ),
                 inverse=(f"drop table if exists {self.notes}",),
@@ -223,9 +226,12 @@ def _unless_there(statement: str) -> str:
 
 
 def refuse_uncapturable(
-    conn: MariaSession, table: Table, where: str | None, columns: tuple[TransferColumn, ...]
+    conn: MariaSession, table: Table, where: str | None, expressions: Iterable[tuple[str, str]]
 ) -> None:
-    """Refuse what the triggers would not hear of. Raises PreflightError, or SpecError with the place."""
+    """Refuse what the triggers would not hear of, each expression with its place in the spec.
+
+    Raises PreflightError, or SpecError with the place.
+    """
     for key in table.constraints:
         if key.kind == "foreign key" and any(rule in key.definition.upper() for rule in _UNSEEN):
             raise PreflightError(
@@ -235,7 +241,7 @@ def refuse_uncapturable(
                 hint="Copy it without capture, while nobody writes; or let the foreign key RESTRICT meanwhile.",
             )
     reading = [("transfer.where", where)] if where else []
-    reading += [(f"transfer.columns.{one.name}", one.expression) for one in columns]
+    reading += expressions
     others = _may_read(conn)
     for at, expression in reading:
         if found := _reads(expression, others):

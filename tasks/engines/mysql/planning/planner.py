@@ -19,6 +19,7 @@ from tasks.engines.mysql.planning.mapping import Mapping, mapping_of
 from tasks.engines.mysql.planning.probe import probe
 from tasks.engines.mysql.planning.refuse import refuse_kind
 from tasks.engines.mysql.planning.transfer import plan_transfer
+from tasks.engines.mysql.planning.transfer_documents import plan_documents
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.mysql.transient import code_of
@@ -42,7 +43,8 @@ def plan(conn: MariaSession, spec: MigrationSpec) -> Plan:
     """
     refuse_documents(spec)
     if spec.strategy == "cross_database":
-        return plan_transfer(conn, spec)
+        into_table = spec.transfer is not None and spec.transfer.to.table is not None
+        return (plan_transfer if into_table else plan_documents)(conn, spec)
     if spec.strategy not in ("shadow_table", "expand_contract"):
         raise SpecError(
             f"{spec.strategy} is not there on MariaDB", where="strategy", hint="Write `strategy: shadow_table`."

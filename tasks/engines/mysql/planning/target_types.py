@@ -13,10 +13,10 @@ from tasks.engines.mysql.names import quoted
 from tasks.engines.receiving.columns import Sent
 from tasks.model.transfer_steps import ZERO, Misfit
 
-_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _INTEGERS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
-_TEXTS: Final = ("tinytext", "text", "mediumtext", "longtext")
-_BYTES: Final = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
+TEXTS: Final = ("tinytext", "text", "mediumtext", "longtext")
+BYTES: Final = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 _ALWAYS: Final = {
     "tinyint": "smallint", "smallint": "smallint", "mediumint": "integer", "int": "integer", "bigint": "bigint",
     "year": "smallint", "float": "real", "double": "double precision", "set": "text[]", "date": "date",
@@ -32,7 +32,7 @@ _SHORT: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """A type of MariaDB, taken to pieces."""
 
     name: str
@@ -70,7 +70,7 @@ def sent(source_type: str, value: str, wanted: str | None) -> Sent | None:
 
     `wanted` is a type of PostgreSQL; None: the one that holds every value that MariaDB can hold, if there is one.
     """
-    source = _source(source_type, value)
+    source = source_of(source_type, value)
     target = _target(wanted if wanted is not None else _chosen(source))
     if target is None:
         return None
@@ -78,12 +78,13 @@ def sent(source_type: str, value: str, wanted: str | None) -> Sent | None:
     return make(source, target) if make is not None else None
 
 
-def _source(source_type: str, value: str) -> _Source:
+def source_of(source_type: str, value: str = "") -> Source:
+    """Take a type of MariaDB to pieces."""
     found = re.match(r"([a-z0-9]+)(?:\((.*?)\))?", source_type.lower(), re.DOTALL)
     name = found[1] if found else ""
     listed = name not in ("enum", "set") and found is not None and bool(found[2])
     arguments = tuple(part.strip() for part in found[2].split(",")) if listed and found is not None else ()
-    return _Source(name=name, arguments=arguments, unsigned="unsigned" in source_type.lower(), value=value)
+    return Source(name=name, arguments=arguments, unsigned="unsigned" in source_type.lower(), value=value)
 
 
 def _target(wanted: str) -> _Target | None:
@@ -98,7 +99,7 @@ def _target(wanted: str) -> _Target | None:
     )
 
 
-def _chosen(source: _Source) -> str:
+def _chosen(source: Source) -> str:
     if source.unsigned and source.name in _UNSIGNED:
         return _UNSIGNED[source.name]
     if source.name in ("datetime", "timestamp"):
@@ -109,14 +110,14 @@ def _chosen(source: _Source) -> str:
         return f"bit({source.first or 1})"
     if source.name in ("char", "varchar") and source.first:
         return f"varchar({source.first})"
-    return "bytea" if source.name in _BYTES else _ALWAYS.get(source.name, "text")
+    return "bytea" if source.name in BYTES else _ALWAYS.get(source.name, "text")
 
 
-def _integer(source: _Source, target: _Target) -> Sent | None:
+def _integer(source: Source, target: _Target) -> Sent | None:
     # A sum has no ZEROFILL, and a BIT is a number in it.
     number = f"({source.value} + 0)"
     text = _plain(number)
-    bits = _BITS.get(source.name, (source.first or 1) if source.name == "bit" else 12)
+    bits = BITS.get(source.name, (source.first or 1) if source.name == "bit" else 12)
     unsigned = source.unsigned or source.name in ("bit", "year")
     low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if target.name == "bit" and source.name == "bit":
@@ -142,7 +143,7 @@ def _beyond(number: str, found: tuple[int, int], limits: tuple[int, int]) -> tup
     return (_misfit("out of the range of the type", " or ".join(wrong)),) if wrong else ()
 
 
-def _decimal(source: _Source, target: _Target) -> Sent | None:
+def _decimal(source: Source, target: _Target) -> Sent | None:
     number = f"({source.value} + 0)"
     text = _plain(number)
     if target.name == "text":
@@ -173,13 +174,13 @@ def _decimal(source: _Source, target: _Target) -> Sent | None:
     )
 
 
-def _double(source: _Source, target: _Target) -> Sent | None:
+def _double(source: Source, target: _Target) -> Sent | None:
     names = ("real", "double precision") if source.name == "float" else ("double precision",)
     # The text of a FLOAT is shorter than its value.
     return Sent(type=target.name, text=_plain(f"cast({source.value} as double)")) if target.name in names else None
 
 
-def _text(source: _Source, target: _Target) -> Sent | None:
+def _text(source: Source, target: _Target) -> Sent | None:
     # The collations of MariaDB may call U+0000 nothing; its bytes are there.
     encoded = f"cast(convert({source.value} using utf8mb4) as binary)"
     if target.name == "bytea":
@@ -195,7 +196,7 @@ def _text(source: _Source, target: _Target) -> Sent | None:
     return Sent(type=target.written, text=encoded, form="text", misfits=(zero, *wrong))
 
 
-def _enum(source: _Source, target: _Target) -> Sent | None:
+def _enum(source: Source, target: _Target) -> Sent | None:
     made = _text(source, target)
     if made is None:
         return None
@@ -203,7 +204,7 @@ def _enum(source: _Source, target: _Target) -> Sent | None:
     return made.model_copy(update={"misfits": (empty, *made.misfits)})
 
 
-def _set(source: _Source, target: _Target) -> Sent | None:
+def _set(source: Source, target: _Target) -> Sent | None:
     if target.name != "text[]":
         return _text(source, target)
     encoded = f"cast(convert({source.value} using utf8mb4) as binary)"
@@ -216,7 +217,7 @@ def _set(source: _Source, target: _Target) -> Sent | None:
     return Sent(type="text[]", text=f"cast({listed} as binary)", form="text", misfits=(zero,))
 
 
-def _bytes(source: _Source, target: _Target) -> Sent | None:
+def _bytes(source: Source, target: _Target) -> Sent | None:
     if target.name == "bytea":
         return Sent(type="bytea", text=source.value, form="bytes")
     if target.name == "uuid":
@@ -225,7 +226,7 @@ def _bytes(source: _Source, target: _Target) -> Sent | None:
     return None
 
 
-def _moment(source: _Source, target: _Target) -> Sent | None:
+def _moment(source: Source, target: _Target) -> Sent | None:
     value = source.value
     text = _plain(value)
     if target.name == "text":
@@ -243,7 +244,7 @@ def _moment(source: _Source, target: _Target) -> Sent | None:
     return Sent(type=target.written, text=zone, misfits=(wrong,))
 
 
-def _time(source: _Source, target: _Target) -> Sent | None:
+def _time(source: Source, target: _Target) -> Sent | None:
     text = _plain(source.value)
     if target.name == "interval" and not target.arguments:
         return Sent(type="interval", text=text)
@@ -255,7 +256,7 @@ def _time(source: _Source, target: _Target) -> Sent | None:
     return Sent(type=target.written, text=text, misfits=(_misfit("no time of a day", day),))
 
 
-def _as_printed(source: _Source, target: _Target) -> Sent | None:
+def _as_printed(source: Source, target: _Target) -> Sent | None:
     names = ("uuid", "text") if source.name == "uuid" else ("inet", "text")
     return Sent(type=target.name, text=_plain(source.value)) if target.name in names else None
 
@@ -269,14 +270,14 @@ def _plain(sql: str) -> str:
     return f"cast(cast({sql} as char) as binary)"
 
 
-_KINDS: Final[tuple[tuple[tuple[str, ...], Callable[[_Source, _Target], Sent | None]], ...]] = (
-    ((*_BITS, "bit", "year"), _integer),
+_KINDS: Final[tuple[tuple[tuple[str, ...], Callable[[Source, _Target], Sent | None]], ...]] = (
+    ((*BITS, "bit", "year"), _integer),
     (("decimal",), _decimal),
     (("float", "double"), _double),
-    (("char", "varchar", *_TEXTS, "json"), _text),
+    (("char", "varchar", *TEXTS, "json"), _text),
     (("enum",), _enum),
     (("set",), _set),
-    (_BYTES, _bytes),
+    (BYTES, _bytes),
     (("date", "datetime", "timestamp"), _moment),
     (("time",), _time),
     (("uuid", "inet4", "inet6"), _as_printed),

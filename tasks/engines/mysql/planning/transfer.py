@@ -41,18 +41,19 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     """
     wanted = spec.transfer
     assert wanted is not None
-    _refuse(spec, wanted)
+    refuse_key(spec)
     catalogue = inspect(conn, (wanted.rows_of,))
     table = catalogue.tables[0]
     refuse_kind(table)
-    key = _key(table)
+    key = key_of(table)
     columns = tuple(_columns(conn, table, wanted, tag(spec.migration)))
     named = named_key(key, columns, table, quote)
-    kinds = tuple(_kind(table, name) for name in key)
+    kinds = tuple(kind_of_key(table, name) for name in key)
     into = _relation(spec, wanted, table, columns, named)
     capture = None
     if wanted.capture != "none":
-        refuse_uncapturable(conn, table, wanted.condition, columns)
+        reading = [(f"transfer.columns.{one.name}", one.expression) for one in columns]
+        refuse_uncapturable(conn, table, wanted.condition, reading)
         types = tuple(column.type for name in key if (column := table.column(name)) is not None)
         capture = Capture(table=table, key=key, key_types=types, tag=tag(spec.migration), maria=conn.dialect.maria)
     action = RowTransfer(
@@ -85,27 +86,24 @@ def plan_transfer(conn: MariaSession, spec: MigrationSpec) -> Plan:
     )
 
 
-def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
-    if wanted.to.table is None:
-        raise SpecError(
-            "rows of MariaDB go into a table of PostgreSQL",
-            where="transfer.to",
-            hint="Write `table`, not `collection`.",
-        )
+def refuse_key(spec: MigrationSpec) -> None:
+    """Refuse another key to walk along. Raises SpecError."""
     if spec.backfill.key:
         raise SpecError(
             "a table of MariaDB is walked along its primary key", where="backfill.key", hint="Leave it out."
         )
 
 
-def _key(table: Table) -> tuple[str, ...]:
+def key_of(table: Table) -> tuple[str, ...]:
+    """Return the columns of the primary key. Raises SpecError where there is none."""
     key = next((index.columns for index in table.indexes if index.primary), ())
     if not key:
         raise SpecError(f"{table.full_name} has no primary key", where="transfer.table", hint="Give it one.")
     return key
 
 
-def _kind(table: Table, name: str) -> str:
+def kind_of_key(table: Table, name: str) -> str:
+    """Return what the text of a key column is like. Raises SpecError for a type that is no good key."""
     column = table.column(name)
     assert column is not None
     try:
@@ -122,11 +120,11 @@ def _columns(conn: MariaSession, table: Table, wanted: TransferSpec, tag_: str) 
     """Yield the columns of the new table: those of the source in their order, then what else the spec asks for."""
     places = chosen(table, wanted)
     if wanted.condition is not None:
-        _try(conn, f"select 1 {_nothing_of(table)} and ({wanted.condition}\n)", "transfer.where")
+        try_condition(conn, table, wanted.condition)
     for number, (name, rule, found) in enumerate(places):
         at = f"transfer.columns.{name}"
         given = str(rule.up) if rule.up is not None else quote(found.name if found else name)
-        of = found if rule.up is None else _made(conn, table, given, own(tag_, 0, "probe"), at)
+        of = found if rule.up is None else made_by(conn, table, given, own(tag_, 0, "probe"), at)
         yield _column(name, rule, given, of, value_name(number), at)
 
 
@@ -134,7 +132,12 @@ def _nothing_of(table: Table) -> str:
     return f"from {quote(table.name)} as {quote(table.name)} where false"
 
 
-def _made(conn: MariaSession, table: Table, expression: str, probe: str, at: str) -> Column:
+def try_condition(conn: MariaSession, table: Table, condition: str) -> None:
+    """Refuse a condition that the server does not take. Raises SpecError."""
+    _try(conn, f"select 1 {_nothing_of(table)} and ({condition}\n)", "transfer.where")
+
+
+def made_by(conn: MariaSession, table: Table, expression: str, probe: str, at: str) -> Column:
     """Return the column that an expression makes."""
     # It also stands in a condition, so that whatever gives more, or less, than one value a row is refused.
     only = f"{_nothing_of(table)} and ({expression}\n) is null"
@@ -238,7 +241,7 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
     full, name = table.full_name, action.into.full_name
     if action.notes:
         yield noted(full, action.notes)
-        yield _truncated(full)
+        yield truncated(full)
     else:
         yield not_captured(full, "rows", instead=", or give `capture: triggers`")
     yield from policies(full, action)
@@ -256,7 +259,8 @@ def _findings(table: Table, action: RowTransfer) -> Iterator[Finding]:
             )
 
 
-def _truncated(full: str) -> Finding:
+def truncated(full: str) -> Finding:
+    """Say that nobody hears of a TRUNCATE."""
     return Finding(
         rule="XDB-07",
         severity="warning",

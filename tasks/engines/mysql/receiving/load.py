@@ -88,16 +88,8 @@ class Taking:
         return send(self.conn, self.into, self.action.columns, lines)
 
     def note_rejected(self, rows: Sequence[tuple[Key, Sequence[Touched]]]) -> None:
-        """Write down which rows were left out, and why, one note for each of their fields that is to blame."""
-        for key, touched in rows:
-            text = key_text(key)
-            for one in touched:
-                if one.policy == "reject":
-                    self.conn.execute(
-                        f"insert into {self.action.rejected} (key_hash, field, `key`, reason) values (%s, %s, %s, %s)"
-                        " on duplicate key update reason = values(reason)",
-                        (digest(text), one.field, text, one.reason),
-                    )
+        """Write down which rows were left out, and why."""
+        note_rejected(self.conn, self.action.rejected, rows)
 
     def note(self, shard: int, written: Written) -> None:
         """Add to the account of a shard."""
@@ -106,6 +98,19 @@ class Taking:
             " written = written + %(written)s, rejected = rejected + %(rejected)s where shard = %(shard)s",
             {"shard": shard, **written.model_dump()},
         )
+
+
+def note_rejected(conn: MariaSession, into: str, rows: Sequence[tuple[Key, Sequence[Touched]]]) -> None:
+    """Write down which rows were left out, and why, one note for each of their fields that is to blame."""
+    for key, touched in rows:
+        text = key_text(key)
+        for one in touched:
+            if one.policy == "reject":
+                conn.execute(
+                    f"insert into {into} (key_hash, field, `key`, reason) values (%s, %s, %s, %s)"
+                    " on duplicate key update reason = values(reason)",
+                    (digest(text), one.field, text, one.reason),
+                )
 
 
 def digest(key: str) -> bytes:

@@ -83,11 +83,7 @@ def make(conn: MariaSession, action: Relation, epoch: int) -> None:
         f" where not exists (select 1 from {action.place})"
     )
     conn.execute(f"create table if not exists {action.sessions} (name varchar(64) primary key) engine=InnoDB")
-    conn.execute(
-        f"create table if not exists {action.rejected} (key_hash binary(32) not null, field varchar(64) not null,"
-        " `key` longtext not null, reason text not null, at timestamp(6) not null default current_timestamp(6),"
-        " primary key (key_hash, field)) engine=InnoDB character set utf8mb4 collate utf8mb4_nopad_bin"
-    )
+    conn.execute(create_rejected(action.rejected))
     conn.execute(
         f"create table if not exists {action.account} (shard int primary key, position longtext, previous longtext,"
         " last bigint not null default 0, `read` bigint not null default 0, written bigint not null default 0,"
@@ -95,6 +91,15 @@ def make(conn: MariaSession, action: Relation, epoch: int) -> None:
     )
     if not exists(conn, action.staged_name):
         conn.execute(f"{action.create} comment={quoted(_mark(conn, action))}")
+
+
+def create_rejected(table: str, field: int = 64) -> str:
+    """Return the statement that makes a table of rejected rows, whose fields have names of so many characters."""
+    return (
+        f"create table if not exists {table} (key_hash binary(32) not null, field varchar({field}) not null,"
+        " `key` longtext not null, reason text not null, at timestamp(6) not null default current_timestamp(6),"
+        " primary key (key_hash, field)) engine=InnoDB character set utf8mb4 collate utf8mb4_nopad_bin"
+    )
 
 
 def _mark(conn: MariaSession, action: Relation) -> str:

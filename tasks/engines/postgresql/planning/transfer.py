@@ -24,7 +24,7 @@ from tasks.engines.postgresql.planning.other_tables import Tables, read_tables
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.planning.transfer_fields import Types
-from tasks.engines.transfer_findings import not_captured, noted
+from tasks.engines.transfer_findings import FIELD_POLICIES, not_captured, noted
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, Plan, Requirement
@@ -259,7 +259,7 @@ def _findings(catalogue: Catalogue, table: Table, action: DocumentTransfer) -> I
             yield Finding(
                 rule="XDB-02",
                 severity="note",
-                message=f"{name}: {what}: {_POLICIES[field.unfit]}",
+                message=f"{name}: {what}: {FIELD_POLICIES[field.unfit]}",
                 where=table.full_name,
             )
 
@@ -270,10 +270,3 @@ def _named(fields: tuple[TransferField, ...], within: str = "") -> Iterator[tupl
         yield name, field
         if field.rows is not None:
             yield from _named(field.rows.fields, f"{name}.")
-
-
-_POLICIES = {
-    "reject": "its row is left out, and noted with the reason",
-    "string": "becomes the text of PostgreSQL",
-    "tag": "becomes a document with its type and its text",
-}

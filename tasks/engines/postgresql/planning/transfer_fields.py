@@ -32,6 +32,9 @@ _ASKED_FOR = {
     "date": ("timestamp with time zone", "timestamp without time zone", "date"),
     "objectId": ("text", "character varying", "character", "bytea"),
     "extended_json": ("json", "jsonb"),
+    "json": ("json", "jsonb"),
+    "boolean": ("boolean",),
+    "decimal": ("numeric",),
 }
 """What a `type` takes; `string` takes everything."""
 _IDS = ("int32", "int64", "string", "binary", "uuid", "objectId")
