@@ -30,6 +30,7 @@ from tasks.model.steps import Step
 from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, Transfer
 
 if TYPE_CHECKING:
+    from tasks.engines.mongodb.rows.columns import Taker
     from tasks.engines.mysql.engine import MariaEngine
     from tasks.engines.receiving.source import Rows
 
@@ -208,9 +209,14 @@ def _of_documents(profile: Profile, database: str, url: str, migration: str, run
         url=beside, database=profile.databases[settings.ledger], limits=profile.limits, migration=migration,
         run_id=run_id,
     )  # fmt: skip
+
+    def taker_of(name: str) -> "Taker":
+        return "mariadb" if resolve_url(profile, name).get_secret_value().startswith(MYSQL) else "postgresql"
+
     return MongoEngine(
-        url=url, database=settings, limits=profile.limits, migration=migration, run_id=run_id, ledger=ledger
-    )
+        url=url, database=settings, limits=profile.limits, migration=migration, run_id=run_id, ledger=ledger,
+        taker_of=taker_of,
+    )  # fmt: skip
 
 
 def new_run_id() -> str:

@@ -1,19 +1,28 @@
 """The gates of a copy into a table of MariaDB: every row is there, to the byte, and both databases say the same."""
 
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from profiles.loader import load, resolve_url
+from tasks.engines.mysql.receiving.compare import compare
+from tasks.engines.mysql.receiving.compare_moving import MariaScratch
+from tasks.engines.mysql.receiving.notes import StreamNotes
+from tasks.engines.mysql.receiving.place import Place, find
+from tasks.engines.mysql.session import MariaSession
+from tasks.engines.mysql.session import connect as of_mariadb
+from tasks.engines.mysql.transient import PASSING
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.rows import PostgresRows
+from tasks.engines.receiving.differences import Differences
+from tasks.engines.receiving.source import Reading
+from tasks.engines.retrying import Passing
 from tasks.model.names import quote
 from tasks.model.status import CheckResult
 from tasks.model.transfer_steps import TransferColumn
 from validations.copied import required
-from validations.transfer_rows import RowsGate, accounted, compared_rows
+from validations.transfer_rows import RowsGate
 
 _WHOLE: Final = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal")
 _TOLD: Final[Mapping[str, tuple[str, ...]]] = {
@@ -33,7 +42,7 @@ _TOLD: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MariaRowsGate(RowsGate):
-    """What must hold of a copy from PostgreSQL, before and after it is given its name."""
+    """What must hold of a copy from PostgreSQL, or from MongoDB, before and after it is given its name."""
 
     search_path: str
     full_name: str
@@ -50,38 +59,58 @@ class MariaRowsGate(RowsGate):
         plain = one.expression == quote(one.name) and not (one.unfit == "null" and one.misfits)
         return plain and target.split(" ")[0] in _TOLD.get(source, ())
 
-    def _checks(self, url: str, name: str, values_in_reports: bool) -> Iterator[CheckResult]:
-        from tasks.engines.mysql.receiving.compare import compare  # noqa: PLC0415 - loads the driver
-        from tasks.engines.mysql.receiving.place import find  # noqa: PLC0415
-        from tasks.engines.mysql.session import connect as of_mariadb  # noqa: PLC0415
+    @property
+    def passing(self) -> Passing:
+        """What passes by itself where the rows are."""
+        return PASSING
 
-        there = resolve_url(load(self.profile), self.action.into.database).get_secret_value()
+    def required(self, url: str) -> Iterator[CheckResult]:
+        """Ask the tables of PostgreSQL what has to be so there."""
         if self.requirements:
             with connect(url, application_name=self.called, search_path=self.search_path, read_only=True) as source:
                 yield from (required(source, one) for one in self.requirements)
-        with of_mariadb(there) as conn:
-            place = find(conn, self.action.into)
-            if place is None:
-                yield CheckResult(name=name, passed=False, evaluated=True, message="the table is gone")
-                return
-            account = conn.execute(
-                "select coalesce(sum(`read` <> written + rejected), 0), coalesce(sum(`read`), 0),"
-                f" coalesce(sum(written), 0), coalesce(sum(rejected), 0) from {self.action.account}"
-            ).fetchone()
-            yield accounted([int(one) for one in account])
-            if self.name == "after_swap":
-                # No more is asked: applications may write to it by now.
-                put = place.is_put(self.action.into)
-                told = "" if put else "it is not where it belongs"
-                yield CheckResult(name=name, passed=put, evaluated=True, message=told)
-                return
-            started = time.monotonic()
-            rows = PostgresRows(
-                connect=lambda _: connect(url, application_name=self.called, read_only=True),
-                search_path=self.search_path,
-            )
-            with rows.reading("gate") as reading:
-                result = compare(conn, reading, self.action, place.table)
-            took = time.monotonic() - started
-            yield compared_rows(name, result, values_in_reports, took, noted=bool(self.action.notes))
-        yield from self.independent(url, there, place.name, result)
+
+    def opened(self, there: str) -> AbstractContextManager[MariaSession]:
+        """Open a session with the target."""
+        return of_mariadb(there)
+
+    def find(self, conn: MariaSession) -> Place | None:
+        """Return where our table is."""
+        return find(conn, self.action.into)
+
+    def account(self, conn: MariaSession) -> Sequence[int]:
+        """Return how many shards do not add up, then the sums of all."""
+        row = conn.execute(
+            "select coalesce(sum(`read` <> written + rejected), 0), coalesce(sum(`read`), 0),"
+            f" coalesce(sum(written), 0), coalesce(sum(rejected), 0) from {self.action.account}"
+        ).fetchone()
+        return [int(one) for one in row]
+
+    def notes(self, conn: MariaSession) -> StreamNotes:
+        """Return the notes in the target."""
+        return StreamNotes(conn, self.action)
+
+    def count(self, conn: MariaSession, query: str) -> int:
+        """Return how many rows a query gives in the target."""
+        return int(conn.execute(f"select count(*) from ({query}) as counted").fetchone()[0])
+
+    def scratch(self, conn: MariaSession, place: Place) -> MariaScratch:
+        """Return tables for a comparison with what moves."""
+        return MariaScratch(conn, self.action, place.table)
+
+    def compare(self, conn: MariaSession, reading: Reading, place: Place) -> Differences:
+        """Compare with what a session reads."""
+        return compare(conn, reading, self.action, place.table)
+
+    def compare_rows(self, conn: MariaSession, url: str, place: Place) -> Differences:
+        """Compare with the tables of PostgreSQL."""
+        rows = PostgresRows(
+            connect=lambda _: connect(url, application_name=self.called, read_only=True),
+            search_path=self.search_path,
+        )
+        with rows.reading("gate") as reading:
+            return self.compare(conn, reading, place)
+
+    def called_there(self, place: Place) -> str:
+        """Return what people call the table where it is now."""
+        return place.name

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiles.loader import load, resolve_url
 from tasks.engines.postgresql.connect import connect
@@ -16,7 +16,7 @@ from tasks.model.transfer_steps import DocumentTransfer, RowTransfer
 from validations import gates
 from validations.checks import Gate
 from validations.copied import compared, required
-from validations.rows_in_mariadb import MariaRowsGate
+from validations.rows_in_postgresql import PostgresRowsGate
 from validations.transfer_rows import RowsGate
 
 if TYPE_CHECKING:
@@ -109,18 +109,20 @@ def of_rows(name: str, plan: Plan, profile: str, asked: tuple[str, ...] = ()) ->
     action = next((step.action for step in plan.steps if isinstance(step.action, RowTransfer)), None)
     if action is None:
         return None
-    gate = RowsGate(
-        name=name,
-        migration=plan.migration,
-        profile=profile,
-        database=plan.database,
-        columns=tuple(column.name for column in plan.catalogue.tables[0].columns),
-        action=action,
-        requirements=tuple(one for one in plan.requirements if one.gate in (asked or (name,))),
-    )
+    given: dict[str, Any] = {
+        "name": name,
+        "migration": plan.migration,
+        "profile": profile,
+        "database": plan.database,
+        "columns": tuple(column.name for column in plan.catalogue.tables[0].columns),
+        "action": action,
+        "requirements": tuple(one for one in plan.requirements if one.gate in (asked or (name,))),
+    }
     if action.into.engine == "postgresql":
-        return gate
-    return MariaRowsGate(**vars(gate), search_path=plan.search_path, full_name=plan.catalogue.tables[0].full_name)
+        return PostgresRowsGate(**given)
+    from validations.rows_in_mariadb import MariaRowsGate  # noqa: PLC0415 - loads the driver
+
+    return MariaRowsGate(**given, search_path=plan.search_path, full_name=plan.catalogue.tables[0].full_name)
 
 
 def _compared(name: str, result: "Differences", values_in_reports: bool, seconds: float, *, noted: bool) -> CheckResult:

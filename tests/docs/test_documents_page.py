@@ -21,7 +21,9 @@ def test_a_spec_plans(block: Block, database: str, documents: str) -> None:
         users.insert_one({"address": {"town": "Ourense"}, "price": "1.10", "first": "Ada", "last": "L"})
         users.create_index("address.town", name="by_town")
     given = {"limits": Limits(), "migration": spec.migration, "run_id": "t", "database": Database(url_env="UNUSED")}
-    engine = MongoEngine(url=documents, ledger=PostgresEngine(url=database, **given), **given)
+    engine = MongoEngine(
+        url=documents, ledger=PostgresEngine(url=database, **given), taker_of=lambda _: "postgresql", **given
+    )
     plan = engine.plan(spec)
     assert plan.steps
     assert [finding for finding in plan.findings if finding.severity == "error"] == []

@@ -18,7 +18,7 @@ def test_a_spec_plans(block: Block, documents: str) -> None:
     with MongoClient(documents) as client:
         client.get_default_database().users.insert_one(loads(next(b.text for b in PAGE if b.language == "json")))
     with connected(documents, name="docs") as database:
-        plan = plan_rows(database, parse(block.text, str(block)))
+        plan = plan_rows(database, parse(block.text, str(block)), "postgresql")
         found = examine_documents(database, plan)
     assert [finding for finding in plan.findings if finding.severity == "error"] == []
     assert found.passed, found.failed

@@ -110,7 +110,7 @@ def read(source: Database[Any], **columns: Any) -> RowTransfer:
     """Plan the way into PostgreSQL."""
     transfer = {"collection": "c", "to": {"database": "main", "table": "t"}, "columns": columns}
     spec = {"migration": "m", "database": "shop", "strategy": "cross_database", "transfer": transfer}
-    plan = plan_rows(source, MigrationSpec.model_validate(spec))
+    plan = plan_rows(source, MigrationSpec.model_validate(spec), "postgresql")
     return next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
 
 

@@ -41,7 +41,9 @@ def target(documents: str) -> Iterator[Database[Any]]:
 @pytest.fixture
 def engine(database: str, documents: str) -> MongoEngine:
     given = {"limits": Limits(), "migration": "m", "run_id": "t", "database": Named(url_env="UNUSED")}
-    return MongoEngine(url=documents, ledger=PostgresEngine(url=database, **given), **given)  # type: ignore[arg-type]
+    return MongoEngine(
+        url=documents, ledger=PostgresEngine(url=database, **given), taker_of=lambda _: "postgresql", **given
+    )  # type: ignore[arg-type]
 
 
 def reshape(*operations: dict[str, Any]) -> Reshape:

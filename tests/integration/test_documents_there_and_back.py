@@ -71,7 +71,7 @@ def drawn(source: Documents, table: str = "u", **transfer: Any) -> Plan:
     """Plan a copy of `c` into a table."""
     whole = {"collection": "c", "to": {"database": "main", "table": table}, **transfer}
     spec = {"migration": "m", "database": "shop", "strategy": "cross_database", "transfer": whole}
-    return plan_rows(source, MigrationSpec.model_validate(spec))
+    return plan_rows(source, MigrationSpec.model_validate(spec), "postgresql")
 
 
 def action_of(plan: Plan) -> RowTransfer:

@@ -23,12 +23,13 @@ from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.source import MongoRows
 from tasks.engines.postgresql.connect import connect
-from tasks.engines.postgresql.receiving.compare_moving import compare_moving
+from tasks.engines.postgresql.receiving.compare_moving import PostgresScratch
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
 from tasks.engines.postgresql.receiving.load import write
 from tasks.engines.postgresql.receiving.notes import StreamNotes, watch
 from tasks.engines.postgresql.receiving.place import Place, make, move
+from tasks.engines.receiving.compare_moving import compare_moving
 from tasks.engines.receiving.differences import Differences
 from tasks.engines.receiving.source import Reading
 from tasks.model.errors import DriftError, StepError
@@ -49,7 +50,7 @@ class Copy:
                  "columns": COLUMNS, **transfer}  # fmt: skip
         spec = {"migration": "copy", "database": "shop", "strategy": "cross_database", "transfer": whole}
         with connected(url, name="test") as database:
-            self.plan = plan_rows(database, MigrationSpec.model_validate(spec))
+            self.plan = plan_rows(database, MigrationSpec.model_validate(spec), "postgresql")
         self.action = next(step.action for step in self.plan.steps if isinstance(step.action, RowTransfer))
         self.rows = MongoRows(connect=lambda _: self.open(), connected=lambda: connected(url, name="test"))
         with self.open() as conn, conn.transaction():
@@ -84,7 +85,7 @@ class Copy:
     def compare(self) -> Differences:
         """Compare."""
         with self.reading() as (conn, reading):
-            return compare_moving(conn, reading, self.action, self.action.into.staged)
+            return compare_moving(reading, PostgresScratch(conn, self.action, self.action.into.staged))
 
     def asked(self, query: str, *values: str) -> list[Any]:
         """Ask the target."""

@@ -1,6 +1,7 @@
 """Values of BSON as values of PostgreSQL: the same, or refused with the reason; what is not read is seen."""
 
 import itertools
+import json
 import math
 import random
 import struct
@@ -12,8 +13,9 @@ import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
-from tasks.engines.mongodb.rows.columns import ANY, kind_for, maker, type_of
+from tasks.engines.mongodb.rows.columns import TYPES, Taker
 from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.held import ANY
 from tasks.engines.mongodb.rows.json_text import digits, plain_decimal
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.values import UnfitError
@@ -105,12 +107,13 @@ TAGGED: list[tuple[Any, str]] = [
 ]
 
 
-def make(written: str, value: Any, unfit: str = "fail") -> str:
-    of = type_of(written)
+def make(written: str, value: Any, unfit: str = "fail", taker: Taker = "postgresql") -> str:
+    types = TYPES[taker]
+    of = types.type_of(written)
     assert of is not None
-    kind = kind_for(of, {kind_of(value): 1}, unfit) or kind_for(of, {}, unfit)
+    kind = types.kind_for(of, {kind_of(value): 1}, unfit) or types.kind_for(of, {}, unfit)
     assert kind is not None
-    return maker(kind, of, unfit)(value)
+    return types.maker(kind, of, unfit)(value)
 
 
 @pytest.mark.parametrize(("written", "value", "text"), FITS, ids=str)
@@ -122,6 +125,59 @@ def test_what_fits_is_the_same(written: str, value: Any, text: str) -> None:
 def test_what_does_not_fit_is_refused(written: str, value: Any, reason: str) -> None:
     with pytest.raises(UnfitError, match=reason):
         make(written, value)
+
+
+IN_MARIADB: list[tuple[str, Any, str]] = [
+    ("tinyint unsigned", 255, "255"),
+    ("mediumint", "-8388608", "-8388608"),
+    ("bigint unsigned", Decimal128("18446744073709551615"), "18446744073709551615"),
+    ("decimal(65,30)", Decimal128("-9999999999999999999999999999999999"), "-9999999999999999999999999999999999"),
+    ("decimal", 5.0, "5.0"),
+    ("boolean", True, "1"),
+    ("double", 5e-324, "5e-324"),
+    ("float", 0.5, "0.5"),
+    ("longtext", "a\0b", "a\0b"),
+    ("varbinary(12)", ObjectId("0123456789abcdef01234567"), "0123456789abcdef01234567"),
+    ("longblob", b"", ""),
+    ("datetime(3)", DatetimeMS(-62_135_596_800_000), "0001-01-01 00:00:00.000"),
+    ("datetime(6)", DatetimeMS(253_402_300_799_999), "9999-12-31 23:59:59.999"),
+    ("json", {"b": "]]" * 40, "a": [{}] * 40}, '{"b":"' + "]]" * 40 + '","a":[' + ",".join(["{}"] * 40) + "]}"),
+]
+NOT_IN_MARIADB: list[tuple[str, Any, str]] = [
+    ("tinyint", 128, "range"),
+    ("int unsigned", -1, "range"),
+    ("decimal(65,30)", Decimal128("1E-31"), "after the point"),
+    ("decimal(65,30)", math.nan, "not a number"),
+    ("decimal(65,30)", Decimal128("-Infinity"), "infinity"),
+    ("double", -0.0, "minus zero"),
+    ("double", math.inf, "infinity"),
+    ("float", math.nan, "not a number"),
+    ("varbinary(11)", ObjectId("0" * 24), "longer"),
+    ("varchar(2)", "abc", "longer"),
+    ("datetime(3)", DatetimeMS(253_402_300_800_000), "years"),
+    ("datetime(3)", DatetimeMS(-62_135_596_800_001), "years"),
+    ("date", DatetimeMS(253_402_300_800_000), "years"),
+    ("json", json.loads("[" * 31 + "]" * 31), "levels"),
+    ("json", ["a\0"], "the character U"),
+]
+
+
+@pytest.mark.parametrize(("written", "value", "text"), IN_MARIADB, ids=str)
+def test_what_fits_in_mariadb_is_the_same(written: str, value: Any, text: str) -> None:
+    assert make(written, value, taker="mariadb") == text
+
+
+@pytest.mark.parametrize(("written", "value", "reason"), NOT_IN_MARIADB, ids=str)
+def test_what_does_not_fit_in_mariadb_is_refused(written: str, value: Any, reason: str) -> None:
+    with pytest.raises(UnfitError, match=reason):
+        make(written, value, taker="mariadb")
+
+
+@pytest.mark.parametrize("written", ["decimal(66,0)", "decimal(40,39)", "varchar", "datetime(2)", "int(5)", "bigint x",
+                                     "uuid unsigned", "time", "varbinary(65533)"])  # fmt: skip
+def test_what_mariadb_has_not_is_no_type(written: str) -> None:
+    """Also what it would hold otherwise than it is written."""
+    assert TYPES["mariadb"].type_of(written) is None
 
 
 @pytest.mark.parametrize(("value", "text"), TAGGED, ids=str)

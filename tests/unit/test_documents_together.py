@@ -12,8 +12,9 @@ from bson.datetime_ms import DatetimeMS
 
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.walk import identity_of, key_of
-from tasks.engines.mongodb.rows.columns import ANY, kind_for, type_of
+from tasks.engines.mongodb.rows.columns import TYPES
 from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.held import ANY
 from tasks.engines.mongodb.rows.reading import Lines, line
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.rows.together import Together
@@ -63,10 +64,11 @@ def told(lines: list[Line]) -> tuple[list[bytes], list[Any], int]:
 @pytest.mark.parametrize("written", PLAIN)
 def test_together_is_as_each_by_itself(written: str) -> None:
     """With nulls and without, nested or not, among values that do not fit and fields that have no column."""
-    of = type_of(written)
+    types = TYPES["postgresql"]
+    of = types.type_of(written)
     assert of is not None
     dice, together = random.Random(written), 0
-    kind = kind_for(of, {kind_of(PLAIN[written][0]): 1}, "fail") or ANY
+    kind = types.kind_for(of, {kind_of(PLAIN[written][0]): 1}, "fail") or ANY
     for nulls in ("null", "missing", "both"):
         for path in ("v", "a.v"):
             value = column("v", path, written, kind, nulls=nulls, unfit=dice.choice(("fail", "reject")))

@@ -44,6 +44,7 @@ from tasks.engines.mongodb.documents.refused import carry_back, forget
 from tasks.engines.mongodb.documents.walk import Fenced, condition, go_over, last_key, until_none, update, walk
 from tasks.engines.mongodb.errors import PASSING, code_of
 from tasks.engines.mongodb.rows.changes import hours_kept
+from tasks.engines.mongodb.rows.columns import Taker
 from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.reading import shards
 from tasks.engines.mongodb.rows.scan import examine_documents
@@ -75,6 +76,8 @@ class MongoEngine:
     migration: str
     run_id: str
     ledger: PostgresEngine
+    taker_of: Callable[[str], Taker]
+    """Tells what kind of database it is that has a name in the profile."""
 
     def __repr__(self) -> str:
         return f"MongoEngine(migration={self.migration!r})"
@@ -117,7 +120,9 @@ class MongoEngine:
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
         with in_our_words(self.url), self._connected() as database:
-            return plan_rows(database, spec) if spec.strategy == "cross_database" else plan(database, spec)
+            if spec.transfer is None:
+                return plan(database, spec)
+            return plan_rows(database, spec, self.taker_of(spec.transfer.to.database))
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """Say how far the oplog reaches back, where writes are read from it; a plan has found all else."""

@@ -5,24 +5,24 @@ from typing import Literal
 
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.rows.asked import Asked, added_name
-from tasks.engines.mongodb.rows.columns import ANY, JSON, PgType, chosen, kind_for, maker, type_of
+from tasks.engines.mongodb.rows.columns import TYPES, Taker
 from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.held import ANY, HeldType, Types
 from tasks.engines.mongodb.rows.sample import Field, Seen
 from tasks.engines.mongodb.rows.shape import CONSTANT, REST
 from tasks.engines.mongodb.values import UnfitError
 from tasks.model.errors import SpecError
-from tasks.model.names import MAX_BYTES, OWN_PREFIX
+from tasks.model.names import OWN_PREFIX
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_columns import ColumnRule
 from tasks.model.transfer_steps import TransferColumn
 
-_SYSTEM = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
-_OF_CONSTANTS = {str: "text", bool: "boolean", int: "bigint"}
 Path = tuple[str, ...]
 
 
-def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen) -> Iterator[TransferColumn]:
+def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen, taker: Taker) -> Iterator[TransferColumn]:
     """Yield the columns: `_id` first, what the spec names, other fields as they were seen, and the rest."""
+    types = TYPES[taker]
     given = {
         name: _path(name, rule) for name, rule in wanted.columns.items() if rule.constant is None and rule.up is None
     }
@@ -30,18 +30,19 @@ def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen) -> Iterator[Trans
     omitted = [tuple(path.split(".")) for path in wanted.omit]
     _refuse_paths(given, omitted)
     if not any(path[0] == ID for path in taken):
-        yield _column(ID, ColumnRule(), (ID,), seen, "transfer.columns (_id)")
+        yield _column(types, ID, ColumnRule(), (ID,), seen.at((ID,)), "transfer.columns (_id)")
     for number, (name, rule) in enumerate(wanted.columns.items()):
         at = f"transfer.columns.{name}"
         if rule.constant is not None:
-            yield _constant(name, rule, at)
+            yield _constant(types, name, rule, at)
         elif rule.up is not None:
-            made = _column(name, rule, (added_name(number),), seen, at)
+            field = added_name(number)
+            made = _column(types, name, rule, (field,), seen.at((field,)), at)
             yield made.model_copy(
                 update={"expression": to_text(asked.added[added_name(number)]), "text": made.expression}
             )
         else:
-            yield _column(name, rule, given[name], seen, at)
+            yield _column(types, name, rule, given[name], seen.at(given[name]), at)
     if wanted.rest is None:
         for path in _others(seen, (), [*taken, (ID,)], omitted):
             name = "_".join(path)
@@ -51,14 +52,14 @@ def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen) -> Iterator[Trans
                     where=f"transfer.columns.{name}",
                     hint="Name it in `columns`, under another name, or in `omit`; or give `rest`.",
                 )
-            yield _column(name, ColumnRule(), path, seen, f"transfer.columns ({'.'.join(path)})")
+            yield _column(types, name, ColumnRule(), path, seen.at(path), f"transfer.columns ({'.'.join(path)})")
         return
     if wanted.rest in wanted.columns or wanted.rest == ID:
         raise SpecError("there is a column of this name", where="transfer.rest", hint="Choose another name.")
-    _refuse_name(wanted.rest, "transfer.rest")
+    _refuse_name(types, wanted.rest, "transfer.rest")
     yield TransferColumn(
-        name=wanted.rest, type="jsonb", nullable=True, expression="", source_type=REST, text="", unfit="tag",
-        nulls="missing",
+        name=wanted.rest, type=types.rest, nullable=True, expression="", source_type=REST, text="", unfit="tag",
+        nulls="missing", form=types.form_of(HeldType(name=types.rest)),
     )  # fmt: skip
 
 
@@ -105,13 +106,12 @@ def _others(seen: Seen, within: Path, taken: list[Path], omitted: list[Path]) ->
             yield path
 
 
-def _column(name: str, rule: ColumnRule, path: Path, seen: Seen, at: str) -> TransferColumn:
-    _refuse_name(name, at)
-    found = seen.at(path)
-    of, kind = _held(rule, found, ".".join(path), at)
+def _column(types: Types, name: str, rule: ColumnRule, path: Path, found: Field, at: str) -> TransferColumn:
+    _refuse_name(types, name, at)
     key = path[0] == ID
+    of, kind = _held(types, rule, found, path, at)
     # "1" and "1.0" are two texts, and one number; with a scale, only one of them fits.
-    if key and (of.name in JSON or kind == ANY or (kind == "string" and of == PgType(name="numeric", arguments=()))):
+    if key and (of.name in types.json or kind == ANY or (kind == "string" and of == HeldType(name="numeric"))):
         raise SpecError(
             f"{'.'.join(path)} is the key, and {of.written} does not tell its values apart as MongoDB does",
             where=at,
@@ -120,29 +120,31 @@ def _column(name: str, rule: ColumnRule, path: Path, seen: Seen, at: str) -> Tra
         )
     if key and (rule.nulls is not None or rule.unfit not in ("fail", "reject")):
         raise SpecError("a key is never null", where=at, hint="Leave out `nulls`; `unfit` is fail or reject.")
-    _refuse_policy(rule, of, at)
+    _refuse_policy(types, rule, of, at)
     return TransferColumn(
         name=name, type=of.written, nullable=not key, expression=".".join(path), source_type=kind, text="",
-        unfit=rule.unfit, nulls=_nulls(rule, of, found),
+        unfit=rule.unfit, nulls=_nulls(types, rule, of, found), form=types.form_of(of),
     )  # fmt: skip
 
 
-def _held(rule: ColumnRule, found: Field, path: str, at: str) -> tuple[PgType, str]:
+def _held(types: Types, rule: ColumnRule, found: Field, path: Path, at: str) -> tuple[HeldType, str]:
     if rule.type is None and not found.kinds:
         raise SpecError(
-            f"nothing tells what {path} holds: no document that was looked at has a value there",
+            f"nothing tells what {'.'.join(path)} holds: no document that was looked at has a value there",
             where=at,
             hint="Give a `type`; or name the field in `omit`.",
         )
-    of = type_of(rule.type if rule.type is not None else chosen(set(found.kinds), found.whole))
+    chosen = rule.type
+    if chosen is None:
+        chosen = types.chosen(set(found.kinds), found.whole, key=path[0] == ID)
+    of = types.type_of(chosen)
     if of is None:
         raise SpecError(
             f"{rule.type} is no type that documents are copied into",
             where=at,
-            hint="Write smallint, integer, bigint, numeric, real, double precision, boolean, text, varchar, timestamptz"
-            " or timestamp with milliseconds, date, uuid, bytea, json or jsonb.",
+            hint=types.listed,
         )
-    kind = kind_for(of, found.kinds, rule.unfit)
+    kind = types.kind_for(of, found.kinds, rule.unfit)
     if kind is None:
         raise SpecError(
             f"{of.written} holds no value of the kind {', '.join(sorted(found.kinds))}",
@@ -152,45 +154,46 @@ def _held(rule: ColumnRule, found: Field, path: str, at: str) -> tuple[PgType, s
     return of, kind
 
 
-def _refuse_policy(rule: ColumnRule, of: PgType, at: str) -> None:
-    if (rule.unfit == "tag" and of.name not in JSON) or (rule.unfit == "string" and of.name not in ("text", "varchar")):
+def _refuse_policy(types: Types, rule: ColumnRule, of: HeldType, at: str) -> None:
+    if (rule.unfit == "tag" and of.name not in types.json) or (rule.unfit == "string" and of.name not in types.texts):
         raise SpecError(
             f"nothing becomes {'extended JSON' if rule.unfit == 'tag' else 'text'} in a column of {of.written}",
             where=at,
-            hint="`string` is for text and varchar, `tag` for json and jsonb; else write fail, reject or null.",
+            hint=f"`string` is for {' and '.join(types.texts)}, `tag` for {' and '.join(types.json)}; else write fail,"
+            " reject or null.",
         )
 
 
-def _nulls(rule: ColumnRule, of: PgType, found: Field) -> Literal["null", "missing", "both"]:
+def _nulls(types: Types, rule: ColumnRule, of: HeldType, found: Field) -> Literal["null", "missing", "both"]:
     if rule.nulls is not None:
         return rule.nulls
     # JSON has a null of its own.
-    return "missing" if of.name in JSON or not found.nulls else "null"
+    return "missing" if of.name in types.json or not found.nulls else "null"
 
 
-def _constant(name: str, rule: ColumnRule, at: str) -> TransferColumn:
-    _refuse_name(name, at)
+def _constant(types: Types, name: str, rule: ColumnRule, at: str) -> TransferColumn:
+    _refuse_name(types, name, at)
     assert rule.constant is not None
-    of = type_of(rule.type or _OF_CONSTANTS[type(rule.constant)])
+    of = types.type_of(rule.type or types.constants[type(rule.constant)])
     try:
         if of is None:
             raise UnfitError("unknown")
         kind = kind_of(rule.constant)
-        if kind_for(of, {kind: 1}, "fail") is None:
+        if types.kind_for(of, {kind: 1}, "fail") is None:
             raise UnfitError("of another kind")
-        maker(kind, of, "fail")(rule.constant)
+        types.maker(kind, of, "fail")(rule.constant)
     except UnfitError:
         raise SpecError(f"{rule.type} does not hold it", where=at, hint="Give another `type`, or none.") from None
     return TransferColumn(
         name=name, type=of.written, nullable=False, expression="", source_type=CONSTANT,
-        text=to_text({"v": rule.constant}),
+        text=to_text({"v": rule.constant}), form=types.form_of(of),
     )  # fmt: skip
 
 
-def _refuse_name(name: str, at: str) -> None:
-    if name in _SYSTEM or len(name.encode()) > MAX_BYTES or name.startswith(OWN_PREFIX) or "\x00" in name:
+def _refuse_name(types: Types, name: str, at: str) -> None:
+    if not types.takes_name(name) or "\x00" in name:
         raise SpecError(
-            f"PostgreSQL does not take {name[:80]!r} as the name of a column",
+            f"{types.database} does not take {name[:80]!r} as the name of a column",
             where=at,
             hint="Name the field in `columns`, under another name of at most 63 bytes; or in `omit`.",
         )

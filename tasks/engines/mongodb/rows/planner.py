@@ -1,4 +1,4 @@
-"""Draw up the plan of a copy of documents into a table of PostgreSQL. Nothing is changed there, nor asked."""
+"""Draw up the plan of a copy of documents into a table of another database. Nothing is changed there, nor asked."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,12 @@ from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import asked_for, try_out
+from tasks.engines.mongodb.rows.columns import Taker
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
-from tasks.engines.postgresql.receiving.plan import relation
+from tasks.engines.mysql.receiving import plan as in_mariadb
+from tasks.engines.postgresql.receiving import plan as in_postgresql
 from tasks.engines.receiving.plan import steps
 from tasks.engines.transfer_findings import not_captured, streamed
 from tasks.model.catalogue import Index, Table
@@ -20,14 +22,14 @@ from tasks.model.plan import Finding, Plan, Requirement
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, Risk, Step
 from tasks.model.transfer import ID, TransferSpec
-from tasks.model.transfer_steps import RowTransfer, TransferColumn
+from tasks.model.transfer_steps import Relation, RowTransfer, TransferColumn
 
 
-def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
+def plan_rows(database: Documents, spec: MigrationSpec, taker: Taker) -> Plan:
     """Return the complete plan of a spec on the documents as they are now.
 
-    Types that the spec does not give are chosen by what the first and the last documents hold. Raises SpecError with
-    the place.
+    Types that the spec does not give are chosen by what the first and the last documents hold: types of `taker`.
+    Raises SpecError with the place.
     """
     wanted = spec.transfer
     assert wanted is not None
@@ -38,11 +40,10 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
     asked = asked_for(wanted)
     try_out(database, asked, wanted)
     seen = look(database, asked)
-    columns = tuple(columns_of(wanted, asked, seen))
+    columns = tuple(columns_of(wanted, asked, seen, taker))
     _refuse_twice(columns)
     key = key_of_table(columns)
-    lines = [f"{quote(one.name)} {one.type}{'' if one.nullable else ' not null'}" for one in columns]
-    into = relation(spec, wanted.to, table.full_name, lines, key)
+    into = (_in_mariadb if taker == "mariadb" else _in_postgresql)(spec, wanted, table.full_name, columns, key)
     action = RowTransfer(
         table=table.full_name,
         key=(ID,),
@@ -76,6 +77,22 @@ def plan_rows(database: Documents, spec: MigrationSpec) -> Plan:
     )
 
 
+def _in_postgresql(
+    spec: MigrationSpec, wanted: TransferSpec, full: str, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
+) -> Relation:
+    lines = [f"{quote(one.name)} {one.type}{'' if one.nullable else ' not null'}" for one in columns]
+    return in_postgresql.relation(spec, wanted.to, full, lines, key)
+
+
+def _in_mariadb(
+    spec: MigrationSpec, wanted: TransferSpec, full: str, columns: tuple[TransferColumn, ...], key: tuple[str, ...]
+) -> Relation:
+    in_mariadb.require_names(columns, wanted.to.table or "")
+    in_mariadb.require_key(columns, key)
+    in_mariadb.require_width(columns)
+    return in_mariadb.relation(spec, wanted.to, full, columns, key, {})
+
+
 def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
     if wanted.collection is None:
         raise SpecError(
@@ -100,12 +117,13 @@ def _captured(full: str, action: RowTransfer) -> Iterator[Step]:
 
 def _requirements(full: str, action: RowTransfer) -> Iterator[Requirement]:
     if action.notes:
+        key = "`key`" if action.into.engine == "mariadb" else "key"
         yield Requirement(
             name=f"nothing was written to {full} since the swap",
             table=full,
             kind="parity",
             gate="before_contract",
-            violations=f"select distinct key from {action.notes}",
+            violations=f"select distinct {key} from {action.notes}",
         )
 
 
@@ -167,7 +185,8 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
     yield Finding(
         rule="XDB-05",
         severity="warning" if left else "note",
-        message=f"{action.into.full_name}{told} privileges: those of {full}, and default privileges of its new schema",
+        message=f"{action.into.full_name}{told} privileges: those of {full}"
+        + (", and default privileges of its new schema" if action.into.engine == "postgresql" else ""),
         where=full,
         hint="Make and grant on the new table, after the swap, what the application needs there.",
     )

@@ -22,6 +22,8 @@ from tasks.model.errors import DataChanged, DriftError
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import RowTransfer
 
+_WIDEST: Final = 500
+"""Bytes of text for each of a document, at most: of an exponent there are up to 6,177 digits."""
 _READABLE: Final = CodecOptions[Any](
     datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
 )
@@ -103,6 +105,22 @@ class Reading:
         require_same(self.database, action)
         with pymongo.timeout(0):
             return int(self.database[action.alias].count_documents(asked_by(action).where))
+
+    def longer(self, action: RowTransfer, low: Key | None, high: Key | None, most: int) -> int:
+        """Return how many rows of a range have more bytes than that as literals of MariaDB.
+
+        Few documents are read: the others are too short, whatever they hold.
+        """
+        within: dict[str, Any] = condition(low, high)
+        if not asked_by(action).added:
+            within = {"$and": [within, {"$expr": {"$gt": [{"$bsonSize": "$$ROOT"}, most // _WIDEST]}}]}
+        lines = Lines(action)
+        return sum(
+            len(one) + one.count(b"'") > most
+            for some in asked_by(action).documents(self.database, within, session=self._reads)
+            for line in lines.of(some)
+            for one in line.line.split(b"\n")
+        )
 
     def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
         """Return 0: documents are not numbered."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pymongo
+from bson import Decimal128, Int64
 from pymongo.errors import OperationFailure
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.engines.mongodb.rows.asked import Asked
-from tasks.engines.mongodb.rows.columns import bits_of
 from tasks.engines.mongodb.rows.decode import MISSING, decode, kind_of
 from tasks.engines.mongodb.values import UnfitError
 from tasks.model.errors import SpecError
@@ -29,7 +29,7 @@ class Field:
 
     kinds: Counter[str] = field(default_factory=Counter)
     whole: int = 32
-    """See `chosen`: the widest of the numbers."""
+    """See `Types.chosen`: the widest of the numbers."""
     nulls: int = 0
     missing: int = 0
 
@@ -113,6 +113,15 @@ def value_at(document: Any, path: tuple[str, ...]) -> Any:
             return MISSING
         document = document[name]
     return document
+
+
+def bits_of(value: Any) -> int:
+    """Return what a number says about the type that holds it; see `Types.chosen`."""
+    if isinstance(value, Decimal128):
+        return 0
+    if isinstance(value, float):
+        return 1
+    return 64 if isinstance(value, Int64) else 32
 
 
 def _wider(one: int, other: int) -> int:

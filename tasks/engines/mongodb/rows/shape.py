@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tasks.engines.mongodb.documents.expressions import from_text
-from tasks.engines.mongodb.rows.columns import JSON, Made, PgType, maker, type_of
+from tasks.engines.mongodb.rows.columns import types_of
 from tasks.engines.mongodb.rows.decode import MISSING, decode, kind_of
-from tasks.engines.mongodb.rows.json_text import json_text
+from tasks.engines.mongodb.rows.held import HeldType, Made
 from tasks.engines.mongodb.values import UnfitError
 from tasks.engines.records import Touched
 from tasks.model.transfer import ID
@@ -18,8 +18,6 @@ REST: Final = "rest"
 """Kinds of columns that are of no field."""
 DOCUMENT: Final = "the document"
 """What is to blame where no single field is."""
-LONGEST_KEY: Final = 2600
-"""Bytes of the columns of a key together: an index holds 2,704, with what it needs itself."""
 _TOLD: Final = 5
 """Fields without a column that are told of one document."""
 
@@ -56,6 +54,7 @@ class Shape:
     """
 
     def __init__(self, action: RowTransfer, *, counting: bool = False) -> None:
+        self._types = types_of(action)
         self._columns = action.columns
         self._key = frozenset(action.target_key)
         self._keys = [(number, one) for number, one in enumerate(action.columns) if one.name in self._key]
@@ -65,25 +64,25 @@ class Shape:
         self._makers: list[Made] = []
         self._strict: dict[int, Made] = {}
         for number, one in enumerate(action.columns):
-            of = type_of(one.type)
+            of = self._types.type_of(one.type)
             assert of is not None, "a plan knows its types"
             self._add(number, one, of)
             if counting and one.unfit in ("string", "tag"):
-                self._strict[number] = maker("string", of, "fail")
+                self._strict[number] = self._types.maker("string", of, "fail")
         self._slow = frozenset((*self._fixed, *self._strict, *(() if self._rest is None else (self._rest,))))
         inner = self._root.inner.get(ID)
         self._identity = list(inner.inner) if inner is not None and inner.column is None else None
 
-    def _add(self, number: int, one: TransferColumn, of: PgType) -> None:
+    def _add(self, number: int, one: TransferColumn, of: HeldType) -> None:
         if one.source_type == CONSTANT:
             value = from_text(one.text)["v"]
-            self._fixed[number] = maker(kind_of(value), of, "fail")(value)
+            self._fixed[number] = self._types.maker(kind_of(value), of, "fail")(value)
         if one.source_type == REST:
             self._rest = number
         if not one.expression:
             self._makers.append(str)
             return
-        self._makers.append(maker(one.source_type, of, one.unfit))
+        self._makers.append(self._types.maker(one.source_type, of, one.unfit))
         node = self._root
         # What an expression gives has a name of ours.
         for name in (one.text or one.expression).split("."):
@@ -110,9 +109,11 @@ class Shape:
             except UnfitError as error:
                 texts.append(None)
                 self._touch(number, error, touched)
-        if sum(_size(texts[number], one.type) for number, one in self._keys) > LONGEST_KEY:
+        longest = self._types.longest_key
+        if longest and sum(_size(texts[number], one.type) for number, one in self._keys) > longest:
             first = self._keys[0][1]
-            touched.append(Touched(field=first.name, policy=first.unfit, reason="longer than a key of PostgreSQL"))
+            reason = f"longer than a key of {self._types.database}"
+            touched.append(Touched(field=first.name, policy=first.unfit, reason=reason))
         if self._identity is not None and (not isinstance(document[ID], dict) or list(document[ID]) != self._identity):
             # Two identities that differ in this would have the same key.
             extra.pop(ID, None)
@@ -146,7 +147,7 @@ class Shape:
             if number in self._strict:
                 self._count(number, extra if number == self._rest else value, touched)
             if number == self._rest:
-                return json_text(extra, tagged=column.unfit == "tag") if extra else None
+                return self._types.json_text(extra, tagged=column.unfit == "tag") if extra else None
             if value is None or value is MISSING:
                 return self._nothing(column, value)
             return self._makers[number](value)
@@ -173,7 +174,7 @@ class Shape:
         """Return what stands for a null, or for a field that is not there."""
         if column.name in self._key:
             raise UnfitError("a null, or nothing, in the key")
-        if value is None and column.type in JSON:
+        if value is None and column.type in self._types.json:
             return "null"
         if column.nulls == "both" or (value is None) is (column.nulls == "null"):
             return None

@@ -13,9 +13,10 @@ from bson import Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 
-from tasks.engines.mongodb.rows.columns import ANY, INTEGERS, JSON, maker, plain_maker, type_of
+from tasks.engines.mongodb.rows.columns import types_of
 from tasks.engines.mongodb.rows.decode import MISSING, OPTIONS
-from tasks.engines.mongodb.rows.shape import CONSTANT, LONGEST_KEY, REST
+from tasks.engines.mongodb.rows.held import ANY
+from tasks.engines.mongodb.rows.shape import CONSTANT, REST
 from tasks.engines.mongodb.values import UnfitError
 from tasks.engines.receiving.lines import lines_of
 from tasks.model.transfer import ID
@@ -56,8 +57,8 @@ class _Column:
     """Of a column of the key: characters that certainly fit; 0 for others."""
     exact: bool
     """A null is something else than NULL."""
-    bits: int
-    """Of an integer; 0 for others."""
+    within: tuple[int, int] | None
+    """The first and the last of an integer; None for others."""
 
 
 @dataclass(kw_only=True)
@@ -70,6 +71,7 @@ class Together:
     """A mapping, made ready for many documents."""
 
     def __init__(self, action: RowTransfer, *, counting: bool = False) -> None:
+        self._types = types_of(action)
         self._width = len(action.columns)
         self._counting = counting
         self._root = _Node()
@@ -78,7 +80,7 @@ class Together:
 
     def _add(self, number: int, one: TransferColumn, action: RowTransfer) -> bool:
         """Add a column; return False where there is something about it that takes a closer look."""
-        of = type_of(one.type)
+        of = self._types.type_of(one.type)
         if of is None or not one.expression or one.source_type in (CONSTANT, REST):
             return False
         keyed = one.name in action.target_key
@@ -89,6 +91,7 @@ class Together:
             return False
         if self._counting and one.unfit in ("string", "tag"):
             return False
+        longest = self._types.longest_key
         node = self._root
         for name in path:
             node = node.inner.setdefault(name, _Node())
@@ -96,12 +99,12 @@ class Together:
         self._columns[number] = _Column(
             name=one.name,
             types=types,
-            make=maker(ANY, of, one.unfit) if everything else plain_maker(one.source_type, of),
+            make=self._types.maker(ANY, of, one.unfit) if everything else self._types.plain_maker(one.source_type, of),
             nulls="" if keyed else one.nulls,
             # Four bytes for each, at most, and what the index needs.
-            longest=(LONGEST_KEY // len(action.target_key) - 8) // 4 if keyed else 0,
-            exact=one.type in JSON,
-            bits=INTEGERS.get(of.name, 0),
+            longest=(longest // len(action.target_key) - 8) // 4 if keyed and longest else 0,
+            exact=one.type in self._types.json,
+            within=self._types.range_of(of),
         )
         return True
 
@@ -172,8 +175,8 @@ def _texts(column: _Column, values: list[Any]) -> list[str | None]:
 
 def _maker(column: _Column, types: set[type], values: list[Any]) -> Callable[[Any], str]:
     """Return what makes a text of each of these values."""
-    if column.bits and types and types <= _WHOLE and -(limit := 2 ** (column.bits - 1)) <= min(values):
-        return str if max(values) < limit else column.make
+    if column.within and types and types <= _WHOLE and column.within[0] <= min(values):
+        return str if max(values) <= column.within[1] else column.make
     return column.make
 
 

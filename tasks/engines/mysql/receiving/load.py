@@ -131,12 +131,20 @@ def send(
     held: list[bytes] = []
     size = rows = sent = 0
 
+    def put(lines: bytes) -> int:
+        statement = head + literals(columns, lines) + tail
+        if len(statement) < most:
+            return conn.send(statement)
+        if b"\n" not in lines:
+            raise _too_long(into)
+        # Several rows may have come as one line.
+        middle = lines.find(b"\n", len(lines) // 2)
+        middle = middle if middle >= 0 else lines.rfind(b"\n")
+        return put(lines[:middle]) + put(lines[middle + 1 :])
+
     def flush() -> None:
         nonlocal size, rows, sent
-        statement = head + literals(columns, b"\n".join(held)) + tail
-        if len(statement) >= most:
-            raise _too_long(into)
-        changed = conn.send(statement)
+        changed = put(b"\n".join(held))
         if not update and changed != rows:
             raise StepError(f"of {rows:,} rows {changed:,} were written", where=into, changed=DataChanged.PARTIALLY)
         sent += rows

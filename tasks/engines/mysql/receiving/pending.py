@@ -37,10 +37,10 @@ class Pending:
         self._conn, self._reading, self._action, self._table = conn, reading, action, table
         temporary(conn, action, _NOTED, ", ".join(quote(one.name) for one in key_columns(action)), table)
         for name in (_TEXTS, _LEFT_OUT):
-            conn.execute(f"create temporary table {name} (key_hash binary(32), index (key_hash)) engine=InnoDB")
+            table_of_hashes(conn, name)
         self.emptied = isinstance(reading, EmptiedReading) and bool(reading.emptied(action, None))
         # As their text, whatever fits; then as the table has them, what fits.
-        _hashed(conn, _TEXTS, (key_text(key) for one in reading.noted(action, None) for key in one.keys))
+        hashed(conn, _TEXTS, (key_text(key) for one in reading.noted(action, None) for key in one.keys))
         with conn.transaction():
             send(conn, _NOTED, key_columns(action), (one for one in reading.noted(action, None) if not one.touched))
 
@@ -72,7 +72,7 @@ class Pending:
         conn.execute(f"delete from {SENT}")
         with conn.transaction():
             send(conn, SENT, action.columns, kept())
-        _hashed(conn, _LEFT_OUT, left_out)
+        hashed(conn, _LEFT_OUT, left_out)
         keys, first = ", ".join(map(quote, action.target_key)), quote(action.target_key[0])
         rows = conn.execute(
             f"select count(*) from (select distinct {keys} from {_NOTED}) n join {self._table} t"
@@ -85,7 +85,13 @@ class Pending:
         return Later(rows=int(rows), rejections=int(rejections))
 
 
-def _hashed(conn: MariaSession, into: str, texts: Iterable[str]) -> None:
+def table_of_hashes(conn: MariaSession, name: str) -> None:
+    """Make a table of the session for digests of keys."""
+    conn.execute(f"create temporary table {name} (key_hash binary(32), index (key_hash)) engine=InnoDB")
+
+
+def hashed(conn: MariaSession, into: str, texts: Iterable[str]) -> None:
+    """Put digests of keys into such a table."""
     with conn.transaction():
         for listed in _batches(texts):
             conn.execute(f"insert into {into} (key_hash) values {', '.join(f'({one})' for one in listed)}")

@@ -25,6 +25,14 @@ _NAMED: Final = (
 )
 _PATIENCE: Final = 45.0
 """Seconds that a session of an older run has to end: the ledger's, which waits meanwhile, is ended after 60."""
+_UNMAKEABLE: Final = {
+    1059: "a name is too long",
+    1071: "the key is too long",
+    1074: "a column is too long",
+    1113: "there are no columns",
+    1117: "there are too many columns",
+    1118: "a row has no room on a page",
+}
 _NUMBERS: Final = {"smallint": 2**15, "int": 2**31, "bigint": 2**63}
 
 
@@ -60,6 +68,24 @@ def require_free(conn: MariaSession, action: Relation) -> None:
             where=action.database,
             hint="Roll that migration back, or give this one another name.",
         )
+
+
+def require_makeable(conn: MariaSession, action: Relation) -> None:
+    """Refuse a table that the server would not make; raises PreflightError. Makes, for a moment, one of the session."""
+    probe = f"{action.helpers}_probe"
+    made = action.create.replace(f"create table {action.staged}", f"create temporary table {quote(probe)}", 1)
+    try:
+        conn.execute(made)
+    except pymysql.err.MySQLError as error:
+        if code_of(error) not in _UNMAKEABLE:
+            raise
+        raise PreflightError(
+            f"the server does not make a table of these columns: it says {code_of(error)},"
+            f" {_UNMAKEABLE[code_of(error) or 0]}",
+            where=f"{action.database}: {action.full_name}",
+            hint="Give fewer or shorter columns: leave some out with `omit`, or let `rest` take what has none.",
+        ) from None
+    conn.execute(f"drop temporary table {quote(probe)}")
 
 
 def exists(conn: MariaSession, name: str) -> bool:

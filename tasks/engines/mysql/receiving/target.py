@@ -24,6 +24,7 @@ from tasks.engines.mysql.receiving.place import (
     present,
     require_alone,
     require_free,
+    require_makeable,
 )
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.receiving.differences import Differences
@@ -59,6 +60,7 @@ class MariaTarget(Receiving):
         with self.open("preflight") as conn:
             require_target(conn, action)
             require_free(conn, action)
+            require_makeable(conn, action)
             packet = packet_of(conn)
         self.retrying()(self._require_short, packet)
 
