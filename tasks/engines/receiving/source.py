@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from tasks.engines.records import Key, Line
 from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.transfer_steps import RowTransfer
+
+COMPARED_LATER: Final = ("backfill", "follow")
+"""Purposes of sessions whose rows a gate compares: a source may make them by another code, which is faster, than those
+that they are compared with."""
 
 
 class Position(Record):

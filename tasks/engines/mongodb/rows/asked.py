@@ -52,12 +52,14 @@ class Asked:
         *,
         backwards: bool = False,
         session: ClientSession | None = None,
+        last: Mapping[str, Any] | None = None,
     ) -> Iterator[list[bytes]]:
-        """Give documents in the order of `_id` as they come, some at a time."""
+        """Give documents in the order of `_id` as they come, some at a time; `last` makes something else of each."""
         stages: list[dict[str, Any]] = [{"$match": self.within(condition)}, {"$sort": {ID: -1 if backwards else 1}}]
         # Before fields go: an expression may read them.
         stages += [{"$set": dict(self.added)}] if self.added else []
         stages += [{"$unset": list(self.left_out)}] if self.left_out else []
+        stages += [dict(last)] if last else []
         # Each time anew: the limit of one operation would be one of all that it gives, which the server keeps count of.
         with pymongo.timeout(0):
             cursor = database[self.collection].aggregate_raw_batches(

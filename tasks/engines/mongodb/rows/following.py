@@ -31,8 +31,8 @@ class Following(Reading):
     What it reads is at least as new as what the stream had told when it was opened, on whichever member of the set.
     """
 
-    def __init__(self, database: Documents, session: ClientSession, notes: Notes) -> None:
-        super().__init__(database, session=session)
+    def __init__(self, database: Documents, session: ClientSession, notes: Notes, *, by_server: bool = False) -> None:
+        super().__init__(database, session=session, by_server=by_server)
         self._session, self._notes = session, notes
         self._keys: dict[int, str] = {}
         session.advance_operation_time(moment_of(notes.position()))
@@ -71,13 +71,15 @@ class Following(Reading):
 
     def written(self, action: RowTransfer, numbers: Sequence[int]) -> Iterator[Line]:
         """Give the rows of documents that these notes tell of, as far as they are there, and to be copied."""
+        packs = [{ID: {"$in": [identity_of(key) for key in keys]}} for keys in _packed(self._of(numbers))]
+        if len(packs) == 1:
+            yield from self._found(action, packs[0])
+            return
+        # Two notes may name a document in two ways: 1 and 1.0 are one identity. One query gives it once.
         asked, lines, given = asked_by(action), Lines(action), set[str]()
-        packs = list(_packed(self._of(numbers)))
-        for keys in packs:
-            wanted = {ID: {"$in": [identity_of(key) for key in keys]}}
+        for wanted in packs:
             for some in asked.documents(self.database, wanted, session=self._session):
-                # Two notes may name it in two ways: 1 and 1.0 are one identity. One query gives it once.
-                yield from lines.of(some if len(packs) == 1 else _new(some, given))
+                yield from lines.of(_new(some, given))
 
     def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
         """Give the keys that all notes tell of, so many at a time."""

@@ -13,6 +13,7 @@ from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT
 from tasks.engines.mongodb.documents.walk import condition, identity_of, key_of
 from tasks.engines.mongodb.place import uuid_of
+from tasks.engines.mongodb.rows import ready
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.rows.together import Together
@@ -68,12 +69,20 @@ SCANNED: Final = 100_000
 
 
 class Reading:
-    """A session that reads documents."""
+    """A session that reads documents; `by_server`: MongoDB makes the lines where it can."""
 
-    def __init__(self, database: Documents, *, scanned: int = SCANNED, session: ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        database: Documents,
+        *,
+        scanned: int = SCANNED,
+        session: ClientSession | None = None,
+        by_server: bool = False,
+    ) -> None:
         self.database = database
         self._scanned = scanned
         self._reads = session
+        self._by_server = by_server
 
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the `_id` of the document `rows` further on; None when fewer are left before `high`.
@@ -95,10 +104,7 @@ class Reading:
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range as they come: few documents are held."""
-        lines = Lines(action)
-        within = condition(*(None if one is None else tuple(one) for one in (low, high)))
-        for some in asked_by(action).documents(self.database, within, session=self._reads):
-            yield from lines.of(some)
+        return self._found(action, condition(*(None if one is None else tuple(one) for one in (low, high))))
 
     def count(self, action: RowTransfer) -> int:
         """Return how many documents MongoDB itself says there are to copy. Raises DriftError as above."""
@@ -125,6 +131,16 @@ class Reading:
     def next_number(self, action: RowTransfer) -> int:  # noqa: ARG002
         """Return 0: documents are not numbered."""
         return 0
+
+    def _found(self, action: RowTransfer, within: Mapping[str, Any]) -> Iterator[Line]:
+        """Give the rows of documents that meet a condition, in the order of `_id`."""
+        lines = Lines(action)
+        if not self._by_server:
+            for some in asked_by(action).documents(self.database, within, session=self._reads):
+                yield from lines.of(some)
+            return
+        for found in ready.read(self.database, action, within, self._reads):
+            yield from [found] if isinstance(found, Line) else lines.of(found)
 
     def _further(self, into: Collection[Any], low: Key | None, high: Key | None, rows: int) -> Any:
         """Return the document so many further on, of those before `high`: by the index alone, nothing else is read."""

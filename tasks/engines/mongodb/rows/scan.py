@@ -9,9 +9,10 @@ from pymongo.errors import OperationFailure
 from tasks.engines.before_run import GATE
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.errors import code_of, is_transient
-from tasks.engines.mongodb.rows.asked import asked_by
+from tasks.engines.mongodb.rows import ready
 from tasks.engines.mongodb.rows.shape import CONSTANT, DOCUMENT, NO_COLUMN, Shape
 from tasks.engines.mongodb.rows.together import Together
+from tasks.engines.records import Line
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer import ID
@@ -54,10 +55,13 @@ def _checks(database: Documents, action: RowTransfer) -> Iterator[CheckResult]:
     found: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in columns}
     unmapped: dict[str, Counter[tuple[str, str]]] = {}
     read = 0
-    for some in asked_by(action).documents(database, {}):
+    for some in ready.read(database, action, {}):
+        if isinstance(some, Line):
+            # Of what is plain there is nothing to tell.
+            read += some.rows
+            continue
         read += len(some)
         for these, made in together.lines(some):
-            # Where all of them are plain there is nothing to tell.
             for one in () if made is not None else (touched for raw in these for touched in shape.row(raw).touched):
                 if one.reason == NO_COLUMN:
                     name = one.field if one.field in unmapped or len(unmapped) < _FIELDS else _OTHERS

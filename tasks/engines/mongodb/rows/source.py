@@ -10,7 +10,7 @@ from tasks.engines.mongodb.rows import changes
 from tasks.engines.mongodb.rows.following import Following
 from tasks.engines.mongodb.rows.reading import Reading, require_same
 from tasks.engines.postgresql.blockers import Connection
-from tasks.engines.receiving.source import Notes, Position
+from tasks.engines.receiving.source import COMPARED_LATER, Notes, Position
 from tasks.model.transfer_steps import RowTransfer
 
 
@@ -30,16 +30,21 @@ class MongoRows:
         return "MongoRows()"
 
     @contextmanager
-    def reading(self, purpose: str) -> Iterator[Reading]:  # noqa: ARG002 - a client has one name
+    def reading(self, purpose: str) -> Iterator[Reading]:
         """Open a session to read with."""
         with self.connected() as database:
-            yield Reading(database)
+            yield Reading(database, by_server=purpose in COMPARED_LATER)
 
     @contextmanager
-    def reading_notes(self, action: RowTransfer, purpose: str, notes: Notes) -> Iterator[Following]:  # noqa: ARG002
+    def reading_notes(
+        self,
+        action: RowTransfer,  # noqa: ARG002 - notes are those of one copy
+        purpose: str,
+        notes: Notes,
+    ) -> Iterator[Following]:
         """Open a session to read with beside writers; notes of what they write are in the database of another one."""
         with self.connected() as database, database.client.start_session(causal_consistency=True) as session:
-            yield Following(database, session, notes)
+            yield Following(database, session, notes, by_server=purpose in COMPARED_LATER)
 
     def beginning(self, action: RowTransfer) -> Position:
         """Return where the change stream is now. Raises DriftError where the collection is not that of the plan."""

@@ -1,0 +1,184 @@
+"""Let MongoDB make the lines itself, as texts: a document that is not plain comes as it is, and is left to `Lines`.
+
+A gate compares every row with what `Lines` makes of its document: two codes say the same, or the run does not go on.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final
+
+import bson
+from pymongo.client_session import ClientSession
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import EXACT, is_missing
+from tasks.engines.mongodb.rows.asked import asked_by
+from tasks.engines.mongodb.rows.columns import ANY, INTEGERS, TEXTS, PgType, type_of
+from tasks.engines.mongodb.rows.shape import CONSTANT, LONGEST_KEY, REST
+from tasks.engines.receiving.lines import NULL
+from tasks.engines.records import Line
+from tasks.model.names import OWN_PREFIX
+from tasks.model.transfer import ID
+from tasks.model.transfer_steps import RowTransfer, TransferColumn
+
+Expression = Any
+LINE: Final = f"{OWN_PREFIX}line"
+_HEAD: Final = b"\x02" + LINE.encode() + b"\0"
+_BEGIN: Final = 4 + len(_HEAD) + 4
+"""Where the text begins, after its length."""
+_LENGTH: Final = struct.Struct("<i")
+_READABLE: Final = EXACT.with_options(unicode_decode_error_handler="replace")
+_LARGEST: Final = 1 << 20
+"""Bytes of a document that is made a line of: with all that is escaped it is far from what a document may have."""
+_ESCAPES: Final = (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
+_FROM, _UNTIL = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+"""Between these the year has four digits."""
+_DAY: Final = 86_400_000
+"""Milliseconds."""
+_NUMBER: Final = "^(?:-(?=.*[1-9]))?[0-9]+(?:\\.[0-9]+)?$"
+"""A decimal that is finite, no minus zero, and written without an exponent."""
+_MOMENTS: Final = {
+    "timestamptz": "%Y-%m-%d %H:%M:%S.%L+00",
+    "timestamp": "%Y-%m-%d %H:%M:%S.%L",
+    "date": "%Y-%m-%d",
+}
+
+
+@dataclass(kw_only=True)
+class _Node:
+    """A field with a column, or one with fields in it."""
+
+    inner: dict[str, "_Node"] = field(default_factory=dict)
+    plain: Expression = None
+    """True where the value can be made a text of, or is the nothing that NULL stands for."""
+
+
+def stage(action: RowTransfer) -> dict[str, Any] | None:
+    """Return the stage that makes lines of documents; None where some column has to be made here."""
+    if action.into.engine != "postgresql":
+        return None
+    root = _Node()
+    texts: list[Expression] = []
+    for one in action.columns:
+        of = type_of(one.type)
+        path = (one.text or one.expression).split(".")
+        if of is None or not one.expression or one.source_type in (CONSTANT, REST) or not all(map(_is_name, path)):
+            return None
+        if path[0] == ID and len(path) > 1:
+            return None
+        value = "$" + ".".join(path)
+        found = _made(one, of, value)
+        if found is None:
+            return None
+        plain, text = found
+        node = root
+        for name in path:
+            node = node.inner.setdefault(name, _Node())
+        node.plain = {"$or": [_is_nothing(one, action, value), {"$and": [*plain, *_bounds(one, of, action, value)]}]}
+        texts += ["\t", {"$ifNull": [text, NULL.decode()]}]
+    is_plain = {"$and": [{"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}, *_plain(root, "$$ROOT", "$")]}
+    made = {LINE: {"$concat": texts[1:]}, ID: f"${ID}"}
+    return {"$replaceWith": {"$cond": [is_plain, made, "$$ROOT"]}}
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether a path of an expression may have this in it."""
+    return bool(name) and not name.startswith("$")
+
+
+def _plain(node: _Node, document: Expression, prefix: str) -> Iterator[Expression]:
+    """Yield what holds of a document that has no other fields than these, each once, with plain values."""
+    counted: list[Expression] = []
+    for name, child in node.inner.items():
+        value = f"{prefix}{name}"
+        counted.append({"$cond": [is_missing(value), 0, 1]})
+        if child.inner:
+            filled = {"$gt": [{"$size": {"$objectToArray": value}}, 0]}
+            inside = [{"$eq": [{"$type": value}, "object"]}, filled, *_plain(child, value, f"{value}.")]
+            yield {"$or": [is_missing(value), {"$and": inside}]}
+        else:
+            yield child.plain
+    yield {"$eq": [{"$size": {"$objectToArray": document}}, {"$add": counted}]}
+
+
+def _is_nothing(one: TransferColumn, action: RowTransfer, value: Expression) -> Expression:
+    """Tell whether there is no value, and NULL stands for that."""
+    kinds = {"null": ["null"], "missing": ["missing"], "both": ["null", "missing"]}[one.nulls]
+    return {"$in": [{"$type": value}, [] if one.name in action.target_key else kinds]}
+
+
+def _bounds(one: TransferColumn, of: PgType, action: RowTransfer, value: Expression) -> Iterator[Expression]:
+    """Yield how long a text may be."""
+    if of.name not in TEXTS or one.source_type == "objectId":
+        return
+    if of.arguments:
+        yield {"$lte": [{"$strLenCP": value}, of.arguments[0]]}
+    if one.name in action.target_key:
+        yield {"$lte": [{"$strLenBytes": value}, LONGEST_KEY // len(action.target_key) - 8]}
+
+
+def _made(one: TransferColumn, of: PgType, value: Expression) -> tuple[list[Expression], Expression] | None:
+    """Return what holds of a value that a text is made of, and that text; None for columns without such values."""
+    kind, text = one.source_type, {"$toString": value}
+    of_type = {"$type": value}
+    if of.name in INTEGERS and kind == "number":
+        limit = 2 ** (INTEGERS[of.name] - 1)
+        within = [{"$gte": [value, -limit]}, {"$lt": [value, limit]}] if INTEGERS[of.name] < 64 else []
+        return [{"$in": [of_type, ["int", "long"]]}, *within], text
+    if of.name == "numeric" and not of.arguments and kind == "number":
+        plain = {"$regexMatch": {"input": text, "regex": _NUMBER}}
+        decimal = {"$and": [{"$eq": [of_type, "decimal"]}, plain]}
+        return [{"$or": [{"$in": [of_type, ["int", "long"]]}, decimal]}], text
+    if of.name in TEXTS and kind in ("string", ANY):
+        return [{"$eq": [of_type, "string"]}], _escaped(value)
+    if (of.name in TEXTS and kind == "objectId" and not of.arguments) or (of.name == "boolean" and kind == "bool"):
+        return [{"$eq": [of_type, kind]}], text
+    if of.name in _MOMENTS and kind == "date":
+        known = [{"$eq": [of_type, "date"]}, {"$gte": [value, _FROM]}, {"$lt": [value, _UNTIL]}]
+        midnight = [{"$eq": [{"$mod": [{"$toLong": value}, _DAY]}, 0]}] if of.name == "date" else []
+        return [*known, *midnight], {"$dateToString": {"date": value, "format": _MOMENTS[of.name]}}
+    return None
+
+
+def _escaped(value: Expression) -> Expression:
+    for what, by in _ESCAPES:
+        value = {"$replaceAll": {"input": value, "find": what, "replacement": by}}
+    return value
+
+
+def read(
+    database: Documents, action: RowTransfer, within: Mapping[str, Any], session: ClientSession | None = None
+) -> Iterator[Line | list[bytes]]:
+    """Give what a condition finds, in the order of `_id`: documents, or lines that MongoDB has made, joined."""
+    asked, made = asked_by(action), stage(action)
+    for some in asked.documents(database, within, session=session, last=made):
+        for is_made, these in groupby(some, _is_line) if made else [(False, iter(some))]:
+            listed = list(these)
+            if not is_made:
+                yield listed
+            elif (line := _joined(listed)) is not None:
+                yield Line(line=line, rows=len(listed))
+            else:
+                # One has a text that PostgreSQL would not take: each has to say what becomes of it.
+                which = {ID: {"$in": [bson.decode(one, _READABLE)[ID] for one in listed]}}
+                yield from asked.documents(database, which, session=session)
+
+
+def _joined(some: Sequence[bytes]) -> bytes | None:
+    """Return such lines with their ends between them; None where PostgreSQL would not take the text of some."""
+    made = b"\n".join([one[_BEGIN : _BEGIN - 1 + _LENGTH.unpack_from(one, _BEGIN - 4)[0]] for one in some])
+    if b"\0" in made:
+        return None
+    try:
+        # MongoDB does not look whether a text is UTF-8.
+        made.decode()
+    except UnicodeDecodeError:
+        return None
+    return made
+
+
+def _is_line(one: bytes) -> bool:
+    return one.startswith(_HEAD, 4)
