@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -124,9 +125,16 @@ def pooled(database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[prefect.PrefectApi]:
-    """The Prefect server of this session, which may still be starting: 8 s."""
-    with prefect.running(tmp_path_factory.mktemp("prefect")) as api:
+def prefect_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first Prefect server of all xdist workers leaves a copy of its empty database."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-made.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, prefect_made: Path) -> Iterator[prefect.PrefectApi]:
+    """The Prefect server of this session, which may still be starting: 4 to 8 s."""
+    with prefect.running(tmp_path_factory.mktemp("prefect"), made=prefect_made) as api:
         yield api
 
 

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from tests.faults.shop import MIGRATION, Shop, write_profile, write_spec
 from tests.servers.forking import ROOT
-from tests.servers.prefect import PrefectApi
+from tests.servers.prefect import PrefectApi, await_api, running
 
 pytestmark = pytest.mark.timeout(300)
 PASSWORD = "s3cr3t-Passw0rd"
@@ -171,7 +171,15 @@ def _plant(shop: Shop) -> None:
             conn.execute(f"update {table} set customer = '{VALUE}', note = '{VALUE}' where id % 1000 = 7")
 
 
-def test_nothing_leaks(shop: Shop, prefect_api: PrefectApi) -> None:
+@pytest.fixture
+def remembering(tmp_path: Path, prefect_made: Path) -> Iterator[PrefectApi]:
+    """A Prefect server that keeps everything that it is told, events and runs of tasks included."""
+    with running(tmp_path, made=prefect_made, remembers=True) as api:
+        await_api(api)
+        yield api
+
+
+def test_nothing_leaks(shop: Shop, remembering: PrefectApi) -> None:
     """Three migrations that fail on rows, each in its own way, and one that goes the whole way."""
     _plant(shop)
     write_profile(shop.profile, on_failure="rollback")
@@ -181,14 +189,15 @@ def test_nothing_leaks(shop: Shop, prefect_api: PrefectApi) -> None:
         *(f"run={shop.spec}", f"rollback={MIGRATION}", f"run={shop.spec}", f"contract={MIGRATION}"),
     ]
     with Onlooker(shop.url) as onlooker:
-        outcomes, output = _drive(shop, prefect_api, *flows)
+        outcomes, output = _drive(shop, remembering, *flows)
     assert [outcome.get("code") for outcome in outcomes[:3]] == ["PREFLIGHT", "STEP", "PREFLIGHT"], output[-4000:]
     assert [told.get("state") for told in outcomes[3:]] == ["complete", "rolled back", "complete", "contracted"], (
         outcomes
     )
     assert "DEBUG" in output
-    places = list(_everything(shop, prefect_api, output))
-    assert {"changeover.migrations", "prefect log", "prefect flow_run"} <= {place for place, _ in places}
+    places = list(_everything(shop, remembering, output))
+    remembered = {"log", "flow_run", "task_run", "task_run_state", "events", "artifact"}
+    assert {"changeover.migrations", *(f"prefect {table}" for table in remembered)} <= {place for place, _ in places}
     assert {(place, word) for place, text in places for word in (PASSWORD, VALUE) if word in text} == set()
     assert onlooker.looks > 10
     assert any(name.startswith("changeover ") for name in onlooker.seen)
