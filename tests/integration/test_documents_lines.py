@@ -13,8 +13,9 @@ from bson.raw_bson import RawBSONDocument
 
 from tasks.engines.mongodb.connect import Documents, connected
 from tasks.engines.mongodb.rows import ready
-from tasks.engines.mongodb.rows.columns import ANY, kind_for, type_of
+from tasks.engines.mongodb.rows.columns import TYPES
 from tasks.engines.mongodb.rows.decode import kind_of
+from tasks.engines.mongodb.rows.held import ANY
 from tasks.engines.mongodb.rows.reading import Lines, Reading
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.load import send
@@ -39,7 +40,7 @@ MORE: dict[str, list[Any]] = {
     "boolean": [1, "t"],
 }  # fmt: skip
 """Of kinds that have a type of their own on both sides, and others."""
-TYPES = sorted({*PLAIN, *MORE} - {"bytea", "jsonb", "double precision", "numeric(5,2)"})
+WRITTEN = sorted({*PLAIN, *MORE} - {"bytea", "jsonb", "double precision", "numeric(5,2)"})
 
 
 @pytest.fixture
@@ -55,9 +56,10 @@ def target(database: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def mapped(written: str, path: str, **more: Any) -> RowTransfer:
-    of = type_of(written)
+    types = TYPES["postgresql"]
+    of = types.type_of(written)
     assert of is not None
-    kind = kind_for(of, {kind_of((PLAIN.get(written) or MORE[written])[0]): 1}, "fail") or ANY
+    kind = types.kind_for(of, {kind_of((PLAIN.get(written) or MORE[written])[0]): 1}, "fail") or ANY
     return mapping(column("id", "_id", "text", "string"), column("v", path, written, kind, **more))
 
 
@@ -83,7 +85,7 @@ def rows_of(conn: psycopg.Connection[Any], action: RowTransfer, lines: list[Line
 
 def test_lines_are_the_same_whoever_makes_them(source: Documents, target: psycopg.Connection[Any]) -> None:
     """With nulls and without, nested or not, among values that do not fit and fields that have no column."""
-    for written in TYPES:
+    for written in WRITTEN:
         dice = random.Random(written)
         values = [*PLAIN.get(written, []), *MORE.get(written, []), *MISFITS.get(written, []), None, [1], {}]
         for path in ("v", "a.v"):

@@ -16,8 +16,9 @@ from pymongo.client_session import ClientSession
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import EXACT, is_missing
 from tasks.engines.mongodb.rows.asked import asked_by
-from tasks.engines.mongodb.rows.columns import ANY, INTEGERS, TEXTS, PgType, type_of
-from tasks.engines.mongodb.rows.shape import CONSTANT, LONGEST_KEY, REST
+from tasks.engines.mongodb.rows.columns import types_of
+from tasks.engines.mongodb.rows.held import ANY, HeldType
+from tasks.engines.mongodb.rows.shape import CONSTANT, REST
 from tasks.engines.receiving.lines import NULL
 from tasks.engines.records import Line
 from tasks.model.names import OWN_PREFIX
@@ -36,6 +37,7 @@ _LARGEST: Final = 1 << 20
 _ESCAPES: Final = (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
 _FROM, _UNTIL = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 """Between these the year has four digits."""
+_TEXTS: Final = ("text", "varchar")
 _DAY: Final = 86_400_000
 """Milliseconds."""
 _NUMBER: Final = "^(?:-(?=.*[1-9]))?[0-9]+(?:\\.[0-9]+)?$"
@@ -60,24 +62,29 @@ def stage(action: RowTransfer) -> dict[str, Any] | None:
     """Return the stage that makes lines of documents; None where some column has to be made here."""
     if action.into.engine != "postgresql":
         return None
-    root = _Node()
+    types, root = types_of(action), _Node()
     texts: list[Expression] = []
     for one in action.columns:
-        of = type_of(one.type)
+        of = types.type_of(one.type)
         path = (one.text or one.expression).split(".")
         if of is None or not one.expression or one.source_type in (CONSTANT, REST) or not all(map(_is_name, path)):
             return None
         if path[0] == ID and len(path) > 1:
             return None
         value = "$" + ".".join(path)
-        found = _made(one, of, value)
+        found = _made(one, of, types.range_of(of), value)
         if found is None:
             return None
         plain, text = found
         node = root
         for name in path:
             node = node.inner.setdefault(name, _Node())
-        node.plain = {"$or": [_is_nothing(one, action, value), {"$and": [*plain, *_bounds(one, of, action, value)]}]}
+        node.plain = {
+            "$or": [
+                _is_nothing(one, action, value),
+                {"$and": [*plain, *_bounds(one, of, action, types.longest_key, value)]},
+            ]
+        }
         texts += ["\t", {"$ifNull": [text, NULL.decode()]}]
     is_plain = {"$and": [{"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}, *_plain(root, "$$ROOT", "$")]}
     made = {LINE: {"$concat": texts[1:]}, ID: f"${ID}"}
@@ -110,31 +117,34 @@ def _is_nothing(one: TransferColumn, action: RowTransfer, value: Expression) -> 
     return {"$in": [{"$type": value}, [] if one.name in action.target_key else kinds]}
 
 
-def _bounds(one: TransferColumn, of: PgType, action: RowTransfer, value: Expression) -> Iterator[Expression]:
+def _bounds(
+    one: TransferColumn, of: HeldType, action: RowTransfer, longest: int, value: Expression
+) -> Iterator[Expression]:
     """Yield how long a text may be."""
-    if of.name not in TEXTS or one.source_type == "objectId":
+    if of.name not in _TEXTS or one.source_type == "objectId":
         return
     if of.arguments:
         yield {"$lte": [{"$strLenCP": value}, of.arguments[0]]}
     if one.name in action.target_key:
-        yield {"$lte": [{"$strLenBytes": value}, LONGEST_KEY // len(action.target_key) - 8]}
+        yield {"$lte": [{"$strLenBytes": value}, longest // len(action.target_key) - 8]}
 
 
-def _made(one: TransferColumn, of: PgType, value: Expression) -> tuple[list[Expression], Expression] | None:
+def _made(
+    one: TransferColumn, of: HeldType, within: tuple[int, int] | None, value: Expression
+) -> tuple[list[Expression], Expression] | None:
     """Return what holds of a value that a text is made of, and that text; None for columns without such values."""
     kind, text = one.source_type, {"$toString": value}
     of_type = {"$type": value}
-    if of.name in INTEGERS and kind == "number":
-        limit = 2 ** (INTEGERS[of.name] - 1)
-        within = [{"$gte": [value, -limit]}, {"$lt": [value, limit]}] if INTEGERS[of.name] < 64 else []
-        return [{"$in": [of_type, ["int", "long"]]}, *within], text
+    if within and kind == "number":
+        known = [{"$in": [of_type, ["int", "long"]]}, {"$gte": [value, within[0]]}, {"$lte": [value, within[1]]}]
+        return known, text
     if of.name == "numeric" and not of.arguments and kind == "number":
         plain = {"$regexMatch": {"input": text, "regex": _NUMBER}}
         decimal = {"$and": [{"$eq": [of_type, "decimal"]}, plain]}
         return [{"$or": [{"$in": [of_type, ["int", "long"]]}, decimal]}], text
-    if of.name in TEXTS and kind in ("string", ANY):
+    if of.name in _TEXTS and kind in ("string", ANY):
         return [{"$eq": [of_type, "string"]}], _escaped(value)
-    if (of.name in TEXTS and kind == "objectId" and not of.arguments) or (of.name == "boolean" and kind == "bool"):
+    if (of.name in _TEXTS and kind == "objectId" and not of.arguments) or (of.name == "boolean" and kind == "bool"):
         return [{"$eq": [of_type, kind]}], text
     if of.name in _MOMENTS and kind == "date":
         known = [{"$eq": [of_type, "date"]}, {"$gte": [value, _FROM]}, {"$lt": [value, _UNTIL]}]
