@@ -30,6 +30,10 @@ MORE: dict[str, list[Any]] = {
         *map(Decimal128, ("0", "0.00", "-0.00", "-0", "0E-7", "1E-7", "-1.50", "1E+3", "NaN", "-Infinity")),
         *map(Decimal128, ("9" * 34, "-0." + "1" * 33, "1E-6176", "0E+3", "-0.01")),
     ],
+    "double precision": [
+        *(0.0, -0.0, 0.1, 0.1 + 0.2, -123456789.123, 1e15, 1e15 + 2, 1e16, 1e-9, 1e-10, 5e-324, 1.7976931348623157e308),
+        *(2**31 - 1, Int64(2**53), float("nan"), float("inf"), 1e22, 100.0, 2.5, 1 / 3),
+    ],
     "text": ["$a", "\\", "\\.", "\t", "x" * 3000, "\x7f\x1f", "ﬀ\u2028", "-0"],
     "timestamptz": [
         *map(DatetimeMS, (-62_135_596_800_000, -62_135_596_800_001, 253_402_300_799_999)),
@@ -40,7 +44,7 @@ MORE: dict[str, list[Any]] = {
     "boolean": [1, "t"],
 }  # fmt: skip
 """Of kinds that have a type of their own on both sides, and others."""
-WRITTEN = sorted({*PLAIN, *MORE} - {"bytea", "jsonb", "double precision", "numeric(5,2)"})
+WRITTEN = sorted({*PLAIN, *MORE} - {"bytea", "jsonb", "numeric(5,2)"})
 
 
 @pytest.fixture
@@ -105,6 +109,9 @@ def test_lines_are_the_same_whoever_makes_them(source: Documents, target: psycop
 
 
 def test_nearly_all_are_made_there(source: Documents) -> None:
+    doubles = mapped("double precision", "v")
+    raw = fill(source, [bson.encode({"_id": str(n), "v": n / 100}) for n in range(90)])
+    assert [one.rows for one in both(source, doubles, raw)[0]] == [90]
     action = mapped("numeric", "v", nulls="both")
     raw = fill(source, [bson.encode({"_id": str(n), "v": Decimal128(f"{n}.50") if n % 3 else None}) for n in range(90)])
     server, _ = both(source, action, raw)

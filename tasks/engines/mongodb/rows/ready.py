@@ -42,6 +42,8 @@ _DAY: Final = 86_400_000
 """Milliseconds."""
 _NUMBER: Final = "^(?:-(?=.*[1-9]))?[0-9]+(?:\\.[0-9]+)?$"
 """A decimal that is finite, no minus zero, and written without an exponent."""
+_DIGITS: Final = (1e-9, 1e15)
+"""Of doubles between these the server says fifteen digits, as a decimal: most are the same double again."""
 _MOMENTS: Final = {
     "timestamptz": "%Y-%m-%d %H:%M:%S.%L+00",
     "timestamp": "%Y-%m-%d %H:%M:%S.%L",
@@ -138,10 +140,8 @@ def _made(
     if within and kind == "number":
         known = [{"$in": [of_type, ["int", "long"]]}, {"$gte": [value, within[0]]}, {"$lte": [value, within[1]]}]
         return known, text
-    if of.name == "numeric" and not of.arguments and kind == "number":
-        plain = {"$regexMatch": {"input": text, "regex": _NUMBER}}
-        decimal = {"$and": [{"$eq": [of_type, "decimal"]}, plain]}
-        return [{"$or": [{"$in": [of_type, ["int", "long"]]}, decimal]}], text
+    if of.name in _FRACTIONS and not of.arguments and kind == "number":
+        return _FRACTIONS[of.name](value)
     if of.name in _TEXTS and kind in ("string", ANY):
         return [{"$eq": [of_type, "string"]}], _escaped(value)
     if (of.name in _TEXTS and kind == "objectId" and not of.arguments) or (of.name == "boolean" and kind == "bool"):
@@ -151,6 +151,25 @@ def _made(
         midnight = [{"$eq": [{"$mod": [{"$toLong": value}, _DAY]}, 0]}] if of.name == "date" else []
         return [*known, *midnight], {"$dateToString": {"date": value, "format": _MOMENTS[of.name]}}
     return None
+
+
+def _numeric(value: Expression) -> tuple[list[Expression], Expression]:
+    text, of_type = {"$toString": value}, {"$type": value}
+    plain = {"$and": [{"$eq": [of_type, "decimal"]}, {"$regexMatch": {"input": text, "regex": _NUMBER}}]}
+    return [{"$or": [{"$in": [of_type, ["int", "long"]]}, plain]}], text
+
+
+def _double(value: Expression) -> tuple[list[Expression], Expression]:
+    # What `$toString` makes of a double has six digits.
+    text, of_type = {"$toString": {"$toDecimal": value}}, {"$type": value}
+    size = {"$abs": value}
+    usual = {"$or": [{"$eq": [value, 0]}, {"$and": [{"$gte": [size, _DIGITS[0]]}, {"$lte": [size, _DIGITS[1]]}]}]}
+    same = {"$eq": [{"$toDouble": text}, value]}
+    plain = {"$and": [{"$eq": [of_type, "double"]}, usual, same]}
+    return [{"$or": [{"$eq": [of_type, "int"]}, plain]}], text
+
+
+_FRACTIONS: Final = {"numeric": _numeric, "double precision": _double}
 
 
 def _escaped(value: Expression) -> Expression:
