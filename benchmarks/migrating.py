@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ _BEGUN = time.perf_counter()
 
 from prefect import flow  # noqa: E402 - how long our imports take is one of the figures
 
-from benchmarks.server import Meter  # noqa: E402
+from benchmarks.server import Meter, Usage  # noqa: E402
 from benchmarks.specs import URL  # noqa: E402
 from benchmarks.statements import one_statement  # noqa: E402
 from flows.expand_contract import expand_contract  # noqa: E402
 from flows.shadow_table import shadow_table  # noqa: E402
 from tasks.backfill import backfill  # noqa: E402
+from tasks.constrain import constrain  # noqa: E402
 from tasks.dual_write import dual_write  # noqa: E402
+from tasks.engines.mysql.session import connect  # noqa: E402
 from tasks.engines.postgresql.backfill import update  # noqa: E402
 from tasks.engines.postgresql.key_ranges import last_key  # noqa: E402
 from tasks.engines.postgresql.planning.dual_write import OURS  # noqa: E402
@@ -40,13 +42,27 @@ from tasks.model.steps import (  # noqa: E402
     only_for_rollback,
 )
 from tasks.preflight import preflight  # noqa: E402
+from tasks.reconcile import reconcile  # noqa: E402
 from tasks.run import Run, new_run_id  # noqa: E402
+from tasks.snapshot import snapshot  # noqa: E402
+from tasks.swap import swap  # noqa: E402
+from tasks.validate import validate  # noqa: E402
 from validations import gates  # noqa: E402
 from validations.checks import Gate  # noqa: E402
 from validations.context import context  # noqa: E402
 from validations.scans import scans  # noqa: E402
 
 _IMPORTED = time.perf_counter() - _BEGUN
+_BEGUN_BY_LEDGER = """
+    select name, cast(unix_timestamp(begun) as double) from (
+        select 'copy' as name, min(started_at) as begun from changeover_steps where `key` like 'backfill/%'
+        union all select 'triggers', max(finished_at) from changeover_steps where `key` like 'backfill/%'
+        union all select 'comparison', min(started_at) from changeover_steps where `key` like 'reconcile/%'
+        union all select 'gate', max(finished_at) from changeover_steps where `key` like 'reconcile/%'
+        union all select 'swap', at from changeover_gates where gate = 'before_swap'
+        union all select 'gate after the swap', finished_at from changeover_steps where `key` = 'swap/all'
+    ) as parts order by begun
+"""
 
 
 @flow(name="benchmark-backfill", persist_result=False)
@@ -79,6 +95,32 @@ def copy(spec: str, profile: str, postmaster: int) -> dict[str, Any]:
         return asdict(meter.taken())
 
 
+@flow(name="benchmark-proven", persist_result=False)
+def proven(spec: str, profile: str, postmaster: int) -> dict[str, Any]:
+    """Measure each part of making a table anew that reads all of it: the copy, and what proves it."""
+    with open_migration(spec, profile) as m:
+        preflight(m)
+        return {name: asdict(_measured(does, postmaster)) for name, does in _parts(m)}
+
+
+def _parts(m: Run) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield "snapshot", lambda: snapshot(m)
+    expand(m)
+    dual_write(m)
+    yield "copy", lambda: (backfill(m), index(m))
+    yield "comparison", lambda: reconcile(m)
+    yield "gate", lambda: validate(m, gates.before_swap(m.plan))
+    constrain(m)
+    swap(m)
+    yield "gate after the swap", lambda: validate(m, gates.after_swap(m.plan))
+
+
+def _measured(does: Callable[[], object], postmaster: int) -> Usage:
+    meter = Meter(postmaster)
+    does()
+    return meter.taken()
+
+
 def whole(spec: str, profile: str) -> dict[str, Any]:
     """Carry out a migration with its gates, and tell how much memory that took at most."""
     before = _memory()
@@ -89,11 +131,22 @@ def whole(spec: str, profile: str) -> dict[str, Any]:
 
 
 def anew(spec: str, profile: str) -> dict[str, Any]:
-    """Make a table anew, up to its swap, and tell how long that took without what Python loads for it."""
+    """Make a table of MariaDB anew, up to its swap, and tell when what began, without what Python loads for it.
+
+    By the clock of the machine that everybody on it sees.
+    """
     with context():
         began = time.monotonic()
     report = shadow_table(spec, profile)
-    return {"state": report.state, "began": began, "wall": time.monotonic() - began}
+    return {"state": report.state, "began": began, "parts": [("preparation", began), *_begun()]}
+
+
+def _begun() -> list[tuple[str, float]]:
+    """Ask the ledger when each part began."""
+    with connect(os.environ[URL]) as conn:
+        found = conn.execute(_BEGUN_BY_LEDGER).fetchall()
+    # The server is on this machine, and tells the time of day.
+    return [(str(name), float(seconds) - time.time() + time.monotonic()) for name, seconds in found]
 
 
 def overhead(spec: str, profile: str, *pairs: str) -> dict[str, Any]:
@@ -162,6 +215,7 @@ _WHAT: dict[str, Callable[..., dict[str, Any]]] = {
     "backfill": lambda spec, profile, pid: fill(spec, profile, int(pid), single=False),
     "single": lambda spec, profile, pid: fill(spec, profile, int(pid), single=True),
     "copy": lambda spec, profile, pid: copy(spec, profile, int(pid)),
+    "proven": lambda spec, profile, pid: proven(spec, profile, int(pid)),
     "whole": whole,
     "shadow": anew,
     "overhead": overhead,

@@ -44,7 +44,9 @@ _WHAT = {
     "pgroll_cpu": "Processor time of the backfill against `pgroll start`, which fills the same column",
     "shadow_cpu": "Processor time of the copy into a shadow table and of its second index, beside the triggers of dual "
     "write, against one `insert into ... select` into a table with both indexes",
-    "shadow_cpu_mariadb": "The same on MariaDB",
+    "shadow_copy_mariadb": "The same on MariaDB",
+    "shadow_cpu_mariadb": "The same with what proves it before the swap: the comparison of both tables in ranges, and "
+    "the gate",
     "shadow_p99_mariadb": "99th percentile of the latency of an application's writes while a table of MariaDB is made "
     "anew, from the moment that each was due, against the same writes while nothing is done",
     "shadow_stall_mariadb": "Longest of those writes",

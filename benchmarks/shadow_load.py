@@ -1,5 +1,6 @@
 """What applications feel while a table of MariaDB is made anew: by us, by one statement, by pt-online-schema-change."""
 
+import math
 import os
 import random
 import shutil
@@ -32,6 +33,8 @@ _IDLE = 10.0
 """Seconds that the application writes alone, before anything is done, to compare with."""
 _PEER = "pt-online-schema-change"
 _FRESH = 100_000_000
+Began = list[tuple[str, float]]
+"""What began when, in order: the first is when it began to be felt."""
 
 
 @dataclass(kw_only=True)
@@ -41,6 +44,8 @@ class _Felt:
     latency: Latency
     failed: int
     usage: Usage
+    parts: dict[str, Latency]
+    """What of it was felt during which part, where there are several."""
 
     def said(self) -> str:
         """Say it in one line."""
@@ -48,6 +53,13 @@ class _Felt:
         return (
             f"p50 {felt.p50_ms:.1f}, p99 {felt.p99_ms:.1f}, longest {felt.max_ms:.0f} ms of {felt.count:,} writes, "
             f"{self.failed} failed, in {self.usage.wall:.1f} s, {self.usage.cpu:.1f} s of the server"
+        )
+
+    def said_by_part(self) -> str:
+        """Say when it was felt."""
+        return "; ".join(
+            f"{name}: p50 {felt.p50_ms:.1f}, p99 {felt.p99_ms:.1f}, longest {felt.max_ms:.0f} ms of {felt.count:,}"
+            for name, felt in self.parts.items()
         )
 
 
@@ -107,7 +119,7 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     if not server:
         return []
     spec = specs.write(place.folder, "shadow_load", specs.REBUILD, strategy="shadow_table")
-    ways: dict[str, Callable[[str], float]] = {
+    ways: dict[str, Callable[[str], Began]] = {
         "idle": _idle,
         "ours": lambda url: _through_flow(place, url, spec),
         "one insert ... select": _one_statement,
@@ -119,44 +131,54 @@ def measure(place: Surroundings, sizes: Sizes) -> list[Result]:
     return list(_results(felt, sizes))
 
 
-def _under_load(source: str, server: str, sizes: Sizes, does: Callable[[str], float]) -> _Felt:
+def _under_load(source: str, server: str, sizes: Sizes, does: Callable[[str], Began]) -> _Felt:
     """Let a table be made anew while an application writes; `does` tells from when on that was felt."""
     with on_mariadb(source, server) as (url, pid):
         meter = Meter(pid)
         with _Load(url, sizes.rows) as load:
             began = does(url)
-        felt = [seconds for due, seconds in load.writes if due >= began]
-        return _Felt(latency=summarise(felt), failed=load.failed, usage=meter.taken())
+        usage = meter.taken()
+    ends = [at for _, at in began[1:]] + [math.inf]
+    parts = {
+        name: [seconds for due, seconds in load.writes if at <= due < end]
+        for (name, at), end in zip(began, ends, strict=True)
+    }
+    return _Felt(
+        latency=summarise(seconds for felt in parts.values() for seconds in felt),
+        failed=load.failed,
+        usage=usage,
+        parts={name: summarise(felt) for name, felt in parts.items() if felt},
+    )
 
 
-def _idle(_: str) -> float:
+def _idle(_: str) -> Began:
     began = time.monotonic()
     time.sleep(_IDLE)
-    return began
+    return [("idle", began)]
 
 
-def _through_flow(place: Surroundings, url: str, spec: Path) -> float:
+def _through_flow(place: Surroundings, url: str, spec: Path) -> Began:
     here = replace(place, environment={**place.environment, specs.URL: url})
     # What Python loads before is not felt, and would thin out what is.
-    return float(here.migrate("shadow", spec, place.folder / "benchmark.toml")["began"])
+    return [(name, at) for name, at in here.migrate("shadow", spec, place.folder / "benchmark.toml")["parts"]]
 
 
-def _one_statement(url: str) -> float:
+def _one_statement(url: str) -> Began:
     began = time.monotonic()
     with connect(url) as conn:
         conn.execute("create table copied like orders")
         conn.execute("set session innodb_lock_wait_timeout = 600")
         conn.execute("insert into copied select * from orders lock in share mode")
-    return began
+    return [("statement", began)]
 
 
-def _peer(program: str, url: str) -> float:
+def _peer(program: str, url: str) -> Began:
     began = time.monotonic()
     parts = urlsplit(url)
     where = f"h={parts.hostname},P={parts.port},u={parts.username},D={parts.path.lstrip('/')},t=orders"
     command = [program, "--execute", "--no-version-check", "--alter", "engine=InnoDB", where]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return began
+    return [("peer", began)]
 
 
 def _results(felt: dict[str, _Felt], sizes: Sizes) -> list[Result]:
@@ -164,6 +186,7 @@ def _results(felt: dict[str, _Felt], sizes: Sizes) -> list[Result]:
     told = f"{sizes.rows:,} rows, {_RATE} writes a second, open loop; " + "; ".join(
         f"{way}: {one.said()}" for way, one in felt.items()
     )
+    told += f". Of ours, {felt['ours'].said_by_part()}"
     against = round(ours.p99_ms / idle.p99_ms, 2)
     results = [
         Result(name=NAMES[0], measured=against, goal=3.0, unit="x", detail=told),
