@@ -227,6 +227,8 @@ def _wire(field: TransferField, value: str) -> str:
 def _text(field: TransferField, value: str) -> str:
     if _name(field) in _BYTES:
         return f"concat('0x', hex({value}))"
+    if _name(field) == "bit":
+        return f"cast(({value} + 0) as char)"
     return f"convert({value} using utf8mb4)" if _name(field) in _TEXTS else f"cast({value} as char)"
 
 

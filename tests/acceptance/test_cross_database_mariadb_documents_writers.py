@@ -1,0 +1,140 @@
+"""A table of MariaDB is copied into MongoDB beside writers: in the end every document is what its row gives."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from bson import Decimal128
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from flows.contract import contract
+from flows.cross_database import cross_database
+from flows.rollback import rollback
+from tasks.model.errors import GateError, StateError
+from tasks.model.status import MigrationState
+from tests.acceptance.test_cross_database_mariadb_documents import leftovers
+from tests.acceptance.test_cross_database_rows_writers import ROWS, TABLE, text, writing
+from tests.servers.mariadb import connected
+from tests.two_databases import between
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+S = MigrationState
+SPEC = """
+migration: odd
+strategy: cross_database
+transfer:
+  table: Odd "t
+  to: {database: documents, collection: odd}
+  capture: triggers
+  where: active
+  fields:
+    title: {up: "concat(a, ':', b)"}
+    amount: amount
+    detail.note: {column: note, nulls: missing}
+    detail.seen: {column: seen, nulls: missing}
+    born: {column: born, type: date, unfit: reject}
+    active: {column: active, type: boolean}
+"""
+
+
+@pytest.fixture
+def profile(maria_database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "odd.yaml").write_text(SPEC)
+    return between(tmp_path, monkeypatch, main=maria_database, documents=documents)
+
+
+@pytest.fixture
+def spec(profile: str, tmp_path: Path) -> str:
+    return str(tmp_path / "odd.yaml")
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def source(maria_database: str) -> Iterator[pymysql.cursors.Cursor]:
+    with connected(maria_database) as conn, conn.cursor() as cursor:
+        cursor.execute(TABLE)
+        cursor.execute(ROWS)
+        cursor.execute("set session time_zone = '+00:00'")
+        yield cursor
+
+
+def twin(source: pymysql.cursors.Cursor) -> tuple[dict[Any, Any], set[str]]:
+    """Say what the rows should have become, without the code that has made them; and which are left out."""
+    source.execute('select a, b, amount, note, cast(born as char), seen from `Odd "t` where active')
+    rows = source.fetchall()
+    wanted = {(row[0], row[1]): _document(*row) for row in rows if row[4] != "0000-00-00"}
+    return wanted, {text(a, b) for a, b, *_, born, _ in rows if born == "0000-00-00"}
+
+
+def _document(
+    a: int, b: str, amount: Decimal | None, note: str | None, born: str | None, seen: datetime | None
+) -> dict[str, Any]:
+    day = None if born is None else datetime(*date.fromisoformat(born).timetuple()[:3], tzinfo=UTC)
+    moment = None if seen is None else seen.replace(tzinfo=UTC)
+    detail = {name: value for name, value in (("note", note), ("seen", moment)) if value is not None}
+    return {
+        "_id": {"a": a, "b": b}, "title": f"{a}:{b}", "amount": None if amount is None else Decimal128(amount),
+        **({"detail": detail} if detail else {}), "born": day, "active": True,
+    }  # fmt: skip
+
+
+def test_every_write_arrives_and_no_statement_fails(
+    source: pymysql.cursors.Cursor, target: Database[Any], profile: str, spec: str, maria_database: str
+) -> None:
+    """Writers go on through copy, gate, swap and beyond: what the swap has not got is noted; nothing else differs.
+
+    What came after the swap is only in the table: nobody ends the migration, or takes it back, without looking.
+    """
+    with writing(maria_database) as writers:
+        report = cross_database(spec, profile)
+        # Some of them, at least, come too late.
+        reached = max(one.statements for one in writers) + 20
+        while max(one.statements for one in writers) < reached:
+            time.sleep(0.01)
+    assert report.state is S.COMPLETE
+    assert [failure for one in writers for failure in one.failures] == []
+    (notes,) = (name for name in leftovers(source) if name.endswith("_notes"))
+    source.execute(f"select distinct a, binary b from `{notes}`")
+    late = {(a, b.decode()) for a, b in source.fetchall()}
+    wanted, misfits = twin(source)
+    found = {(one["_id"]["a"], one["_id"]["b"]): one for one in target["odd"].find()}
+    assert {key: one for key, one in found.items() if key not in late} == {
+        key: one for key, one in wanted.items() if key not in late
+    }
+    (prefix,) = (name.removesuffix("_place") for name in leftovers(source) if name.endswith("_place"))
+    source.execute(f"select `key` from {prefix}_rejected")
+    left_out, gone = {row[0] for row in source.fetchall()}, {text(a, b) for a, b in late}
+    assert left_out - gone == misfits - gone
+    source.execute(f"select sum(`read`) = sum(written) + sum(rejected) from {prefix}_account")
+    assert source.fetchone() == (1,)
+
+    with pytest.raises(GateError, match="nothing was written"):
+        contract("odd", profile)
+    with pytest.raises(StateError, match="writes since the swap"):
+        rollback("odd", profile)
+    assert rollback("odd", profile, accept_loss=True).state is S.ROLLED_BACK
+    assert (target.list_collection_names(), leftovers(source)) == ([], [])
+
+
+@pytest.mark.every_leg
+def test_without_late_writes_it_ends(
+    source: pymysql.cursors.Cursor, target: Database[Any], profile: str, spec: str
+) -> None:
+    """An empty table is copied, too; contract takes the triggers away, and the application writes as before."""
+    source.execute('delete from `Odd "t`')
+    assert cross_database(spec, profile).state is S.COMPLETE
+    assert contract("odd", profile).state is S.CONTRACTED
+    assert leftovers(source) == []
+    source.execute("insert into `Odd \"t` (a, b) values (1, 'x')")
+    assert target["odd"].count_documents({}) == 0
