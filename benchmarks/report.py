@@ -47,8 +47,11 @@ _WHAT = {
     "shadow_copy_mariadb": "The same on MariaDB",
     "shadow_cpu_mariadb": "The same with what proves it before the swap: the comparison of both tables in ranges, and "
     "the gate",
-    "shadow_p99_mariadb": "99th percentile of the latency of an application's writes while a table of MariaDB is made "
+    "shadow_p99": "99th percentile of the latency of an application's writes while a table of PostgreSQL is made "
     "anew, from the moment that each was due, against the same writes while nothing is done",
+    "shadow_stall": "Longest of those writes",
+    "shadow_failed": "How many of them failed",
+    "shadow_p99_mariadb": "The same 99th percentile on MariaDB",
     "shadow_stall_mariadb": "Longest of those writes",
     "shadow_failed_mariadb": "How many of them failed",
     "shadow_p99_pt_osc": "The 99th percentile against that beside pt-online-schema-change as it is by default",
