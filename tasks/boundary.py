@@ -7,6 +7,7 @@ from typing import Self
 
 from profiles.window import closed_because, contains
 from tasks.engines.session import Session
+from tasks.idle_sessions import leave_session, open_session
 from tasks.ledger.controls import control
 from tasks.model.errors import DataChanged, Paused
 from tasks.run import Run
@@ -26,20 +27,22 @@ class Boundary:
         self._rows: int | None = None
 
     def __enter__(self) -> Self:
-        self._conn = self.run.engine.connect("boundary")
+        self._conn = open_session(self.run.engine, self.run.run_id, "boundary")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._conn is not None:
+        if self._conn is not None and kind is None:
+            leave_session(self.run.run_id, "boundary", self._conn)
+        elif self._conn is not None:
             self._conn.close()
 
     @property
     def conn(self) -> Session:
         """The session; a new one when the old one was lost."""
         if self._conn is None or self._conn.closed:
-            self._conn = self.run.engine.connect("boundary")
+            self._conn = open_session(self.run.engine, self.run.run_id, "boundary")
         return self._conn
 
     def check(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tasks.approve import AwaitingApproval, approved
 from tasks.engines.protocol import Leased
 from tasks.engines.translate import in_our_words
+from tasks.idle_sessions import kept_idle
 from tasks.ledger import install, state
 from tasks.ledger.fencing import take_over
 from tasks.ledger.transitions import transition
@@ -82,7 +83,7 @@ def reopen_migration(
     run.engine.check()
     with run.ledger() as conn:
         record = state.load(conn, migration)
-    with run.engine.keep((*record.plan.tables, f"migration {migration}")), run.ledger() as conn:
+    with run.engine.keep((*record.plan.tables, f"migration {migration}")), kept_idle(run.run_id), run.ledger() as conn:
         epoch = take_over(conn, migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
         now = state.summary(conn, migration).state
         if now not in allowed:
@@ -117,7 +118,7 @@ def _held(run: Run, spec: MigrationSpec | None) -> Iterator[Run]:
         record_plan(run, spec, drafted)
     with run.ledger() as conn:
         tables = state.load(conn, run.migration).plan.tables
-    with run.engine.keep((*tables, f"migration {run.migration}")), run.ledger() as conn:
+    with run.engine.keep((*tables, f"migration {run.migration}")), kept_idle(run.run_id), run.ledger() as conn:
         epoch = take_over(conn, run.migration, run.run_id, executor=run.actor, flow_run_id=_flow_run_id())
         # Only now can nobody replace the plan any more.
         record = state.load(conn, run.migration)

@@ -21,6 +21,7 @@ from tasks.engines.postgresql.transient import PASSING
 from tasks.engines.protocol import Engine, Target
 from tasks.engines.retrying import Passing, either
 from tasks.engines.session import Session
+from tasks.idle_sessions import leave_session, open_session
 from tasks.ledger.anchor import anchor_head
 from tasks.ledger.state import load
 from tasks.model.base import Record
@@ -147,9 +148,14 @@ class Run(Record):
 
     @contextmanager
     def ledger(self, purpose: str = "ledger") -> Iterator[Session]:
-        """Open a session for the ledger."""
-        with self.engine.connect(purpose) as conn:
+        """Open a session for the ledger, or take an idle one: nothing is set in it that the next would find."""
+        conn = open_session(self.engine, self.run_id, purpose)
+        try:
             yield conn
+        except BaseException:
+            conn.close()
+            raise
+        leave_session(self.run_id, purpose, conn)
 
     def anchor(self) -> None:
         """Anchor the head of the audit log outside the database."""
