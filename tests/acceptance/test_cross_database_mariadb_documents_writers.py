@@ -20,11 +20,14 @@ from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.acceptance.test_cross_database_mariadb_documents import leftovers
 from tests.acceptance.test_cross_database_rows_writers import ROWS, TABLE, text, writing
+from tests.docs.pages import ROOT, blocks_of
 from tests.servers.mariadb import connected
 from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
+PAGE = ROOT / "docs" / "how-to" / "mariadb-to-mongodb.md"
+EXAMPLE = ROOT / "examples" / "products_to_mongodb.yaml"
 SPEC = """
 migration: odd
 strategy: cross_database
@@ -127,14 +130,30 @@ def test_every_write_arrives_and_no_statement_fails(
     assert (target.list_collection_names(), leftovers(source)) == ([], [])
 
 
-@pytest.mark.every_leg
-def test_without_late_writes_it_ends(
-    source: pymysql.cursors.Cursor, target: Database[Any], profile: str, spec: str
-) -> None:
-    """An empty table is copied, too; contract takes the triggers away, and the application writes as before."""
-    source.execute('delete from `Odd "t`')
-    assert cross_database(spec, profile).state is S.COMPLETE
-    assert contract("odd", profile).state is S.CONTRACTED
+def test_the_example_runs(
+    source: pymysql.cursors.Cursor, target: Database[Any], maria_database: str, documents: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """On the table of the page; contract takes the triggers away, and the application writes as before."""
+    source.execute(next(block.text for block in blocks_of(PAGE) if block.language == "sql"))
+    source.execute(
+        "insert into products (brand, name, price, tags, attributes, available, counted_at, deleted, changed_at) values"
+        " ('A', 'b', 1.50, 'new,last one', '{\"sizes\": [1, 2.50]}', 1, '2026-01-02 03:04:05.000001', 0, '2026-01-02'),"
+        " ('A', 'c', null, '', '{\"a\": 1, \"a\": 2}', 0, null, 0, '2026-01-02 03:04:05.678'),"
+        " ('A', 'd', 1, '', null, 0, null, 1, '2026-01-02')"
+    )
+    two = between(tmp_path, monkeypatch, shop=maria_database, documents=documents)
+    assert cross_database(str(EXAMPLE), two).state is S.COMPLETE
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    assert list(target["products"].find().sort({"_id": 1})) == [
+        {"_id": 1, "title": "A b", "price": Decimal128("1.50"), "tags": ["new", "last one"],
+         "attributes": {"sizes": [1, Decimal128("2.50")]},
+         "stock": {"available": True, "counted": {"mariadb_type": "datetime(6)",
+                                                  "mariadb_text": "2026-01-02 03:04:05.000001"}},
+         "changed": datetime(2026, 1, 2, tzinfo=UTC)},
+        {"_id": 2, "title": "A c", "price": None, "tags": [], "attributes": '{"a": 1, "a": 2}',
+         "stock": {"available": False, "counted": None}, "changed": moment},
+    ]  # fmt: skip
+    assert contract("products_to_mongodb", two, "shop").state is S.CONTRACTED
     assert leftovers(source) == []
-    source.execute("insert into `Odd \"t` (a, b) values (1, 'x')")
-    assert target["odd"].count_documents({}) == 0
+    source.execute("update products set name = 'e'")

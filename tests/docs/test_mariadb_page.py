@@ -8,7 +8,9 @@ from tasks.model.source import parse
 from tests.docs.pages import ROOT, Block, blocks_of
 from tests.servers.mariadb import connected
 
-PAGES = [ROOT / "docs" / "how-to" / name for name in ("mariadb.md", "mariadb-to-postgresql.md")]
+PAGES = [
+    ROOT / "docs" / "how-to" / name for name in ("mariadb.md", "mariadb-to-postgresql.md", "mariadb-to-mongodb.md")
+]
 SPECS = [block for page in PAGES for block in blocks_of(page) if block.language == "yaml"]
 
 

@@ -47,6 +47,7 @@ TYPED: dict[str, Any] = {
     "bits": {"column": "bits", "unfit": "tag"},
     "wide": {"column": "big65", "unfit": "string"},
     "near": "near",
+    "place": {"up": "st_asgeojson(place)", "type": "json"},
     "sum": {"up": "d + 1"},
     "kind": {"constant": 1},
 }
@@ -92,8 +93,8 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
         cursor.execute("update `Odd \"t` set e = 0 where b = 'é'")
     conn.execute(
         'update `Odd "t` set z = \'0000-00-00\', j = \'{"_id": {"$numberLong": "7"}}\', oid ='
-        " x'00112233445566778899aabb', hex = '00112233445566778899aabb', flag = 1, bits = 5, big65 = -0.5,"
-        " near = 0.1 where a = 1 and b = ''"
+        " x'00112233445566778899aabb', hex = '00112233445566778899aabb', flag = 1, bits = 5, big65 = -0.5"
+        ", place = point(1, 2), near = 0.1 where a = 1 and b = ''"
     )
     spec = spec_of('Odd "t', **TYPED)
     action = action_of(conn, spec)
@@ -117,7 +118,7 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
         "ej": {"mariadb_type": "longtext", "mariadb_text": '{"a": [1, 1.50, null], "$oid": 1}'},
         "oid": "0x0102", "hex": {"mariadb_type": "char(24)", "mariadb_text": "not an objectId"},
         "flag": "2", "bits": {"mariadb_type": "bit(64)", "mariadb_text": str(2**64 - 1)},
-        "wide": "12345678901234567890123456789012345.000000000000000000000000000001", "near": 0.0,
+        "wide": "12345678901234567890123456789012345.000000000000000000000000000001", "near": 0.0, "place": None,
         "sum": Decimal128("-1234567890123455.7891"), "kind": 1,
     }  # fmt: skip
     assert [(one.field, one.reason) for one in made["1", "é"].failed] == [
@@ -128,6 +129,7 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
         "ts": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), "oid": ObjectId("00112233445566778899aabb"),
         "hex": ObjectId("00112233445566778899aabb"), "flag": True, "bits": 5,
     }  # fmt: skip
+    assert others["place"] == {"type": "Point", "coordinates": [1, 2]}
     assert (others["wide"], others["ej"], others["j"]) == (
         Decimal128("-0.500000000000000000000000000000"), {"_id": 7}, '{"_id": {"$numberLong": "7"}}'
     )  # fmt: skip
