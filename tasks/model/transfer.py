@@ -73,7 +73,7 @@ class TransferSpec(Part):
     omit: tuple[SourceName, ...] = ()
     """Columns of the source, or paths of fields, that the new table does not get."""
     rest: Identifier | None = None
-    """The column, of jsonb, that gets the fields of a document that have no column of their own."""
+    """The column, of jsonb, or json on MariaDB, that gets the fields of a document that have no column of their own."""
     fields: Mapping[FieldPath, FieldRuleOrName] = Field(default_factory=dict)
     """The fields of a document, in their order; dots lead into nested documents. Needed with a collection.
 

@@ -3,19 +3,24 @@
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
 from bson import ObjectId
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
+from pymysql.constants.ER import NO_SUCH_TABLE
 
-SPEC = (Path(__file__).parents[2] / "examples" / "people_to_postgresql.yaml").read_text()
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+SPEC = (_EXAMPLES / "people_to_postgresql.yaml").read_text()
+INTO_MARIA = (_EXAMPLES / "people_to_mariadb.yaml").read_text()
 SHOWN = "_id, amount, size, note, active"
 FEW = [f"k{number}" for number in range(60)]
 
@@ -131,26 +136,103 @@ def identity(value: Any) -> str:
     return dumps({"_id": value}, json_options=CANONICAL_JSON_OPTIONS)
 
 
-def schema_of(target: psycopg.Connection[Any]) -> str:
-    """Name the schema of ours."""
-    row = target.execute("select nspname from pg_namespace where nspname ~ '^_changeover_transfer'").fetchone()
-    assert row is not None
-    return str(row[0])
+class There(ABC):
+    """The table that people come into, and what is ours beside it, whichever database that is in."""
+
+    quote: str
+
+    @abstractmethod
+    def asked(self, query: str) -> list[Any]:
+        """Return what a query gives; nothing where there is no such table yet."""
+
+    @abstractmethod
+    def own(self, name: str) -> str:
+        """Return the quoted name of a table of ours."""
+
+    @property
+    @abstractmethod
+    def leftovers(self) -> list[Any]:
+        """What is ours."""
+
+    def keys(self, name: str) -> set[str]:
+        """Return the keys that a table of ours has."""
+        return {row[0] for row in self.asked(f"select {self.quote}key{self.quote} from {self.own(name)}")}
+
+    @property
+    def noted(self) -> set[str]:
+        """Return the documents that notes tell of."""
+        return self.keys("notes")
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether what was read was written or rejected."""
+        read = f"{self.quote}read{self.quote}"
+        ((same,),) = self.asked(f"select sum({read}) = sum(written) + sum(rejected) from {self.own('account')}")
+        return bool(same)
+
+    def differences(self, source: Database[Any], late: set[str]) -> list[Any]:
+        """Say what is not as it should be, in the rows and in the notes of rejections; `late` came after the swap."""
+        wanted, misfits = twin(source)
+        found = {row[0]: row for row in self.asked(f"select {SHOWN} from people")}
+        wrong: list[Any] = [
+            (key, wanted.get(key), found.get(key))
+            for key in wanted.keys() | found.keys()
+            if identity(key) not in late and wanted.get(key) != found.get(key)
+        ]
+        return [*wrong, *((self.keys("rejected") ^ misfits) - late)]
 
 
-def differences(source: Database[Any], target: psycopg.Connection[Any], schema: str, late: set[str]) -> list[Any]:
-    """Say what is not as it should be, in the rows and in the notes of rejections; `late` came after the swap."""
-    wanted, misfits = twin(source)
-    found = {row[0]: row for row in target.execute(f"select {SHOWN} from people".encode())}
-    wrong: list[Any] = [
-        (key, wanted.get(key), found.get(key))
-        for key in wanted.keys() | found.keys()
-        if identity(key) not in late and wanted.get(key) != found.get(key)
-    ]
-    left_out = {row[0] for row in target.execute(f'select key from "{schema}"._changeover_rejected'.encode())}
-    return [*wrong, *((left_out ^ misfits) - late)]
+class InPostgres(There):
+    """It is in PostgreSQL."""
+
+    quote = '"'
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+
+    def asked(self, query: str) -> list[Any]:
+        """Return what a query gives."""
+        try:
+            return self._conn.execute(query.encode()).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
+
+    def own(self, name: str) -> str:
+        """Return the quoted name of a table of ours."""
+        ((schema,),) = self.leftovers
+        return f'"{schema}"._changeover_{name}'
+
+    @property
+    def leftovers(self) -> list[Any]:
+        """What is ours."""
+        return self.asked("select nspname from pg_namespace where nspname like '\\_changeover%'")
 
 
-def noted(target: psycopg.Connection[Any], schema: str) -> set[str]:
-    """Return the documents that notes tell of."""
-    return {row[0] for row in target.execute(f'select key from "{schema}"._changeover_notes'.encode())}
+class InMaria(There):
+    """It is in MariaDB."""
+
+    quote = "`"
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+
+    def asked(self, query: str) -> list[Any]:
+        """Return what a query gives."""
+        with self._conn.cursor() as cursor:
+            try:
+                cursor.execute(query)
+            except pymysql.err.ProgrammingError as error:
+                if error.args[0] != NO_SUCH_TABLE:
+                    raise
+                return []
+            return list(cursor.fetchall())
+
+    def own(self, name: str) -> str:
+        """Return the quoted name of a table of ours."""
+        (found,) = [table for (table,) in self.leftovers if table.endswith(f"_{name}")]
+        return f"`{found}`"
+
+    @property
+    def leftovers(self) -> list[Any]:
+        """What is ours."""
+        return self.asked("show tables like '\\_changeover%'")

@@ -1,6 +1,7 @@
-"""A collection is copied into PostgreSQL beside writers: in the end every row is what its document is."""
+"""A collection is copied into PostgreSQL, or MariaDB, beside writers: in the end every row is what its document is."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,30 @@ from flows.cross_database import cross_database
 from flows.rollback import rollback
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
-from tests.acceptance.streamed import SPEC, differences, fill, noted, schema_of, writing
+from tests.acceptance.streamed import INTO_MARIA, SPEC, InMaria, InPostgres, There, fill, writing
+from tests.servers import mariadb
 from tests.two_databases import between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
 
 
-@pytest.fixture
-def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "people.yaml").write_text(SPEC)
-    return between(tmp_path, monkeypatch, ledger_of="shop", shop=documents, main=database)
-
-
-@pytest.fixture
-def spec(profile: str, tmp_path: Path) -> str:
-    return str(tmp_path / "people.yaml")
-
-
-@pytest.fixture
-def target(database: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database, autocommit=True) as conn:
-        yield conn
+@pytest.fixture(params=["postgresql", "mariadb"])
+def copy(
+    request: pytest.FixtureRequest, database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, str, There]]:
+    """Give profile, spec, and what comes of it."""
+    spec, urls, there = tmp_path / "people.yaml", {"shop": documents, "main": database}, ExitStack()
+    with there:
+        found: There
+        if request.param == "mariadb":
+            urls["rows"] = request.getfixturevalue("maria_database")
+            spec.write_text(INTO_MARIA)
+            found = InMaria(there.enter_context(mariadb.connected(urls["rows"])))
+        else:
+            spec.write_text(SPEC)
+            found = InPostgres(there.enter_context(psycopg.connect(database, autocommit=True)))
+        yield between(tmp_path, monkeypatch, ledger_of="shop", **urls), str(spec), found
 
 
 @pytest.fixture
@@ -51,9 +54,10 @@ def source(documents: str) -> Iterator[Database[Any]]:
 
 
 def test_every_write_arrives_and_no_statement_fails(
-    source: Database[Any], target: psycopg.Connection[Any], profile: str, spec: str, documents: str
+    source: Database[Any], copy: tuple[str, str, There], documents: str
 ) -> None:
     """Writers go on through copy, gate, swap and beyond: what the swap has not got is told; nothing else differs."""
+    profile, spec, there = copy
     with writing(documents) as writers:
         report = cross_database(spec, profile)
     assert report.state is S.COMPLETE
@@ -66,12 +70,10 @@ def test_every_write_arrives_and_no_statement_fails(
     assert refused.value.exit_code == GateError.exit_code
     with pytest.raises(GateError, match="nothing was written"):
         contract("people", profile, "shop")
-    schema = schema_of(target)
-    late = noted(target, schema)
+    late = there.noted
     assert '{"_id": "k1"}' in late
-    assert differences(source, target, schema, late) == []
-    sums = f'select sum(read) = sum(written) + sum(rejected) from "{schema}"._changeover_account'
-    assert target.execute(sums.encode()).fetchone() == (True,)
+    assert there.differences(source, late) == []
+    assert there.adds_up
     with pytest.raises(StateError, match="writes since the swap"):
         rollback("people", profile, "shop")
     check = f"nothing was written to {source.name}.people since the swap"
@@ -79,4 +81,4 @@ def test_every_write_arrives_and_no_statement_fails(
     waive("people", profile, "shop", gate="after_swap", check=check, person="Grace", reason="they are known",
           until=until, as_json=False, verbose=False)  # fmt: skip
     assert contract("people", profile, "shop").state is S.CONTRACTED
-    assert target.execute("select nspname from pg_namespace where nspname like '\\_changeover%'").fetchall() == []
+    assert there.leftovers == []

@@ -23,6 +23,7 @@ from tests.servers.postgres import PostgresServer, fresh_database
 
 ELSEWHERE = (
     "mariadb.md", "documents.md", "mariadb-to-postgresql.md", "mariadb-to-mongodb.md", "mongodb-to-postgresql.md",
+    "mongodb-to-mariadb.md",
 )  # fmt: skip
 """Those for MariaDB, and for MongoDB, have a test of their own."""
 SPECS = [block for block in blocks("yaml") if block.page.name not in ELSEWHERE]
