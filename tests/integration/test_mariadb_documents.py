@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -16,6 +17,7 @@ from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.of_mariadb import follow
 from tasks.engines.mongodb.scan import examine
 from tasks.engines.mysql.as_documents import rows
+from tasks.engines.mysql.dialect import dialect_of
 from tasks.engines.mysql.planning.transfer_documents import plan_documents
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.transfer_rows import Reading
@@ -24,6 +26,8 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, SelfCommitting
 from tasks.model.transfer_steps import DocumentTransfer
 from tests.acceptance.test_cross_database_rows import EDGES, VALUES
+from tests.two_databases import between
+from validations.transfer import transferred
 
 MORE = """
 alter table `Odd "t` add (z datetime null, j json, oid varbinary(12), hex char(24), flag tinyint(1), bits bit(64),
@@ -186,6 +190,9 @@ def test_what_cannot_be_is_refused_with_its_place(conn: MariaSession) -> None:
     with pytest.raises(PreflightError, match="on MariaDB that fires no trigger"):
         plan_documents(conn, spec_of("child", "true", p="p"))
     assert conn.execute("show tables like '\\\\_changeover%'").fetchall() == ()
+    conn.dialect = dialect_of("8.0.36", "")
+    with pytest.raises(SpecError, match="this is MySQL"):
+        plan_documents(conn, spec_of("child", p="p"))
 
 
 class Copy:
@@ -193,7 +200,7 @@ class Copy:
 
     def __init__(self, conn: MariaSession, url: str, target: Database[Any], spec: MigrationSpec) -> None:
         self.conn, self.url, self.target = conn, url, target
-        plan = plan_documents(conn, spec)
+        self.plan = plan = plan_documents(conn, spec)
         self.action = next(one.action for one in plan.steps if isinstance(one.action, DocumentTransfer))
         for step in (*plan.phase(Phase.EXPAND), *plan.phase(Phase.DUAL_WRITE)):
             if isinstance(step.action, SelfCommitting):
@@ -215,7 +222,12 @@ class Copy:
 
 
 def test_what_is_noted_is_carried_and_until_then_it_is_unsettled(
-    conn: MariaSession, maria_database: str, target: Database[Any], monkeypatch: pytest.MonkeyPatch
+    conn: MariaSession,
+    maria_database: str,
+    documents: str,
+    target: Database[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Keys that a collation calls equal are others; rows that go, come, move, and fit no more; and nothing else."""
     conn.execute(
@@ -268,3 +280,10 @@ def test_what_is_noted_is_carried_and_until_then_it_is_unsettled(
     after = copy.compare()
     assert (after.rows, after.rejected, after.differing, after.superfluous, after.not_noted) == (19, 1, 2, 1, 1)
     assert set(after.examples) == {'("k","9")', '("K","8")'}
+
+    # No trigger is fired: the gate asks which table it is.
+    gate = transferred("before_swap", copy.plan, between(tmp_path, monkeypatch, documents=documents))
+    for done, found in (("update t set x = 'more'", 0), ("truncate table t", 1)):
+        conn.execute(done)
+        checks = gate.evaluate(maria_database, values_in_reports=False, search_path="").checks
+        assert [one.unexpected for one in checks if one.name.endswith("is noted")] == [found]

@@ -36,6 +36,7 @@ def plan_documents(conn: MariaSession, spec: MigrationSpec) -> Plan:
     wanted = spec.transfer
     assert wanted is not None
     assert wanted.to.collection is not None
+    _refuse_others(conn, spec)
     refuse_key(spec)
     _refuse_other_tables(wanted)
     catalogue = inspect(conn, (wanted.rows_of,))
@@ -78,6 +79,15 @@ def plan_documents(conn: MariaSession, spec: MigrationSpec) -> Plan:
         risk_reasons=(f"the rows of {table.full_name} are copied into another database",),
         findings=tuple(_findings(table, action)),
     )
+
+
+def _refuse_others(conn: MariaSession, spec: MigrationSpec) -> None:
+    if not conn.dialect.maria:
+        raise SpecError(
+            f"documents are made of rows of MariaDB, and this is {conn.dialect.name}",
+            where=f"database {spec.database}",
+            hint="Copy them from a server of MariaDB, or of PostgreSQL.",
+        )
 
 
 def _refuse_other_tables(wanted: TransferSpec) -> None:
