@@ -1,6 +1,9 @@
 """Rows of MariaDB as documents: every type to its edges, and notes of writes carried and compared, without a run."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,20 +15,23 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from profiles.model import Limits
+from tasks.engines.journal import Journal
+from tasks.engines.mongodb import of_mariadb
 from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.document import Made, documents
-from tasks.engines.mongodb.of_mariadb import follow
+from tasks.engines.mongodb.of_mariadb import cut_over, follow
 from tasks.engines.mongodb.scan import examine
 from tasks.engines.mysql.as_documents import rows
 from tasks.engines.mysql.dialect import dialect_of
 from tasks.engines.mysql.planning.transfer_documents import plan_documents
 from tasks.engines.mysql.session import MariaSession, connect
-from tasks.engines.mysql.transfer_rows import Reading
+from tasks.engines.mysql.transfer_rows import MariaRows, Reading
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, SelfCommitting
 from tasks.model.transfer_steps import DocumentTransfer
 from tests.acceptance.test_cross_database_rows import EDGES, VALUES
+from tests.integration.test_transfer_follow import LATE
 from tests.two_databases import between
 from validations.transfer import transferred
 
@@ -287,3 +293,70 @@ def test_what_is_noted_is_carried_and_until_then_it_is_unsettled(
         conn.execute(done)
         checks = gate.evaluate(maria_database, values_in_reports=False, search_path="").checks
         assert [one.unexpected for one in checks if one.name.endswith("is noted")] == [found]
+
+
+def test_what_takes_long_under_the_lock_is_given_up(
+    conn: MariaSession, maria_database: str, target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writers have their turn, and wait for no longer than the budget; then the collection is put, with all."""
+    conn.execute("create table t (a int primary key, x text)")
+    conn.execute("insert into t select seq, 'x' from seq_1_to_20")
+    copy = Copy(conn, maria_database, target, spec_of("t", "true", x="x"))
+    copy.follow(1000)
+    made, waits, named = of_mariadb.documents, list[str](), list[str]()
+    begun: set[int] = set()
+
+    def slow(action: DocumentTransfer, given: Any) -> Iterator[Made]:
+        for one in made(action, given):
+            time.sleep(0.04 * (action.table == copy.action.table))
+            yield one
+
+    def write(_: object) -> None:
+        if len(waits) in begun or len(waits) > 1:
+            return
+        begun.add(len(waits))
+        with connect(maria_database) as other:
+            other.execute("update t set x = 'new'" if not waits else "update t set x = 'newer' where a = 3")
+        if waits:
+            target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=LATE)
+
+    longest = 0.0
+
+    def beside(ended: threading.Event) -> None:
+        nonlocal longest
+        with connect(maria_database, lock_timeout_ms=5000) as other:
+            while not ended.wait(0.01):
+                started = time.monotonic()
+                other.execute("insert into t values (1000, 'beside') on duplicate key update x = concat(x, '!')")
+                longest = max(longest, time.monotonic() - started)
+
+    monkeypatch.setattr(of_mariadb, "documents", slow)
+    source = MariaRows(connect=lambda _: connect(maria_database), run_id="")
+    journal = Journal(begin=lambda _: None, finish=lambda _: None, guard=write, waiting=waits.append)
+    limits = Limits(lock_budget=300, lock_patience=30)
+    with writing_beside(beside):
+        cut_over(conn, source, lambda: target["c"], copy.action, limits, journal, named.append)
+    assert waits[:2] == [
+        "what was done under the lock took more than 300 ms", "MongoDB took more than 300 ms under the lock",
+    ]  # fmt: skip
+    assert named == ["c"]
+    assert 0.2 < longest < 0.7
+    assert {one["_id"]: one["x"] for one in target["c"].find({"_id": {"$lt": 1000}})} == {
+        one: "newer" if one == 3 else "new" for one in range(1, 21)
+    }
+    monkeypatch.undo()
+    copy.follow(1000)
+    assert copy.compare().equal
+
+
+@contextmanager
+def writing_beside(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do it in a thread of its own, until it is told to end."""
+    ended = threading.Event()
+    thread = threading.Thread(target=act, args=(ended,))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(30)

@@ -74,7 +74,7 @@ class FromMaria(Target):
         """Carry what is left and name the collection, while nobody can write to the table; record it."""
         assert self.follows is not None
         with self.source(phase) as conn:
-            _cut_over(
+            cut_over(
                 _own(conn),
                 self.rows,
                 lambda: database[present(database, action, place)],
@@ -137,7 +137,7 @@ def carry(
     return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
 
 
-def _cut_over(
+def cut_over(
     ledger: MariaSession,
     source: MariaRows,
     called: Callable[[], Documents[Any]],
@@ -146,6 +146,12 @@ def _cut_over(
     journal: Journal,
     put_there: Callable[[str], None],
 ) -> None:
+    """Carry what is left and call `put_there`, while nobody can write to the table; record it.
+
+    `called` gives the collection under the name that it has at the moment: it may have its own, and the transaction
+    that should have recorded it failed. See `tasks.engines.receiving.cutover`.
+    """
+
     def bite(size: int) -> int:
         journal.between()
         return size
