@@ -217,7 +217,14 @@ def _of_documents(profile: Profile, database: str, url: str, migration: str, run
     )  # fmt: skip
 
     def taker_of(name: str) -> "Taker":
-        return "mariadb" if resolve_url(profile, name).get_secret_value().startswith(MYSQL) else "postgresql"
+        given = resolve_url(profile, name).get_secret_value()
+        if given.startswith((*MYSQL, *POSTGRESQL)):
+            return "mariadb" if given.startswith(MYSQL) else "postgresql"
+        raise ProfileError(
+            "documents are copied into PostgreSQL or MariaDB",
+            where=f"profile {profile.name}, databases.{name}",
+            hint="Use a URL that starts with postgresql:// or mysql://.",
+        )
 
     return MongoEngine(
         url=url, database=settings, limits=profile.limits, migration=migration, run_id=run_id, ledger=ledger,

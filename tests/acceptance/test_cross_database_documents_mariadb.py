@@ -18,7 +18,7 @@ from pymongo.database import Database
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
-from tasks.model.errors import DriftError, PreflightError, SpecError, StateError
+from tasks.model.errors import DriftError, PreflightError, ProfileError, SpecError, StateError
 from tasks.model.status import MigrationState, Report
 from tasks.run import engine_of
 from tests.acceptance.test_cross_database_documents import spec_of
@@ -31,7 +31,9 @@ S = MigrationState
 
 @pytest.fixture
 def profile(database: str, documents: str, maria_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    return between(tmp_path, monkeypatch, ledger_of="shop", shop=documents, main=database, rows=maria_database)
+    return between(
+        tmp_path, monkeypatch, ledger_of="shop", shop=documents, main=database, rows=maria_database, other=documents
+    )
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def remains(target: pymysql.cursors.Cursor) -> list[str]:
     return [row[0] for row in target.fetchall()]
 
 
+@pytest.mark.every_leg
 def test_every_type_arrives_as_it_is(
     source: Database[Any], target: pymysql.cursors.Cursor, copy: Copy, profile: str
 ) -> None:
@@ -191,6 +194,8 @@ def test_what_is_written_is_found_and_what_cannot_be_is_refused(
 ) -> None:
     """Before anything is made, where MariaDB has no such table; later by the gate, and by whoever goes back."""
     source.users.insert_many({"_id": {"shop": n % 3, "no": f"u{n}"}, "name": f"f{n}"} for n in range(300))
+    with pytest.raises(ProfileError, match="documents are copied into PostgreSQL or MariaDB"):
+        engine_of(profile, "shop", "copy", "").plan(spec_of("users", to={"database": "other", "table": "users"}))
     wide = {f"w{n}": {"constant": "x", "type": "varchar(63)"} for n in range(40)}
     columns = {"shop": "_id.shop", "no": "_id.no"}
     with pytest.raises(PreflightError, match="a row has no room on a page"):
