@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from bson.errors import BSONError, InvalidId
 
 from tasks.engines.mongodb.documents.expressions import from_text, to_text
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1)
 _GREATEST: Final = 2**63 - 1
 _DIGITS: Final = 34
 _BIAS: Final = 6176
@@ -63,10 +63,9 @@ def _date(wire: str) -> DatetimeMS:
 
 def _of_calendar(wire: str) -> DatetimeMS:
     try:
-        moment = datetime.fromisoformat(wire).replace(tzinfo=UTC)
+        since = datetime.fromisoformat(wire) - _EPOCH
     except ValueError:
         raise UnfitError("no day of the calendar") from None
-    since = moment - _EPOCH
     if since.microseconds % 1000:
         raise UnfitError("microseconds, where a date has milliseconds")
     return DatetimeMS((since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000)

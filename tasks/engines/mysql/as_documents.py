@@ -6,7 +6,8 @@ shorter than its value.
 
 import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from operator import itemgetter
 from typing import Any, Final
 
 import pymysql
@@ -54,7 +55,7 @@ def between(
     conn: MariaSession, action: DocumentTransfer, low: Key | None, high: Key | None
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
     """Read them as they come. Nothing else is done on the session meanwhile."""
-    with closing(conn.stream(selection(action, _of_table(action, condition(action, low, high))))) as found:
+    with _read(conn, action, _of_table(action, condition(action, low, high))) as found:
         yield found
 
 
@@ -62,13 +63,13 @@ def rows_of(conn: MariaSession, action: DocumentTransfer, keys: Sequence[Key]) -
     """Return the rows with these keys that are to be copied, of one snapshot."""
     if not keys:
         return []
-    with closing(conn.stream(selection(action, _of_table(action, one_of(action, keys))))) as found:
+    with _read(conn, action, _of_table(action, one_of(action, keys))) as found:
         return list(found)
 
 
 def rows_noted(conn: MariaSession, action: DocumentTransfer, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
     """Return key and `_id` of what notes tell of, each once, as if the rows were still there."""
-    with closing(conn.stream(_identities(action, among(numbers)))) as found:
+    with _identities(conn, action, among(numbers)) as found:
         return list(found)
 
 
@@ -78,7 +79,7 @@ def rows_written(
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
     """Read the rows that notes tell of, as far as they are there and to be copied, as they come."""
     which, source = reading.of_notes(action, among(numbers))
-    with closing(conn.stream(selection(action, _kept(action, f"from {source} where ({which})")))) as found:
+    with _read(conn, action, _kept(action, f"from {source} where ({which})")) as found:
         yield found
 
 
@@ -97,7 +98,7 @@ def refuse_waiting(conn: MariaSession) -> None:
 def noted(conn: MariaSession, action: DocumentTransfer, most: int) -> Generator[list[tuple[Any, ...]]]:
     """Yield key and `_id` of what notes tell of, each once, so many at a time."""
     held: list[tuple[Any, ...]] = []
-    with closing(conn.stream(_identities(action, "true"))) as found:
+    with _identities(conn, action, "true") as found:
         for one in found:
             held.append(one)
             if len(held) == most:
@@ -174,8 +175,23 @@ def account(conn: MariaSession, action: DocumentTransfer, number: int, read: int
     )
 
 
+@contextmanager
+def _read(conn: MariaSession, action: DocumentTransfer, tail: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """Read rows as they come: the key as text, then what is sent for each field that is read, and its text or None."""
+    width, sent = len(action.key), [*range(len(action.key))]
+    texts = [_has_text(field) for field in action.fields if field.expression]
+    last = width + len(texts) + sum(texts)
+    for text in texts:
+        sent += [width, width + 1 if text else last]
+        width += 1 + text
+    # What is not sent need not be read, which is what takes longest here.
+    spread = itemgetter(*sent)
+    with closing(conn.stream(selection(action, tail))) as found:
+        yield (spread((*row, None)) for row in found)
+
+
 def selection(action: DocumentTransfer, tail: str) -> str:
-    """Return the query of rows: the key as text, then the value of each field that is read, and its text or NULL.
+    """Return the query of rows: the key as text, then the value of each field that is read; its text if it may serve.
 
     `tail`: from where, and which.
     """
@@ -185,14 +201,21 @@ def selection(action: DocumentTransfer, tail: str) -> str:
     listed = [f"_changeover_k{number}" for number in range(len(action.key))]
     for number, field in enumerate(read):
         value = reading.value_name(number)
-        listed += [_wire(field, value), _text(field, value) if field.unfit in ("string", "tag") else "null"]
+        listed += [_wire(field, value), *([_text(field, value)] if _has_text(field) else [])]
     return f"select {', '.join(listed)} from (select {', '.join([*keys, *values])} {tail}) as r"
 
 
-def _identities(action: DocumentTransfer, which: str) -> str:
+def _has_text(field: TransferField) -> bool:
+    return field.unfit in ("string", "tag")
+
+
+def _identities(
+    conn: MariaSession, action: DocumentTransfer, which: str
+) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
     # Told apart by their bytes, whatever a collation calls equal.
     apart = ", ".join(f"cast({quote(column)} as binary)" for column in action.key)
-    return selection(action.as_noted, f"from {action.notes} as {quote(action.alias)} where {which} group by {apart}")
+    tail = f"from {action.notes} as {quote(action.alias)} where {which} group by {apart}"
+    return _read(conn, action.as_noted, tail)
 
 
 def _keys(action: DocumentTransfer) -> list[str]:
