@@ -194,8 +194,9 @@ def test_what_is_written_is_found_and_what_cannot_be_is_refused(
 ) -> None:
     """Before anything is made, where MariaDB has no such table; later by the gate, and by whoever goes back."""
     source.users.insert_many({"_id": {"shop": n % 3, "no": f"u{n}"}, "name": f"f{n}"} for n in range(300))
+    engine, to = engine_of(profile, "shop", "copy", ""), {"database": "rows", "table": "users"}
     with pytest.raises(ProfileError, match="documents are copied into PostgreSQL or MariaDB"):
-        engine_of(profile, "shop", "copy", "").plan(spec_of("users", to={"database": "other", "table": "users"}))
+        engine.plan(spec_of("users", to={"database": "other", "table": "users"}))
     wide = {f"w{n}": {"constant": "x", "type": "varchar(63)"} for n in range(40)}
     columns = {"shop": "_id.shop", "no": "_id.no"}
     with pytest.raises(PreflightError, match="a row has no room on a page"):
@@ -207,7 +208,7 @@ def test_what_is_written_is_found_and_what_cannot_be_is_refused(
         ({**columns, "Name": {"constant": 1}}, "for the same name"),
     ):
         with pytest.raises(SpecError, match=reason):
-            copy("users", columns=other)
+            engine.plan(spec_of("users", to=to, columns=other))
     assert remains(target) == []
     assert copy("users", columns=columns).state is S.COMPLETE
     target.execute("select * from users where no = 'u2'")
