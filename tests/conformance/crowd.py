@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Self
 import psycopg
 
 from tests.conformance.drive import Connection
+from tests.legs import EVERY_LEG
 from tests.servers.remains import soon
 
 
@@ -18,6 +20,9 @@ class Member(threading.Thread, ABC):
 
     expected: tuple[type[Exception], ...] = ()
     """What members do to each other, migration or not: the transaction is tried no more, and the next one comes."""
+
+    settings = "select"
+    """What its session begins with."""
 
     def __init__(self, url: str, name: str, seed: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -31,14 +36,24 @@ class Member(threading.Thread, ABC):
         """Write until told to stop; stop at the first failure that is not the members' own doing."""
         try:
             with psycopg.connect(self.url, autocommit=True) as conn:
+                conn.execute(self.settings.encode())
                 while not self.over.is_set():
+                    began = time.monotonic()
                     try:
                         self.transaction(conn)
+                        self.committed += 1
                     except self.expected:
-                        continue
-                    self.committed += 1
+                        pass
+                    self.over.wait(self.thinks(time.monotonic() - began))
         except BaseException as error:  # noqa: BLE001 - the test shows it
             self.failure = error
+
+    def thinks(self, took: float) -> float:
+        """Say for how many seconds it does nothing after a transaction that took so many.
+
+        Those who never stop take all of a slow machine, and block each other there without end.
+        """
+        return 0.0 if EVERY_LEG else min(2 * took, 0.05)
 
     @abstractmethod
     def transaction(self, conn: Connection) -> None:

@@ -119,6 +119,8 @@ class Moving(Writer):
     """Of a row that has moved to another partition PostgreSQL says so to whoever waited for it."""
 
     expected = (*EXPECTED, psycopg.errors.SerializationFailure)
+    settings = "set deadlock_timeout = '50ms'"
+    """Rows that move make them deadlock each other often: for a second each time, no swap would have the table."""
 
 
 def moving(url: str) -> Crowd:
