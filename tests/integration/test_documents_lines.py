@@ -7,7 +7,7 @@ from typing import Any
 import bson
 import psycopg
 import pytest
-from bson import Decimal128, Int64
+from bson import Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
@@ -17,6 +17,8 @@ from tasks.engines.mongodb.rows.columns import TYPES
 from tasks.engines.mongodb.rows.decode import kind_of
 from tasks.engines.mongodb.rows.held import ANY
 from tasks.engines.mongodb.rows.reading import Lines, Reading
+from tasks.engines.mysql import session as maria
+from tasks.engines.mysql.receiving.load import send as to_mariadb
 from tasks.engines.postgresql.connect import connect
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.records import Line
@@ -106,6 +108,43 @@ def test_lines_are_the_same_whoever_makes_them(source: Documents, target: psycop
                 server, ours = both(source, action, raw)
                 assert told(server)[1:] == told(ours)[1:]
                 assert rows_of(target, action, server) == rows_of(target, action, ours), (written, path, nulls)
+
+
+def test_lines_for_mariadb_are_the_same_whoever_makes_them(source: Documents, maria_database: str) -> None:
+    """What it has another form for, or does not hold at all."""
+    types = TYPES["mariadb"]
+    values: dict[str, list[Any]] = {
+        "bigint unsigned": [*MORE["bigint"], -1, Int64(2**63 - 1), 5.0, "7"],
+        "tinyint": [127, 128, True],
+        "double": [*MORE["double precision"], 5, Int64(5), -0.0],
+        "longtext": [*MORE["text"], "a\0b", "'"],
+        "varchar(2)": ["é😀", "abc", "\0"],
+        "varchar(24)": [ObjectId("0" * 24), "x"],
+        "boolean": [True, False, 1],
+        "datetime(3)": MORE["timestamptz"],
+        "date": [DatetimeMS(86_400_000), *MORE["date"]],
+        "json": [{"a": 1}],
+    }
+    with maria.connect(maria_database) as conn:
+        for written, some in values.items():
+            of = types.type_of(written)
+            assert of is not None
+            kind = types.kind_for(of, {kind_of(some[0]): 1}, "fail") or ANY
+            raw = fill(source, [bson.encode({"_id": f"k{n:03}", "v": one}) for n, one in enumerate([*some, None, [1]])])
+            value = column("v", "v", of.written, kind, nulls="null", unfit="reject", form=types.form_of(of))
+            action = mapping(column("id", "_id", "varchar(9)", "string", form="text"), value)
+            action = action.model_copy(update={"into": action.into.model_copy(update={"engine": "mariadb"})})
+            server, ours = both(source, action, raw)
+            assert told(server)[1:] == told(ours)[1:]
+            assert (ready.stage(action) is None) is (written == "json")
+            found = []
+            for lines in (server, ours):
+                conn.execute("create or replace table u (id varchar(9), v " + of.written + ") character set utf8mb4")
+                with conn.transaction():
+                    to_mariadb(conn, "u", action.columns, (one for one in lines if not one.touched))
+                found.append(list(conn.execute("select id, cast(v as char) from u order by id").fetchall()))
+            assert found[0] == found[1], written
+            assert len(found[0]) > 1
 
 
 def test_nearly_all_are_made_there(source: Documents) -> None:

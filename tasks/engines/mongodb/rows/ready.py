@@ -37,7 +37,10 @@ _LARGEST: Final = 1 << 20
 _ESCAPES: Final = (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
 _FROM, _UNTIL = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 """Between these the year has four digits."""
-_TEXTS: Final = ("text", "varchar")
+_TEXTS: Final = ("text", "varchar", "longtext")
+_GREATEST: Final = 2**63 - 1
+_OBJECT_ID: Final = 24
+"""Digits."""
 _DAY: Final = 86_400_000
 """Milliseconds."""
 _NUMBER: Final = "^(?:-(?=.*[1-9]))?[0-9]+(?:\\.[0-9]+)?$"
@@ -47,6 +50,7 @@ _DIGITS: Final = (1e-9, 1e15)
 _MOMENTS: Final = {
     "timestamptz": "%Y-%m-%d %H:%M:%S.%L+00",
     "timestamp": "%Y-%m-%d %H:%M:%S.%L",
+    "datetime": "%Y-%m-%d %H:%M:%S.%L",
     "date": "%Y-%m-%d",
 }
 
@@ -62,8 +66,6 @@ class _Node:
 
 def stage(action: RowTransfer) -> dict[str, Any] | None:
     """Return the stage that makes lines of documents; None where some column has to be made here."""
-    if action.into.engine != "postgresql":
-        return None
     types, root = types_of(action), _Node()
     texts: list[Expression] = []
     for one in action.columns:
@@ -127,7 +129,7 @@ def _bounds(
         return
     if of.arguments:
         yield {"$lte": [{"$strLenCP": value}, of.arguments[0]]}
-    if one.name in action.target_key:
+    if one.name in action.target_key and longest:
         yield {"$lte": [{"$strLenBytes": value}, longest // len(action.target_key) - 8]}
 
 
@@ -138,14 +140,19 @@ def _made(
     kind, text = one.source_type, {"$toString": value}
     of_type = {"$type": value}
     if within and kind == "number":
-        known = [{"$in": [of_type, ["int", "long"]]}, {"$gte": [value, within[0]]}, {"$lte": [value, within[1]]}]
-        return known, text
+        # A type without a sign holds more than a long.
+        low, high = within[0], min(within[1], _GREATEST)
+        return [{"$in": [of_type, ["int", "long"]]}, {"$gte": [value, low]}, {"$lte": [value, high]}], text
     if of.name in _FRACTIONS and not of.arguments and kind == "number":
         return _FRACTIONS[of.name](value)
     if of.name in _TEXTS and kind in ("string", ANY):
         return [{"$eq": [of_type, "string"]}], _escaped(value)
-    if (of.name in _TEXTS and kind == "objectId" and not of.arguments) or (of.name == "boolean" and kind == "bool"):
-        return [{"$eq": [of_type, kind]}], text
+    whole = of.name in _TEXTS and (not of.arguments or of.arguments[0] >= _OBJECT_ID)
+    if kind == "bool" or (kind == "objectId" and whole):
+        plain = {"$eq": [of_type, kind]}
+        # MariaDB has no words for them; of nothing there is no text.
+        digit = {"$cond": [plain, {"$cond": [value, "1", "0"]}, None]}
+        return [plain], digit if of.name == "tinyint" else text
     if of.name in _MOMENTS and kind == "date":
         known = [{"$eq": [of_type, "date"]}, {"$gte": [value, _FROM]}, {"$lt": [value, _UNTIL]}]
         midnight = [{"$eq": [{"$mod": [{"$toLong": value}, _DAY]}, 0]}] if of.name == "date" else []
@@ -169,7 +176,12 @@ def _double(value: Expression) -> tuple[list[Expression], Expression]:
     return [{"$or": [{"$eq": [of_type, "int"]}, plain]}], text
 
 
-_FRACTIONS: Final = {"numeric": _numeric, "double precision": _double}
+def _without_minus_zero(value: Expression) -> tuple[list[Expression], Expression]:
+    plain, text = _double(value)
+    return [*plain, {"$ne": [text, "-0"]}], text
+
+
+_FRACTIONS: Final = {"numeric": _numeric, "double precision": _double, "double": _without_minus_zero}
 
 
 def _escaped(value: Expression) -> Expression:
@@ -191,13 +203,13 @@ def read(
             elif (line := _joined(listed)) is not None:
                 yield Line(line=line, rows=len(listed))
             else:
-                # One has a text that PostgreSQL would not take: each has to say what becomes of it.
+                # One has a text that is not taken everywhere: each has to say what becomes of it.
                 which = {ID: {"$in": [bson.decode(one, _READABLE)[ID] for one in listed]}}
                 yield from asked.documents(database, which, session=session)
 
 
 def _joined(some: Sequence[bytes]) -> bytes | None:
-    """Return such lines with their ends between them; None where PostgreSQL would not take the text of some."""
+    """Return such lines with their ends between them; None where some have a text that is not taken everywhere."""
     made = b"\n".join([one[_BEGIN : _BEGIN - 1 + _LENGTH.unpack_from(one, _BEGIN - 4)[0]] for one in some])
     if b"\0" in made:
         return None
