@@ -24,7 +24,7 @@ def contract(migration: str, profile: str = "local", database: str = "main") -> 
     allowed = (MigrationState.COMPLETE, MigrationState.CONTRACTING)
     with reopen_migration(migration, profile, database=database, allowed=allowed) as m:
         if not m.begun:
-            with following(m) as changes:
+            with following(m, contracting=True) as changes:
                 changes.catch_up()
                 validate(m, before_contract(m.plan, m.profile))
             for gate in gates.bound("before_contract", m.plan):

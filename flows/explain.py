@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from flows.notices import notices
 from profiles.model import Limits
-from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.document_steps import CollectionCommand, Rebuild, Reshape
 from tasks.model.plan import Plan
 from tasks.model.status import StepRecord, StepState
 from tasks.model.step_costs import held_of, locks_of, rows_of, told_locks
@@ -54,19 +54,29 @@ def statements_of(step: Step) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 f"insert into {action.target} ({columns}) select {values} from {action.table}"
                 f"  -- in ranges of {', '.join(action.key)}; rows that are there stay",
             ), ()
-        case Collection() | DocumentTransfer() | Relation() | RowTransfer() | Reshape() | CollectionCommand() as action:
+        case (
+            Collection()
+            | DocumentTransfer()
+            | Relation()
+            | RowTransfer()
+            | Reshape()
+            | Rebuild()
+            | CollectionCommand() as action
+        ):
             return _elsewhere(action)
         case Reconcile() | CopyAgain() as action:
             return (f"-- compare {action.table} with {action.copy_of.target}, and carry over what differs",), ()
 
 
 def _elsewhere(
-    action: Collection | DocumentTransfer | Relation | RowTransfer | Reshape | CollectionCommand,
+    action: Collection | DocumentTransfer | Relation | RowTransfer | Reshape | Rebuild | CollectionCommand,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(action, Relation | RowTransfer):
         return _in_a_table(action)
     if isinstance(action, Reshape | CollectionCommand):
         return _documents(action)
+    if isinstance(action, Rebuild):
+        return _rebuilt(action)
     if isinstance(action, DocumentTransfer):
         kept = f" where {action.where}" if action.where else ""
         values = ", ".join(field.expression for field in action.fields if field.expression)
@@ -115,11 +125,31 @@ def _documents(action: Reshape | CollectionCommand) -> tuple[tuple[str, ...], tu
     return (), ()
 
 
+def _rebuilt(action: Rebuild) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is done to the collections of a rebuild, in words and extended JSON."""
+    new, kept, name = action.new, action.kept, action.collection
+    rename = "-- renameCollection {}_... to {}, with dropTarget, when all that was written is in it"
+    match action.does:
+        case "create":
+            return (f"-- create {new}_...: {action.options}", f"-- create {kept}_...: {action.kept_options}"), ()
+        case "fill":
+            return (f"-- {new}_...: {action.up}", f"-- {kept}_...: as they are"), (f"-- {name}: {action.down}",)
+        case "index":
+            return (f"-- {new}_...: {action.indexes}", f"-- {kept}_...: {action.kept_indexes}"), ()
+        case "swap":
+            return (rename.format(new, name),), (rename.format(kept, name),)
+        case "contract":
+            return (f"-- drop {kept}_...",), ()
+    return (), ()
+
+
 def duration_of(step: Step, plan: Plan, limits: Limits) -> str:
     """Say roughly how long a step takes."""
     if isinstance(step.action, Collection | Relation):
         return "short"
-    if isinstance(step.action, Reshape) and rows_of(step, plan) is None:
+    if isinstance(step.action, Rebuild) and step.action.does == "swap":
+        return f"short, waits for locks < {limits.lock_budget} ms"
+    if isinstance(step.action, Reshape | Rebuild) and rows_of(step, plan) is None:
         return "short"
     short = isinstance(step.action, CollectionCommand) and not step.action.long
     if short or isinstance(step.action, ShortTransaction | SelfCommitting):

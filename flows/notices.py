@@ -19,7 +19,7 @@ def notices(plan: Plan) -> tuple[str, ...]:
     if plan.catalogue.engine == "mysql":
         return tuple(_mysql(plan))
     if plan.catalogue.engine == "mongodb":
-        return tuple(_mongodb(plan))
+        return tuple(_rebuilt(plan) if plan.strategy == "shadow_table" else _mongodb(plan))
     if plan.strategy == "shadow_table":
         return tuple(dict.fromkeys(_shadow(plan)))
     found = [*_versions(plan), *_new_columns(plan), *_restrictions(plan), *_swapped(plan), *_contracted(plan)]
@@ -60,6 +60,23 @@ def _mongodb(plan: Plan) -> Iterator[str]:
         yield f"from contract on, no document of {action.collection} has {'.'.join(path)}"
     if any(step.key.endswith("/validator") for step in plan.phase(Phase.CONTRACT)):
         yield f"from contract on, writes to {action.collection} that are not valid fail; the log warns of them before"
+
+
+def _rebuilt(plan: Plan) -> Iterator[str]:
+    for table in plan.tables:
+        yield (
+            f"at the swap, {table} is another collection, with its new shape, from one statement to the next; writes"
+            " wait within the lock budget, reads do not"
+        )
+        yield (
+            "statements that are under way in that moment and go through many documents fail with QueryPlanKilled: an"
+            " update or delete of many, a cursor that is read on"
+        )
+        yield (
+            f"transactions that come to {table} in that moment, or have begun before it, fail with"
+            " TransientTransactionError: drivers try them again by withTransaction"
+        )
+        yield f"change streams of others on {table} end with invalidate at the swap, and are opened anew by startAfter"
 
 
 def _shadow(plan: Plan) -> Iterator[str]:

@@ -1,10 +1,11 @@
-"""Shadow table: a new table is filled beside the old one, proven, and put in its place in one moment."""
+"""Shadow table: a new table or collection is filled beside the old one, proven, and put in its place in one moment."""
 
 from tasks.approve import approve
 from tasks.backfill import backfill
 from tasks.constrain import constrain
 from tasks.dual_write import dual_write
 from tasks.expand import expand
+from tasks.follow_documents import following
 from tasks.hold import hold
 from tasks.index import index
 from tasks.migration import open_migration
@@ -22,7 +23,7 @@ from validations import gates
 
 @strategy("shadow-table", "{migration} on {profile}")
 def shadow_table(migration: str, profile: str = "local", database: str = "main") -> Report:
-    """Make a table anew, where it cannot be changed in place, without its applications noticing.
+    """Make a table, or a collection, anew, where it cannot be changed in place, without its applications noticing.
 
     Args:
         migration: Path of the spec (YAML or JSON), or the name of a migration to go on with.
@@ -37,14 +38,17 @@ def shadow_table(migration: str, profile: str = "local", database: str = "main")
         snapshot(m)
         expand(m)
         dual_write(m)
-        backfill(m)
-        index(m)
-        reconcile(m)
-        validate(m, gates.before_swap(m.plan))
-        approve(m)
-        constrain(m)
-        hold(m)
-        swap(m)
-        validate(m, gates.after_swap(m.plan))
-        soak(m)
+        with following(m) as changes:
+            backfill(m)
+            index(m)
+            reconcile(m)
+            changes.catch_up()
+            validate(m, gates.before_swap(m.plan))
+            approve(m)
+            constrain(m)
+            hold(m)
+            swap(m)
+            changes.catch_up()
+            validate(m, gates.after_swap(m.plan))
+            soak(m, changes.require)
     return report(m)

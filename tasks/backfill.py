@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tasks.model.document_steps import Reshape
+from tasks.model.document_steps import Rebuild, Reshape
 from tasks.model.steps import Backfill, Copy, Phase, Step
 from tasks.prefect_task import verb
 from tasks.run import Run
@@ -28,6 +28,6 @@ def backfill_shard(run: Run, key: str, shard: int) -> None:
     run.engine.retrying()(one_shard, run, step, action, shard, partial(run.engine.fill, action))
 
 
-def _action(step: Step) -> Backfill | Copy | Reshape:
-    assert isinstance(step.action, Backfill | Copy | Reshape)
+def _action(step: Step) -> Backfill | Copy | Reshape | Rebuild:
+    assert isinstance(step.action, Backfill | Copy | Reshape | Rebuild)
     return step.action

@@ -12,7 +12,7 @@ from tasks.engines.translate import in_our_words
 from tasks.ledger.fencing import fence
 from tasks.ledger.snapshots import load_snapshot, save_snapshot
 from tasks.ledger.state import summary
-from tasks.model.document_steps import Reshape
+from tasks.model.document_steps import Rebuild, Reshape
 from tasks.model.errors import ChangeoverError, StepError, TransientError
 from tasks.model.status import MigrationState
 from tasks.model.steps import Phase, Step
@@ -53,16 +53,20 @@ class Nothing:
 
 
 @contextmanager
-def following(run: Run) -> "Iterator[Follower | Nothing]":
+def following(run: Run, *, contracting: bool = False) -> "Iterator[Follower | Nothing]":
     """Follow the change stream beside whatever is done, from where the ledger says; nothing where there is none.
 
-    A document is brought into step when it was written, by an update that reads it itself. Raises, at the end, what
-    has stopped it; the gates find what it has not done. Locks: none.
+    A document is brought into step when it was written, by an update that reads it itself. Nothing is followed into
+    what is going to be dropped as a whole, when `contracting`. Raises, at the end, what has stopped it; the gates find
+    what it has not done. Locks: none.
     """
-    action = next((one.action for one in run.plan.phase(Phase.DUAL_WRITE) if isinstance(one.action, Reshape)), None)
-    if action is None:
+    followed = (one.action for one in run.plan.phase(Phase.DUAL_WRITE))
+    action = next((one for one in followed if isinstance(one, Reshape | Rebuild)), None)
+    if action is None or (contracting and isinstance(action, Rebuild)):
         yield Nothing()
         return
+    if isinstance(action, Rebuild):
+        _engine(run).retrying()(_engine(run).prepare, action)
     follower = Follower(run, action)
     follower.start()
     try:
@@ -78,7 +82,7 @@ def following(run: Run) -> "Iterator[Follower | Nothing]":
 class Follower(threading.Thread):
     """The thread that follows. Its sessions are those of the run, and end with it."""
 
-    def __init__(self, run: Run, action: Reshape) -> None:
+    def __init__(self, run: Run, action: Reshape | Rebuild) -> None:
         super().__init__(name=f"follow {action.collection}", daemon=True)
         self.held = run
         self.action = action
@@ -106,6 +110,8 @@ class Follower(threading.Thread):
             raise self.error or StepError(f"{self.action.collection} is no longer followed")
 
     def _told(self, moment: "Timestamp") -> None:
+        # Of a rebuild it is told when all before it is carried, and not how far it goes on from.
+        self._goes_well = self._goes_well or (isinstance(self.action, Rebuild) and self._reached != moment)
         self._reached = moment
 
     def end(self) -> None:
@@ -130,31 +136,37 @@ class Follower(threading.Thread):
         while True:
             self._goes_well = False
             try:
-                return self.held.engine.retrying()(self._follow)
+                return self.held.engine.retrying(self._again)(self._follow)
             except TransientError:
                 if not self._goes_well:
                     raise
 
+    def _again(self, error: BaseException, tries: int, seconds: float) -> None:
+        say(f"{self.action.collection} is followed again in {seconds:.1f} s: try {tries}, {type(error).__name__}")
+
     def _follow(self) -> None:
         from tasks.engines.mongodb.documents.stream import ForgottenError  # noqa: PLC0415 - loads the driver
 
-        engine = _engine(self.held)
+        engine, action = _engine(self.held), self.action
         with self.held.ledger("follow") as conn:
+            if isinstance(action, Rebuild):
+                engine.follow_rebuilt(action, lambda: self._fenced(conn), self._goes_on, self._told, say)
+                return
             while True:
                 kept = load_snapshot(conn, self.held.migration, STREAM)
                 assert kept is not None, "dual write keeps the position"
                 try:
                     self._place = kept["position"]
-                    engine.follow(self.action, self._place, lambda: self._begun(conn), self._goes_on, self._told, say)
+                    engine.follow(action, self._place, lambda: self._begun(conn), self._goes_on, self._told, say)
                 except ForgottenError:
-                    self._start_anew(engine, conn)
+                    self._start_anew(engine, action, conn)
                 else:
                     return
 
-    def _start_anew(self, engine: "MongoEngine", conn: Session) -> None:
-        say(f"the server has forgotten some changes of {self.action.collection}: all documents are gone over")
-        position = engine.position(self.action)
-        engine.go_over(self.action, self._prefer(conn), lambda: self._fenced(conn), say)
+    def _start_anew(self, engine: "MongoEngine", action: Reshape, conn: Session) -> None:
+        say(f"the server has forgotten some changes of {action.collection}: all documents are gone over")
+        position = engine.position(action)
+        engine.go_over(action, self._prefer(conn), lambda: self._fenced(conn), say)
         with self._fenced(conn):
             save_snapshot(conn, self.held.migration, STREAM, {"position": position}, replace=True)
 

@@ -37,11 +37,11 @@ def _counted(check: QueryCheck, migration: str, url: str, values_in_reports: boo
     import pymongo  # noqa: PLC0415 - loads the driver
 
     from tasks.engines.mongodb.connect import connected, in_our_words  # noqa: PLC0415
-    from tasks.engines.mongodb.documents.checks import broken  # noqa: PLC0415
+    from tasks.engines.mongodb.shadow.examine import examined  # noqa: PLC0415
 
     called = f"changeover {migration[:47]} gate"
     with in_our_words(url), connected(url, name=called) as database, pymongo.timeout(0):
-        found = broken(database, check.violations)
+        found = examined(database, check.violations)
     moving = f"; {found.unsettled:,} were being written" if found.unsettled else ""
     return CheckResult(
         name=check.name,

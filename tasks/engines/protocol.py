@@ -17,7 +17,7 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
-from tasks.model.document_steps import Reshape
+from tasks.model.document_steps import Rebuild, Reshape
 from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.probe import Probe, Reading
 from tasks.model.spec import MigrationSpec
@@ -165,7 +165,7 @@ class Engine(Protocol):
 
     def fill(
         self,
-        action: Backfill | Copy | Reshape,
+        action: Backfill | Copy | Reshape | Rebuild,
         shard: Shard,
         checkpoint: Checkpoint,
         between: Callable[[int], int | None],

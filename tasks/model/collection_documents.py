@@ -133,6 +133,30 @@ class Validator(Part):
     """A JSON Schema, as `$jsonSchema` takes it."""
 
 
+class RebuildCollection(Part):
+    """Make the collection anew beside the old one, and put it in its place: only with `strategy: shadow_table`.
+
+    Without anything else the new one is the same, without the dead space of the old one.
+    """
+
+    compressor: Literal["none", "snappy", "zlib", "zstd"] | None = None
+    """How the server packs its blocks; as before unless given."""
+    up: tuple[Mapping[str, Any], ...] = ()
+    """Stages that make a new document of an old one. Stages are `$set`, `$unset` and `$project`; `_id` stays."""
+    down: tuple[Mapping[str, Any], ...] = ()
+    """Stages that make exactly the old document again: every document is tried before the run."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse one way without the other, and stages that give no value of their own."""
+        for key, other in (("up", "down"), ("down", "up")):
+            if getattr(self, key) and not getattr(self, other):
+                yield Contradiction(
+                    at=(key,), reason=f"there is no {other}", hint=f"Add {other}: nothing is lost then."
+                )
+        yield from refused_stages("up", self.up)
+        yield from refused_stages("down", self.down)
+
+
 class DocumentOperation(Part):
     """One change; exactly one of the keys is given."""
 
@@ -144,6 +168,7 @@ class DocumentOperation(Part):
     create_index: CreateCollectionIndex | None = None
     drop_index: DropCollectionIndex | None = None
     validator: Validator | None = None
+    rebuild_collection: RebuildCollection | None = None
 
     @property
     def asked(self) -> Part:
@@ -163,14 +188,27 @@ class DocumentOperation(Part):
 
 
 class DocumentsSpec(Part):
-    """Change the documents of a collection of MongoDB, where they are."""
+    """Change the documents of a collection of MongoDB: where they are, or in a collection that takes its place."""
 
     collection: CollectionName
     operations: Annotated[tuple[DocumentOperation, ...], Field(min_length=1)]
 
+    @property
+    def rebuilt(self) -> RebuildCollection | None:
+        """How the collection is made anew, where it is."""
+        return next((one.rebuild_collection for one in self.operations if one.rebuild_collection is not None), None)
+
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse two operations that concern one field, or an index that is made and dropped."""
         seen: dict[str, int] = {}
+        together = RebuildCollection | CreateCollectionIndex | DropCollectionIndex
+        for number, operation in enumerate(self.operations):
+            if self.rebuilt is not None and not isinstance(operation.asked, together):
+                yield Contradiction(
+                    at=("operations", number),
+                    reason="a collection that is made anew has all of its new shape by rebuild_collection",
+                    hint="Say it by `up` and `down`, or put it into a migration of its own.",
+                )
         for number, operation in enumerate(self.operations):
             for path in _paths(operation.asked):
                 for other, first in seen.items():
@@ -183,7 +221,8 @@ class DocumentsSpec(Part):
                 seen.setdefault(path, number)
         kinds = [one.asked for one in self.operations]
         for number, one in enumerate(kinds):
-            again = isinstance(one, Validator) and any(isinstance(other, Validator) for other in kinds[:number])
+            once = Validator | RebuildCollection
+            again = isinstance(one, once) and any(type(other) is type(one) for other in kinds[:number])
             named = isinstance(one, CreateCollectionIndex | DropCollectionIndex) and one.name in [
                 other.name for other in kinds[:number] if isinstance(other, CreateCollectionIndex | DropCollectionIndex)
             ]

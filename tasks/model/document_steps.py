@@ -87,6 +87,54 @@ class Reshape(Record):
         return f"dual_write/{self.table}/follow"
 
 
+class Rebuild(Record):
+    """The documents of one collection, made anew in another one that takes its name.
+
+    Two collections are filled beside it: the new one, and a second one with the documents as they are. The server drops
+    what the new one replaces, so the second one is the way back.
+    """
+
+    kind: Literal["rebuild"] = "rebuild"
+    table: str
+    """`database.collection`: what the run holds, and what its progress is told of."""
+    collection: str
+    uuid: str
+    """Of the collection that was there before, in hexadecimal digits."""
+    marker: str
+    """What the names of our collections begin with."""
+    up: str
+    """Stages that make a new document of an old one."""
+    down: str
+    """Stages that make an old document of a new one."""
+    options: str
+    """Of the new collection."""
+    kept_options: str
+    """Of the old one."""
+    indexes: str
+    kept_indexes: str
+    does: Literal["create", "follow", "fill", "index", "swap", "contract"]
+
+    @property
+    def new(self) -> str:
+        """What the names of the new collection begin with, until it is in its place; no migration has a dot."""
+        return f"{self.marker}.new"
+
+    @property
+    def kept(self) -> str:
+        """The same of the collection that holds the documents of the old shape."""
+        return f"{self.marker}.old"
+
+    @property
+    def notes(self) -> str:
+        """The collection that holds the position in the change stream."""
+        return f"{self.marker}.notes"
+
+    @property
+    def follow_key(self) -> str:
+        """The key of the step from which on the change stream is followed."""
+        return f"dual_write/{self.table}/follow"
+
+
 class CollectionCommand(Record):
     """A command that changes a collection or its indexes, forward and back. It may be given again."""
 

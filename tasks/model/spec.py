@@ -220,9 +220,14 @@ class MigrationSpec(Part):
     def _documents(self) -> Iterator[Contradiction]:
         if self.documents is None:
             return
-        if self.strategy != "expand_contract":
+        anew = self.documents.rebuilt is not None
+        if anew != (self.strategy == "shadow_table") or self.strategy == "cross_database":
             yield Contradiction(
-                at=("documents",), reason="documents change where they are", hint="Write `strategy: expand_contract`."
+                at=("documents",) if self.strategy == "cross_database" else ("strategy",),
+                reason="a collection is made anew only by way of another one"
+                if anew
+                else "these operations change documents where they are",
+                hint=f"Write `strategy: {'shadow_table' if anew else 'expand_contract'}`.",
             )
         others = ("operations", "version_schema", "transfer", "probes", "gates", "backfill")
         for name in others:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.document_steps import CollectionCommand, Rebuild, Reshape
 from tasks.model.plan import Plan
 from tasks.model.steps import (
     Backfill,
@@ -41,6 +41,9 @@ def held_of(step: Step) -> Held:
     match step.action:
         case Backfill() | Copy() | Reconcile() | CopyAgain() | DocumentTransfer() | RowTransfer() | Reshape():
             return Held.BATCH
+        case Rebuild():
+            # What it locks of applications, it locks at the swap alone.
+            return Held.MOMENT
         case Validation() | ConcurrentIndex():
             return Held.SCAN
         case ShortTransaction() | SelfCommitting() | CollectionCommand() | Collection() | Relation():
@@ -78,10 +81,10 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
         case DocumentTransfer() | RowTransfer() as action:
             tables = action.tables if isinstance(action, DocumentTransfer) else (action.table,)
             locks = tuple(Lock(table=table, mode=LockMode.ACCESS_SHARE) for table in tables)
-        case CollectionCommand() as action:
+        case CollectionCommand() | Rebuild(does="swap") as action:
             # While an index is built it lets everybody write; it begins and ends with the lock.
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_EXCLUSIVE),)
-        case Collection() | Relation() | Reshape():
+        case Collection() | Relation() | Reshape() | Rebuild():
             locks = ()
     return locks
 
@@ -98,6 +101,8 @@ def rows_of(step: Step, plan: Plan) -> int | None:
     if only_for_rollback(step) or isinstance(step.action, ShortTransaction | SelfCommitting | Collection | Relation):
         return None
     if isinstance(step.action, Reshape) and step.action.does in ("follow", "swap"):
+        return None
+    if isinstance(step.action, Rebuild) and step.action.does not in ("fill", "index"):
         return None
     if isinstance(step.action, CollectionCommand) and not step.action.long:
         return None

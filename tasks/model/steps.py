@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tasks.model.base import Record
 from tasks.model.catalogue import Catalogue, Table
-from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.document_steps import CollectionCommand, Rebuild, Reshape
 from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, Transfer
 
 
@@ -292,11 +292,12 @@ Action = Annotated[
     | Relation
     | RowTransfer
     | Reshape
+    | Rebuild
     | CollectionCommand,
     Field(discriminator="kind"),
 ]
 
-InRanges = Backfill | Copy | Transfer | Reshape
+InRanges = Backfill | Copy | Transfer | Reshape | Rebuild
 """What is done in ranges of keys, from cursors."""
 
 
@@ -323,7 +324,7 @@ def only_for_rollback(step: Step) -> bool:
     action = step.action
     if isinstance(action, ConcurrentIndex):
         return action.build_on == "inverse"
-    if isinstance(action, Backfill | Copy | Reconcile | CopyAgain | Collection | Relation | Transfer | Reshape):
+    if isinstance(action, InRanges | Reconcile | CopyAgain | Collection | Relation):
         return False
     waits = isinstance(action, SelfCommitting) and action.outlasts_prepared and not action.inverse
     return not action.forward and not waits and step.key != "swap/all"

@@ -35,7 +35,7 @@ from tasks.engines.records import Checkpoint, DumpRecord, Facts, Range, Shard
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue
-from tasks.model.document_steps import Reshape
+from tasks.model.document_steps import Rebuild, Reshape
 from tasks.model.errors import PreflightError, StepError
 from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.probe import Probe, Reading
@@ -156,7 +156,7 @@ class MariaEngine:
 
     def fill(
         self,
-        action: Backfill | Copy | Reshape,
+        action: Backfill | Copy | Reshape | Rebuild,
         shard: Shard,
         checkpoint: Checkpoint,
         between: Callable[[int], int | None],

@@ -52,7 +52,7 @@ from tasks.engines.refuse_documents import refuse_documents
 from tasks.engines.retrying import OnRetry
 from tasks.engines.session import Session
 from tasks.model.catalogue import Catalogue, TypeDefinition
-from tasks.model.document_steps import Reshape
+from tasks.model.document_steps import Rebuild, Reshape
 from tasks.model.errors import SpecError
 from tasks.model.operations import RebuildTable
 from tasks.model.plan import DumpTarget, Finding, Plan
@@ -260,19 +260,19 @@ class PostgresEngine:
     def shards(self, action: InRanges, count: int) -> list[Range]:
         """Divide the keys that exist now."""
         with self.connect("backfill") as conn:
-            assert not isinstance(action, Reshape), "documents are of MongoDB"
+            assert not isinstance(action, Reshape | Rebuild), "documents are of MongoDB"
             return shard(conn, action, count)
 
     def fill(
         self,
-        action: Backfill | Copy | Reshape,
+        action: Backfill | Copy | Reshape | Rebuild,
         shard: Shard,
         checkpoint: Checkpoint,
         between: Callable[[int], int | None],
     ) -> int:
         """Fill one shard, batch by batch."""
         with self.connect("backfill") as conn:
-            assert not isinstance(action, Reshape), "documents are of MongoDB"
+            assert not isinstance(action, Reshape | Rebuild), "documents are of MongoDB"
             return fill(conn, action, shard, self.limits, checkpoint, between)
 
     def rows(self, search_path: str) -> PostgresRows:
@@ -338,7 +338,7 @@ class PostgresEngine:
 
     def probe_ms(self, conn: Session, action: InRanges) -> float:
         """Return the latency of a read by key."""
-        assert not isinstance(action, Reshape), "documents are of MongoDB"
+        assert not isinstance(action, Reshape | Rebuild), "documents are of MongoDB"
         return probe_latency_ms(_own(conn), action.table, action.key)
 
 

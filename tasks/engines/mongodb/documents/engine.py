@@ -23,7 +23,6 @@ from tasks.engines.journal import Journal, until_recorded
 from tasks.engines.mongodb.address import where
 from tasks.engines.mongodb.connect import Documents, connected, in_our_words, require_usable
 from tasks.engines.mongodb.documents import lease, stream
-from tasks.engines.mongodb.documents.checks import broken
 from tasks.engines.mongodb.documents.commands import give
 from tasks.engines.mongodb.documents.dead_letters import keep, left_over
 from tasks.engines.mongodb.documents.examine import examine
@@ -49,6 +48,11 @@ from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.reading import shards
 from tasks.engines.mongodb.rows.scan import examine_documents
 from tasks.engines.mongodb.rows.source import MongoRows
+from tasks.engines.mongodb.shadow import work
+from tasks.engines.mongodb.shadow.examine import examine_rebuild, examined
+from tasks.engines.mongodb.shadow.follow import follow
+from tasks.engines.mongodb.shadow.place import look
+from tasks.engines.mongodb.shadow.planner import plan_rebuild
 from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.protocol import Engine
@@ -57,7 +61,7 @@ from tasks.engines.retrying import OnRetry, retrying
 from tasks.engines.session import Session
 from tasks.engines.transfer_findings import oplog_reaches
 from tasks.model.catalogue import Catalogue
-from tasks.model.document_steps import CollectionCommand, Reshape
+from tasks.model.document_steps import CollectionCommand, Rebuild, Reshape
 from tasks.model.errors import DataChanged, PreflightError, SpecError, StepError
 from tasks.model.plan import DumpTarget, Finding, Plan
 from tasks.model.spec import MigrationSpec
@@ -120,9 +124,10 @@ class MongoEngine:
     def plan(self, spec: MigrationSpec) -> Plan:
         """Draw up a plan; change nothing."""
         with in_our_words(self.url), self._connected() as database:
-            if spec.transfer is None:
-                return plan(database, spec)
-            return plan_rows(database, spec, self.taker_of(spec.transfer.to.database))
+            if spec.transfer is not None:
+                return plan_rows(database, spec, self.taker_of(spec.transfer.to.database))
+            rebuilt = spec.documents is not None and spec.documents.rebuilt is not None
+            return plan_rebuild(database, spec) if rebuilt else plan(database, spec)
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """Say how far the oplog reaches back, where writes are read from it; a plan has found all else."""
@@ -138,6 +143,8 @@ class MongoEngine:
         with self._connected() as database, pymongo.timeout(0):
             if plan.strategy == "cross_database":
                 return examine_documents(database, plan)
+            if plan.strategy == "shadow_table":
+                return examine_rebuild(database, plan)
             return examine(database, plan)
 
     def apply(self, step: Step, journal: Journal) -> None:
@@ -159,6 +166,8 @@ class MongoEngine:
                 give(database, action, action.forward, self.limits, partial(_fenced, conn, journal), journal.waiting)
             elif isinstance(action, Reshape) and action.does == "contract":
                 self._contract(conn, database, action, journal)
+            elif isinstance(action, Rebuild):
+                work.forward(database, action, journal, conn, self.limits, partial(_fenced, conn, journal))
             with conn.transaction():
                 journal.begin(conn)
                 journal.guard(conn)
@@ -179,6 +188,8 @@ class MongoEngine:
                 until_none(
                     database, into, wanted, known(action), withdrawn(action), self.limits, fenced, "the new application"
                 )
+            elif isinstance(action, Rebuild):
+                work.inverse(database, action, journal, self.limits, partial(_fenced, conn, journal))
             with conn.transaction():
                 journal.begin(conn)
                 journal.guard(conn)
@@ -197,12 +208,19 @@ class MongoEngine:
             database, into, wanted, known(action), contracted(action), self.limits, fenced, "the old application"
         )
 
-    def happened(self, step: Step, *, recorded: bool) -> bool:  # noqa: ARG002
-        """Tell whether a step is done: the ledger knows."""
-        return recorded
+    def happened(self, step: Step, *, recorded: bool) -> bool:
+        """Tell whether a step is done: the ledger knows, but where the server has put a collection in its place."""
+        if not (isinstance(step.action, Rebuild) and step.action.does == "swap"):
+            return recorded
+        with in_our_words(self.url), self._connected() as database:
+            return look(database, step.action).state == "swapped"
 
     def settle(self, swap: Step, say: Callable[[str], None]) -> None:
         """Carry back once more what was written to new fields: since the run ended nobody has done it."""
+        if isinstance(swap.action, Rebuild):
+            with in_our_words(self.url), self.connect("settle") as conn, self._connected() as database:
+                work.settle(database, swap.action, conn.transaction)
+            return
         assert isinstance(swap.action, Reshape)
         action = both_ways(swap.action)
         if action.pairs:
@@ -247,6 +265,23 @@ class MongoEngine:
         with self._connected() as database:
             stream.follow(database, action, start, begun, goes_on, reached, say)
 
+    def prepare(self, action: Rebuild) -> None:
+        """End what a run before this one has left behind of a swap."""
+        with in_our_words(self.url), self._connected() as database:
+            work.prepare(database, action)
+
+    def follow_rebuilt(
+        self,
+        action: Rebuild,
+        fenced: Fenced,
+        goes_on: Callable[[], bool],
+        reached: Callable[[Timestamp], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """Keep both collections in step, or after the swap the old one. Errors are those of the drivers."""
+        with self._connected() as database:
+            follow(database, action, fenced, goes_on, reached, say)
+
     def moment(self) -> Timestamp:
         """Return the moment of the last write."""
         with in_our_words(self.url), self._connected() as database:
@@ -261,29 +296,32 @@ class MongoEngine:
         with self._connected() as database:
             if isinstance(action, RowTransfer):
                 return shards(database, action, count)
-            assert isinstance(action, Reshape)
+            assert isinstance(action, Reshape | Rebuild)
             return [(None, last_key(database.get_collection(action.collection, codec_options=EXACT)))]
 
     def fill(
         self,
-        action: Backfill | Copy | Reshape,
+        action: Backfill | Copy | Reshape | Rebuild,
         shard: Shard,
         checkpoint: Checkpoint,
         between: Callable[[int], int | None],
     ) -> int:
-        """Fill the new fields of one range, batch by batch."""
+        """Fill the new fields, or collections, of one range, batch by batch."""
+        if isinstance(action, Rebuild):
+            with self.connect("backfill") as conn, self._connected() as database:
+                return work.fill(database, action, shard, self.limits, between, conn, checkpoint)
         assert isinstance(action, Reshape)
         pipeline = in_step(action, "old")
         with self.connect("backfill") as conn, self._connected() as database:
             into = database.get_collection(action.collection, codec_options=EXACT)
 
-            def work(number: int, low: Key | None, end: Key, rows: int, size: int) -> None:
+            def batch(number: int, low: Key | None, end: Key, rows: int, size: int) -> None:
                 with lease.leased(database) as leased, conn.transaction():
                     # It fences; a batch that is repeated finds its documents in step.
                     checkpoint(number, conn, end, rows, size)
                     update(into, condition(low, end), pipeline, leased)
 
-            return walk(into, shard, self.limits, between, work)
+            return walk(into, shard, self.limits, between, batch)
 
     def rows(self) -> MongoRows:
         """Give documents to another database."""
@@ -331,7 +369,7 @@ class MongoEngine:
     def count(self, conn: Session, query: str) -> int:  # noqa: ARG002
         """Return how many documents break a condition of the plan."""
         with in_our_words(self.url), self._connected() as database, pymongo.timeout(0):
-            return broken(database, query).documents
+            return examined(database, query).documents
 
     def lag_bytes(self, conn: Session) -> int | None:  # noqa: ARG002
         """Refuse: MongoDB tells the lag of its members in time, not in bytes."""
@@ -343,7 +381,7 @@ class MongoEngine:
 
     def probe_ms(self, conn: Session, action: InRanges) -> float:  # noqa: ARG002
         """Return the latency of a read by key."""
-        assert isinstance(action, Reshape | RowTransfer)
+        assert isinstance(action, Reshape | Rebuild | RowTransfer)
         name = action.alias if isinstance(action, RowTransfer) else action.collection
         with self._connected() as database:
             started = time.monotonic()

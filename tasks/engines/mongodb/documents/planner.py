@@ -113,11 +113,12 @@ def _steps(table: Table, asked: DocumentsSpec, action: Reshape, rule: dict[str, 
             )  # fmt: skip
 
 
-def _definition(one: CreateCollectionIndex) -> dict[str, Any]:
-    definition: dict[str, Any] = {"name": one.name, "key": dict(one.keys)}
-    definition |= {"unique": True} if one.unique else {}
-    definition |= {"sparse": True} if one.sparse else {}
-    return definition | ({"partialFilterExpression": plain(one.partial)} if one.partial is not None else {})
+def definition_of(one: CreateCollectionIndex) -> dict[str, Any]:
+    """Return an index that a spec asks for, as MongoDB takes it."""
+    made: dict[str, Any] = {"name": one.name, "key": dict(one.keys)}
+    made |= {"unique": True} if one.unique else {}
+    made |= {"sparse": True} if one.sparse else {}
+    return made | ({"partialFilterExpression": plain(one.partial)} if one.partial is not None else {})
 
 
 def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
@@ -127,7 +128,7 @@ def _index(full: str, name: str, one: CreateCollectionIndex) -> Step:
         action=CollectionCommand(
             table=full, collection=name, long=True,
             # Not all voting members, as the server would have it: one that is down would hold it up for as long.
-            forward=to_text({"createIndexes": name, "indexes": [_definition(one)], "commitQuorum": "majority"}),
+            forward=to_text({"createIndexes": name, "indexes": [definition_of(one)], "commitQuorum": "majority"}),
             inverse=to_text({"dropIndexes": name, "index": one.name}),
         ),
     )  # fmt: skip
@@ -154,9 +155,8 @@ def _hidden(full: str, name: str, index: str) -> Step:
     )  # fmt: skip
 
 
-def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None:
-    """Refuse to remove a field that an index has: a unique one would fail, and any other would be of no use."""
-    dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
+def refuse_index_names(table: Table, asked: DocumentsSpec) -> None:
+    """Refuse to drop an index that is not there, and to build one that is."""
     known = {index.name for index in table.indexes}
     for number, operation in enumerate(asked.operations):
         one = operation.asked
@@ -172,8 +172,15 @@ def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None
                 where=f"documents.operations[{number}].create_index.name",
                 hint="Choose another name.",
             )
-        if isinstance(one, CreateCollectionIndex):
-            _refuse_unique(_definition(one), action.news)
+
+
+def _refuse_indexes(table: Table, asked: DocumentsSpec, action: Reshape) -> None:
+    """Refuse to remove a field that an index has: a unique one would fail, and any other would be of no use."""
+    refuse_index_names(table, asked)
+    dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
+    for operation in asked.operations:
+        if isinstance(operation.asked, CreateCollectionIndex):
+            _refuse_unique(definition_of(operation.asked), action.news)
     for index in table.indexes:
         definition: Mapping[str, Any] = from_text(index.definition)
         for path in action.gone:

@@ -103,16 +103,16 @@ def follow(
         while going:
             # Looked at before: what was written until then is seen once more.
             going = goes_on()
-            before = moment(database, majority=True)
+            until = moment(database, majority=True)
             identities, last = _gathered(stream, action)
             if going and not identities and time.monotonic() - kept < IDLE:
-                reached(last or before)
+                reached(last or until)
                 continue
             kept = time.monotonic()
             with leased(database) as lease, begun() as (prefer, keep):
                 failed = _brought(into, identities, pipelines[prefer], lease)
                 keep(to_text(stream.resume_token))
-            reached(last or before)
+            reached(last or until)
             if failed and not told:
                 told = True
                 say(f"documents of {action.collection} cannot be brought into step: MongoDB said {code_of(failed)}")
@@ -156,7 +156,7 @@ def _gathered(stream: ChangeStream[Any], action: Reshape) -> tuple[list[Any], Ti
         if (change := stream.try_next()) is None:
             last = None
             break
-        last = _before(change["clusterTime"])
+        last = before(change["clusterTime"])
         if change["operationType"] in ENDED:
             raise StepError(
                 f"the collection {action.collection} was dropped or renamed",
@@ -169,6 +169,6 @@ def _gathered(stream: ChangeStream[Any], action: Reshape) -> tuple[list[Any], Ti
     return list(found.values()), last
 
 
-def _before(at: Timestamp) -> Timestamp:
+def before(at: Timestamp) -> Timestamp:
     """Return the last moment before another: a transaction has many changes of one."""
     return Timestamp(at.time, at.inc - 1) if at.inc else Timestamp(at.time - 1, 2**32 - 1)

@@ -1,0 +1,140 @@
+"""Where the collections of a rebuild are: found by their names and UUIDs, since the server is what knows."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pymongo
+from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
+
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import EXACT, from_text
+from tasks.engines.mongodb.documents.walk import Fenced
+from tasks.model.document_steps import Rebuild
+from tasks.model.errors import DataChanged, StepError
+
+RAW = EXACT.with_options(document_class=RawBSONDocument)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A collection that is kept in step with another, and the stages that make its documents."""
+
+    name: str
+    stages: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What there is at one moment."""
+
+    state: Literal["before", "swapped", "back", "gone"]
+    """`back`: the collection is neither the one of the plan nor swapped: a rollback, a contract or somebody else."""
+    new: str = ""
+    kept: str = ""
+
+    def sides(self, action: Rebuild) -> tuple[Side, ...]:
+        """Return what is to be kept in step with the collection that has the name."""
+        up, down = stages_of(action.up), stages_of(action.down)
+        if self.state == "before":
+            return tuple(Side(name=name, stages=of) for name, of in ((self.new, up), (self.kept, ())) if name)
+        return (Side(name=self.kept, stages=down),) if self.state == "swapped" else ()
+
+
+def stages_of(text: str) -> tuple[dict[str, Any], ...]:
+    """Return stages of a plan."""
+    return tuple(from_text(text)["stages"])
+
+
+def raw(database: Documents, name: str) -> Collection[Any]:
+    """Return a collection whose documents are read as the bytes that they are."""
+    return database.get_collection(name, codec_options=RAW)
+
+
+def look(database: Documents, action: Rebuild) -> Place:
+    """Look which collections there are."""
+    ours = f"^{re.escape(action.marker)}[.](new|old)_[0-9a-f]+$"
+    wanted = {"$or": [{"name": action.collection}, {"name": {"$regex": ours}}]}
+    found = {one["name"]: one["info"]["uuid"].hex() for one in database.list_collections(filter=wanted)}
+    new, kept = _ours(found, action.new), _ours(found, action.kept)
+    uuid = found.get(action.collection)
+    if uuid is None:
+        return Place(state="gone", new=new, kept=kept)
+    if uuid == action.uuid:
+        return Place(state="before", new=new, kept=kept)
+    return Place(state="back" if new or not kept else "swapped", new=new, kept=kept)
+
+
+def uuid_of(database: Documents, name: str) -> str:
+    """Return the UUID of a collection, in hexadecimal digits; empty where there is none."""
+    found = next(iter(database.list_collections(filter={"name": name})), None)
+    return "" if found is None else str(found["info"]["uuid"].hex())
+
+
+def require(place: Place, action: Rebuild, *states: str) -> Place:
+    """Refuse unless the collection is in one of these states, and ours are there."""
+    if place.state in states and place.kept and (place.new or place.state != "before"):
+        return place
+    raise replaced(action)
+
+
+def replaced(action: Rebuild) -> StepError:
+    """Return what to raise where somebody else has dropped or renamed a collection."""
+    return StepError(
+        f"the collection {action.collection} was dropped, renamed or replaced, or one of ours was",
+        where=action.table,
+        hint="Nothing of ours was dropped meanwhile: look at the collections whose names begin with"
+        f" {action.marker}, put the right one in its place, then roll back.",
+        changed=DataChanged.PARTIALLY,
+    )
+
+
+def require_original(database: Documents, action: Rebuild) -> None:
+    """Refuse unless the collection is the one that the plan was made for."""
+    if uuid_of(database, action.collection) != action.uuid:
+        raise replaced(action)
+
+
+def make(database: Documents, action: Rebuild, fenced: Fenced) -> None:
+    """Make both collections, unless they are there."""
+    place = look(database, action)
+    wanted = ((action.new, place.new, action.options), (action.kept, place.kept, action.kept_options))
+    for begins, there, options in wanted:
+        if not there:
+            with fenced():
+                database.create_collection(f"{begins}_{action.uuid[:8]}", **from_text(options))
+
+
+def index(database: Documents, action: Rebuild, fenced: Fenced) -> None:
+    """Build the indexes of both, which nobody else uses; one that is there already is no error."""
+    place = require(look(database, action), action, "before")
+    for name, text in ((place.new, action.indexes), (place.kept, action.kept_indexes)):
+        wanted = from_text(text)["indexes"]
+        if not wanted:
+            continue
+        with fenced():
+            pass
+        command = {"createIndexes": name, "indexes": wanted, "commitQuorum": "majority"}
+        with pymongo.timeout(0):
+            database.command(command | {"writeConcern": {"w": "majority"}})
+
+
+def drop(database: Documents, action: Rebuild, fenced: Fenced, *names: str) -> None:
+    """Drop collections of ours, and what is noted of them."""
+    for name in (*names, action.notes):
+        if name:
+            with fenced():
+                database.drop_collection(name)
+
+
+def rename(database: Documents, name: str, to: str) -> None:
+    """Give a collection of ours another name, which no run before this one knows."""
+    asked = {"renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{to}"}
+    database.client.admin.command(asked | {"writeConcern": {"w": "majority"}})
+
+
+def _ours(found: dict[str, str], begins: str) -> str:
+    """Return the collection of ours whose name begins so; of two nobody could tell which one it is."""
+    named = sorted(name for name in found if name.startswith(f"{begins}_"))
+    return named[0] if len(named) == 1 else ""

@@ -1,0 +1,216 @@
+"""The swap, there and back: our collection takes the name, and the other one stays in a collection that is in step."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import pymongo
+from bson import Timestamp
+from pymongo.change_stream import ChangeStream
+from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError, ExecutionTimeout
+
+from profiles.model import Limits
+from tasks.engines.mongodb.connect import Documents
+from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.lease import Lease, leased
+from tasks.engines.mongodb.documents.stream import ForgottenError, moment
+from tasks.engines.mongodb.errors import code_of
+from tasks.engines.mongodb.shadow import changes
+from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
+from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
+from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend
+from tasks.engines.mongodb.shadow.place import Place, look, raw, rename, require
+from tasks.model.document_steps import Rebuild
+from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+
+_FEW: Final = 500
+"""As many documents are carried while writers wait."""
+_SESSIONS: Final = "sessions"
+_TOLD: Final = 20.0
+"""Seconds within which the stream tells of what was done."""
+
+
+def end_tries(database: Documents, action: Rebuild) -> None:
+    """End what a run before this one has left behind in the moment of a swap.
+
+    Its transactions are ended; and our collections get names that it does not know, so that a command which it sends
+    when it wakes up is about none that is there.
+    """
+    found = database[action.notes].find_one({"_id": _SESSIONS})
+    if found is None:
+        return
+    database.client.admin.command({"killSessions": found["ids"]})
+    place = look(database, action)
+    for name, begins in ((place.new, action.new), (place.kept, action.kept)):
+        if name:
+            rename(database, name, f"{begins}_{secrets.token_hex(6)}")
+    database[action.notes].delete_one({"_id": _SESSIONS})
+
+
+def swap(
+    database: Documents,
+    action: Rebuild,
+    limits: Limits,
+    fenced: Fenced,
+    say: Callable[[str], None],
+    *,
+    back: bool = False,
+) -> None:
+    """Put the new collection in its place, or, `back`, the one that holds the old documents.
+
+    Locks: the collection, exclusively, within the lock budget; reads do not wait. Raises LockTimeoutError.
+    """
+    with alone(action.marker), pymongo.timeout(0):
+        end_tries(database, action)
+        place = require(look(database, action), action, "swapped" if back else "before")
+        begins, ours, other = (action.kept, place.kept, "") if back else (action.new, place.new, place.kept)
+        if other:
+            # A name that no run before this one knows: what one of them still sends is about others.
+            rename(database, other, f"{action.kept}_{secrets.token_hex(6)}")
+        name = name_behind(database, action.collection, begins)
+        rename(database, ours, name)
+        try:
+            _until_swapped(database, action, name, limits, fenced, say)
+        except ForgottenError:
+            mend(database, action, fenced, say)
+            _until_swapped(database, action, name, limits, fenced, say)
+
+
+def _until_swapped(
+    database: Documents,
+    action: Rebuild,
+    name: str,
+    limits: Limits,
+    fenced: Fenced,
+    say: Callable[[str], None],
+) -> None:
+    place = look(database, action)
+    began = told = time.monotonic()
+    with changes.opened(database, action, changes.position(database, action), wait_ms=5) as stream:
+        act = _Act(database, action, place, name, stream)
+        while True:
+            act.catch_up(fenced)
+            try:
+                # The lease first: it bounds what is carried while writers wait.
+                with leased(database) as act.lease, fenced():
+                    exchange(database, name, action.collection, limits.lock_budget, act.begun, act.late)
+                break
+            except NotNowError:
+                pass
+            now = time.monotonic()
+            if now - began >= limits.lock_patience:
+                raise LockTimeoutError(
+                    f"no lock on {action.table} within {limits.lock_patience:g} s: transactions use it, or a majority"
+                    " of the members is slow",
+                    where=action.table,
+                    hint="End the longest transactions on it, or run again when they are done.",
+                    changed=DataChanged.PARTIALLY,
+                )
+            if now - told >= 1:
+                told = now
+                say(f"transactions use {action.table}, or what was written could not be carried within the budget")
+            # In between whoever waited behind us goes on.
+            time.sleep(random.uniform(1, 2) * limits.lock_budget / 1000)  # noqa: S311 - guards nothing
+        act.require_nothing_between()
+
+
+class _Act:
+    """What is carried at the moment of a swap."""
+
+    def __init__(
+        self, database: Documents, action: Rebuild, place: Place, name: str, stream: ChangeStream[Any]
+    ) -> None:
+        self.database, self.action, self.place, self.stream = database, action, place, stream
+        sides = place.sides(action)
+        self.side = next(side for side in sides if side.name == name)
+        self.others = [side for side in sides if side.name != name]
+        self.left: dict[str, Any] = {}
+        self.lease: Lease
+
+    def catch_up(self, fenced: Fenced) -> None:
+        """Carry all but the last of what was written, while writers go on."""
+        while True:
+            wanted = moment(self.database)
+            seen = changes.gathered(self.stream, self.action)
+            few = seen.moment is None or seen.moment >= wanted
+            with leased(self.database) as lease, fenced():
+                require(look(self.database, self.action), self.action, self.place.state)
+                found = self.left | seen.identities
+                self.left = carried(self.database, self.action, self.place, found, lease)
+                if not self.left:
+                    changes.keep(self.database, self.action, to_text(self.stream.resume_token), lease)
+            if few:
+                return
+
+    def begun(self, ids: list[Any]) -> None:
+        """Note the sessions of a try."""
+        noted = {"$set": {"ids": ids}}
+        self.database[self.action.notes].update_one({"_id": _SESSIONS}, noted, upsert=True)
+
+    def late(self, session: ClientSession, until: float) -> None:
+        """Carry what was written until nobody could write any more; nothing else comes now."""
+        # It waits until a majority has what came before.
+        self.database[self.action.notes].update_one({"_id": "swap"}, {"$inc": {"n": 1}}, upsert=True)
+        wanted = moment(self.database)
+        found = self._all_until(wanted, until)
+        self.left |= found
+        identities = list(self.left.values())
+        if identities:
+            for side in self.others:
+                if bring(self.database, self.action.collection, side, identities, self.lease):
+                    raise NotNowError
+            self._write(identities, session)
+
+    def _all_until(self, wanted: Timestamp, until: float) -> dict[str, Any]:
+        found = dict[str, Any]()
+        while True:
+            before = moment(self.database, majority=True)
+            seen = changes.gathered(self.stream, self.action)
+            found |= seen.identities
+            if len(found) + len(self.left) > _FEW or time.monotonic() > until:
+                self.left |= found
+                raise NotNowError
+            if (seen.moment or before) >= wanted and seen.moment is None:
+                return found
+
+    def _write(self, identities: list[Any], session: ClientSession) -> None:
+        """Write what the collection has, which nobody changes now, as one: also values that change places."""
+        wanted = {"_id": {"$in": identities}}
+        source = raw(self.database, self.action.collection)
+        made = list(source.aggregate([{"$match": wanted}, *self.side.stages]))
+        into = raw(self.database, self.side.name)
+        into.delete_many(wanted, session=session)
+        if made:
+            try:
+                into.insert_many(made, session=session, bypass_document_validation=True)
+            except BulkWriteError as error:
+                if code_of(error) != DUPLICATE:
+                    raise
+                raise duplicates(self.action, len(made)) from None
+
+    def require_nothing_between(self) -> None:
+        """Refuse to go on where somebody ended our transaction while writers waited: the server went on at once.
+
+        Raises StepError with what was written then, and lost.
+        """
+        lost = dict[str, Any]()
+        deadline = time.monotonic() + _TOLD
+        while True:
+            if time.monotonic() > deadline:
+                # An election took the rename back, or a majority does not have it yet.
+                raise ExecutionTimeout("the stream does not tell of the rename", code=50)
+            seen = changes.gathered(self.stream, self.action, most=1)
+            if seen.taken:
+                break
+            lost |= seen.identities
+        if lost:
+            raise StepError(
+                f"{len(lost)} documents of {self.action.collection} were written to after they were carried: somebody"
+                " ended the session of this run while the server was renaming",
+                where=self.action.table,
+                hint="Roll back, and write them again.",
+                changed=DataChanged.PARTIALLY,
+            )

@@ -1,0 +1,139 @@
+"""`kill -9` of a collection that is made anew, there and back: whatever was acknowledged is there, once."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tests.acceptance.documents import everything, fill, writing
+from tests.faults.runs import Run, Runs
+from tests.faults.test_documents import Migration, Stubborn
+from tests.legs import SEED, kills
+from tests.servers.mongodb import replica_set
+from tests.servers.remains import soon
+
+SPEC = """
+migration: moved
+strategy: shadow_table
+documents:
+  collection: users
+  operations:
+    - rebuild_collection:
+        compressor: zstd
+        up: [{$set: {shape: 2}}]
+        down: [{$unset: shape}]
+    - create_index: {name: by_n, keys: {n: 1}}
+"""
+STEP = "select 1 from changeover.steps where key like '{}%' and state <> 'pending'"
+SWAPPING = "select 1 from changeover.steps where key = 'swap/all' and state = 'running'"
+BACK = "select 1 from changeover.migrations where state = 'rolling back'"
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.every_leg]
+
+
+class Rebuild(Migration):
+    """The same for a collection that is made anew."""
+
+    def __init__(self, runs: Runs, ledger: str, documents: str, folder: Path) -> None:
+        super().__init__(runs, ledger, documents, folder)
+        self.spec.write_text(SPEC)
+
+    def start(self, command: str) -> Run:
+        """Begin, or go on."""
+        what, flow = (self.spec, "shadow") if command == "run" else ("moved", command)
+        return self.runs.start(flow, what, self.profile, self.ledger, DOCUMENTS_URL=self.documents)
+
+
+@pytest.fixture
+def migration(runs: Runs, database: str, documents: str, tmp_path: Path) -> Rebuild:
+    return Rebuild(runs, database, documents, tmp_path)
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        yield client.get_default_database()
+
+
+def as_old(target: Database[Any]) -> list[Any]:
+    """Leave out what an application had read before a swap, and has written back after it."""
+    return [{key: value for key, value in one.items() if key != "shape"} for one in everything(target, "users")]
+
+
+def test_killed_at_every_step(migration: Rebuild, target: Database[Any]) -> None:
+    fill(target, "users", "twin")
+    with writing(migration.documents) as writers:
+        for at in [*(STEP.format(one) for one in ("expand", "dual_write", "backfill", "index")), SWAPPING]:
+            migration.kill("run", at)
+        migration.complete("run", "complete")
+        migration.kill("rollback", BACK)
+        migration.complete("rollback", "rolled back")
+    assert [failed for one in writers for failed in one.failed] == []
+    assert as_old(target) == everything(target, "twin")
+    assert sorted(target.list_collection_names()) == ["twin", "users"]
+    assert list(target.users.index_information()) == ["_id_"]
+    with writing(migration.documents) as writers:
+        migration.complete("run", "complete")
+        migration.kill("contract", "select 1 from changeover.migrations where state = 'contracting'")
+        migration.complete("contract", "contracted")
+    assert [failed for one in writers for failed in one.failed] == []
+    assert as_old(target) == everything(target, "twin")
+    assert sorted(target.list_collection_names()) == ["twin", "users"]
+
+
+def test_killed_at_random(migration: Rebuild, target: Database[Any]) -> None:
+    """At any moment, several times, most of them about the swap; there and back."""
+    dice = random.Random(SEED)
+    fill(target, "users", "twin")
+    with writing(migration.documents) as writers:
+        for number in range(kills(12)):
+            run = migration.start("run")
+            if number % 3:
+                soon(lambda run=run: run.ended or bool(migration.asked(SWAPPING)), seconds=60)
+                time.sleep(dice.uniform(0, 0.6))
+            else:
+                time.sleep(dice.uniform(0.5, 6.0))
+            run.kill()
+            if migration.asked("select 1 from changeover.migrations where state = 'complete'"):
+                back = migration.start("rollback")
+                soon(lambda run=back: run.ended or bool(migration.asked(BACK)), seconds=60)
+                time.sleep(dice.uniform(0, 0.6))
+                back.kill()
+                migration.complete("rollback", "rolled back")
+        migration.complete("run", "complete")
+        migration.complete("rollback", "rolled back")
+    assert [failed for one in writers for failed in one.failed] == []
+    assert as_old(target) == everything(target, "twin")
+    assert sorted(target.list_collection_names()) == ["twin", "users"]
+
+
+def test_the_primary_is_killed(runs: Runs, database: str, tmp_path: Path) -> None:
+    """In the moment of the swap: another member is elected, the run goes on, and what was acknowledged is there."""
+    with replica_set(3) as (server, processes):
+        url = server.url_of("shop")
+        migration = Rebuild(runs, database, url, tmp_path)
+        with MongoClient(url, w="majority") as client:
+            users = client.get_default_database().users
+            users.insert_many([{"_id": number, "address": {"town": 0}} for number in range(500)])
+            writer = Stubborn(url)
+            writer.start()
+            try:
+                run = migration.start("run")
+                assert soon(lambda: run.ended or bool(migration.asked(SWAPPING)), seconds=180), run.log
+                time.sleep(0.1)
+                assert client.primary is not None
+                processes[client.primary[1]].kill()
+                outcome = run.wait(300)
+            finally:
+                writer.ended.set()
+                writer.join(60)
+            assert outcome.state == "complete", str(outcome)
+            migration.complete("rollback", "rolled back")
+            found = {one["_id"]: one["address"]["town"] for one in users.find()}
+            assert found == dict.fromkeys(range(500), 0) | writer.said
+            assert len(writer.said) > 100

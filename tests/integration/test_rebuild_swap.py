@@ -1,0 +1,162 @@
+"""One collection takes the place of another while applications write: nothing is lost, and nobody waits for long."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from profiles.model import Limits
+from tasks.engines.journal import Journal
+from tasks.engines.mongodb.connect import connected
+from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.lease import leased
+from tasks.engines.mongodb.shadow import place, work
+from tasks.engines.mongodb.shadow.carry import copy
+from tasks.engines.mongodb.shadow.swap import swap
+from tasks.model.document_steps import Rebuild
+from tasks.model.errors import LockTimeoutError
+from tests.legs import EVERY_LEG
+
+pytestmark = pytest.mark.timeout(120)
+MANY = 300
+
+
+@pytest.fixture
+def target(documents: str) -> Iterator[Database[Any]]:
+    with connected(documents, name="changeover test") as database:
+        yield database
+
+
+def _nothing() -> Any:
+    return nullcontext()
+
+
+def rebuild(target: Database[Any], **given: Any) -> Rebuild:
+    """Make both collections, copy, and build indexes, as a run does."""
+    unique = to_text({"indexes": [{"name": "u", "key": {"u": 1}, "unique": True}]})
+    stages = {"up": to_text({"stages": []}), "down": to_text({"stages": []})} | given
+    action = Rebuild(
+        table=f"{target.name}.goods", collection="goods", uuid=place.uuid_of(target, "goods"), marker="_changeover_t",
+        options="{}", kept_options="{}", indexes=unique, kept_indexes=unique, does="swap", **stages,
+    )  # fmt: skip
+    journal = Journal(begin=lambda _: None, finish=lambda _: None)
+    for does in ("create", "follow"):
+        work.forward(target, action.model_copy(update={"does": does}), journal, None, Limits(), _nothing)  # type: ignore[arg-type]
+    with leased(target) as lease:
+        for side in place.look(target, action).sides(action):
+            copy(target.goods, side, None, None, lease)
+    work.forward(target, action.model_copy(update={"does": "index"}), journal, None, Limits(), _nothing)  # type: ignore[arg-type]
+    return action
+
+
+class Counter(threading.Thread):
+    """An application that adds one to documents of its own, hands unique values on, and counts what is acknowledged."""
+
+    def __init__(self, url: str, number: int, ended: threading.Event) -> None:
+        super().__init__()
+        self.url, self.number, self.ended = url, number, ended
+        self.counted = dict.fromkeys(range(number, MANY, 4), 0)
+        self.failed: list[str] = []
+        self.longest = 0.0
+
+    def run(self) -> None:
+        with MongoClient(self.url) as client:
+            goods = client.get_default_database().goods
+            while not self.ended.is_set():
+                for one in self.counted:
+                    began = time.monotonic()
+                    try:
+                        assert goods.update_one({"_id": one}, {"$inc": {"n": 1}}).matched_count
+                        self.counted[one] += 1
+                        self._hand_on(goods)
+                    except (PyMongoError, AssertionError) as error:
+                        self.failed.append(repr(error))
+                    self.longest = max(self.longest, time.monotonic() - began)
+
+    def _hand_on(self, goods: Any) -> None:
+        """Exchange the unique values of two documents, and delete and insert a third."""
+        first, second = f"a{self.number}", f"b{self.number}"
+        one, other = goods.find_one({"_id": first}), goods.find_one({"_id": second})
+        goods.update_one({"_id": first}, {"$set": {"u": f"free{self.number}"}})
+        goods.update_one({"_id": second}, {"$set": {"u": one["u"]}})
+        goods.update_one({"_id": first}, {"$set": {"u": other["u"]}})
+        goods.delete_one({"_id": f"c{self.number}"})
+        goods.insert_one({"_id": f"c{self.number}", "u": f"c{self.number}"})
+
+
+@contextmanager
+def counting(url: str) -> Iterator[list[Counter]]:
+    ended = threading.Event()
+    counters = [Counter(url, number, ended) for number in range(4)]
+    for one in counters:
+        one.start()
+    try:
+        yield counters
+    finally:
+        ended.set()
+        for one in counters:
+            one.join(30)
+
+
+def test_nothing_is_lost_there_and_back(target: Database[Any], documents: str) -> None:
+    """Four applications without a pause; each increment counts, in whichever collection it was made."""
+    target.goods.insert_many([{"_id": one, "n": 0, "u": one} for one in range(MANY)])
+    target.goods.insert_many([{"_id": f"{name}{one}", "u": f"{name}{one}"} for one in range(4) for name in "abc"])
+    target.goods.create_index("u", name="u", unique=True)
+    for _ in range(5 if EVERY_LEG else 1):
+        with counting(documents) as counters:
+            action = rebuild(target)
+            swap(target, action, Limits(), _nothing, print)
+            assert place.look(target, action).state == "swapped"
+            time.sleep(0.3)
+            swap(target, action, Limits(), _nothing, print, back=True)
+            time.sleep(0.1)
+        assert [failed for one in counters for failed in one.failed] == []
+        counted = {key: value for one in counters for key, value in one.counted.items()}
+        found = {one["_id"]: one["n"] for one in target.goods.find({"n": {"$exists": True}})}
+        assert found == counted
+        assert target.goods.count_documents({}) == MANY + 12
+        target.goods.update_many({"n": {"$exists": True}}, {"$set": {"n": 0}})
+        work.inverse(
+            target, action.model_copy(update={"does": "create"}),
+            Journal(begin=lambda _: None, finish=lambda _: None), Limits(), _nothing,
+        )  # fmt: skip
+        assert target.list_collection_names() == ["goods"]
+
+
+def test_a_transaction_of_others_is_waited_for(target: Database[Any], documents: str) -> None:
+    """As long as one has used the collection nothing is swapped, and whoever writes waits no longer than the budget."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
+    action = rebuild(target)
+    limits = Limits(lock_budget=150, lock_patience=1.5)
+    with MongoClient(documents) as client, client.start_session() as session:
+        goods = client.get_default_database().goods
+        session.start_transaction()
+        goods.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+        longest, ended = [0.0], threading.Event()
+
+        def write() -> None:
+            while not ended.is_set():
+                began = time.monotonic()
+                goods.update_one({"_id": 2}, {"$inc": {"n": 1}})
+                longest[0] = max(longest[0], time.monotonic() - began)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            with pytest.raises(LockTimeoutError, match="no lock on"):
+                swap(target, action, limits, _nothing, print)
+        finally:
+            ended.set()
+            thread.join()
+        assert place.look(target, action).state == "before"
+        assert longest[0] < 1.0
+        session.commit_transaction()
+    swap(target, action, limits, _nothing, print)
+    assert target.goods.find_one({"_id": 1}) == {"_id": 1, "u": 1, "n": 1}
