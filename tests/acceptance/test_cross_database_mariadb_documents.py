@@ -70,6 +70,7 @@ def leftovers(source: pymysql.cursors.Cursor) -> list[str]:
     return [str(row[0]) for row in ours]
 
 
+@pytest.mark.every_leg
 def test_rows_become_documents(source: pymysql.cursors.Cursor, target: Database[Any], copy: Copy, profile: str) -> None:
     """Undecided values stop the run before anything is done; every row that is chosen is a document, or left out."""
     source.execute(

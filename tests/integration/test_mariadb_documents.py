@@ -59,6 +59,7 @@ TYPED: dict[str, Any] = {
     "near": "near",
     "place": {"up": "st_asgeojson(place)", "type": "json"},
     "sum": {"up": "d + 1"},
+    "of another table": {"up": '(select max(o.a) from `Odd "t` o where o.a <= `Odd "t`.a)'},
     "kind": {"constant": 1},
 }
 
@@ -110,7 +111,7 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
     action = action_of(conn, spec)
     made = {one.key: one for one in documents(action, rows(conn, action, None, None))}
     nothing, edges, others = (_read(made[key]) for key in (("-1", "NULL"), ("1", "é"), ("1", "")))
-    assert {name for name, value in nothing.items() if value is not None} == {"_id", "also", "kind"}
+    assert {name for name, value in nothing.items() if value is not None} == {"_id", "also", "kind", "of another table"}
     assert nothing["also"] == {"huge": None}
     assert "z" not in nothing
     assert edges == {
@@ -129,7 +130,7 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
         "oid": "0x0102", "hex": {"mariadb_type": "char(24)", "mariadb_text": "not an objectId"},
         "flag": "2", "bits": {"mariadb_type": "bit(64)", "mariadb_text": str(2**64 - 1)},
         "wide": "12345678901234567890123456789012345.000000000000000000000000000001", "near": 0.0, "place": None,
-        "sum": Decimal128("-1234567890123455.7891"), "kind": 1,
+        "sum": Decimal128("-1234567890123455.7891"), "of another table": 1, "kind": 1,
     }  # fmt: skip
     assert [(one.field, one.reason) for one in made["1", "é"].failed] == [
         ("e", "the empty value that stands for an invalid one")
@@ -158,6 +159,17 @@ def test_every_type_is_a_value_of_bson_or_said_to_be_unfit(conn: MariaSession) -
 def _read(made: Made) -> dict[str, Any]:
     options = bson.CodecOptions(tz_aware=True)
     return dict(bson.decode(made.document, options))
+
+
+def test_an_id_of_ones_own_is_asked_of_the_rows(conn: MariaSession) -> None:
+    """It may be null, or that of another to the byte; what only a collation calls equal is not."""
+    conn.execute("create table t (id int primary key, v varchar(9) collate utf8mb4_general_ci, u int not null unique)")
+    conn.execute("insert into t values (1, null, 1), (2, 'a', 2), (3, 'A', 3), (4, 'a', 4), (5, 'a ', 5)")
+    (asked, *_) = examine(conn, plan_documents(conn, spec_of("t", _id="v")), values_in_reports=False).checks
+    assert (asked.name, asked.passed) == ("_id is unique and never null", False)
+    assert asked.message == "1 rows without one, 1 rows with that of another"
+    # An index says so already.
+    assert not examine(conn, plan_documents(conn, spec_of("t", _id="u", v="v")), values_in_reports=False).checks
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -331,6 +343,7 @@ def test_what_takes_long_under_the_lock_is_given_up(
                 longest = max(longest, time.monotonic() - started)
 
     monkeypatch.setattr(of_mariadb, "documents", slow)
+    monkeypatch.setattr("tasks.engines.receiving.cutover.random.uniform", lambda *_: 0.1)
     source = MariaRows(connect=lambda _: connect(maria_database), run_id="")
     journal = Journal(begin=lambda _: None, finish=lambda _: None, guard=write, waiting=waits.append)
     limits = Limits(lock_budget=300, lock_patience=30)
