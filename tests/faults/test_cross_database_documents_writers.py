@@ -162,7 +162,8 @@ def test_the_primary_is_killed(taker: str, at: str, database: str, copying: Copy
 def test_an_oplog_that_has_rolled_over(taker: str, database: str, copying: Copying) -> None:
     """While no run was there: a clear stop, nothing wrong, and a way on."""
     with (
-        replica_set(1) as (server, _),
+        # Nothing goes that a restart would need, which is what came after the last checkpoint: one comes each second.
+        replica_set(1, "--syncdelay", "1") as (server, _),
         copying(server.url_of("shop"), taker) as (begin, there, source),
         psycopg.connect(database, autocommit=True) as ledger,
     ):
@@ -174,7 +175,8 @@ def test_an_oplog_that_has_rolled_over(taker: str, database: str, copying: Copyi
         source.client.admin.command({"replSetResizeOplog": 1, "size": 990.0})
         large = [{"v": "x" * 1_000_000} for _ in range(20)]
         oplog = source.client.local["oplog.rs"]
-        before = oplog.find_one({}, sort=[("$natural", 1)])
+        # What was written above is to go.
+        before = oplog.find_one({}, sort=[("$natural", -1)])
         for _ in range(120):
             source.other.insert_many([dict(one) for one in large])
             first = oplog.find_one({}, sort=[("$natural", 1)])

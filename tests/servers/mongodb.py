@@ -54,7 +54,7 @@ def server() -> Iterator[MongoServer]:
 
 
 @contextmanager
-def replica_set(members: int) -> Iterator[tuple[MongoServer, Mapping[int, "subprocess.Popen[bytes]"]]]:
+def replica_set(members: int, *options: str) -> Iterator[tuple[MongoServer, Mapping[int, "subprocess.Popen[bytes]"]]]:
     """Give a replica set of the wheel's server, and the processes of its members by their ports."""
     # By its place: the package that it belongs to needs not be there.
     found = importlib.util.find_spec("fiftyone")
@@ -73,7 +73,7 @@ def replica_set(members: int) -> Iterator[tuple[MongoServer, Mapping[int, "subpr
             port = free_port()
             (home / f"d{number}").mkdir()
             process = watchdog.spawn(
-                [binary, "--dbpath", home / f"d{number}", "--port", str(port), *_SERVER],
+                [binary, "--dbpath", home / f"d{number}", "--port", str(port), *_SERVER, *options],
                 output=log, environment={"PATH": "/usr/bin:/bin"},
             )  # fmt: skip
             ending.callback(process.wait)
