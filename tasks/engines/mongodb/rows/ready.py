@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
-import bson
+from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, is_missing
+from tasks.engines.mongodb.documents.expressions import is_missing
 from tasks.engines.mongodb.rows.asked import asked_by
 from tasks.engines.mongodb.rows.columns import types_of
 from tasks.engines.mongodb.rows.held import ANY, HeldType
@@ -31,7 +31,8 @@ _HEAD: Final = b"\x02" + LINE.encode() + b"\0"
 _BEGIN: Final = 4 + len(_HEAD) + 4
 """Where the text begins, after its length."""
 _LENGTH: Final = struct.Struct("<i")
-_READABLE: Final = EXACT.with_options(unicode_decode_error_handler="replace")
+_TOGETHER: Final = 100
+"""Documents that are asked for once more by one query."""
 _LARGEST: Final = 1 << 20
 """Bytes of a document that is made a line of: with all that is escaped it is far from what a document may have."""
 _ESCAPES: Final = (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
@@ -108,8 +109,10 @@ def _plain(node: _Node, document: Expression, prefix: str) -> Iterator[Expressio
         counted.append({"$cond": [is_missing(value), 0, 1]})
         if child.inner:
             filled = {"$gt": [{"$size": {"$objectToArray": value}}, 0]}
-            inside = [{"$eq": [{"$type": value}, "object"]}, filled, *_plain(child, value, f"{value}.")]
-            yield {"$or": [is_missing(value), {"$and": inside}]}
+            *fields, size = _plain(child, value, f"{value}.")
+            # What is within a field that is missing is missing, too: NULL need not stand for that.
+            yield from fields
+            yield {"$or": [is_missing(value), {"$and": [{"$eq": [{"$type": value}, "object"]}, filled, size]}]}
         else:
             yield child.plain
     yield {"$eq": [{"$size": {"$objectToArray": document}}, {"$add": counted}]}
@@ -193,32 +196,60 @@ def _escaped(value: Expression) -> Expression:
 def read(
     database: Documents, action: RowTransfer, within: Mapping[str, Any], session: ClientSession | None = None
 ) -> Iterator[Line | list[bytes]]:
-    """Give what a condition finds, in the order of `_id`: documents, or lines that MongoDB has made, joined."""
+    """Give what a condition finds: documents, or lines that MongoDB has made, joined."""
     asked, made = asked_by(action), stage(action)
+    odd: list[RawBSONDocument] = []
+
+    def again() -> Iterator[list[bytes]]:
+        for first in range(0, len(odd), _TOGETHER):
+            which = {"$or": odd[first : first + _TOGETHER]}
+            yield from asked.documents(database, which, session=session)
+        odd.clear()
+
     for some in asked.documents(database, within, session=session, last=made):
         for is_made, these in groupby(some, _is_line) if made else [(False, iter(some))]:
             listed = list(these)
-            if not is_made:
-                yield listed
-            elif (line := _joined(listed)) is not None:
-                yield Line(line=line, rows=len(listed))
+            if is_made:
+                lines = [_text(one) for one in listed]
+                fit = lines if _all_fit(lines) else [one for one in lines if _all_fit([one])]
+                if fit:
+                    yield Line(line=b"\n".join(fit), rows=len(fit))
+                if len(fit) < len(listed):
+                    odd += [_identity(one) for one, line in zip(listed, lines, strict=True) if not _all_fit([line])]
             else:
-                # One has a text that is not taken everywhere: each has to say what becomes of it.
-                which = {ID: {"$in": [bson.decode(one, _READABLE)[ID] for one in listed]}}
-                yield from asked.documents(database, which, session=session)
+                yield listed
+        if session is None:
+            yield from again()
+    # Not before: a session is for one who reads.
+    yield from again()
 
 
-def _joined(some: Sequence[bytes]) -> bytes | None:
-    """Return such lines with their ends between them; None where some have a text that is not taken everywhere."""
-    made = b"\n".join([one[_BEGIN : _BEGIN - 1 + _LENGTH.unpack_from(one, _BEGIN - 4)[0]] for one in some])
-    if b"\0" in made:
-        return None
+def _text(one: bytes) -> bytes:
+    return one[_BEGIN : _end(one) - 1]
+
+
+def _end(one: bytes) -> int:
+    length: int = _LENGTH.unpack_from(one, _BEGIN - 4)[0]
+    return _BEGIN + length
+
+
+def _all_fit(lines: Sequence[bytes]) -> bool:
+    """Tell whether they have no text that is not taken everywhere: then each document says what becomes of it."""
+    joined = b"\n".join(lines)
+    if b"\0" in joined:
+        return False
     try:
         # MongoDB does not look whether a text is UTF-8.
-        made.decode()
+        joined.decode()
     except UnicodeDecodeError:
-        return None
-    return made
+        return False
+    return True
+
+
+def _identity(one: bytes) -> RawBSONDocument:
+    """Return the condition for the document that a line was made of, to the byte: an `_id` may be no UTF-8 either."""
+    element = one[_end(one) :]
+    return RawBSONDocument(_LENGTH.pack(len(element) + 4) + element)
 
 
 def _is_line(one: bytes) -> bool:
