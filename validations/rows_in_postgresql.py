@@ -1,7 +1,6 @@
 """The gates of a copy into a table of PostgreSQL."""
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ from tasks.engines.postgresql.transient import PASSING
 from tasks.engines.retrying import Passing
 from tasks.model.status import CheckResult
 from tasks.model.transfer_steps import TransferColumn
+from validations.copied import required
 from validations.transfer_rows import RowsGate
 
 if TYPE_CHECKING:
@@ -54,22 +54,7 @@ class PostgresRowsGate(RowsGate):
         if not self.requirements:
             return
         with of_mysql(url, read_only=True) as source:
-            for one in self.requirements:
-                started = time.monotonic()
-                structure = one.kind == "structure"
-                # What is wrong with a table is said by names of the catalogue; rows are only counted.
-                query = one.violations if structure else f"select count(*) from ({one.violations}) as counted"
-                rows = source.execute(query).fetchall()
-                wrong = len(rows) if structure else int(rows[0][0])
-                told = "; ".join(str(row[0]) for row in rows) if structure else f"{wrong:,} × not so"
-                yield CheckResult(
-                    name=one.name,
-                    passed=not wrong,
-                    evaluated=True,
-                    unexpected=wrong,
-                    message=told if wrong else "no violations",
-                    seconds=time.monotonic() - started,
-                )
+            yield from (required(source, one) for one in self.requirements)
 
     def opened(self, there: str) -> AbstractContextManager[Connection]:
         """Open a session with the target."""
