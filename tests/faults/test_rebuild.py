@@ -1,6 +1,7 @@
 """`kill -9` of a collection that is made anew, there and back: whatever was acknowledged is there, once."""
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,38 @@ def test_killed_at_random(migration: Rebuild, target: Database[Any]) -> None:
     assert [failed for one in writers for failed in one.failed] == []
     assert as_old(target) == everything(target, "twin")
     assert sorted(target.list_collection_names()) == ["twin", "users"]
+
+
+def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Rebuild, target: Database[Any]) -> None:
+    """Stopped about the swap, taken for dead, and awake again while another is on its way, or when that is done."""
+    fill(target, "users", "twin")
+    dice = random.Random(SEED)
+    for number in range(kills(4)):
+        old = migration.start("run")
+        try:
+            with writing(migration.documents) as writers:
+                soon(lambda run=old: run.ended or bool(migration.asked(SWAPPING)), seconds=180)
+                time.sleep(dice.uniform(0, 0.25))
+                old.signal(signal.SIGSTOP)
+                guard = "application_name like 'changeover % guard'"
+                migration.asked(f"select pg_terminate_backend(pid) from pg_stat_activity where {guard}")
+                if number % 2:
+                    migration.complete("run", "complete")
+                    old.signal(signal.SIGCONT)
+                else:
+                    other = migration.start("run")
+                    time.sleep(dice.uniform(8, 14))
+                    old.signal(signal.SIGCONT)
+                    assert other.wait(240).state == "complete"
+                soon(lambda run=old: run.ended, seconds=120)
+            assert as_old(target) == everything(target, "twin")
+            migration.complete("rollback", "rolled back")
+        finally:
+            # A process that is stopped would keep the one it was forked from.
+            old.kill()
+        assert [failed for one in writers for failed in one.failed] == []
+        assert as_old(target) == everything(target, "twin")
+        assert sorted(target.list_collection_names()) == ["twin", "users"]
 
 
 def test_the_primary_is_killed(runs: Runs, database: str, tmp_path: Path) -> None:

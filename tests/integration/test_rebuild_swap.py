@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
@@ -18,13 +18,15 @@ from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.documents.lease import leased
 from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import copy
+from tasks.engines.mongodb.shadow.follow import follow
 from tasks.engines.mongodb.shadow.swap import swap
 from tasks.model.document_steps import Rebuild
-from tasks.model.errors import LockTimeoutError
+from tasks.model.errors import LockTimeoutError, StepError
 from tests.legs import EVERY_LEG
 
 pytestmark = pytest.mark.timeout(120)
 MANY = 300
+JOURNAL = Journal(begin=lambda _: None, finish=lambda _: None)
 
 
 @pytest.fixture
@@ -45,13 +47,12 @@ def rebuild(target: Database[Any], **given: Any) -> Rebuild:
         table=f"{target.name}.goods", collection="goods", uuid=place.uuid_of(target, "goods"), marker="_changeover_t",
         options="{}", kept_options="{}", indexes=unique, kept_indexes=unique, does="swap", **stages,
     )  # fmt: skip
-    journal = Journal(begin=lambda _: None, finish=lambda _: None)
     for does in ("create", "follow"):
-        work.forward(target, action.model_copy(update={"does": does}), journal, None, Limits(), _nothing)  # type: ignore[arg-type]
+        work.forward(target, action.model_copy(update={"does": does}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
     with leased(target) as lease:
         for side in place.look(target, action).sides(action):
             copy(target.goods, side, None, None, lease)
-    work.forward(target, action.model_copy(update={"does": "index"}), journal, None, Limits(), _nothing)  # type: ignore[arg-type]
+    work.forward(target, action.model_copy(update={"does": "index"}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
     return action
 
 
@@ -125,7 +126,7 @@ def test_nothing_is_lost_there_and_back(target: Database[Any], documents: str) -
         target.goods.update_many({"n": {"$exists": True}}, {"$set": {"n": 0}})
         work.inverse(
             target, action.model_copy(update={"does": "create"}),
-            Journal(begin=lambda _: None, finish=lambda _: None), Limits(), _nothing,
+            JOURNAL, Limits(), _nothing,
         )  # fmt: skip
         assert target.list_collection_names() == ["goods"]
 
@@ -160,3 +161,53 @@ def test_a_transaction_of_others_is_waited_for(target: Database[Any], documents:
         session.commit_transaction()
     swap(target, action, limits, _nothing, print)
     assert target.goods.find_one({"_id": 1}) == {"_id": 1, "u": 1, "n": 1}
+
+
+def test_what_the_page_says_that_applications_notice(target: Database[Any], documents: str) -> None:
+    """Cursors that are read on, change streams and transactions: each ends, or is to be tried again, as is said."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(300)])
+    action = rebuild(target)
+    with MongoClient(documents) as client, client.start_session() as session:
+        goods = client.get_default_database().goods
+        cursor, stream = goods.find({}, batch_size=100), goods.watch(max_await_time_ms=50)
+        next(cursor)
+        session.start_transaction()
+        client.get_default_database().others.find_one({}, session=session)
+        swap(target, action, Limits(), _nothing, print)
+        with pytest.raises(OperationFailure) as killed:
+            list(cursor)
+        assert killed.value.code == 175
+        with pytest.raises(OperationFailure) as again:
+            goods.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+        assert again.value.has_error_label("TransientTransactionError")
+        kinds = [one["operationType"] for _ in range(20) if stream.alive and (one := stream.try_next())]
+        assert kinds == ["rename", "invalidate"]
+
+
+def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(target: Database[Any]) -> None:
+    """All documents are compared, and what differs is carried; of another collection nothing is."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(30)])
+    action = rebuild(target)
+    target.goods.delete_many({"_id": {"$lt": 5}})
+    target.goods.update_many({"_id": {"$gt": 25}}, {"$set": {"n": 1}})
+    target.goods.insert_one({"_id": "new", "u": "new"})
+    said: list[str] = []
+    forgets = {"failCommands": ["aggregate"], "errorCode": 286, "appName": "changeover test"}
+    target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=forgets)
+    follow(target, action, _nothing, lambda: False, lambda _: None, said.append)
+    assert len(said) == 1
+    for side in place.look(target, action).sides(action):
+        assert list(target[side.name].find().sort("_id", 1)) == list(target.goods.find().sort("_id", 1))
+    swap(target, action, Limits(), _nothing, print)
+    kept = place.look(target, action).kept
+    # Somebody puts another collection in its place: nothing is carried from that one, and nothing dropped.
+    target.goods.drop()
+    target.goods.insert_one({"_id": "another"})
+    assert place.look(target, action).state == "gone"
+    with pytest.raises(StepError, match="was dropped, renamed or replaced"):
+        follow(target, action, _nothing, lambda: False, lambda _: None, said.append)
+    for does in ("swap", "create"):
+        step = action.model_copy(update={"does": does})
+        with pytest.raises(StepError, match="was dropped, renamed or replaced"):
+            work.inverse(target, step, JOURNAL, Limits(), _nothing)
+    assert target[kept].count_documents({}) == 26

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, cast
 
 import pymongo
 from bson.raw_bson import RawBSONDocument
@@ -14,7 +14,8 @@ from tasks.engines.mongodb.documents.walk import Fenced
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, StepError
 
-RAW = EXACT.with_options(document_class=RawBSONDocument)
+MADE: Final = "made"
+RAW: Final = EXACT.with_options(document_class=RawBSONDocument)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +28,15 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What there is at one moment."""
+    """What there is at one moment; collections are known by the UUIDs that were noted when they were made."""
 
     state: Literal["before", "swapped", "back", "gone"]
-    """`back`: the collection is neither the one of the plan nor swapped: a rollback, a contract or somebody else."""
+    """Which collection has the name: that of the plan, the new one, the kept one, or none of them."""
     new: str = ""
     kept: str = ""
+    """What ours are called, as long as they are there and have not taken the name."""
+    ours: tuple[str, ...] = ()
+    """All that bear a name of ours, also those that a run has made and could not note."""
 
     def sides(self, action: Rebuild) -> tuple[Side, ...]:
         """Return what is to be kept in step with the collection that has the name."""
@@ -57,13 +61,15 @@ def look(database: Documents, action: Rebuild) -> Place:
     ours = f"^{re.escape(action.marker)}[.](new|old)_[0-9a-f]+$"
     wanted = {"$or": [{"name": action.collection}, {"name": {"$regex": ours}}]}
     found = {one["name"]: one["info"]["uuid"].hex() for one in database.list_collections(filter=wanted)}
-    new, kept = _ours(found, action.new), _ours(found, action.kept)
-    uuid = found.get(action.collection)
-    if uuid is None:
-        return Place(state="gone", new=new, kept=kept)
-    if uuid == action.uuid:
-        return Place(state="before", new=new, kept=kept)
-    return Place(state="back" if new or not kept else "swapped", new=new, kept=kept)
+    made = database[action.notes].find_one({"_id": MADE}) or {}
+    state = {action.uuid: "before", made.get("new"): "swapped", made.get("kept"): "back"}
+    named = {uuid: name for name, uuid in found.items() if name != action.collection}
+    return Place(
+        state=cast(Any, state.get(found.get(action.collection, ""), "gone")),
+        new=named.get(made.get("new"), ""),
+        kept=named.get(made.get("kept"), ""),
+        ours=tuple(sorted(named.values())),
+    )
 
 
 def uuid_of(database: Documents, name: str) -> str:
@@ -99,11 +105,16 @@ def require_original(database: Documents, action: Rebuild) -> None:
 def make(database: Documents, action: Rebuild, fenced: Fenced) -> None:
     """Make both collections, unless they are there."""
     place = look(database, action)
-    wanted = ((action.new, place.new, action.options), (action.kept, place.kept, action.kept_options))
-    for begins, there, options in wanted:
-        if not there:
-            with fenced():
-                database.create_collection(f"{begins}_{action.uuid[:8]}", **from_text(options))
+    wanted = (("new", action.new, place.new, action.options), ("kept", action.kept, place.kept, action.kept_options))
+    for side, begins, there, options in wanted:
+        if there:
+            continue
+        name = f"{begins}_{action.uuid[:8]}"
+        with fenced():
+            if name not in place.ours:
+                database.create_collection(name, **from_text(options))
+            noted = {"$set": {side: uuid_of(database, name)}}
+            database[action.notes].update_one({"_id": MADE}, noted, upsert=True)
 
 
 def index(database: Documents, action: Rebuild, fenced: Fenced) -> None:
@@ -132,9 +143,3 @@ def rename(database: Documents, name: str, to: str) -> None:
     """Give a collection of ours another name, which no run before this one knows."""
     asked = {"renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{to}"}
     database.client.admin.command(asked | {"writeConcern": {"w": "majority"}})
-
-
-def _ours(found: dict[str, str], begins: str) -> str:
-    """Return the collection of ours whose name begins so; of two nobody could tell which one it is."""
-    named = sorted(name for name in found if name.startswith(f"{begins}_"))
-    return named[0] if len(named) == 1 else ""

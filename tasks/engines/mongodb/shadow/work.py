@@ -57,14 +57,15 @@ def forward(
 def inverse(database: Documents, action: Rebuild, journal: Journal, limits: Limits, fenced: Fenced) -> None:
     """Take a step back."""
     found = place.look(database, action)
+    if action.does in ("swap", "create") and found.state == "gone" and found.ours:
+        # It may be the only one that has those documents.
+        raise place.replaced(action)
     if action.does == "swap" and found.state == "swapped":
         swap(database, action, limits, fenced, journal.waiting, back=True)
     elif action.does == "create":
-        if found.kept and found.state != "before":
-            # It is the only one that has those documents.
-            raise place.replaced(action)
+        assert found.state != "swapped", "the swap is taken back before"
         with alone(action.marker):
-            place.drop(database, action, fenced, found.new, found.kept)
+            place.drop(database, action, fenced, *found.ours)
 
 
 def prepare(database: Documents, action: Rebuild) -> None:
