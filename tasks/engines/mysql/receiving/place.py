@@ -26,6 +26,7 @@ _NAMED: Final = (
 _PATIENCE: Final = 45.0
 """Seconds that a session of an older run has to end: the ledger's, which waits meanwhile, is ended after 60."""
 _UNMAKEABLE: Final = {
+    1005: "there are too many columns, or it has another reason",
     1059: "a name is too long",
     1071: "the key is too long",
     1074: "a column is too long",
