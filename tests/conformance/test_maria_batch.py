@@ -82,11 +82,12 @@ def test_what_is_written_between_the_look_and_the_copy_is_neither_lost_nor_comes
 
 
 def test_a_gate_looks_each_row_up_once(even: tuple[Shadow, Copy], maria_database: str) -> None:
-    """What the old table lacks is sought only where both have not as many rows, and is found there."""
+    """By the primary key. What the old table lacks is sought only where both have not as many rows, and found there."""
     shadow, action = even
     shadow.forward(Phase.BACKFILL)
 
     def looked_up(gate: str) -> tuple[int, int]:
+        assert shadow.plan is not None
         with shadow.engine.connect("test") as conn:
             found = [shadow.engine.count(conn, r.violations) for r in shadow.plan.requirements if r.gate == gate]
             row = conn.execute("show session status like 'Handler_read_key'").fetchone()
@@ -96,5 +97,8 @@ def test_a_gate_looks_each_row_up_once(even: tuple[Shadow, Copy], maria_database
     found, keys = looked_up("before_swap")
     assert found == 0
     assert 100 <= keys < 150, "half as many as rows of both"
+    assert shadow.plan is not None
+    for asked in (r.violations for r in shadow.plan.requirements if r.gate == "before_swap"):
+        assert {row[5] for row in run(maria_database, f"explain {asked}")} <= {"PRIMARY", None}
     run(maria_database, f"insert into {action.target} (id) values (5000)")
     assert looked_up("before_swap")[0] == 1

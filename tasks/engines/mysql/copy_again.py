@@ -129,8 +129,8 @@ class _Work:
 
     def _are_not_as_many(self, within: str, there: str) -> bool:
         table, shadow = self.conn.execute(
-            f"select (select count(*) from {self.copy.table} where {within}),"
-            f" (select count(*) from {self.copy.target} where {there})"
+            f"select (select count(*) from {self.copy.table} force index (primary) where {within}),"
+            f" (select count(*) from {self.copy.target} force index (primary) where {there})"
         ).fetchone()
         return bool(table != shadow)
 
