@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.receiving.follow import digests, same, temporary
+from tasks.engines.mysql.receiving.follow import digests, make_empty, same, temporary
 from tasks.engines.mysql.receiving.load import digest, send
 from tasks.engines.mysql.receiving.pending import SENT, Later, Pending
 from tasks.engines.mysql.session import MariaSession
@@ -70,7 +70,7 @@ def _range(
     pending: Pending | None,
 ) -> None:
     kinds = Sorted()
-    conn.execute(f"delete from {SENT}")
+    make_empty(conn, SENT)
     with conn.transaction():
         send(conn, SENT, action.columns, sort(lines, kinds))
     found.read += kinds.read

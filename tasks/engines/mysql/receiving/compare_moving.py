@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.receiving.compare import compared_rows
-from tasks.engines.mysql.receiving.follow import temporary
+from tasks.engines.mysql.receiving.follow import make_empty, temporary
 from tasks.engines.mysql.receiving.load import send
 from tasks.engines.mysql.receiving.pending import hashed, table_of_hashes
 from tasks.engines.receiving.compare_moving import LEFT_OUT, NOTED, READ, SENT, SUSPECTS, TEXTS, UNDECIDED, Scratch
@@ -45,7 +45,7 @@ class MariaScratch(Scratch):
 
     def empty(self, name: str) -> None:
         """Empty a table."""
-        self.conn.execute(f"delete from {self.named(name)}")
+        make_empty(self.conn, self.named(name))
 
     def send(self, name: str, columns: Sequence[TransferColumn], lines: Iterable[Line]) -> None:
         """Put lines into a table of rows, or of keys."""

@@ -11,7 +11,7 @@ import pymysql
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mysql.receiving.follow import carry, follow, prepare
+from tasks.engines.mysql.receiving.follow import begin, carry, follow, prepare
 from tasks.engines.mysql.receiving.load import Taking
 from tasks.engines.mysql.receiving.notes import StreamNotes
 from tasks.engines.mysql.receiving.place import Place, hold, present
@@ -68,6 +68,7 @@ def _within(
     standstill: Standstill,
 ) -> None:
     conn, action = taking.conn, taking.action
+    begin(conn)
     with ledger.transaction():
         journal.fence(ledger)
         # What is refused anyway is refused while the source is still written.

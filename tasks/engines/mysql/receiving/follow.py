@@ -37,6 +37,21 @@ def temporary(conn: MariaSession, action: RowTransfer, name: str, listed: str, t
     conn.execute(f"alter table {name} add index ({key})")
 
 
+def make_empty(conn: MariaSession, *names: str) -> None:
+    """Empty tables of the session, outside of transactions: each commits.
+
+    By DELETE they would keep every row that they ever had, for nothing purges temporary tables of InnoDB, and whoever
+    reads them would pass all of these.
+    """
+    for name in names:
+        conn.execute(f"truncate table {name}")
+
+
+def begin(conn: MariaSession) -> None:
+    """Empty the tables of a session that carries: before the transactions of each bite."""
+    make_empty(conn, _NOTED, _WRITTEN)
+
+
 def follow(
     taking: Taking,
     ledger: Session,
@@ -54,6 +69,7 @@ def follow(
     action = taking.action
 
     def bite(size: int) -> Carried:
+        begin(taking.conn)
         # The inner one commits first.
         with ledger.transaction(), taking.transaction():
             fence(ledger)
@@ -67,6 +83,7 @@ def follow(
 def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> Carried:
     """Deal with up to `most` notes, the oldest first, within two transactions, the one of the ledger fenced.
 
+    Before them the session was given empty tables by `begin`.
     One with a lower number may commit later than these: it is dealt with later.
     """
     conn, action = taking.conn, taking.action
@@ -75,8 +92,6 @@ def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> 
         return Carried(notes=0)
     if isinstance(reading, EmptiedReading) and (emptied := reading.emptied(action, numbers)):
         return _empty(taking, ledger, reading, [one for one in numbers if one <= emptied])
-    conn.execute(f"delete from {_NOTED}")
-    conn.execute(f"delete from {_WRITTEN}")
     texts: set[str] = set()
 
     def held() -> Iterator[Line]:

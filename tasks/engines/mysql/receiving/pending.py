@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.receiving.follow import digests, same, temporary
+from tasks.engines.mysql.receiving.follow import digests, make_empty, same, temporary
 from tasks.engines.mysql.receiving.load import digest, send
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.postgresql.rejections import key_text
@@ -69,7 +69,7 @@ class Pending:
                 elif all(touched.policy != "fail" for touched in one.touched):
                     left_out.append(key_text(one.key))
 
-        conn.execute(f"delete from {SENT}")
+        make_empty(conn, SENT)
         with conn.transaction():
             send(conn, SENT, action.columns, kept())
         hashed(conn, _LEFT_OUT, left_out)
