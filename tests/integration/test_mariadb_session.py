@@ -13,6 +13,7 @@ from tasks.engines.mysql.address import options
 from tasks.engines.mysql.probe_queries import read_probe
 from tasks.engines.mysql.session import connect
 from tasks.engines.mysql.sessions import end_orphans, register
+from tasks.engines.mysql.transient import is_transient
 from tasks.ledger.install import install
 from tests.servers.mariadb import connected, run
 from validations.parity.mariadb import SETTINGS
@@ -74,3 +75,16 @@ def test_ddl_of_a_dead_run_comes_to_its_end_before_its_session_is_ended(maria_da
         assert end_orphans(ours, "m", "second") == 1
         working.join()
     assert met == [1205]
+
+
+def test_a_session_that_is_lost_amid_an_answer_is_tried_again(maria_database: str) -> None:
+    """Rows come as they are read: where the server has gone by then, the driver says so, not what it stumbles on."""
+    with connect(maria_database) as conn:
+        session = conn.execute("select connection_id()").fetchone()[0]
+        rows = conn.stream("select seq, repeat('x', 2000) from seq_1_to_100000")
+        next(rows)
+        run(maria_database, f"kill {session}")
+        with pytest.raises(pymysql.err.OperationalError) as lost:
+            list(rows)
+        assert is_transient(lost.value)
+        assert conn.closed

@@ -99,8 +99,13 @@ class MariaSession:
         from pymysql.cursors import SSCursor  # noqa: PLC0415 - see driver
 
         with closing(self._raw.cursor(SSCursor)) as cursor:
-            cursor.execute(self.dialect.spoken(query))
-            yield from cursor
+            try:
+                cursor.execute(self.dialect.spoken(query))
+                yield from cursor
+            finally:
+                if self.closed:
+                    # The driver would read on where nothing is, and fail in its own way: nobody would try again.
+                    self._forget_answer()
         self._refuse_warnings()
 
     @contextmanager
@@ -120,9 +125,12 @@ class MariaSession:
         """End the session; what was not committed is rolled back."""
         if self._raw.open:
             # What nobody has read of an answer is not read any more: whoever streams it may be cleared away later.
-            if (answer := getattr(self._raw, "_result", None)) is not None:
-                answer.unbuffered_active = False
+            self._forget_answer()
             self._raw.close()
+
+    def _forget_answer(self) -> None:
+        if (answer := getattr(self._raw, "_result", None)) is not None:
+            answer.unbuffered_active = False
 
     def cut(self) -> None:
         """Cut the connection, from whichever thread: the server ends the session, and lets go of what it holds."""
