@@ -25,13 +25,15 @@ def run_step(
     step: Step,
     *,
     guard: Callable[[Session], None] | None = None,
+    again: Callable[[Session], None] | None = None,
     afterwards: Callable[[Session], None] | None = None,
     between: Callable[[Session], None] | None = None,
     stops: bool = True,
 ) -> bool:
     """Carry out a step unless it is done; return whether it was done now. Raises Paused at its boundaries.
 
-    `guard` is called under the locks, before the statements; `afterwards` at the end of the same transaction;
+    `guard` is called under the locks, before the statements, or right before the locks, and `again` under them;
+    `afterwards` is called at the end of the same transaction;
     `between` where the step could stop without harm. Unless it `stops`, it has no boundaries.
     """
     if only_for_rollback(step):
@@ -50,7 +52,7 @@ def run_step(
                 between(boundary.conn)
 
         journal = replace(journal, between=stop)
-        run.engine_of(step).apply(step, journal if guard is None else journal.guarded(guard))
+        run.engine_of(step).apply(step, journal if guard is None else journal.guarded(guard, again))
     return True
 
 

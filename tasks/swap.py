@@ -43,17 +43,22 @@ def swap(run: Run, gate: Gate | None = None, meanwhile: Callable[[], None] = lam
 
 def _tried(run: Run, step: Step) -> bool:
     """Swap; return False when somebody asked for a hold first."""
+    swapped = False
 
     def guard(conn: Session) -> None:
+        nonlocal swapped
         # Where DDL commits by itself it is called once more: there is nothing left to hold then.
         swapped = run.engine_of(step).happened(step, recorded=False)
+        again(conn)
+
+    def again(conn: Session) -> None:
         _guard(conn, run, swapped=swapped)
         if not swapped:
             refuse_held(conn, run)
 
     try:
         run_step(
-            run, step, guard=guard, afterwards=lambda conn: _swapped(conn, run),
+            run, step, guard=guard, again=again, afterwards=lambda conn: _swapped(conn, run),
             between=lambda conn: refuse_held(conn, run),
         )  # fmt: skip
     except HeldError:

@@ -1,6 +1,7 @@
 """The profile of two databases, for tests of what moves data from one to the other."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,19 @@ def between(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ledger_of: str = "
     for name, url in urls.items():
         monkeypatch.setenv(variables[name], url)
     return str(write_profile(folder, ledger_of=ledger_of, **variables))
+
+
+def acts_in_order(monkeypatch: pytest.MonkeyPatch, **acts: tuple[object, str]) -> list[str]:
+    """Return what will name each of these acts, given by where it is and how it is called there, as it begins."""
+    begun: list[str] = []
+
+    def spied(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def begin(*given: Any, **named: Any) -> Any:
+            begun.append(name)
+            return act(*given, **named)
+
+        return begin
+
+    for name, (where, called) in acts.items():
+        monkeypatch.setattr(where, called, spied(name, getattr(where, called)))
+    return begun

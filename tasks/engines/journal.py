@@ -39,14 +39,17 @@ class Journal:
     """Fences, and adds to what an attempt is to know that goes on after this one. `finish` forgets it."""
     guard: Callable[[Connection], None] = _nothing
     """Called under the locks of a guarded step, before its statements; raises to refuse."""
+    guard_again: Callable[[Connection], None] = _nothing
+    """Called under locks, where `guard` was called right before them: it asks the ledger and the source alone, on this
+    session. To open others, maybe far away, takes longer than writers may wait."""
     waiting: Callable[[str], None] = _nothing
     """Called with the reason whenever the engine waits."""
     between: Callable[[], None] = _nothing
     """Called where a step can stop without harm; raises Paused to stop it."""
 
-    def guarded(self, guard: Callable[[Connection], None]) -> Self:
-        """Return the same journal with a guard."""
-        return replace(self, guard=guard)
+    def guarded(self, guard: Callable[[Connection], None], again: Callable[[Connection], None] | None = None) -> Self:
+        """Return the same journal with a guard; `again`: what is left of it to be asked under locks, if not all."""
+        return replace(self, guard=guard, guard_again=again or guard)
 
 
 def until_recorded(limits: Limits, kind: Passing, act: Callable[[], None], journal: Journal) -> None:

@@ -16,13 +16,15 @@ from pymongo.database import Database
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
+from tasks.engines.mongodb import of_mariadb
+from tasks.engines.mongodb.target import Target
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.acceptance.test_cross_database_mariadb_documents import leftovers
 from tests.acceptance.test_cross_database_rows_writers import ROWS, TABLE, text, writing
 from tests.docs.pages import ROOT, blocks_of
 from tests.servers.mariadb import connected
-from tests.two_databases import between
+from tests.two_databases import acts_in_order, between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -134,7 +136,10 @@ def test_the_example_runs(
     source: pymysql.cursors.Cursor, target: Database[Any], maria_database: str, documents: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """On the table of the page; contract takes the triggers away, and the application writes as before."""
+    """On the table of the page; contract takes the triggers away, and the application writes as before.
+
+    Right before the collection gets its name, while writers wait, no session is opened to ask what has happened.
+    """
     source.execute(next(block.text for block in blocks_of(PAGE) if block.language == "sql"))
     source.execute(
         "insert into products (brand, name, price, tags, attributes, available, counted_at, deleted, changed_at) values"
@@ -143,7 +148,9 @@ def test_the_example_runs(
         " ('A', 'd', 1, '', null, 0, null, 1, '2026-01-02')"
     )
     two = between(tmp_path, monkeypatch, shop=maria_database, documents=documents)
+    acts = acts_in_order(monkeypatch, asked=(Target, "happened"), carried=(of_mariadb, "carry"), put=(Target, "put"))
     assert cross_database(str(EXAMPLE), two).state is S.COMPLETE
+    assert acts[: acts.index("put")][-2:] == ["asked", "carried"]
     moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     assert list(target["products"].find().sort({"_id": 1})) == [
         {"_id": 1, "title": "A b", "price": Decimal128("1.50"), "tags": ["new", "last one"],

@@ -19,11 +19,13 @@ from pymongo.database import Database
 from flows.contract import contract
 from flows.cross_database import cross_database
 from flows.rollback import rollback
+from tasks.engines.mongodb import cutover
+from tasks.engines.mongodb.target import Target
 from tasks.model.errors import GateError, StateError
 from tasks.model.status import MigrationState
 from tests.conformance.tables import leftovers
 from tests.servers.remains import soon
-from tests.two_databases import between
+from tests.two_databases import acts_in_order, between
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 S = MigrationState
@@ -208,14 +210,17 @@ def test_every_write_arrives_and_no_statement_fails(
 
 
 def test_without_late_writes_it_ends(
-    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str
+    source: psycopg.Connection[Any], target: Database[Any], profile: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty table is copied, too; contract takes the triggers away, and the application writes as before.
 
-    A publication of all tables refuses updates of tables without a key: ours have one.
+    A publication of all tables refuses updates of tables without a key: ours have one. Right before the collection gets
+    its name, while writers wait, no session is opened to ask what has happened.
     """
     source.execute('truncate "Odd ""t", lines; create publication everything for all tables')
+    acts = acts_in_order(monkeypatch, asked=(Target, "happened"), carried=(cutover, "carry"), put=(Target, "put"))
     assert cross_database(spec, profile).state is S.COMPLETE
+    assert acts[: acts.index("put")][-2:] == ["asked", "carried"]
     assert contract("odd", profile).state is S.CONTRACTED
     assert leftovers(source) == []
     source.execute('insert into "Odd ""t" values (1, \'x\')')

@@ -106,6 +106,8 @@ def _try(
     put: Callable[[], None],
 ) -> None:
     """Raise _NotYet where it has to wait."""
+    # What is refused anyway is refused while the table is still written.
+    journal.guard(conn)
     if in_the_way := holders(conn, locks, older_than_ms=limits.lock_budget):
         raise _NotYet(f"blocked by {named(in_the_way)}")
     budget = limits.lock_budget
@@ -118,7 +120,7 @@ def _try(
             conn.execute(f"lock table {', '.join(lock.table for lock in locks)} in {locks[0].mode} mode")
             with pymongo.timeout(budget / 1000):
                 _carry_last(conn, into, action, few, budget)
-                journal.guard(conn)
+                journal.guard_again(conn)
                 put()
             journal.finish(conn)
     except psycopg.errors.LockNotAvailable:

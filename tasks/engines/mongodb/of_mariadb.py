@@ -196,7 +196,7 @@ def _within(
         with pymongo.timeout(limits.lock_budget / 1000):
             if carry(ledger, reading, into, action, few, in_time).more:
                 raise NotYet("more was written meanwhile than can be carried within the lock budget")
-            journal.guard(ledger)
+            journal.guard_again(ledger)
             # Before it, for it cannot be rolled back: from here on the source is still until this is recorded.
             if reason := standstill.lost():
                 raise TooLong(reason)

@@ -85,7 +85,7 @@ def _within(
         finally:
             if not conn.closed:
                 conn.execute("set session max_statement_time = 0")
-        journal.guard(ledger)
+        journal.guard_again(ledger)
         # Before it, for it cannot be rolled back: from here on the source is still until this is recorded.
         if reason := standstill.lost():
             raise TooLong(reason)

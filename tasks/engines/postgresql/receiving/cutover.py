@@ -80,7 +80,7 @@ def _within(
         reading.catch_up(action)
         if carry(conn, ledger, reading, action, place.table, few).more:
             raise NotYet("more was written meanwhile than can be carried within the lock budget")
-        journal.guard(ledger)
+        journal.guard_again(ledger)
         put(place, reading)
         journal.finish(ledger)
         if reason := standstill.lost():
