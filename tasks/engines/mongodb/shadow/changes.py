@@ -3,11 +3,13 @@
 The stream of a collection ends where another one takes its name; that of the database tells of it, in its order.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from bson import Timestamp
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import OperationFailure
 
@@ -20,6 +22,8 @@ from tasks.model.document_steps import Rebuild
 
 _WRITES: Final = frozenset({"insert", "update", "replace", "delete"})
 _POSITION: Final = "position"
+_TOKEN: Final = re.compile("82([0-9A-F]{8})([0-9A-F]{8})")
+"""How a token begins: with seconds, and a number within them."""
 
 
 class Seen(Record):
@@ -72,6 +76,15 @@ def gathered(stream: ChangeStream[Any], action: Rebuild, most: int = MOST) -> Se
         at = change["clusterTime"]
     assert at is not None, "there was a change, or there is none"
     return Seen(identities=found, moment=before(at), taken=taken)
+
+
+def passed(stream: ChangeStream[Any]) -> Timestamp | None:
+    """Return up to which moment the server has read its log for a stream; None where its token does not say it.
+
+    That nothing comes is not enough where a write must not be missed: the server may have looked at a part only.
+    """
+    found = _TOKEN.match(str((stream.resume_token or {}).get("_data", "")))
+    return None if found is None else Timestamp(int(found[1], 16), int(found[2], 16))
 
 
 def remember(database: Documents, action: Rebuild) -> None:

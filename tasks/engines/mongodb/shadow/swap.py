@@ -173,7 +173,7 @@ class _Act:
             if len(found) + len(self.left) > _FEW or time.monotonic() > until:
                 self.left |= found
                 raise NotNowError
-            if (seen.moment or before) >= wanted and seen.moment is None:
+            if seen.moment is None and (changes.passed(self.stream) or before) >= wanted:
                 return found
 
     def _write(self, identities: list[Any], session: ClientSession) -> None:
