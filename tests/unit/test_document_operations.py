@@ -39,6 +39,19 @@ SIDES = {
     "from: [a, b], to: [c, ▸b]": "b is named twice",
 }
 GOOD = "[{$set: {b: $a}}, {$addFields: {c: {$literal: {d: 1}}, e: [$$CURRENT.a]}}, {$unset: e}, {$project: {a: 0}}]"
+ANEW = "migration: m\nstrategy: shadow_table\ndocuments:\n  collection: c\n  operations:\n    - "
+REBUILT = {
+    ANEW + "{rebuild_collection: {▸up: [{$set: {a: 1}}]}}": "there is no down",
+    ANEW + "{rebuild_collection: {▸down: [{$unset: a}]}}": "there is no up",
+    ANEW + "{rebuild_collection: {up: [▸{$set: {_id: 1}}], down: [{$unset: a}]}}": "a stage cannot be about '_id'",
+    ANEW
+    + "{rebuild_collection: {}}\n    - ▸{remove_field: {field: a}}": "a collection that is made anew has all of its new"
+    " shape by rebuild_collection",
+    ANEW + "{rebuild_collection: {}}\n    - ▸{rebuild_collection: {}}": "an operation before it already says this",
+    ANEW.replace("shadow", "▸shadow")
+    + "{remove_field: {field: a}}": "these operations change documents where they are",
+    "▸" + BEFORE + "{rebuild_collection: {}}": "a collection is made anew only by way of another one",
+}
 SEVERAL: list[tuple[str, list[dict[str, Any]]]] = [
     ("already concerns the field a", [{"remove_field": {"field": "a"}}, {"add_field": {"field": "a.b"}}]),
     ("already says this", [{"validator": {"schema": {}}}, {"validator": {"schema": {}}}]),
@@ -71,6 +84,11 @@ def test_what_stages_refuse(stages: str, reason: str) -> None:
 def test_what_fields_stages_refuse(sides: str, reason: str) -> None:
     body = f"{{transform: {{{sides}, up: {GOOD}, down: {GOOD}}}}}"
     assert at_the_mark(BEFORE + body)[1] == reason
+
+
+@pytest.mark.parametrize(("spec", "reason"), REBUILT.items())
+def test_what_a_collection_that_is_made_anew_refuses(spec: str, reason: str) -> None:
+    assert at_the_mark(spec)[1] == reason
 
 
 @pytest.mark.parametrize(("reason", "operations"), SEVERAL)
