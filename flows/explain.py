@@ -26,7 +26,7 @@ from tasks.model.steps import (
     Validation,
     only_for_rollback,
 )
-from tasks.model.transfer_steps import Collection, DocumentTransfer, Relation, RowTransfer, TransferField
+from tasks.model.transfer_steps import POSITION, Collection, DocumentTransfer, Relation, RowTransfer, TransferField
 from validations.compatibility.changes import Change
 from validations.compatibility.plan_shape import of_plan
 from validations.outcome import THE_CATALOGUE
@@ -90,7 +90,8 @@ def _in_a_table(action: Relation | RowTransfer) -> tuple[tuple[str, ...], tuple[
     """Return what is done to a table of another database."""
     if isinstance(action, RowTransfer):
         if action.of == "collection":
-            return (f"-- {action.alias}.find({action.where or '{}'})  -- in ranges of _id",), ()
+            of = f", the elements of {'.'.join(action.unnest)}" if action.unnest else ""
+            return (f"-- {action.alias}.find({action.where or '{}'}){of}  -- in ranges of _id",), ()
         kept = f" where {action.where}" if action.where else ""
         values = ", ".join(one.expression for one in action.columns)
         return (f"select {values} from {action.table}{kept}  -- in ranges of {', '.join(action.key)}",), ()
@@ -263,6 +264,7 @@ def _columns(node: Tree, action: RowTransfer) -> None:
         null = absent if one.nullable else ", not null"
         unfit = "" if one.unfit == "fail" else f", {one.unfit} what does not fit"
         of = f" of {' '.join(one.expression.split())}" if one.expression else ""
+        of = ", the place of the element" if one.expression == POSITION else of
         line.append(f"{one.type}{of} ({one.source_type}){null}{unfit}", style="not bold")
         shape.add(line)
     shape.add(Text(f"primary key: {', '.join(action.target_key)}"))

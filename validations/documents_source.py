@@ -83,12 +83,13 @@ class DocumentsSource:
         with self.reading() as reading:
             there = reading.count(self.action)
         here = result.present + result.rejected
+        what = "elements" if self.action.unnest else "documents"
         return CheckResult(
-            name="MongoDB counts as many documents",
+            name=f"MongoDB counts as many {what}",
             passed=there == here,
             evaluated=True,
             unexpected=abs(there - here),
-            message=f"{there:,} documents, {result.present:,} rows and {result.rejected:,} rejected",
+            message=f"{there:,} {what}, {result.present:,} rows and {result.rejected:,} rejected",
             seconds=time.monotonic() - started,
         )
 

@@ -72,6 +72,13 @@ class TransferSpec(Part):
     """Columns of the new table that are not to be what the plan would choose. All others are copied as they are."""
     omit: tuple[SourceName, ...] = ()
     """Columns of the source, or paths of fields, that the new table does not get."""
+    unnest: FieldPath | None = None
+    """The path of an array of each document: its elements become the rows, one each, instead of the documents.
+
+    The key is `_id` with the place of the element. Fields of the element are named from the document on, `items.sku`;
+    of other fields only those in `columns` are read. A document whose array is empty, null or missing has no rows."""
+    position: Identifier | None = None
+    """With `unnest`, the column that gets the place of the element, from 0; `position` unless given."""
     rest: Identifier | None = None
     """The column, of jsonb, or json on MariaDB, that gets the fields of a document that have no column of their own."""
     fields: Mapping[FieldPath, FieldRuleOrName] = Field(default_factory=dict)
@@ -89,6 +96,16 @@ class TransferSpec(Part):
                 hint="Write `table`; or name a database of MongoDB as `database`.",
             )
         return self.table
+
+    @property
+    def array(self) -> tuple[str, ...]:
+        """The path of the array whose elements become rows; empty where the documents do."""
+        return () if self.unnest is None else tuple(self.unnest.split("."))
+
+    @property
+    def place(self) -> str:
+        """The column of the place of an element in its array."""
+        return self.position or "position"
 
     @property
     def condition(self) -> str | None:
@@ -140,6 +157,7 @@ class TransferSpec(Part):
                     reason="no SQL is evaluated over documents",
                     hint="Write an aggregation expression of MongoDB as a mapping.",
                 )
+        yield from self._unnested()
         paths = [tuple(one.split(".")) for one in self.omit]
         for number, path in enumerate(paths):
             if not all(path) or any(part.startswith("$") for part in path):
@@ -153,15 +171,49 @@ class TransferSpec(Part):
                     at=("omit",), reason=f"{'.'.join(path)[:80]} is left out already", hint="Name it once."
                 )
 
+    def _unnested(self) -> Iterator[Contradiction]:
+        """Refuse what elements of an array do not have."""
+        array = self.array
+        if not array:
+            if self.position is not None:
+                yield Contradiction(
+                    at=("position",), reason="only elements have a place", hint="Remove it, or give `unnest`."
+                )
+            return
+        if array[0] == ID or array[0].startswith(OWN_PREFIX):
+            yield Contradiction(at=("unnest",), reason="no array is there", hint="Name a field that holds arrays.")
+        if self.place in (*self.columns, self.rest, ID):
+            yield Contradiction(
+                at=("position",),
+                reason=f"there is another column {self.place!r}",
+                hint="Give the place of an element another name by `position`, or that column.",
+            )
+        for name, rule in self.columns.items():
+            path = tuple((rule.column or name).split("."))
+            if rule.up is None and rule.constant is None and path == array[: len(path)] != array:
+                yield Contradiction(
+                    at=("columns", name), reason="the array is within it", hint="Name a field beside the array."
+                )
+        for left_out in self.omit:
+            split = tuple(left_out.split("."))
+            if split[: len(array)] != array or split == array:
+                yield Contradiction(
+                    at=("omit",),
+                    reason=f"{left_out[:80]!r} is no field of an element, and others are not read",
+                    hint="Remove it; fields beside the array are read where `columns` names them.",
+                )
+
     def _of_rows(self) -> Iterator[Contradiction]:
         """Refuse what only documents have."""
         if self.capture == "change_stream":
             yield Contradiction(at=("capture",), reason="a table has no change stream", hint="Write triggers.")
+        if self.unnest is not None or self.position is not None:
+            yield Contradiction(at=("unnest",), reason="only documents have arrays that become rows", hint="Remove it.")
         if self.rest is not None:
             yield Contradiction(at=("rest",), reason="a row has no other columns than its own", hint="Remove it.")
         if self.where is not None and not isinstance(self.where, str):
             yield Contradiction(at=("where",), reason="rows are chosen by SQL", hint="Write an expression.")
-        long = [one for one in (*self.omit, *sorted(_read_by_name(self.columns))) if len(one.encode()) > MAX_BYTES]
+        long = [one for one in (*self.omit, *sorted(read_by_name(self.columns))) if len(one.encode()) > MAX_BYTES]
         if long:
             yield Contradiction(
                 at=("columns",) if set(long) - set(self.omit) else ("omit",),
@@ -206,11 +258,12 @@ class TransferSpec(Part):
                     reason="documents have fields, and tables have columns",
                     hint=f"Remove {name}: rows go into a {'table' if name == 'fields' else 'collection'}.",
                 )
-        if set(self.omit) & _read_by_name(self.columns):
+        if set(self.omit) & read_by_name(self.columns):
             yield Contradiction(
                 at=("omit",), reason="a column is left out, and copied", hint="Remove it here, or in columns."
             )
 
 
-def _read_by_name(columns: Mapping[str, ColumnRule]) -> set[str]:
+def read_by_name(columns: Mapping[str, ColumnRule]) -> set[str]:
+    """Return what is read of the source as it is: columns, or paths of fields."""
     return {rule.column or name for name, rule in columns.items() if rule.up is None and rule.constant is None}

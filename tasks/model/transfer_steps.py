@@ -233,6 +233,8 @@ ZERO: Final = "the character U+0000"
 """A reason for which PostgreSQL holds no such text: not as a value, nor as the key in a note."""
 
 
+POSITION: Final = f"{OWN_PREFIX}position"
+"""What gives the column of an element's place in its array, from 0: MongoDB counts it."""
 NOTE: Final = "_changeover_note"
 """Of a table of notes: the number of a note."""
 
@@ -280,6 +282,8 @@ class RowTransfer(_Walk):
     """What is read: documents are walked along `_id`, and the filter is extended JSON."""
     omit: tuple[tuple[str, ...], ...] = ()
     """Paths of fields that are not read, of documents."""
+    unnest: tuple[str, ...] = ()
+    """The path of the array whose elements become the rows, of documents; empty: the documents do."""
     uuid: str = ""
     """By which the server knows the collection, whatever it is called."""
     into: Relation
@@ -288,6 +292,11 @@ class RowTransfer(_Walk):
 def key_columns(action: RowTransfer) -> tuple[TransferColumn, ...]:
     """Return the columns of the key of the new table, in the order in which it has them."""
     return tuple(one for one in action.columns if one.name in action.target_key)
+
+
+def noted_columns(action: RowTransfer) -> tuple[TransferColumn, ...]:
+    """Return those of them that a note tells: of a document that was written, not which of its elements were."""
+    return tuple(one for one in key_columns(action) if one.expression != POSITION)
 
 
 Transfer = DocumentTransfer | RowTransfer

@@ -90,7 +90,7 @@ class Copy:
     def asked(self, query: str, *values: str) -> list[Any]:
         """Ask the target."""
         into = self.action.into
-        names = {"t": into.staged, "rejected": into.rejected, "notes": into.notes, "stream": into.stream}
+        names = {"t": into.staged, "rejected": into.rejected, "notes": into.notes, "stream": into.stream, "key": "key"}
         with self.open() as conn:
             return conn.execute(query.format(**names).encode(), values).fetchall()
 

@@ -42,10 +42,10 @@ COLUMNS: dict[str, Any] = {
 class Copy:
     """A copy that has begun, on whatever is in the collection `t`."""
 
-    def __init__(self, url: str, target: str, ledger: str) -> None:
+    def __init__(self, url: str, target: str, ledger: str, **transfer: Any) -> None:
         self.target, self.ledger = target, ledger
         whole = {"collection": "t", "to": {"database": "rows", "table": "t"}, "capture": "change_stream",
-                 "columns": COLUMNS}  # fmt: skip
+                 "columns": COLUMNS, **transfer}  # fmt: skip
         spec = {"migration": "copy", "database": "shop", "strategy": "cross_database", "transfer": whole}
         with connected(url, name="test") as database:
             plan = plan_rows(database, MigrationSpec.model_validate(spec), "mariadb")
@@ -95,7 +95,8 @@ class Copy:
     def asked(self, query: str, *values: str) -> list[Any]:
         """Ask the target."""
         into = self.action.into
-        names = {"t": into.staged, "rejected": into.rejected, "notes": into.notes, "stream": into.stream}
+        names = {"t": into.staged, "rejected": into.rejected, "notes": into.notes, "stream": into.stream,
+                 "key": "`key`"}  # fmt: skip
         with self.open() as conn:
             return list(conn.execute(query.format(**names), values or None).fetchall())
 

@@ -419,6 +419,13 @@ ROWS = {"database": "documents", "table": "u"}
         ({"transfer": {"table": "t", "to": ROWS, "columns": {"a": {"unfit": "tag"}}}}, "are about documents"),
         ({"transfer": {"table": "t", "to": ROWS, "capture": "change_stream"}}, "a table has no change stream"),
         ({"transfer": {"collection": "c", "to": ROWS, "capture": "triggers"}}, "a collection has no triggers"),
+        ({"transfer": {"collection": "c", "to": ROWS, "position": "p"}}, "or give `unnest`"),
+        ({"transfer": {"collection": "c", "to": ROWS, "unnest": "_id.a"}}, "no array is there"),
+        ({"transfer": {"collection": "c", "to": ROWS, "unnest": "a..b"}}, "is no path of a field"),
+        ({"transfer": {"collection": "c", "to": ROWS, "unnest": "a", "rest": "position"}}, "another column 'position'"),
+        ({"transfer": {"collection": "c", "to": ROWS, "unnest": "a.b", "columns": {"a": {}}}}, "is within it"),
+        ({"transfer": {"collection": "c", "to": ROWS, "unnest": "a.b", "omit": ["a.c"]}}, "no field of an element"),
+        ({"transfer": {"table": "t", "to": ROWS, "unnest": "a"}}, "only documents have arrays"),
     ],
 )
 def test_a_copy_into_another_database_says_one_thing(change: dict[str, Any], reason: str) -> None:

@@ -15,7 +15,7 @@ from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.receiving.differences import EXAMPLES, Differences, Sorted, sort
 from tasks.engines.receiving.source import MovingReading
 from tasks.engines.records import Key, Line
-from tasks.model.transfer_steps import RowTransfer, TransferColumn, key_columns
+from tasks.model.transfer_steps import RowTransfer, TransferColumn, noted_columns
 
 ROWS: Final = 20_000
 """Rows at a time."""
@@ -88,7 +88,7 @@ def compare_moving(reading: MovingReading, scratch: Scratch) -> Differences:
     rows = _read(reading, scratch)
     reading.catch_up(action)
     for page in reading.pages(action):
-        scratch.send(NOTED, key_columns(action), (one for one in page if not one.touched))
+        scratch.send(NOTED, noted_columns(action), (one for one in page if not one.touched))
         scratch.keep(TEXTS, (key_text(key) for one in page for key in one.keys))
     scratch.settle()
     return _differences(scratch, rows)
@@ -122,9 +122,10 @@ def _read(reading: MovingReading, scratch: Scratch) -> int:
 def _differences(scratch: Scratch, rows: int) -> Differences:
     action, key, table = scratch.action, scratch.key, scratch.table
     columns = [scratch.quote(name) for name in action.target_key]
+    told = [scratch.quote(one.name) for one in noted_columns(action)]
 
     def there(name: str, row: str) -> str:
-        same = " and ".join(f"x.{one} = {row}.{one}" for one in columns)
+        same = " and ".join(f"x.{one} = {row}.{one}" for one in (told if name == NOTED else columns))
         return f"exists (select 1 from {scratch.named(name)} x where {same})"
 
     def among(name: str, row: str) -> str:

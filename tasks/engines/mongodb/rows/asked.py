@@ -1,7 +1,7 @@
 """What a spec asks MongoDB itself: which documents, and the values of expressions over them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,10 +14,11 @@ from pymongo.errors import OperationFailure
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import NOBODY, from_text, plain, to_text
 from tasks.engines.mongodb.errors import code_of, is_transient
+from tasks.engines.mongodb.rows.elements import alone, apart
 from tasks.model.document_stages import moves
 from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
-from tasks.model.transfer import ID, TransferSpec
+from tasks.model.transfer import ID, TransferSpec, read_by_name
 from tasks.model.transfer_steps import RowTransfer
 
 _SENT: Final = 4000
@@ -39,6 +40,10 @@ class Asked:
     added: Mapping[str, Any] = field(default_factory=dict)
     """Expressions, by names of ours."""
     left_out: tuple[str, ...] = ()
+    unnest: tuple[str, ...] = ()
+    """See `RowTransfer`: what is given are its elements."""
+    beside: tuple[tuple[str, ...], ...] = ()
+    """Paths that are read beside elements."""
 
     def within(self, condition: Mapping[str, Any]) -> dict[str, Any]:
         """Return the filter of those that meet a condition, too."""
@@ -56,9 +61,11 @@ class Asked:
     ) -> Iterator[list[bytes]]:
         """Give documents in the order of `_id` as they come, some at a time; `last` makes something else of each."""
         stages: list[dict[str, Any]] = [{"$match": self.within(condition)}, {"$sort": {ID: -1 if backwards else 1}}]
+        stages += apart(self.unnest) if self.unnest else []
         # Before fields go: an expression may read them.
         stages += [{"$set": dict(self.added)}] if self.added else []
         stages += [{"$unset": list(self.left_out)}] if self.left_out else []
+        stages += alone(self.unnest, (*self.beside, *((name,) for name in self.added))) if self.unnest else []
         stages += [dict(last)] if last else []
         # Each time anew: the limit of one operation would be one of all that it gives, which the server keeps count of.
         with pymongo.timeout(0):
@@ -101,6 +108,8 @@ def asked_by(action: RowTransfer) -> Asked:
         where=from_text(action.where) if action.where else {},
         added={one.text: from_text(one.expression) for one in action.columns if one.text.startswith(OWN_PREFIX)},
         left_out=tuple(".".join(path) for path in action.omit),
+        unnest=action.unnest,
+        beside=_beside(action.unnest, (one.expression for one in action.columns if one.expression and not one.text)),
     )
 
 
@@ -117,7 +126,15 @@ def asked_for(wanted: TransferSpec) -> Asked:
             if rule.up is not None
         },
         left_out=wanted.omit,
+        unnest=wanted.array,
+        beside=_beside(wanted.array, read_by_name(wanted.columns)),
     )
+
+
+def _beside(unnest: tuple[str, ...], paths: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Return those paths that are not of the elements."""
+    split = [tuple(path.split(".")) for path in paths] if unnest else []
+    return tuple(one for one in split if one[: len(unnest)] != unnest)
 
 
 def added_name(number: int) -> str:

@@ -15,7 +15,7 @@ from tasks.engines.receiving.source import Notes, Position
 from tasks.engines.records import Line
 from tasks.engines.session import Session
 from tasks.model.transfer import ID
-from tasks.model.transfer_steps import RowTransfer, key_columns
+from tasks.model.transfer_steps import RowTransfer, noted_columns
 
 _BYTES: Final = 4 * 1024 * 1024
 """Of their identities, as text: a command has 16 MiB."""
@@ -78,8 +78,13 @@ class Following(Reading):
         # Two notes may name a document in two ways: 1 and 1.0 are one identity. One query gives it once.
         asked, lines, given = asked_by(action), Lines(action), set[str]()
         for wanted in packs:
+            now = set[str]()
             for some in asked.documents(self.database, wanted, session=self._session):
-                yield from lines.of(_new(some, given))
+                named = [(key_within(raw)[0], raw) for raw in some]
+                now.update(identity for identity, _ in named)
+                yield from lines.of([raw for identity, raw in named if identity not in given])
+            # Only now: a document may come as many, which are its elements.
+            given |= now
 
     def pages(self, action: RowTransfer) -> Iterator[list[Line]]:
         """Give the keys that all notes tell of, so many at a time."""
@@ -97,7 +102,7 @@ class Following(Reading):
 
 
 def _as_lines(action: RowTransfer, keys: Sequence[str] | dict[str, None]) -> Iterator[Line]:
-    lines, listed = Lines(action.model_copy(update={"columns": key_columns(action)})), list(keys)
+    lines, listed = Lines(action.model_copy(update={"columns": noted_columns(action)})), list(keys)
     for first in range(0, len(listed), _TOGETHER):
         some = listed[first : first + _TOGETHER]
         at = 0
@@ -105,13 +110,6 @@ def _as_lines(action: RowTransfer, keys: Sequence[str] | dict[str, None]) -> Ite
             told = tuple((key,) for key in some[at : at + one.rows])
             at += one.rows
             yield one._replace(key=told[0], others=told[1:])
-
-
-def _new(some: Sequence[bytes], given: set[str]) -> list[bytes]:
-    """Return those documents that were not given yet, and keep in mind that they are now."""
-    new = {identity: raw for raw in some if (identity := key_within(raw)[0]) not in given}
-    given.update(new)
-    return list(new.values())
 
 
 def _packed(keys: Sequence[str]) -> Iterator[list[str]]:

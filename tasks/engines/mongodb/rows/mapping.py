@@ -15,7 +15,7 @@ from tasks.model.errors import SpecError
 from tasks.model.names import OWN_PREFIX
 from tasks.model.transfer import ID, TransferSpec
 from tasks.model.transfer_columns import ColumnRule
-from tasks.model.transfer_steps import TransferColumn
+from tasks.model.transfer_steps import POSITION, TransferColumn
 
 Path = tuple[str, ...]
 
@@ -26,11 +26,13 @@ def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen, taker: Taker) -> 
     given = {
         name: _path(name, rule) for name, rule in wanted.columns.items() if rule.constant is None and rule.up is None
     }
-    taken = list(given.values())
     omitted = [tuple(path.split(".")) for path in wanted.omit]
     _refuse_paths(given, omitted)
-    if not any(path[0] == ID for path in taken):
+    keys = [name for name, path in given.items() if path[0] == ID]
+    if not keys:
         yield _column(types, ID, ColumnRule(), (ID,), seen.at((ID,)), "transfer.columns (_id)")
+        if wanted.array:
+            yield _place(types, wanted.place)
     for number, (name, rule) in enumerate(wanted.columns.items()):
         at = f"transfer.columns.{name}"
         if rule.constant is not None:
@@ -43,16 +45,10 @@ def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen, taker: Taker) -> 
             )
         else:
             yield _column(types, name, rule, given[name], seen.at(given[name]), at)
+        if wanted.array and keys[-1:] == [name]:
+            yield _place(types, wanted.place)
     if wanted.rest is None:
-        for path in _others(seen, (), [*taken, (ID,)], omitted):
-            name = "_".join(path)
-            if name in wanted.columns:
-                raise SpecError(
-                    f"the field {'.'.join(path)} has no column, and {name} is that of another",
-                    where=f"transfer.columns.{name}",
-                    hint="Name it in `columns`, under another name, or in `omit`; or give `rest`.",
-                )
-            yield _column(types, name, ColumnRule(), path, seen.at(path), f"transfer.columns ({'.'.join(path)})")
+        yield from _unnamed(types, wanted, seen, [*given.values(), (ID,)], omitted)
         return
     if wanted.rest in wanted.columns or wanted.rest == ID:
         raise SpecError("there is a column of this name", where="transfer.rest", hint="Choose another name.")
@@ -63,9 +59,36 @@ def columns_of(wanted: TransferSpec, asked: Asked, seen: Seen, taker: Taker) -> 
     )  # fmt: skip
 
 
+def _unnamed(
+    types: Types, wanted: TransferSpec, seen: Seen, taken: list[Path], omitted: list[Path]
+) -> Iterator[TransferColumn]:
+    """Yield a column for each field that was seen and that the spec does not name."""
+    # An element is looked into where all of them are documents; else it is one value.
+    inside = bool(wanted.array) and set(seen.at(wanted.array).kinds) == {"document"}
+    for path in _others(seen, (), taken, omitted, (*wanted.array, "") if inside else wanted.array):
+        name = "_".join(path)
+        if name in wanted.columns:
+            raise SpecError(
+                f"the field {'.'.join(path)} has no column, and {name} is that of another",
+                where=f"transfer.columns.{name}",
+                hint="Name it in `columns`, under another name, or in `omit`; or give `rest`.",
+            )
+        yield _column(types, name, ColumnRule(), path, seen.at(path), f"transfer.columns ({'.'.join(path)})")
+
+
 def key_of_table(columns: tuple[TransferColumn, ...]) -> tuple[str, ...]:
-    """Return the columns of the key: those of `_id`."""
-    return tuple(one.name for one in columns if one.expression.split(".")[0] == ID)
+    """Return the columns of the key: those of `_id`, and the place of an element."""
+    names = [one.name for one in columns if one.expression.split(".")[0] == ID]
+    return (*names, *(one.name for one in columns if one.expression == POSITION))
+
+
+def _place(types: Types, name: str) -> TransferColumn:
+    _refuse_name(types, name, "transfer.position")
+    of = HeldType(name=types.chosen({"number"}, 32, key=True))
+    return TransferColumn(
+        name=name, type=of.written, nullable=False, expression=POSITION, source_type="number", text="",
+        form=types.form_of(of),
+    )  # fmt: skip
 
 
 def _path(name: str, rule: ColumnRule) -> Path:
@@ -94,14 +117,14 @@ def _refuse_paths(given: dict[str, Path], omitted: list[Path]) -> None:
             )
 
 
-def _others(seen: Seen, within: Path, taken: list[Path], omitted: list[Path]) -> Iterator[Path]:
-    """Yield fields that were seen and have no column."""
+def _others(seen: Seen, within: Path, taken: list[Path], omitted: list[Path], into: Path) -> Iterator[Path]:
+    """Yield fields that were seen and have no column; of documents on the way `into` something their fields."""
     for name in seen.names(within):
         path = (*within, name)
         if path in omitted or path in taken or "." in name or name.startswith(("$", OWN_PREFIX)) or not name:
             continue
-        if any(one[: len(path)] == path for one in taken):
-            yield from _others(seen, path, taken, omitted)
+        if any(one[: len(path)] == path for one in taken) or into[: len(path)] == path != into:
+            yield from _others(seen, path, taken, omitted, into)
         else:
             yield path
 

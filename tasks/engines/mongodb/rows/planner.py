@@ -54,6 +54,7 @@ def plan_rows(database: Documents, spec: MigrationSpec, taker: Taker) -> Plan:
         target_key=key,
         of="collection",
         uuid=str(uuid_of(database, table.name)),
+        unnest=wanted.array,
         omit=tuple(tuple(path.split(".")) for path in wanted.omit),
         into=into,
         rejected=into.rejected,
@@ -68,11 +69,11 @@ def plan_rows(database: Documents, spec: MigrationSpec, taker: Taker) -> Plan:
         spec_digest=spec.spec_digest,
         catalogue=catalogue,
         search_path="",
-        steps=tuple(steps(table.full_name, action, "documents", captured=_captured(table.full_name, action))),
+        steps=tuple(steps(table.full_name, action, _what(action), captured=_captured(table.full_name, action))),
         requirements=tuple(_requirements(table.full_name, action)),
         estimates=(estimate(database, table.name),),
         risk=Risk.MEDIUM,
-        risk_reasons=(f"the documents of {table.full_name} are copied into another database",),
+        risk_reasons=(f"the {_what(action)} of {table.full_name} are copied into another database",),
         findings=tuple(_findings(table, action, seen)),
     )
 
@@ -102,6 +103,10 @@ def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
         )
     if spec.backfill.key:
         raise SpecError("documents are walked along _id", where="backfill.key", hint="Leave it out.")
+
+
+def _what(action: RowTransfer) -> str:
+    return f"elements of {'.'.join(action.unnest)}" if action.unnest else "documents"
 
 
 def _captured(full: str, action: RowTransfer) -> Iterator[Step]:
@@ -180,6 +185,15 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
                 message=f"{one.name}: a value that does not fit: {_DONE[one.unfit]}",
                 where=full,
             )
+    if action.unnest:
+        path = ".".join(action.unnest)
+        yield Finding(
+            rule="XDB-15",
+            severity="note",
+            message=f"a document whose {path} is empty, null or missing has no row: which of these it is stands in no"
+            " table, unless another copy has the field",
+            where=full,
+        )
     left = [f"the index {index.name}" for index in table.indexes if not index.primary]
     told = f" does not get {', '.join(left)}; nor" if left else " does not get"
     yield Finding(
@@ -194,8 +208,8 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
         yield Finding(
             rule="XDB-09",
             severity="note",
-            message=f"types were chosen by {seen.documents:,} documents, the first and the last ones; every document is"
-            " looked at before the run",
+            message=f"types were chosen by {seen.documents:,} {_what(action)}, the first and the last ones; every one"
+            " is looked at before the run",
             where=full,
             hint="Give `type` where you know better.",
         )

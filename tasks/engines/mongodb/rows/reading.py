@@ -15,13 +15,14 @@ from tasks.engines.mongodb.documents.walk import condition, identity_of, key_of
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows import ready
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
+from tasks.engines.mongodb.rows.elements import counted
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.rows.together import Together
 from tasks.engines.receiving.lines import line_of
-from tasks.engines.records import Key, Line, Range
+from tasks.engines.records import Key, Line, Range, Touched
 from tasks.model.errors import DataChanged, DriftError
 from tasks.model.transfer import ID
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import POSITION, RowTransfer
 
 _WIDEST: Final = 500
 """Bytes of text for each of a document, at most: of an exponent there are up to 6,177 digits."""
@@ -107,10 +108,14 @@ class Reading:
         return self._found(action, condition(*(None if one is None else tuple(one) for one in (low, high))))
 
     def count(self, action: RowTransfer) -> int:
-        """Return how many documents MongoDB itself says there are to copy. Raises DriftError as above."""
+        """Return how many documents, or elements, MongoDB itself says there are to copy. Raises DriftError as above."""
         require_same(self.database, action)
+        where, into = dict(asked_by(action).where), self.database[action.alias]
         with pymongo.timeout(0):
-            return int(self.database[action.alias].count_documents(asked_by(action).where))
+            if not action.unnest:
+                return int(into.count_documents(where))
+            summed = {"$group": {ID: None, "n": {"$sum": counted(action.unnest)}}}
+            return sum(int(one["n"]) for one in into.aggregate([{"$match": where}, summed]))
 
     def longer(self, action: RowTransfer, low: Key | None, high: Key | None, most: int) -> int:
         """Return how many rows of a range have more bytes than that as literals of MariaDB.
@@ -177,8 +182,17 @@ class Lines:
 def line(shape: Shape, raw: bytes) -> Line:
     """Return the line of a document."""
     row = shape.row(raw)
-    left_out = row.left_out
-    return Line(line=b"" if left_out else line_of(row.texts), key=key_within(raw) if left_out else (), touched=left_out)
+    if not row.left_out:
+        return Line(line=line_of(row.texts))
+    found = bson.decode(raw, _READABLE)
+    return Line(line=b"", key=key_of(found[ID]), touched=_placed(row.left_out, found.get(POSITION)))
+
+
+def _placed(touched: tuple[Touched, ...], position: int | None) -> tuple[Touched, ...]:
+    """Say of which element it is: what is noted has the key of the document, as what a change stream tells."""
+    if position is None:
+        return touched
+    return tuple(one.model_copy(update={"field": f"{one.field} at {position}"}) for one in touched)
 
 
 def key_within(raw: bytes) -> Key:

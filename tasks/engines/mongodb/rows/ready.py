@@ -67,6 +67,8 @@ class _Node:
 
 def stage(action: RowTransfer) -> dict[str, Any] | None:
     """Return the stage that makes lines of documents; None where some column has to be made here."""
+    if action.unnest:
+        return None
     types, root = types_of(action), _Node()
     texts: list[Expression] = []
     for one in action.columns:

@@ -16,7 +16,7 @@ from tasks.engines.records import Line
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.transfer import ID
-from tasks.model.transfer_steps import RowTransfer
+from tasks.model.transfer_steps import POSITION, RowTransfer
 
 _FIELDS = 50
 """Fields without a column that are counted by name."""
@@ -68,10 +68,18 @@ def _checks(database: Documents, action: RowTransfer) -> Iterator[CheckResult]:
                     unmapped.setdefault(name, Counter())[one.policy, one.reason] += 1
                 else:
                     found.setdefault(one.field, Counter())[one.policy, one.reason] += 1
+    place = next((one.name for one in action.columns if one.expression == POSITION), None)
+    array = f"choose documents by `where: {{{'.'.join(action.unnest)}: {{$type: array}}}}`"
     took = (time.monotonic() - started) / max(len(found) + len(unmapped), 1)
     for name, counts in found.items():
         told = "every document can be read" if name == DOCUMENT else f"values of {name} fit"
-        yield _result(told if name != ID or ID in columns else f"{ID} becomes the key", counts, read, took, "")
+        yield _result(
+            told if name != ID or ID in columns else f"{ID} becomes the key",
+            counts,
+            read,
+            took,
+            array if name == place else "",
+        )
     for name, counts in unmapped.items():
         parent = any(one.expression.startswith(f"{name}.") for one in action.columns)
         yield _result(f"the field {name} has a column", counts, read, took, _PARENT if parent else _UNMAPPED)

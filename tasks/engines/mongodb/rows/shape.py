@@ -11,7 +11,7 @@ from tasks.engines.mongodb.rows.held import HeldType, Made
 from tasks.engines.mongodb.values import UnfitError
 from tasks.engines.records import Touched
 from tasks.model.transfer import ID
-from tasks.model.transfer_steps import RowTransfer, TransferColumn
+from tasks.model.transfer_steps import POSITION, RowTransfer, TransferColumn
 
 CONSTANT: Final = "constant"
 REST: Final = "rest"
@@ -43,6 +43,8 @@ class _Node:
 
     column: int | None = None
     inner: dict[str, "_Node"] = field(default_factory=dict)
+    element: bool = False
+    """It is an element that has a row of its own: also one without fields has."""
     both: bool = True
     """The columns of its fields are NULL whether there is a null or nothing: so they are where it is itself null."""
 
@@ -69,6 +71,7 @@ class Shape:
             self._add(number, one, of)
             if counting and one.unfit in ("string", "tag"):
                 self._strict[number] = self._types.maker("string", of, "fail")
+        self._mark(action.unnest)
         self._slow = frozenset((*self._fixed, *self._strict, *(() if self._rest is None else (self._rest,))))
         inner = self._root.inner.get(ID)
         self._identity = list(inner.inner) if inner is not None and inner.column is None else None
@@ -89,6 +92,14 @@ class Shape:
             node.both = node.both and one.nulls == "both"
             node = node.inner.setdefault(name, _Node())
         node.column = number
+
+    def _mark(self, path: tuple[str, ...]) -> None:
+        node = self._root
+        for name in path:
+            node = node.inner.setdefault(name, _Node())
+        node.element = bool(path)
+        # Without a column nothing says that a null is as good as no fields.
+        node.both = node.both and bool(node.inner)
 
     def row(self, raw: bytes) -> Row:
         """Make a row of a document."""
@@ -131,7 +142,7 @@ class Shape:
                 left[name] = value
             elif child.column is not None:
                 values[child.column] = value
-            elif not isinstance(value, dict) or not value:
+            elif not isinstance(value, dict) or not (value or child.element):
                 # Also an empty one: of its fields nobody could tell that it was there, and only some need not.
                 if not (child.both and self._rest is None and (value is None or value == {})):
                     left[name] = value
@@ -172,6 +183,8 @@ class Shape:
 
     def _nothing(self, column: TransferColumn, value: Any) -> str | None:
         """Return what stands for a null, or for a field that is not there."""
+        if column.expression == POSITION:
+            raise UnfitError("no array, where the elements of one become rows")
         if column.name in self._key:
             raise UnfitError("a null, or nothing, in the key")
         if value is None and column.type in self._types.json:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.receiving.compare import compared_rows
-from tasks.engines.mysql.receiving.follow import make_empty, temporary
+from tasks.engines.mysql.receiving.follow import make_empty, temporary, temporary_of_notes
 from tasks.engines.mysql.receiving.load import send
 from tasks.engines.mysql.receiving.pending import hashed, table_of_hashes
 from tasks.engines.receiving.compare_moving import LEFT_OUT, NOTED, READ, SENT, SUSPECTS, TEXTS, UNDECIDED, Scratch
@@ -33,7 +33,8 @@ class MariaScratch(Scratch):
         """Make the tables."""
         columns = ", ".join(quote(one.name) for one in self.action.columns)
         temporary(self.conn, self.action, self.named(SENT), columns, self.table)
-        for name in (READ, SUSPECTS, NOTED):
+        temporary_of_notes(self.conn, self.action, self.named(NOTED), self.table)
+        for name in (READ, SUSPECTS):
             listed = ", ".join(map(quote, self.action.target_key))
             temporary(self.conn, self.action, self.named(name), listed, self.table)
         for name in (LEFT_OUT, UNDECIDED, TEXTS):

@@ -19,20 +19,29 @@ from tasks.engines.receiving.load import Written, write
 from tasks.engines.receiving.source import EmptiedReading, NotedReading
 from tasks.engines.records import Line
 from tasks.engines.session import Session
-from tasks.model.transfer_steps import RowTransfer, key_columns
+from tasks.model.transfer_steps import RowTransfer, noted_columns
 
 _NOTED, _WRITTEN, _AT_ONCE = "_changeover_noted", "_changeover_written", 1000
 
 
 def prepare(conn: MariaSession, action: RowTransfer, table: str) -> None:
     """Make a session one that can carry into a table, quoted: it gets two tables of its own."""
-    for name, columns in ((_NOTED, key_columns(action)), (_WRITTEN, action.columns)):
-        temporary(conn, action, name, ", ".join(quote(one.name) for one in columns), table)
+    temporary(conn, action, _WRITTEN, ", ".join(quote(one.name) for one in action.columns), table)
+    temporary_of_notes(conn, action, _NOTED, table)
 
 
 def temporary(conn: MariaSession, action: RowTransfer, name: str, listed: str, table: str) -> None:
     """Make a table of the session with columns of another one, and look up rows of it by their key."""
-    key = ", ".join(map(quote, action.target_key))
+    _temporary(conn, name, listed, table, ", ".join(map(quote, action.target_key)))
+
+
+def temporary_of_notes(conn: MariaSession, action: RowTransfer, name: str, table: str) -> None:
+    """Make a table of the session for what notes tell of, and look it up by that."""
+    told = ", ".join(quote(one.name) for one in noted_columns(action))
+    _temporary(conn, name, told, table, told)
+
+
+def _temporary(conn: MariaSession, name: str, listed: str, table: str, key: str) -> None:
     conn.execute(f"create temporary table {name} engine=InnoDB as select {listed} from {table} where false")
     conn.execute(f"alter table {name} add index ({key})")
 
@@ -101,7 +110,7 @@ def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> 
             if not one.touched:
                 yield one
 
-    send(conn, _NOTED, key_columns(action), held())
+    send(conn, _NOTED, noted_columns(action), held())
     _forget_rejected(conn, action, list(texts))
     written = write(replace(taking, into=_WRITTEN), reading.written(action, numbers))
     _put(conn, action, taking.into, written)
@@ -142,13 +151,19 @@ def same(action: RowTransfer, one: str, other: str) -> str:
     return " and ".join(f"{one}.{name} = {other}.{name}" for name in map(quote, action.target_key))
 
 
+def _told(action: RowTransfer, one: str, other: str) -> str:
+    """Return the condition that a row has what a note tells: of a document, it tells of all of its elements."""
+    names = [quote(each.name) for each in noted_columns(action)]
+    return " and ".join(f"{one}.{name} = {other}.{name}" for name in names)
+
+
 def _put(conn: MariaSession, action: RowTransfer, table: str, written: Written) -> None:
     first = quote(action.target_key[0])
     columns = [quote(one.name) for one in action.columns]
     changed = ", ".join(f"{name} = values({name})" for name in columns)
     conn.execute(
-        f"delete t from {table} t join {_NOTED} n on {same(action, 't', 'n')}"
-        f" left join {_WRITTEN} w on {same(action, 'w', 'n')} where w.{first} is null"
+        f"delete t from {table} t join {_NOTED} n on {_told(action, 't', 'n')}"
+        f" left join {_WRITTEN} w on {same(action, 'w', 't')} where w.{first} is null"
     )
     listed = ", ".join(columns)
     conn.execute(f"insert into {table} ({listed}) select {listed} from {_WRITTEN} on duplicate key update {changed}")

@@ -120,7 +120,7 @@ def make(conn: MariaSession, action: Relation, epoch: int) -> None:
         conn.execute(f"{action.create} comment={quoted(_mark(conn, action))}")
 
 
-def create_rejected(table: str, field: int = 64) -> str:
+def create_rejected(table: str, field: int = 80) -> str:
     """Return the statement that makes a table of rejected rows, whose fields have names of so many characters."""
     return (
         f"create table if not exists {table} (key_hash binary(32) not null, field varchar({field}) not null,"

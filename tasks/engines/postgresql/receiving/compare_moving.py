@@ -8,7 +8,7 @@ from tasks.engines.postgresql.receiving.pending import copy_texts
 from tasks.engines.receiving.compare_moving import LEFT_OUT, NOTED, READ, SUSPECTS, TEXTS, UNDECIDED, Scratch
 from tasks.engines.records import Line
 from tasks.model.names import quote
-from tasks.model.transfer_steps import TransferColumn
+from tasks.model.transfer_steps import TransferColumn, noted_columns
 
 _KEYS, _TEXTS = (READ, SUSPECTS, NOTED), (LEFT_OUT, UNDECIDED, TEXTS)
 
@@ -33,8 +33,9 @@ class PostgresScratch(Scratch):
     def make(self) -> None:
         """Make the tables, and a session that compares."""
         prepare(self.conn, self.action, self.table)
-        listed = ", ".join(map(quote, self.action.target_key))
         for name in _KEYS:
+            told = (one.name for one in noted_columns(self.action)) if name == NOTED else self.action.target_key
+            listed = ", ".join(map(quote, told))
             made = f"create temporary table _changeover_{name} as select {listed} from {self.table} with no data"
             self.conn.execute(made)
         for name in _TEXTS:

@@ -18,7 +18,7 @@ from tasks.engines.receiving.source import NotedReading
 from tasks.engines.records import Line
 from tasks.engines.session import Session
 from tasks.model.names import quote
-from tasks.model.transfer_steps import RowTransfer, key_columns
+from tasks.model.transfer_steps import RowTransfer, noted_columns
 
 _NOTED, _WRITTEN = "pg_temp._changeover_noted", "pg_temp._changeover_written"
 
@@ -28,7 +28,7 @@ def prepare(conn: Connection, action: RowTransfer, table: str) -> None:
     conn.execute("set statement_timeout = 0; set jit = off; set work_mem = '64MB'")
     # A bite has few rows and no statistics: each is looked up by its key.
     conn.execute("set enable_hashjoin = off; set enable_mergejoin = off")
-    for name, columns in ((_NOTED, key_columns(action)), (_WRITTEN, action.columns)):
+    for name, columns in ((_NOTED, noted_columns(action)), (_WRITTEN, action.columns)):
         listed = ", ".join(quote(one.name) for one in columns)
         bare = name.removeprefix("pg_temp.")
         conn.execute(
@@ -82,7 +82,7 @@ def carry(
             if not one.touched:
                 yield one
 
-    send(conn, _NOTED, key_columns(action), held())
+    send(conn, _NOTED, noted_columns(action), held())
     if conn.execute(f"select from {action.rejected} limit 1").rowcount:
         conn.execute(f"delete from {action.rejected} where key = any(%s)", (list(texts),))
     written = write(conn, action, _WRITTEN, reading.written(action, numbers))
@@ -103,10 +103,11 @@ def _put(conn: Connection, action: RowTransfer, table: str, written: Written) ->
         f" on conflict ({found}) do update set {changed}".encode()
     ).rowcount
     refuse_lost(action.table, written.read, put, written.rejected)
-    same = " and ".join(f"t.{name} = n.{name}" for name in key)
+    # Of a document whose elements are rows, a note tells of all of them.
+    same = " and ".join(f"t.{name} = n.{name}" for name in (quote(one.name) for one in noted_columns(action)))
     conn.execute(
         f"delete from {table} as t using {_NOTED} as n where {same}"
-        f" and ({', '.join(f'n.{name}' for name in key)}) not in (select {found} from {_WRITTEN})".encode()
+        f" and ({', '.join(f't.{name}' for name in key)}) not in (select {found} from {_WRITTEN})".encode()
     )
 
 

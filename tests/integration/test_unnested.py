@@ -1,0 +1,170 @@
+"""The elements of an array become rows of a table of their own, and are its elements again after each write."""
+
+from collections.abc import Iterator
+from json import loads
+from typing import Any
+
+import pytest
+from bson import Int64
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tasks.engines.mongodb.connect import connected
+from tasks.engines.mongodb.rows import following
+from tasks.engines.mongodb.rows.planner import plan_rows
+from tasks.engines.mongodb.rows.reading import Reading
+from tasks.engines.mongodb.rows.scan import examine_documents
+from tasks.model.plan import Plan
+from tasks.model.spec import MigrationSpec
+from tasks.model.transfer_steps import RowTransfer
+from tests.integration.test_mongodb_following import Copy
+from tests.integration.test_mongodb_following_mariadb import Copy as InMaria
+
+COLUMNS: dict[str, Any] = {
+    "_id": {"type": "numeric"},
+    "sku": {"column": "cart.items.sku", "unfit": "reject", "type": "text", "nulls": "both"},
+    "customer": {"column": "customer.name", "type": "text", "nulls": "both"},
+    "twice": {"up": {"$multiply": ["$cart.items.n", 2]}, "type": "integer", "nulls": "both"},
+    "n": {"column": "cart.items.n", "type": "integer", "nulls": "missing"},
+}  # fmt: skip
+GIVEN: dict[str, Any] = {
+    "columns": COLUMNS, "unnest": "cart.items", "position": "line", "omit": ["cart.items.secret"], "rest": "others",
+}  # fmt: skip
+WRITES: list[Any] = [
+    {"$push": {"cart.items": {"$each": [{"sku": "new"}], "$position": 0}}},
+    {"$pull": {"cart.items": {"sku": "a"}}},
+    {"$pop": {"cart.items": 1}},
+    {"$set": {"cart.items": []}},
+    {"$set": {"cart": {"items": [{"sku": "again"}]}, "customer": {"name": "Eve"}}},
+    {"$set": {"cart.items": [{"sku": "x", "n": number} for number in range(1500)]}},
+    {"$unset": {"cart.items": 1}},
+]
+
+
+def item(sku: Any, n: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return an element."""
+    return {"sku": sku, **({} if n is None else {"n": n}), **more}
+
+
+MARIA = {"_id": "decimal(10,2)", "sku": "longtext", "customer": "longtext", "twice": "int", "n": "int"}
+
+
+@pytest.fixture
+def source(documents: str) -> Iterator[Database[Any]]:
+    with MongoClient(documents) as client:
+        database = client.get_default_database()
+        database.t.insert_many([
+            {"_id": 0, "cart": {"items": [item("stays", n) for n in range(3)]}},
+            {"_id": 1, "cart": {"items": [item("a", 1, secret=5), item("b", 2, colour="red"), {}], "total": 3},
+             "customer": {"name": "Ada", "age": 36}, "ignored": Int64(1)},
+            {"_id": 2, "cart": {"items": []}}, {"_id": 3, "cart": {"items": None}}, {"_id": 4, "cart": {}},
+            {"_id": 5, "cart": 7}, {"_id": 6},
+            {"_id": 7.5, "cart": {"items": [item(None, 1), item(8, 2), item("c"), item(9, 3)]}},
+        ])  # fmt: skip
+        yield database
+
+
+def drawn(url: str, **transfer: Any) -> Plan:
+    """Plan a copy."""
+    whole = {"collection": "t", "to": {"database": "main", "table": "t"}, **transfer}
+    spec = {"migration": "copy", "database": "shop", "strategy": "cross_database", "transfer": whole}
+    with connected(url, name="test") as database:
+        return plan_rows(database, MigrationSpec.model_validate(spec), "postgresql")
+
+
+def copied(plan: Plan) -> RowTransfer:
+    """Return what copies."""
+    return next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+
+
+def wanted(source: Database[Any]) -> list[Any]:
+    """Say what the rows should be, without the code that makes them."""
+    rows: list[Any] = []
+    for one in source.t.find():
+        cart = one.get("cart")
+        for line, element in enumerate((cart.get("items") if isinstance(cart, dict) else None) or []):
+            sku, n = element.get("sku"), element.get("n")
+            if isinstance(sku, int):
+                continue
+            rest = {key: value for key, value in element.items() if key not in ("sku", "n", "secret")}
+            customer = one.get("customer", {}).get("name")
+            others = {"cart": {"items": rest}} if rest else None
+            rows.append((float(one["_id"]), line, sku, customer, None if n is None else 2 * n, n, others))
+    return sorted(rows, key=lambda row: row[:2])
+
+
+@pytest.mark.parametrize("taker", ["postgresql", "mariadb"])
+def test_rows_are_the_elements_and_stay_so(
+    documents: str,
+    database: str,
+    source: Database[Any],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    taker: str,
+) -> None:
+    """Each with its place, also where others are rejected; after each write they are what the array is then."""
+    copy: Copy | InMaria
+    if taker == "mariadb":
+        columns = {name: {**rule, "type": MARIA[name]} for name, rule in COLUMNS.items()}
+        url = request.getfixturevalue("maria_database")
+        copy = InMaria(documents, url, database, **{**GIVEN, "columns": columns})
+    else:
+        copy = Copy(documents, database, **GIVEN)
+    copy.load()
+
+    def rows() -> list[Any]:
+        found = copy.asked("select _id, line, sku, customer, twice, n, others from {t} order by 1, 2")
+        return [(float(key), *row, loads(last) if isinstance(last, str) else last) for key, *row, last in found]
+
+    rejected = copy.asked("select {key}, field from {rejected} order by field")
+    assert rejected == [('{"_id": {"$numberDouble": "7.5"}}', f"sku at {place}") for place in (1, 3)]
+    assert len(rows()) == 8
+    assert (copy.compare().equal, rows()) == (True, wanted(source))
+    for change in WRITES:
+        source.t.update_many({"_id": {"$in": [1, 2, 7.5]}}, change)
+        assert copy.follow(2) > 0
+        assert rows() == wanted(source)
+    assert copy.asked("select {key} from {rejected}") == []
+    source.t.insert_one({"_id": 8, "cart": {"items": [item("z"), item(5)]}})
+    # The same identity in another type: one document, of two notes.
+    source.t.delete_one({"_id": 6})
+    source.t.insert_one({"_id": 6.0, "cart": {"items": [item("q"), item("r")]}})
+    source.t.delete_one({"_id": 0})
+    found = copy.compare()
+    assert (found.equal, found.unsettled, found.rejected) == (True, 6, 1)
+    monkeypatch.setattr(following, "_BYTES", 1)
+    assert copy.follow(1000) == 4
+    found = copy.compare()
+    assert (found.equal, found.unsettled, found.rejected, rows()) == (True, 0, 1, wanted(source))
+    copy.asked("delete from {t} where line = 1 returning 1")
+    copy.asked("insert into {t} (_id, line) values (8, 7) returning 1")
+    found = copy.compare()
+    assert (found.differing, found.superfluous, found.equal) == (1, 1, False)
+
+
+def test_what_is_no_array_is_counted_and_what_elements_are_is_chosen(documents: str, source: Database[Any]) -> None:
+    """A column for each of their fields, one of all where they are no documents; found before the run."""
+    sku = {"column": "cart.items.sku", "type": "jsonb"}
+    plan = drawn(documents, unnest="cart.items", columns={"_id": {"type": "numeric"}, "sku": sku})
+    action = copied(plan)
+    assert [(one.name, one.type) for one in action.columns] == [
+        ("_id", "numeric"), ("position", "integer"), ("sku", "jsonb"), ("cart_items_n", "integer"),
+        ("cart_items_secret", "integer"), ("cart_items_colour", "text"),
+    ]  # fmt: skip
+    assert action.target_key == ("_id", "position")
+    with connected(documents, name="test") as found:
+        assert examine_documents(found, plan).passed
+        assert Reading(found).count(action) == 10
+        source.t.insert_many([
+            {"_id": 10, "cart": {"items": "x"}}, {"_id": 11, "cart": {"items": {"sku": "x"}}},
+            {"_id": 12, "cart": [{"items": [item("x")]}]}, {"_id": 13, "cart": {"items": [None, "x", [1]]}},
+        ])  # fmt: skip
+        told = {check.name: check.message for check in examine_documents(found, plan).failed}
+        assert told["values of position fit"] == (
+            "3 × no array, where the elements of one become rows; choose documents by"
+            " `where: {cart.items: {$type: array}}`"
+        )
+        assert told["the field cart.items has a column"].startswith("3 × a field that has no column")
+    source.t.delete_many({"_id": {"$ne": 13}})
+    (_, place, one) = copied(drawn(documents, unnest="cart.items", position="p")).columns
+    assert (place.name, one.name, one.type) == ("p", "cart_items", "jsonb")
