@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from bson.json_util import loads
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -18,6 +19,7 @@ from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.reading import Reading
 from tasks.engines.mongodb.rows.source import MongoRows
 from tasks.engines.mysql.receiving import load
+from tasks.engines.mysql.receiving.compare import compare
 from tasks.engines.mysql.receiving.compare_moving import MariaScratch
 from tasks.engines.mysql.receiving.cutover import cut_over
 from tasks.engines.mysql.receiving.follow import follow, prepare
@@ -155,6 +157,23 @@ def test_what_was_written_is_carried_whatever_it_was(copy: Copy, source: Databas
     found = copy.compare()
     assert (found.differing, found.superfluous, found.not_noted, found.unsettled) == (2, 1, 1, 1)
     assert set(found.examples) == {"9", "10"}
+
+
+def test_a_key_of_bytes_is_told_by_its_digits(
+    documents: str, maria_database: str, database: str, source: Database[Any]
+) -> None:
+    """They are no text: the server would warn, and nobody could tell what differs, while writes are noted or not."""
+    source.t.drop()
+    source.t.insert_many({"_id": ObjectId(f"{number:02x}ff" + "80" * 10), "v": "v"} for number in range(3))
+    copy = Copy(documents, maria_database, database, columns={"_id": {"type": "varbinary(12)"}, "v": {}})
+    copy.load()
+    assert copy.compare().equal
+    with copy.open() as conn:
+        conn.execute(f"update {copy.action.into.staged} set v = 'mine' where hex(_id) like '01%%'", ())
+    still = copy.action.model_copy(update={"notes": ""})
+    with copy.open() as conn, copy.rows.reading("test") as reading:
+        for found in (copy.compare(), compare(conn, reading, still, still.into.staged)):
+            assert (found.differing, found.examples) == (1, ("01ff" + "80" * 10,))
 
 
 def test_the_place_is_moved_once_and_kept_when_it_is_lost(copy: Copy, source: Database[Any]) -> None:

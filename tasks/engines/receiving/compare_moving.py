@@ -48,8 +48,8 @@ class Scratch(ABC):
         """Quote the name of a column."""
 
     @abstractmethod
-    def as_text(self, value: str) -> str:
-        """Return SQL that makes a text of a value."""
+    def key_texts(self, row: str) -> list[str]:
+        """Return SQL that makes texts of the key of a row, by its alias."""
 
     @abstractmethod
     def make(self) -> None:
@@ -145,7 +145,7 @@ def _differences(scratch: Scratch, rows: int) -> Differences:
     not_noted, _ = counted(f"{left_out} l where not {among(action.rejected, 'l')}", among(texts, "l"))
     rejections = f"(select distinct {key} from {action.rejected}) r"
     not_rejected, _ = counted(f"{rejections} where not {among(left_out, 'r')}", among(texts, "r"))
-    shown = ", ".join(scratch.as_text(f"s.{one}") for one in columns)
+    shown = ", ".join(scratch.key_texts("s"))
     examples = scratch.asked(
         f"select {shown} from {suspects} s where not {there(NOTED, 's')} order by {shown} limit {EXAMPLES}"
     )

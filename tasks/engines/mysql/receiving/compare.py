@@ -17,7 +17,7 @@ from tasks.engines.postgresql.rejections import key_text
 from tasks.engines.receiving.differences import Differences, Found, Sorted, refuse_columns, sort
 from tasks.engines.receiving.source import Reading, SteadyReading
 from tasks.engines.records import Key, Line
-from tasks.model.transfer_steps import RowTransfer, TransferColumn
+from tasks.model.transfer_steps import RowTransfer, TransferColumn, key_columns
 
 ROWS: Final = 20_000
 """Rows at a time."""
@@ -74,7 +74,7 @@ def _range(
     with conn.transaction():
         send(conn, SENT, action.columns, sort(lines, kinds))
     found.read += kinds.read
-    key = ", ".join(f"cast(s.{quote(name)} as char)" for name in action.target_key)
+    key = ", ".join(key_texts(action, "s"))
     comes = pending.noted("s") if pending else "0"
     for *texts, later in conn.execute(f"select {key}, {comes} {compared_rows(action, table)}").fetchall():
         found.differs(key_text(tuple(map(str, texts))), comes=bool(later))
@@ -107,6 +107,15 @@ def compared_rows(action: RowTransfer, table: str) -> str:
     missing = f"t.{quote(action.target_key[0])} is null"
     # Each is looked up by its key: nobody knows how many were sent.
     return f"from {SENT} s left join {table} t on {same(action, 't', 's')} where {missing} or not ({equal})"
+
+
+def key_texts(action: RowTransfer, row: str) -> list[str]:
+    """Return SQL that makes texts of the key of a row, by its alias: bytes become digits, for they may be no text."""
+    named = {one.name: one for one in key_columns(action)}
+    return [
+        f"lower(hex({row}.{quote(name)}))" if named[name].form == "bytes" else f"cast({row}.{quote(name)} as char)"
+        for name in action.target_key
+    ]
 
 
 def _exact(one: TransferColumn, row: str) -> str:

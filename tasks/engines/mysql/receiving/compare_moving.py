@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from tasks.engines.mysql.names import quote
-from tasks.engines.mysql.receiving.compare import compared_rows
+from tasks.engines.mysql.receiving.compare import compared_rows, key_texts
 from tasks.engines.mysql.receiving.follow import make_empty, temporary, temporary_of_notes
 from tasks.engines.mysql.receiving.load import send
 from tasks.engines.mysql.receiving.pending import hashed, table_of_hashes
@@ -25,9 +25,9 @@ class MariaScratch(Scratch):
         """Quote the name of a column."""
         return quote(name)
 
-    def as_text(self, value: str) -> str:
-        """Return SQL that makes a text of a value."""
-        return f"cast({value} as char)"
+    def key_texts(self, row: str) -> list[str]:
+        """Return SQL that makes texts of the key of a row, by its alias."""
+        return key_texts(self.action, row)
 
     def make(self) -> None:
         """Make the tables."""

@@ -26,9 +26,9 @@ class PostgresScratch(Scratch):
         """Quote the name of a column."""
         return quote(name)
 
-    def as_text(self, value: str) -> str:
-        """Return SQL that makes a text of a value."""
-        return f"{value}::text"
+    def key_texts(self, row: str) -> list[str]:
+        """Return SQL that makes texts of the key of a row, by its alias."""
+        return [f"{row}.{quote(name)}::text" for name in self.action.target_key]
 
     def make(self) -> None:
         """Make the tables, and a session that compares."""
