@@ -87,9 +87,7 @@ class Cycle:
     def __init__(self, case: Case, conn: Connection, url: str) -> None:
         self.case = case
         self.conn = conn
-        self.migration = Migration(
-            url, case.operations, backfill=case.backfill, strategy=case.strategy, keeps=not EVERY_LEG
-        )
+        self.migration = Migration(url, case.operations, backfill=case.backfill, strategy=case.strategy)
 
     def all_legs(self) -> None:
         """Walk the ways of the case; all of them where CHANGEOVER_EVERY_LEG is set."""

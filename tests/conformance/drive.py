@@ -23,6 +23,7 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.status import MigrationState, StepState
 from tasks.model.steps import Backfill, Copy, Phase, Step, only_for_rollback
 from tests.conformance.sessions import KeepingEngine
+from tests.legs import EVERY_LEG
 from validations import gates
 from validations.checks import Gate
 from validations.outcome import evaluate_outcome
@@ -49,7 +50,7 @@ class Migration:
         version_schema: str | None = None,
         strategy: str = "expand_contract",
         lock_patience: float = 120.0,
-        keeps: bool = False,
+        keeps: bool = not EVERY_LEG,
     ) -> None:
         self.spec = MigrationSpec.model_validate(
             {

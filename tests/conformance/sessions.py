@@ -1,6 +1,6 @@
 """Sessions that are used again: to open one costs more than most of what a step does in it.
 
-Only where whole cycles are walked: commands, and whatever is about sessions and locks, open theirs anew, and so does
+Where a migration is driven step by step: commands and flows have sessions as the product opens them, and so does
 everything where CHANGEOVER_EVERY_LEG is set.
 """
 
