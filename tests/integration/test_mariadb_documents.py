@@ -14,20 +14,23 @@ from bson import Binary, Decimal128, ObjectId
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from profiles.model import Database as Settings
 from profiles.model import Limits
 from tasks.engines.journal import Journal
-from tasks.engines.mongodb import of_mariadb
+from tasks.engines.mongodb import of_mariadb, scan
 from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.of_mariadb import cut_over, follow
 from tasks.engines.mongodb.scan import examine
 from tasks.engines.mysql.as_documents import rows
 from tasks.engines.mysql.dialect import dialect_of
+from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.mysql.planning.transfer_documents import plan_documents
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.transfer_rows import MariaRows, Reading
 from tasks.model.errors import PreflightError, SpecError
 from tasks.model.spec import MigrationSpec
+from tasks.model.status import GateResult
 from tasks.model.steps import Phase, SelfCommitting
 from tasks.model.transfer_steps import DocumentTransfer
 from tests.acceptance.test_cross_database_rows import EDGES, VALUES
@@ -161,7 +164,9 @@ def _read(made: Made) -> dict[str, Any]:
     return dict(bson.decode(made.document, options))
 
 
-def test_an_id_of_ones_own_is_asked_of_the_rows(conn: MariaSession) -> None:
+def test_an_id_of_ones_own_is_asked_of_the_rows(
+    conn: MariaSession, maria_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be null, or that of another to the byte; what only a collation calls equal is not."""
     conn.execute("create table t (id int primary key, v varchar(9) collate utf8mb4_general_ci, u int not null unique)")
     conn.execute("insert into t values (1, null, 1), (2, 'a', 2), (3, 'A', 3), (4, 'a', 4), (5, 'a ', 5)")
@@ -170,6 +175,23 @@ def test_an_id_of_ones_own_is_asked_of_the_rows(conn: MariaSession) -> None:
     assert asked.message == "1 rows without one, 1 rows with that of another"
     # An index says so already.
     assert not examine(conn, plan_documents(conn, spec_of("t", _id="u", v="v")), values_in_reports=False).checks
+
+    # Asked by a run it is asked again where the session is lost.
+    engine = MariaEngine(
+        url=maria_database, database=Settings(url_env="UNUSED"), limits=Limits(), migration="m", run_id=""
+    )
+    lost: list[int] = []
+
+    def once(asked: MariaSession, *given: Any, **more: Any) -> GateResult:
+        if not lost:
+            lost.append(int(asked.execute("select connection_id()").fetchone()[0]))
+            conn.execute(f"kill {lost[0]}")
+        return examine(asked, *given, **more)
+
+    monkeypatch.setattr(scan, "examine", once)
+    monkeypatch.setattr("tasks.engines.retrying.random.uniform", lambda *_: 0.01)
+    (again, *_) = engine.examine(engine.plan(spec_of("t", _id="v")), values_in_reports=False).checks
+    assert (len(lost), again.message) == (1, asked.message)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

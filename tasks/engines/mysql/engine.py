@@ -106,14 +106,19 @@ class MariaEngine:
 
     def examine(self, plan: Plan, *, values_in_reports: bool) -> GateResult:
         """Ask the rows what the new shape demands, before anything is done."""
-        with self.connect("examine") as conn:
-            if plan.strategy == "cross_database":
-                if any(isinstance(step.action, DocumentTransfer) for step in plan.steps):
-                    from tasks.engines.mongodb import scan  # noqa: PLC0415 - loads the driver
 
-                    return scan.examine(conn, plan, values_in_reports=values_in_reports)
-                return examine_values(conn, plan)
-            return examine(conn, plan, values_in_reports=values_in_reports)
+        def asked() -> GateResult:
+            with self.connect("examine") as conn:
+                if plan.strategy == "cross_database":
+                    if any(isinstance(step.action, DocumentTransfer) for step in plan.steps):
+                        from tasks.engines.mongodb import scan  # noqa: PLC0415 - loads the driver
+
+                        return scan.examine(conn, plan, values_in_reports=values_in_reports)
+                    return examine_values(conn, plan)
+                return examine(conn, plan, values_in_reports=values_in_reports)
+
+        # It reads whole tables, and changes nothing.
+        return retrying(self.limits)(asked)
 
     def probe(self, probes: tuple[Probe, ...], limits: Probes, search_path: str) -> dict[str, Reading]:  # noqa: ARG002
         """Measure queries, by name."""
