@@ -15,6 +15,7 @@ from tasks.engines.mysql.session import connect
 from tasks.engines.mysql.sessions import end_orphans, register
 from tasks.engines.mysql.transient import is_transient
 from tasks.ledger.install import install
+from tasks.model.errors import StepError
 from tests.servers.mariadb import connected, run
 from validations.parity.mariadb import SETTINGS
 
@@ -30,13 +31,14 @@ UNBOUNDED = (0, 0, 0, 0, 31_536_000)
 
 @pytest.fixture
 def bounded(maria_database: str) -> Iterator[str]:
-    """A server whose administrator bounds sessions: far above what any other test needs."""
-    before = [run(maria_database, f"select @@global.{name}")[0][0] for name in BOUNDS]
-    run(maria_database, *(f"set global {name} = 900" for name in BOUNDS))
+    """A server whose administrator bounds sessions, far above what any other test needs, and keeps no warnings."""
+    set_ = {**dict.fromkeys(BOUNDS, 900), "max_error_count": 0}
+    before = [run(maria_database, f"select @@global.{name}")[0][0] for name in set_]
+    run(maria_database, *(f"set global {name} = {value}" for name, value in set_.items()))
     try:
         yield maria_database
     finally:
-        run(maria_database, *(f"set global {name} = {value}" for name, value in zip(BOUNDS, before, strict=True)))
+        run(maria_database, *(f"set global {name} = {value}" for name, value in zip(set_, before, strict=True)))
 
 
 def test_neither_a_statement_nor_a_pause_ends_it(bounded: str) -> None:
@@ -50,6 +52,16 @@ def test_neither_a_statement_nor_a_pause_ends_it(bounded: str) -> None:
     with pymysql.connect(**options(bounded), init_command=SETTINGS) as raw, raw.cursor() as cursor:
         cursor.execute(SHOWN)
         assert cursor.fetchone() == UNBOUNDED
+
+
+def test_a_warning_is_an_error_whatever_stands_before_it(bounded: str) -> None:
+    """A server may keep none; and what it would only note, as a space behind a number, may be more than it keeps."""
+    with connect(bounded) as conn:
+        last = "convert(if(seq = 90, '€', 'a') using {})"
+        asked = f"select sum(cast(concat(seq, ' ') as int)), max({last}) from seq_1_to_90"
+        with pytest.raises(StepError, match="the server warns: 1977"):
+            conn.execute(asked.format("latin2"))
+        assert conn.execute(asked.format("cp1250")).fetchone() == (4095, "€")
 
 
 def test_ddl_of_a_dead_run_comes_to_its_end_before_its_session_is_ended(maria_database: str) -> None:
