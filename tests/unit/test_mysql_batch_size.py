@@ -1,6 +1,8 @@
 """How large a batch of MariaDB's copy becomes."""
 
+from collections import deque
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -10,12 +12,13 @@ from tasks.engines.mysql.copy import least_after, size_after
 
 def sizes(held: Callable[[int, int], float], batches: int) -> list[int]:
     """Return the sizes of batches that hold their rows for as long as it says, by their size and number."""
-    size, least, made = 1000, 0.0, []
+    size, least, made, of_a_row = 1000, 0.0, [], deque[float](maxlen=2)
     for batch in range(1, batches + 1):
         made.append(size)
         took = held(size, batch)
         least = least_after(size, took, least, batch)
-        size = size_after(size, took, least, Limits(batch_rows=100_000))
+        size = size_after(size, took, least, Limits(batch_rows=100_000), of_a_row)
+        of_a_row.append(took / made[-1])
     return made
 
 
@@ -38,6 +41,20 @@ def test_where_a_single_row_takes_long_it_does_not_become_a_few_rows(slow: float
     assert size_after(1000, 30, 30, Limits()) == 2000
     size = sizes(lambda size, _: slow + size / 100, 190)[-1]
     assert 0.9 * slow < size / 100 < 1.15 * slow
+
+
+def test_where_batches_are_kept_waiting_they_do_not_become_a_few_rows() -> None:
+    """On a busy machine a batch waits for processors, however few rows it has: it would only be one of more."""
+    dice = Random(1)
+    made = sizes(lambda size, _: 1 + size * 0.004 + dice.expovariate(1 / 20), 1000)
+    assert sum(made[500:]) > 500 * 500
+
+
+def test_what_takes_far_too_long_makes_the_next_one_smaller_at_once() -> None:
+    """And what takes too long three times in a row."""
+    assert size_after(1000, 80, 3, Limits(), (0.01, 0.01)) == 100
+    assert size_after(1000, 30, 3, Limits(), (0.01, 0.01)) == 1500
+    assert size_after(1000, 30, 3, Limits(), (0.03, 0.03)) == 500
 
 
 def test_one_huge_row_is_not_a_reason_for_many() -> None:

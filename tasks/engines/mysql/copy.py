@@ -7,7 +7,8 @@ a row that somebody else has locked ends the batch at once, and a smaller one is
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from math import ceil
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 import pymysql
 
 from profiles.model import Limits
-from tasks.engines.batches import next_size
+from tasks.engines.batches import PANIC, next_size
 from tasks.engines.mysql.key_ranges import condition, count, end_of_batch, keys_within, kind_of, one_of
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.session import MariaSession
@@ -40,6 +41,8 @@ _SHARE: Final = 20
 """For which part of the lock budget a batch should hold its rows: whoever writes to one waits until it commits."""
 _FEW: Final = 100
 """Before a batch becomes smaller than this it is looked for how long a single row is held: less is not to be had."""
+_BY_CHANCE: Final = 2
+"""As many batches before it tell whether one has taken longer by chance."""
 _ANEW: Final = 100
 """After as many batches that is forgotten: a server need not stay slow."""
 
@@ -56,6 +59,7 @@ def fill(
     position, size, done, batches = shard.position, shard.batch_rows, 0, 0
     blocked_since: float | None = None
     duplicates, too_slow, careful, most, least_ms = 0, 0, False, 0, 0.0
+    of_a_row: deque[float] = deque(maxlen=_BY_CHANCE)
     conn.execute(f"set session innodb_lock_wait_timeout = {conn.dialect.no_wait}")
     while position != shard.high:
         size = between(size) or size
@@ -90,6 +94,7 @@ def fill(
             else:
                 raise
             size = max(size // 4, 1)
+            of_a_row.clear()
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
             continue
         blocked_since, duplicates, too_slow, careful = None, 0, 0, False
@@ -98,7 +103,8 @@ def fill(
         position = end or shard.high
         if end is not None:
             least_ms = least_after(size, held_ms, least_ms, batches)
-            size = size_after(size, held_ms, least_ms, limits)
+            size, took = size_after(size, held_ms, least_ms, limits, of_a_row), held_ms / size
+            of_a_row.append(took)
     return done
 
 
@@ -130,14 +136,18 @@ def least_after(size: int, held_ms: float, least_ms: float, batches: int) -> flo
     return min(least_ms, held_ms) if batches % _ANEW else 0.0
 
 
-def size_after(size: int, held_ms: float, least_ms: float, limits: Limits) -> int:
+def size_after(size: int, held_ms: float, least_ms: float, limits: Limits, of_a_row: Collection[float] = ()) -> int:
     """Aim at a share of the lock budget, within the target of a batch; or at twice what a row takes by itself.
 
     On a server that is slow to answer, or to commit, batches of a few rows would hold them no shorter, and never come
     to an end. `least_ms`: of a row by itself, or of a larger batch that was faster; 0 when no row has been tried yet.
-    It is not taken from what else a batch does: much of that takes longer the more rows there are.
+    It is not taken from what else a batch does: much of that takes longer the more rows there are. `of_a_row`: what
+    each row took in the batches before. One that something else has kept waiting says nothing of the next: on a busy
+    machine most are, and batches that become the smaller for it hold their rows no shorter, and cost the server more.
     """
     target = max(min(limits.batch_target, limits.lock_budget // _SHARE), ceil(2 * least_ms), 1)
+    if of_a_row and held_ms <= PANIC * target:
+        held_ms = min(held_ms, size * min(of_a_row))
     wanted = next_size(size, held_ms, limits.model_copy(update={"batch_target": target}))
     return 1 if not least_ms and wanted < min(size, _FEW) else wanted
 
