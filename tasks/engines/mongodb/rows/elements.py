@@ -7,11 +7,17 @@ other fields only those that columns name. So whatever makes rows of documents m
 from collections.abc import Iterable
 from typing import Any, Final
 
+import pymongo
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+
 from tasks.model.names import OWN_PREFIX
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import POSITION
 
 _ELEMENT: Final = f"{OWN_PREFIX}element"
+_SAMPLE: Final = 100
+"""Documents."""
 Path = tuple[str, ...]
 
 
@@ -44,6 +50,14 @@ def counted(path: Path) -> dict[str, Any]:
     """Return the expression of how many rows a document becomes."""
     whole = f"${'.'.join(path)}"
     return {"$cond": [{"$isArray": [whole]}, {"$size": whole}, 0]}
+
+
+def usual(into: Collection[Any], path: Path, session: ClientSession | None) -> float:
+    """Return how many elements some documents have on average; 1 where that is less."""
+    average = {"$group": {ID: None, "n": {"$avg": counted(path)}}}
+    with pymongo.timeout(0):
+        found = list(into.aggregate([{"$sample": {"size": _SAMPLE}}, average], session=session))
+    return max([1.0, *(float(one["n"]) for one in found)])
 
 
 def _elements(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tasks.engines.mongodb.documents.walk import condition, identity_of, key_of
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows import ready
 from tasks.engines.mongodb.rows.asked import HINT, asked_by
-from tasks.engines.mongodb.rows.elements import counted
+from tasks.engines.mongodb.rows.elements import counted, usual
 from tasks.engines.mongodb.rows.shape import Shape
 from tasks.engines.mongodb.rows.together import Together
 from tasks.engines.receiving.lines import line_of
@@ -84,15 +84,21 @@ class Reading:
         self._scanned = scanned
         self._reads = session
         self._by_server = by_server
+        self._usual = 0.0
+        """Elements of a document, on average; 0 where nobody has looked."""
 
     def end_of_batch(self, action: RowTransfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the `_id` of the document `rows` further on; None when fewer are left before `high`.
 
+        Of elements these are about as many, by what documents have on average.
         Where few match, it is an earlier one, perhaps of a document that does not. Raises DriftError where the
         collection is not that of the plan.
         """
         require_same(self.database, action)
         into = self.database.get_collection(action.alias, codec_options=EXACT)
+        if action.unnest:
+            self._usual = self._usual or usual(into, action.unnest, self._reads)
+            rows = max(1, int(rows / self._usual))
         if not action.where:
             found = self._further(into, low, high, rows)
             return None if found is None else key_of(found[ID])
