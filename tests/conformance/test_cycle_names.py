@@ -2,6 +2,7 @@
 """The cycle with names that have to be quoted, and with several operations and tables in one spec."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.conformance import tables
 from tests.conformance.cycle import Case, Cycle, each
@@ -50,8 +51,8 @@ def named(name: str, index: int, of_column: str | None = None) -> Case:
       {q(spare)} text not null default 'x', constraint {q(spare)} check ({column} > -1 or {column} is null));
     insert into {table} select i, nullif(i, 3), 'v' || i from generate_series(1, 12) i;
     create index "i {index}" on {table} ({column}, (coalesce({column}, 0) + id)) where {column} > 1;
-    create table child (c int references {table} on delete cascade);
-    insert into child values (1), (2);
+    create table child_{index} (c int references {table} on delete cascade);
+    insert into child_{index} values (1), (2);
     comment on column {table}.{column} is 'remark';
     """
     operations: list[dict[str, object]] = [
@@ -79,6 +80,21 @@ BOTH = ('Weird "Name"', "new", "old", "row", "t", "tg_op")
 
 
 def named_cases() -> Iterator[Case]:
+    """Walk several tables at once: each has names of its own, and finds what is its own by them."""
+    several = [*each_named()]
+    at_once = 1 if EVERY_LEG else 4
+    for first in range(0, len(several), at_once):
+        some = several[first : first + at_once]
+        yield replace(
+            some[0],
+            name=", ".join(case.name for case in some),
+            schema="".join(case.schema for case in some),
+            operations=[operation for case in some for operation in case.operations],
+            writes="; ".join(case.writes for case in some),
+        )
+
+
+def each_named() -> Iterator[Case]:
     alike = NAMES if EVERY_LEG else BOTH
     for index, name in enumerate(alike):
         yield named(name, index)
