@@ -152,6 +152,7 @@ def test_what_is_no_array_is_counted_and_what_elements_are_is_chosen(documents: 
         ("cart_items_secret", "integer"), ("cart_items_colour", "text"),
     ]  # fmt: skip
     assert action.target_key == ("_id", "position")
+    assert plan.estimates[0].rows == 10
     with connected(documents, name="test") as found:
         assert examine_documents(found, plan).passed
         assert Reading(found).count(action) == 10

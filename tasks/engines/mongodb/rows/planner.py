@@ -8,6 +8,7 @@ from tasks.engines.mongodb.documents.inspect import estimate, inspect
 from tasks.engines.mongodb.place import uuid_of
 from tasks.engines.mongodb.rows.asked import asked_for, try_out
 from tasks.engines.mongodb.rows.columns import Taker
+from tasks.engines.mongodb.rows.elements import usual
 from tasks.engines.mongodb.rows.mapping import columns_of, key_of_table
 from tasks.engines.mongodb.rows.sample import Seen, look
 from tasks.engines.mongodb.rows.shape import REST
@@ -18,7 +19,7 @@ from tasks.engines.transfer_findings import not_captured, streamed
 from tasks.model.catalogue import Index, Table
 from tasks.model.errors import SpecError
 from tasks.model.names import quote
-from tasks.model.plan import Finding, Plan, Requirement
+from tasks.model.plan import Finding, Plan, Requirement, TableEstimate
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, Risk, Step
 from tasks.model.transfer import ID, TransferSpec
@@ -71,7 +72,7 @@ def plan_rows(database: Documents, spec: MigrationSpec, taker: Taker) -> Plan:
         search_path="",
         steps=tuple(steps(table.full_name, action, _what(action), captured=_captured(table.full_name, action))),
         requirements=tuple(_requirements(table.full_name, action)),
-        estimates=(estimate(database, table.name),),
+        estimates=(_estimate(database, action),),
         risk=Risk.MEDIUM,
         risk_reasons=(f"the {_what(action)} of {table.full_name} are copied into another database",),
         findings=tuple(_findings(table, action, seen)),
@@ -107,6 +108,13 @@ def _refuse(spec: MigrationSpec, wanted: TransferSpec) -> None:
 
 def _what(action: RowTransfer) -> str:
     return f"elements of {'.'.join(action.unnest)}" if action.unnest else "documents"
+
+
+def _estimate(database: Documents, action: RowTransfer) -> TableEstimate:
+    found = estimate(database, action.alias)
+    if not action.unnest:
+        return found
+    return found.model_copy(update={"rows": int(found.rows * usual(database[action.alias], action.unnest, None))})
 
 
 def _captured(full: str, action: RowTransfer) -> Iterator[Step]:
