@@ -210,6 +210,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
         ({**columns, "no": {"column": "_id.no", "type": "longtext"}}, "does not tell rows apart"),
         ({**columns, "no": {"column": "_id.no", "type": "varchar(800)"}}, "the key has up to"),
         ({**columns, "Name": {"constant": 1}}, "for the same name"),
+        ({**columns, "Db_trx_id": {"constant": 1}}, "keeps a column of the name 'Db_trx_id'"),
     ):
         with pytest.raises(SpecError, match=reason):
             engine.plan(spec_of("users", to=to, columns=other))

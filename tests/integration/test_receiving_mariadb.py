@@ -15,6 +15,7 @@ from tasks.engines.mysql.receiving.load import Taking, literals, packet_of, requ
 from tasks.engines.mysql.receiving.place import (
     claim,
     clear,
+    create_rejected,
     end_others,
     enroll,
     hold,
@@ -22,12 +23,13 @@ from tasks.engines.mysql.receiving.place import (
     present,
     require_alone,
     require_free,
+    require_makeable,
 )
 from tasks.engines.mysql.receiving.plan import EXACT
 from tasks.engines.mysql.session import connect
 from tasks.engines.postgresql.engine import PostgresEngine
 from tasks.engines.receiving.differences import Differences
-from tasks.engines.receiving.load import load
+from tasks.engines.receiving.load import load, write
 from tasks.engines.records import Key, Shard
 from tasks.ledger.install import install
 from tasks.ledger.state import create
@@ -37,6 +39,7 @@ from tasks.model.source import parse
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer
 from tasks.run import Run
+from tests.servers.mariadb import run
 from tests.two_databases import between
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "users_to_mariadb.yaml"
@@ -165,6 +168,30 @@ def test_every_difference_shows(copy: Copy, source: psycopg.Connection[Any]) -> 
     assert (found.differing, found.superfluous, found.rows) == (4, 0, ROWS)
     source.execute("delete from t where b = 0")
     assert copy.compare().superfluous == 1
+
+
+def test_rows_have_their_format_whatever_the_server_is_set_to(
+    source: psycopg.Connection[Any], database: str, maria_database: str
+) -> None:
+    """Keys of 3072 bytes, and long texts of which a page holds nothing: in tables of the session, and of ours, too."""
+    texts = [f"t{number}" for number in range(12)]
+    source.execute(f"create table wide (id varchar(700) primary key, {' text, '.join(texts)} text)".encode())
+    long = ", repeat('x', 1000)" * len(texts)
+    source.execute(f"insert into wide values ('a'{long})".encode())
+    plan = plan_of(database, table="wide")
+    action = next(step.action for step in plan.steps if isinstance(step.action, RowTransfer))
+    ((before,),) = run(maria_database, "select @@global.innodb_default_row_format")
+    run(maria_database, "set global innodb_default_row_format = redundant")
+    try:
+        with connect(maria_database) as conn, engine_of(database).rows("public").reading("test") as reading:
+            require_makeable(conn, action.into)
+            make(conn, action.into, 1)
+            conn.execute(create_rejected("rejected", 600))
+            taking = Taking(conn, action, action.into.staged)
+            assert write(taking, reading.lines(action, None, None)).written == 1
+            assert compare(conn, reading, action, action.into.staged).equal
+    finally:
+        run(maria_database, f"set global innodb_default_row_format = {before}")
 
 
 def test_what_does_not_fit_is_counted(source: psycopg.Connection[Any], database: str) -> None:

@@ -11,6 +11,7 @@ from profiles.model import Limits
 from tasks.engines.mysql.names import quote
 from tasks.engines.mysql.receiving.load import Taking, digest, send
 from tasks.engines.mysql.receiving.place import hold
+from tasks.engines.mysql.receiving.plan import FORMAT
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.postgresql.rejections import key_text, refuse_lost
 from tasks.engines.receiving import follow as receiving
@@ -42,7 +43,7 @@ def temporary_of_notes(conn: MariaSession, action: RowTransfer, name: str, table
 
 
 def _temporary(conn: MariaSession, name: str, listed: str, table: str, key: str) -> None:
-    conn.execute(f"create temporary table {name} engine=InnoDB as select {listed} from {table} where false")
+    conn.execute(f"create temporary table {name} engine=InnoDB {FORMAT} as select {listed} from {table} where false")
     conn.execute(f"alter table {name} add index ({key})")
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import pymysql
 
 from tasks.engines.mysql.names import quote, quoted
+from tasks.engines.mysql.receiving.plan import EXACT, FORMAT
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import end_sessions
 from tasks.engines.mysql.transient import code_of
@@ -28,11 +29,13 @@ _PATIENCE: Final = 45.0
 _UNMAKEABLE: Final = {
     1005: "there are too many columns, or it has another reason",
     1059: "a name is too long",
+    1060: "two columns have the same name",
     1071: "the key is too long",
     1074: "a column is too long",
     1113: "there are no columns",
     1117: "there are too many columns",
     1118: "a row has no room on a page",
+    1166: "a column has a name that it does not take",
 }
 _NUMBERS: Final = {"smallint": 2**15, "int": 2**31, "bigint": 2**63}
 
@@ -84,7 +87,8 @@ def require_makeable(conn: MariaSession, action: Relation) -> None:
             f"the server does not make a table of these columns: it says {code_of(error)},"
             f" {_UNMAKEABLE[code_of(error) or 0]}",
             where=f"{action.database}: {action.full_name}",
-            hint="Give fewer or shorter columns: leave some out with `omit`, or let `rest` take what has none.",
+            hint="Give fewer or shorter columns, or other names: leave some out with `omit`, or let `rest` take what"
+            " has none.",
         ) from None
     conn.execute(f"drop temporary table {quote(probe)}")
 
@@ -125,7 +129,7 @@ def create_rejected(table: str, field: int = 80) -> str:
     return (
         f"create table if not exists {table} (key_hash binary(32) not null, field varchar({field}) not null,"
         " `key` longtext not null, reason text not null, at timestamp(6) not null default current_timestamp(6),"
-        " primary key (key_hash, field)) engine=InnoDB character set utf8mb4 collate utf8mb4_nopad_bin"
+        f" primary key (key_hash, field)) engine=InnoDB {FORMAT} {EXACT}"
     )
 
 

@@ -12,8 +12,11 @@ from tasks.model.spec import MigrationSpec
 from tasks.model.transfer import Destination
 from tasks.model.transfer_steps import Relation, TransferColumn
 
+FORMAT: Final = "row_format=dynamic"
+"""Whatever the server makes unless told: others have shorter keys, and 768 bytes of each long text in the page."""
 EXACT: Final = "character set utf8mb4 collate utf8mb4_nopad_bin"
 """Texts are equal where the bytes are, spaces at the end included."""
+_KEPT: Final = ("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id")
 _IN_A_KEY: Final = (
     "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "varchar", "varbinary", "uuid", "date", "datetime",
     "time",
@@ -58,7 +61,7 @@ def relation(
         does="make",
     )
     # InnoDB, whatever the server makes unless told: rows and their account commit together.
-    made = f"create table {empty.staged} (\n  {body}\n) engine=InnoDB default {EXACT}"
+    made = f"create table {empty.staged} (\n  {body}\n) engine=InnoDB {FORMAT} default {EXACT}"
     return empty.model_copy(update={"create": made})
 
 
@@ -80,6 +83,12 @@ def require_names(columns: Sequence[TransferColumn], table: str) -> None:
                 hint="Give it another: none that ends with a space, or has characters beyond U+FFFF.",
             )
     for at, name in named[1:]:
+        if name.lower() in _KEPT:
+            raise SpecError(
+                f"InnoDB keeps a column of the name {name!r} for itself",
+                where=at,
+                hint="Give it another name in `columns`, or leave it out with `omit`.",
+            )
         # Whatever the case, and without accents: so names of columns are compared there.
         plain = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
         if plain in found:
