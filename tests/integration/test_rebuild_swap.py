@@ -1,9 +1,11 @@
 """One collection takes the place of another while applications write: nothing is lost, and nobody waits for long."""
 
+import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +18,17 @@ from tasks.engines.journal import Journal
 from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.documents.lease import leased
+from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import copy
+from tasks.engines.mongodb.shadow.fence import NotNowError
 from tasks.engines.mongodb.shadow.follow import follow
-from tasks.engines.mongodb.shadow.swap import swap
+from tasks.engines.mongodb.shadow.swap import check, swap
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import LockTimeoutError, StepError
-from tests.legs import EVERY_LEG
+from tests.faults.test_documents import Stubborn
+from tests.legs import EVERY_LEG, SEED, kills
+from tests.servers.mongodb import replica_set
 
 pytestmark = pytest.mark.timeout(120)
 MANY = 300
@@ -39,19 +45,19 @@ def _nothing() -> Any:
     return nullcontext()
 
 
-def rebuild(target: Database[Any], **given: Any) -> Rebuild:
+def rebuild(target: Database[Any], name: str = "goods") -> Rebuild:
     """Make both collections, copy, and build indexes, as a run does."""
     unique = to_text({"indexes": [{"name": "u", "key": {"u": 1}, "unique": True}]})
-    stages = {"up": to_text({"stages": []}), "down": to_text({"stages": []})} | given
+    same = to_text({"stages": []})
     action = Rebuild(
-        table=f"{target.name}.goods", collection="goods", uuid=place.uuid_of(target, "goods"), marker="_changeover_t",
-        options="{}", kept_options="{}", indexes=unique, kept_indexes=unique, does="swap", **stages,
+        table=f"{target.name}.{name}", collection=name, uuid=place.uuid_of(target, name), marker="_changeover_t",
+        options="{}", kept_options="{}", indexes=unique, kept_indexes=unique, does="swap", up=same, down=same,
     )  # fmt: skip
     for does in ("create", "follow"):
         work.forward(target, action.model_copy(update={"does": does}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
     with leased(target) as lease:
         for side in place.look(target, action).sides(action):
-            copy(target.goods, side, None, None, lease)
+            copy(target[name], side, None, None, lease)
     work.forward(target, action.model_copy(update={"does": "index"}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
     return action
 
@@ -211,3 +217,86 @@ def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(target: Data
         with pytest.raises(StepError, match="was dropped, renamed or replaced"):
             work.inverse(target, step, JOURNAL, Limits(), _nothing)
     assert target[kept].count_documents({}) == 26
+
+
+def test_what_was_written_when_the_server_did_not_wait_is_told(
+    target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where something ends our transactions in the moment of the swap; told once, also when the run has died."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
+    action = rebuild(target)
+
+    def at_once(database: Database[Any], name: str, collection: str, _: int, begun: Any, __: Any) -> None:
+        begun([])
+        database[collection].insert_one({"_id": "missed"})
+        names = {"renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{collection}"}
+        database.client.admin.command(names | {"dropTarget": True})
+        raise NotNowError
+
+    monkeypatch.setattr("tasks.engines.mongodb.shadow.swap.exchange", at_once)
+    with pytest.raises(StepError, match="1 documents of goods were written to after"):
+        swap(target, action, Limits(), _nothing, print)
+    assert place.look(target, action).state == "swapped"
+    work.forward(target, action, JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
+    target[action.notes].update_one({"_id": "swap"}, {"$set": {"checked": False}})
+    with pytest.raises(StepError, match="1 documents of goods were written to after"):
+        work.forward(target, action, JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.every_leg
+@pytest.mark.timeout(600)
+def test_a_primary_that_steps_down_about_the_swap() -> None:
+    """There and back, several times: transactions and the rename end in any order, and nothing is lost."""
+    dice = random.Random(SEED)
+    limits = Limits(lock_patience=60)
+    with replica_set(3) as (server, _), connected(server.url_of("shop"), name="changeover test") as shop:
+        shop.users.insert_many([{"_id": number, "u": number} for number in range(500)])
+        for _ in range(kills(5)):
+            writer = Stubborn(server.url_of("shop"))
+            writer.start()
+            action = rebuild(shop, "users")
+            for back in (False, True):
+                with stepping_down(shop, dice.uniform(0.05, 0.2)):
+                    until_it_passes(partial(_once, shop, action, limits, back=back))
+            writer.ended.set()
+            writer.join(60)
+            found = {one["_id"]: one["address"]["town"] for one in shop.users.find({"_id": {"$in": [*writer.said]}})}
+            assert found == writer.said
+            last = action.model_copy(update={"does": "create"})
+            until_it_passes(partial(work.inverse, shop, last, JOURNAL, limits, _nothing))
+
+
+def _once(shop: Database[Any], action: Rebuild, limits: Limits, *, back: bool) -> None:
+    """Swap, or look whether that has been done, as a run that tries again does."""
+    if back:
+        work.inverse(shop, action, JOURNAL, limits, _nothing)
+    elif place.look(shop, action).state == "swapped":
+        check(shop, action)
+    else:
+        swap(shop, action, limits, _nothing, print)
+
+
+@contextmanager
+def stepping_down(shop: Database[Any], seconds: float) -> Iterator[None]:
+    def work() -> None:
+        time.sleep(seconds)
+        with suppress(PyMongoError):
+            shop.client.admin.command({"replSetStepDown": 5, "force": True, "secondaryCatchUpPeriodSecs": 2})
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+
+
+def until_it_passes(act: Callable[[], None]) -> None:
+    for _ in range(40):
+        try:
+            act()
+        except PyMongoError as error:
+            if not is_transient(error):
+                raise
+            time.sleep(0.3)
+        else:
+            return
+    raise AssertionError("it does not pass")

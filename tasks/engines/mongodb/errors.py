@@ -32,7 +32,10 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, BulkWriteError) and not error.details.get("writeErrors"):
         return True
-    return isinstance(error, PyMongoError) and (error.timeout or code_of(error) in _PASSING)
+    if not isinstance(error, PyMongoError):
+        return False
+    # By the label, what ends a transaction: an election forgets those that are under way.
+    return error.timeout or code_of(error) in _PASSING or error.has_error_label("TransientTransactionError")
 
 
 def translated(error: PyMongoError, where: str) -> ChangeoverError:

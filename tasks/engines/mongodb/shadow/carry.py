@@ -7,6 +7,7 @@ stream comes back to each document that was written meanwhile.
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Literal
 
 from pymongo.collection import Collection
@@ -20,10 +21,10 @@ from tasks.engines.mongodb.shadow.place import Side, raw
 from tasks.engines.records import Key
 
 DUPLICATE: Final = 11000
-_ALONE: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_ALONE: defaultdict[str, AbstractContextManager[Any]] = defaultdict(threading.RLock)
 
 
-def alone(marker: str) -> threading.Lock:
+def alone(marker: str) -> AbstractContextManager[Any]:
     """Return the lock under which one thread of a run carries at a time.
 
     A batch of the copy that has read a document before it was deleted would bring it back, after the deletion was

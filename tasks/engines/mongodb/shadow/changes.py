@@ -33,8 +33,8 @@ class Seen(Record):
     """By what they are in extended JSON."""
     moment: Any
     """Up to when all is seen; None: there was no more to come."""
-    taken: bool = False
-    """Another collection has taken the name in between: what was written before that is left out."""
+    taken: str = ""
+    """What another collection was called that has taken the name in between: what was written before is left out."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def opened(database: Documents, action: Rebuild, token: Any = None, wait_ms: int
     whole = database.with_options(codec_options=EXACT)
     shown: list[dict[str, Any]] = [
         {"$match": {"$or": [{"ns.coll": action.collection}, {"to.coll": action.collection}]}},
-        {"$project": {"_id": 1, "operationType": 1, "documentKey": 1, "clusterTime": 1, "to": 1}},
+        {"$project": {"_id": 1, "operationType": 1, "documentKey": 1, "clusterTime": 1, "ns": 1, "to": 1}},
     ]
     try:
         with whole.watch(shown, resume_after=token, max_await_time_ms=wait_ms, batch_size=MOST) as stream:
@@ -57,7 +57,7 @@ def opened(database: Documents, action: Rebuild, token: Any = None, wait_ms: int
 def gathered(stream: ChangeStream[Any], action: Rebuild, most: int = MOST) -> Seen:
     """Return what comes next, at most so much; waits for a moment where there is nothing."""
     found: dict[str, Any] = {}
-    taken = False
+    taken = ""
     began, at = time.monotonic(), None
     for _ in range(most):
         # Something is written all the time: what has come is dealt with soon.
@@ -72,7 +72,7 @@ def gathered(stream: ChangeStream[Any], action: Rebuild, most: int = MOST) -> Se
             found[to_text({"_id": identity})] = identity
         elif change.get("to", {}).get("coll") == action.collection:
             found.clear()
-            taken = True
+            taken = change["ns"]["coll"]
         at = change["clusterTime"]
     assert at is not None, "there was a change, or there is none"
     return Seen(identities=found, moment=before(at), taken=taken)

@@ -27,6 +27,8 @@ _GLIMPSE_MS: Final = 50
 """How long a name that is tried may wait for locks."""
 _SECOND: Final = 2
 _TIME_IS_OVER: Final = 50
+_LATE: Final = 0.5
+"""Seconds that a command may have been on its way."""
 _MOST_MS: Final = 1000
 """Of the lock budget: a transaction may end by itself after a second, where somebody has set that."""
 
@@ -181,9 +183,14 @@ def _await_fence(rename: Rename) -> None:
 
 
 def _ended(rename: Rename, hold: ClientSession, write: ClientSession) -> None:
-    """Let what is left of a try end: the rename first, which has a time limit."""
+    """Let what is left of a try end: the rename first, which has a time limit.
+
+    Where the connection was lost before the server has answered, it may go on there until then.
+    """
     if rename.is_alive():
         rename.give_up()
+    if rename.error is not None and not isinstance(rename.error, OperationFailure):
+        time.sleep(max(0.0, rename.until + _LATE - time.monotonic()))
     for session in (write, hold):
         if session.in_transaction:
             session.abort_transaction()

@@ -29,6 +29,7 @@ from tasks.model.errors import DataChanged, LockTimeoutError, StepError
 _FEW: Final = 500
 """As many documents are carried while writers wait."""
 _SESSIONS: Final = "sessions"
+_SWAP: Final = "swap"
 _TOLD: Final = 20.0
 """Seconds within which the stream tells of what was done."""
 
@@ -39,15 +40,21 @@ def end_tries(database: Documents, action: Rebuild) -> None:
     Its transactions are ended; and our collections get names that it does not know, so that a command which it sends
     when it wakes up is about none that is there.
     """
-    found = database[action.notes].find_one({"_id": _SESSIONS})
-    if found is None:
+    if not _end_sessions(database, action):
         return
-    database.client.admin.command({"killSessions": found["ids"]})
     place = look(database, action)
     for name, begins in ((place.new, action.new), (place.kept, action.kept)):
         if name:
             rename(database, name, f"{begins}_{secrets.token_hex(6)}")
     database[action.notes].delete_one({"_id": _SESSIONS})
+
+
+def _end_sessions(database: Documents, action: Rebuild) -> bool:
+    """End the transactions of a try, unless there was none; their rename has ended before."""
+    found = database[action.notes].find_one({"_id": _SESSIONS})
+    if found is not None:
+        database.client.admin.command({"killSessions": found["ids"]})
+    return found is not None
 
 
 def swap(
@@ -77,6 +84,45 @@ def swap(
         except ForgottenError:
             mend(database, action, fenced, say)
             _until_swapped(database, action, name, limits, fenced, say)
+        _refuse_what_was_missed(database, action)
+
+
+def check(database: Documents, action: Rebuild) -> None:
+    """Look whether a swap that has been found done has missed nothing. Raises StepError, once for each such swap."""
+    with alone(action.marker):
+        _refuse_what_was_missed(database, action)
+
+
+def _refuse_what_was_missed(database: Documents, action: Rebuild) -> None:
+    """Compare what the stream tells of until the rename with what was carried.
+
+    Where something has ended our transactions while the rename waited for them, as an election may in the same moment,
+    the server has gone on at once.
+    """
+    noted = database[action.notes].find_one({"_id": _SWAP, "checked": False})
+    if noted is None:
+        return
+    missed, taken = dict[str, Any](), ""
+    deadline = time.monotonic() + _TOLD
+    with changes.opened(database, action, changes.position(database, action), wait_ms=50) as stream:
+        while taken != noted["name"]:
+            if time.monotonic() > deadline:
+                # An election took the rename back, or a majority does not have it yet.
+                raise ExecutionTimeout("the stream does not tell of the rename", code=50)
+            seen = changes.gathered(stream, action, most=1)
+            taken = seen.taken
+            # It may begin before the swap that this one takes back.
+            missed = {} if taken and taken != noted["name"] else missed | seen.identities
+    database[action.notes].update_one({"_id": _SWAP}, {"$set": {"checked": True}})
+    lost = missed.keys() - set(noted["identities"])
+    if lost:
+        raise StepError(
+            f"{len(lost)} documents of {action.collection} were written to after they were carried: something ended the"
+            " transaction of this run while the server was renaming",
+            where=action.table,
+            hint="Run again, or roll back; then write them again.",
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def _until_swapped(
@@ -99,7 +145,10 @@ def _until_swapped(
                     exchange(database, name, action.collection, limits.lock_budget, act.begun, act.late)
                 break
             except NotNowError:
-                pass
+                _end_sessions(database, action)
+                if look(database, action).state != place.state:
+                    # Something else than we has ended our transactions: what that has cost is asked next.
+                    break
             now = time.monotonic()
             if now - began >= limits.lock_patience:
                 raise LockTimeoutError(
@@ -114,7 +163,6 @@ def _until_swapped(
                 say(f"transactions use {action.table}, or what was written could not be carried within the budget")
             # In between whoever waited behind us goes on.
             time.sleep(random.uniform(1, 2) * limits.lock_budget / 1000)  # noqa: S311 - guards nothing
-        act.require_nothing_between()
 
 
 class _Act:
@@ -128,6 +176,8 @@ class _Act:
         self.side = next(side for side in sides if side.name == name)
         self.others = [side for side in sides if side.name != name]
         self.left: dict[str, Any] = {}
+        self.since: dict[str, Any] = {}
+        """What was carried after the position that is kept."""
         self.lease: Lease
 
     def catch_up(self, fenced: Fenced) -> None:
@@ -138,22 +188,27 @@ class _Act:
             few = seen.moment is None or seen.moment >= wanted
             with leased(self.database) as lease, fenced():
                 require(look(self.database, self.action), self.action, self.place.state)
-                found = self.left | seen.identities
+                found = ({} if seen.taken else self.left) | seen.identities
+                self.since = {} if seen.taken else self.since
                 self.left = carried(self.database, self.action, self.place, found, lease)
+                self.since |= found
                 if not self.left:
                     changes.keep(self.database, self.action, to_text(self.stream.resume_token), lease)
+                    self.since = {}
             if few:
                 return
 
     def begun(self, ids: list[Any]) -> None:
-        """Note the sessions of a try."""
-        noted = {"$set": {"ids": ids}}
-        self.database[self.action.notes].update_one({"_id": _SESSIONS}, noted, upsert=True)
+        """Note the sessions of a try, and what has been carried before it."""
+        notes = self.database[self.action.notes]
+        notes.update_one({"_id": _SESSIONS}, {"$set": {"ids": ids}}, upsert=True)
+        known = {"name": self.side.name, "identities": [*self.since.keys()], "checked": False}
+        notes.update_one({"_id": _SWAP}, {"$set": known}, upsert=True)
 
     def late(self, session: ClientSession, until: float) -> None:
         """Carry what was written until nobody could write any more; nothing else comes now."""
         # It waits until a majority has what came before.
-        self.database[self.action.notes].update_one({"_id": "swap"}, {"$inc": {"n": 1}}, upsert=True)
+        self.database[self.action.notes].update_one({"_id": _SWAP}, {"$inc": {"tries": 1}})
         wanted = moment(self.database)
         found = self._all_until(wanted, until)
         self.left |= found
@@ -163,6 +218,8 @@ class _Act:
                 if bring(self.database, self.action.collection, side, identities, self.lease):
                     raise NotNowError
             self._write(identities, session)
+            carried_now = {"$set": {"identities": [*self.since.keys(), *self.left.keys()]}}
+            self.database[self.action.notes].update_one({"_id": _SWAP}, carried_now)
 
     def _all_until(self, wanted: Timestamp, until: float) -> dict[str, Any]:
         found = dict[str, Any]()
@@ -190,27 +247,3 @@ class _Act:
                 if code_of(error) != DUPLICATE:
                     raise
                 raise duplicates(self.action, len(made)) from None
-
-    def require_nothing_between(self) -> None:
-        """Refuse to go on where somebody ended our transaction while writers waited: the server went on at once.
-
-        Raises StepError with what was written then, and lost.
-        """
-        lost = dict[str, Any]()
-        deadline = time.monotonic() + _TOLD
-        while True:
-            if time.monotonic() > deadline:
-                # An election took the rename back, or a majority does not have it yet.
-                raise ExecutionTimeout("the stream does not tell of the rename", code=50)
-            seen = changes.gathered(self.stream, self.action, most=1)
-            if seen.taken:
-                break
-            lost |= seen.identities
-        if lost:
-            raise StepError(
-                f"{len(lost)} documents of {self.action.collection} were written to after they were carried: somebody"
-                " ended the session of this run while the server was renaming",
-                where=self.action.table,
-                hint="Roll back, and write them again.",
-                changed=DataChanged.PARTIALLY,
-            )

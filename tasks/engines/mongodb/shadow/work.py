@@ -19,7 +19,7 @@ from tasks.engines.mongodb.shadow import changes, place
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, copy
 from tasks.engines.mongodb.shadow.fence import name_behind
 from tasks.engines.mongodb.shadow.follow import Fenced, duplicates, follow
-from tasks.engines.mongodb.shadow.swap import end_tries, swap
+from tasks.engines.mongodb.shadow.swap import check, end_tries, swap
 from tasks.engines.records import Checkpoint, Key, Shard
 from tasks.engines.session import Session
 from tasks.model.document_steps import Rebuild
@@ -42,7 +42,9 @@ def forward(
             changes.remember(database, action)
     elif action.does == "index":
         _index(database, action, fenced)
-    elif action.does == "swap" and place.look(database, action).state != "swapped":
+    elif action.does == "swap" and place.look(database, action).state == "swapped":
+        check(database, action)
+    elif action.does == "swap":
         with conn.transaction():
             journal.fence(conn)
             journal.guard(conn)
@@ -62,6 +64,8 @@ def inverse(database: Documents, action: Rebuild, journal: Journal, limits: Limi
         raise place.replaced(action)
     if action.does == "swap" and found.state == "swapped":
         swap(database, action, limits, fenced, journal.waiting, back=True)
+    elif action.does == "swap" and found.state == "back":
+        check(database, action)
     elif action.does == "create":
         assert found.state != "swapped", "the swap is taken back before"
         with alone(action.marker):
