@@ -68,6 +68,10 @@ class Scratch(ABC):
         """Put lines into a table of rows, or of keys."""
 
     @abstractmethod
+    def keep_read(self) -> None:
+        """Keep the keys of the rows that were sent, among all that were read; one may be there already."""
+
+    @abstractmethod
     def keep(self, name: str, texts: Iterable[str]) -> None:
         """Put keys into a table of texts."""
 
@@ -97,8 +101,7 @@ def compare_moving(reading: MovingReading, scratch: Scratch) -> Differences:
 def _read(reading: MovingReading, scratch: Scratch) -> int:
     """Read all rows; keep the keys of all, and of those that differ, or are not to be copied."""
     action, named = scratch.action, scratch.named
-    key = [scratch.quote(name) for name in action.target_key]
-    listed = ", ".join(f"s.{name}" for name in key)
+    listed = ", ".join(f"s.{scratch.quote(name)}" for name in action.target_key)
     position: Key | None = None
     rows, looked = 0, time.monotonic()
     while True:
@@ -106,7 +109,7 @@ def _read(reading: MovingReading, scratch: Scratch) -> int:
         found = Sorted()
         scratch.empty(SENT)
         scratch.send(SENT, action.columns, sort(reading.lines(action, position, end), found))
-        scratch.conn.execute(f"insert into {named(READ)} select {', '.join(key)} from {named(SENT)}")
+        scratch.keep_read()
         scratch.conn.execute(f"insert into {named(SUSPECTS)} select {listed} {scratch.differing()}")
         scratch.keep(LEFT_OUT, found.left_out)
         scratch.keep(UNDECIDED, found.undecided)

@@ -34,9 +34,10 @@ class MariaScratch(Scratch):
         columns = ", ".join(quote(one.name) for one in self.action.columns)
         temporary(self.conn, self.action, self.named(SENT), columns, self.table)
         temporary_of_notes(self.conn, self.action, self.named(NOTED), self.table)
-        for name in (READ, SUSPECTS):
-            listed = ", ".join(map(quote, self.action.target_key))
-            temporary(self.conn, self.action, self.named(name), listed, self.table)
+        listed = ", ".join(map(quote, self.action.target_key))
+        temporary(self.conn, self.action, self.named(SUSPECTS), listed, self.table)
+        # There may be as many as rows: once each they take half the room.
+        temporary(self.conn, self.action, self.named(READ), listed, self.table, once=True)
         for name in (LEFT_OUT, UNDECIDED, TEXTS):
             table_of_hashes(self.conn, self.named(name))
 
@@ -52,6 +53,14 @@ class MariaScratch(Scratch):
         """Put lines into a table of rows, or of keys."""
         with self.conn.transaction():
             send(self.conn, self.named(name), columns, lines)
+
+    def keep_read(self) -> None:
+        """Keep the keys of the rows that were sent, among all that were read; one may be there already."""
+        key = [quote(name) for name in self.action.target_key]
+        listed, same = ", ".join(key), f"{key[0]} = values({key[0]})"
+        self.conn.execute(
+            f"insert into {self.named(READ)} select {listed} from {self.named(SENT)} on duplicate key update {same}"
+        )
 
     def keep(self, name: str, texts: Iterable[str]) -> None:
         """Put keys into a table of digests."""

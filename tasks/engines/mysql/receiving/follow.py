@@ -31,20 +31,26 @@ def prepare(conn: MariaSession, action: RowTransfer, table: str) -> None:
     temporary_of_notes(conn, action, _NOTED, table)
 
 
-def temporary(conn: MariaSession, action: RowTransfer, name: str, listed: str, table: str) -> None:
-    """Make a table of the session with columns of another one, and look up rows of it by their key."""
-    _temporary(conn, name, listed, table, ", ".join(map(quote, action.target_key)))
+def temporary(
+    conn: MariaSession, action: RowTransfer, name: str, listed: str, table: str, *, once: bool = False
+) -> None:
+    """Make a table of the session with columns of another one, and look up rows of it by their key.
+
+    `once`: it has each key once.
+    """
+    key = ", ".join(map(quote, action.target_key))
+    _temporary(conn, name, listed, table, f"primary key ({key})" if once else f"index ({key})")
 
 
 def temporary_of_notes(conn: MariaSession, action: RowTransfer, name: str, table: str) -> None:
     """Make a table of the session for what notes tell of, and look it up by that."""
     told = ", ".join(quote(one.name) for one in noted_columns(action))
-    _temporary(conn, name, told, table, told)
+    _temporary(conn, name, told, table, f"index ({told})")
 
 
-def _temporary(conn: MariaSession, name: str, listed: str, table: str, key: str) -> None:
+def _temporary(conn: MariaSession, name: str, listed: str, table: str, index: str) -> None:
     conn.execute(f"create temporary table {name} engine=InnoDB {FORMAT} as select {listed} from {table} where false")
-    conn.execute(f"alter table {name} add index ({key})")
+    conn.execute(f"alter table {name} add {index}")
 
 
 def make_empty(conn: MariaSession, *names: str) -> None:

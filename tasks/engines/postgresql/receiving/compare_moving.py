@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from tasks.engines.postgresql.receiving.compare import compared_rows, prepare
 from tasks.engines.postgresql.receiving.load import send
 from tasks.engines.postgresql.receiving.pending import copy_texts
-from tasks.engines.receiving.compare_moving import LEFT_OUT, NOTED, READ, SUSPECTS, TEXTS, UNDECIDED, Scratch
+from tasks.engines.receiving.compare_moving import LEFT_OUT, NOTED, READ, SENT, SUSPECTS, TEXTS, UNDECIDED, Scratch
 from tasks.engines.records import Line
 from tasks.model.names import quote
 from tasks.model.transfer_steps import TransferColumn, noted_columns
@@ -52,6 +52,11 @@ class PostgresScratch(Scratch):
     def send(self, name: str, columns: Sequence[TransferColumn], lines: Iterable[Line]) -> None:
         """Put lines into a table of rows, or of keys."""
         send(self.conn, self.named(name), columns, lines)
+
+    def keep_read(self) -> None:
+        """Keep the keys of the rows that were sent, among all that were read."""
+        key = ", ".join(map(quote, self.action.target_key))
+        self.conn.execute(f"insert into {self.named(READ)} select {key} from {self.named(SENT)}")
 
     def keep(self, name: str, texts: Iterable[str]) -> None:
         """Put keys into a table of texts."""
