@@ -22,7 +22,7 @@ from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.document import Made, documents
 from tasks.engines.mongodb.of_mariadb import cut_over, follow
 from tasks.engines.mongodb.scan import examine
-from tasks.engines.mysql.as_documents import rows
+from tasks.engines.mysql.as_documents import pending, rows, rows_of
 from tasks.engines.mysql.dialect import dialect_of
 from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.mysql.planning.transfer_documents import plan_documents
@@ -240,7 +240,7 @@ def test_what_cannot_be_is_refused_with_its_place(conn: MariaSession) -> None:
 class Copy:
     """A copy with its triggers, where nothing has been copied yet."""
 
-    def __init__(self, conn: MariaSession, url: str, target: Database[Any], spec: MigrationSpec) -> None:
+    def __init__(self, conn: MariaSession, url: str, target: Any, spec: MigrationSpec) -> None:
         self.conn, self.url, self.target = conn, url, target
         self.plan = plan = plan_documents(conn, spec)
         self.action = next(one.action for one in plan.steps if isinstance(one.action, DocumentTransfer))
@@ -256,7 +256,10 @@ class Copy:
 
     def compare(self) -> Differences:
         with connect(self.url, read_only=True) as conn, connect(self.url, read_only=True) as beside:
-            return compare(conn, self.target, "c", self.action, "", beside)
+            found = compare(conn, self.target, "c", self.action, "", beside)
+            # Both wait for what is done with a bite of what they give.
+            assert {one.execute("select @@net_write_timeout").fetchone() for one in (conn, beside)} == {(3600,)}
+            return found
 
     @property
     def notes(self) -> int:
@@ -332,6 +335,29 @@ def test_what_is_noted_is_carried_and_until_then_it_is_unsettled(
         conn.execute(done)
         checks = gate.evaluate(maria_database, values_in_reports=False, search_path="").checks
         assert [(one.unexpected, one.message) for one in checks if one.name.endswith("is noted")] == [(found, told)]
+
+
+def test_rows_are_looked_up_by_many_keys_and_by_long_ones(conn: MariaSession) -> None:
+    """Whatever the server makes of long lists, and however long a statement it takes."""
+    conn.execute("create table many (a int primary key)")
+    conn.execute("insert into many select seq from seq_1_to_50000")
+    conn.execute("set session optimizer_switch = 'semijoin=off'")
+    keys = [(str(number),) for number in range(1, 50_000, 40)]
+    action = action_of(conn, spec_of("many", "true", x="a"))
+    before = _scanned(conn)
+    assert {row[:1] for row in rows_of(conn, action, keys)} == set(keys)
+    assert _scanned(conn) - before < 1000
+
+    conn.execute("create table t (a int, b varbinary(3000), primary key (a, b))")
+    copy = Copy(conn, "", None, spec_of("t", "true", b="b"))
+    conn.execute("insert into t values (1, ''), (2, '')")
+    long = [(str(number), "ab" * 3000) for number in range(3000)]
+    assert [row[:2] for row in rows_of(conn, copy.action, [*long, ("2", ""), ("5", "")])] == [("2", "")]
+    assert pending(conn, copy.action, [("1", ""), *long, ("2", ""), ("5", "")]) == {("1", ""), ("2", "")}
+
+
+def _scanned(conn: MariaSession) -> int:
+    return sum(int(row[1]) for row in conn.execute("show session status like 'Handler_read_%next'").fetchall())
 
 
 def test_what_takes_long_under_the_lock_is_given_up(

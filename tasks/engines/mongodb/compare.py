@@ -14,10 +14,11 @@ from bson.raw_bson import RawBSONDocument
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.document import Made, documents
-from tasks.engines.mongodb.follow import stored
+from tasks.engines.mongodb.follow import count_of, stored
 from tasks.engines.mongodb.scan import ROWS, pieces
 from tasks.engines.mongodb.sides import side_of
 from tasks.engines.postgresql.rejections import key_text
+from tasks.engines.records import Key
 from tasks.engines.session import Session
 from tasks.model.base import Record
 from tasks.model.transfer_steps import DocumentTransfer
@@ -79,7 +80,11 @@ def compare(
     """
     raw = database.get_collection(name, codec_options=CodecOptions(document_class=RawBSONDocument))
     side = side_of(conn)
-    beside = beside or conn
+    if beside is None:
+        beside = conn
+    else:
+        # It streams, too, and what comes of one bite may take long.
+        side.prepare(beside, search_path)
     with side.snapshot(conn, search_path):
         found = _rows(conn, beside, raw, action)
         lost = sum(side.unidentified(conn, action)) if action.given_id else 0
@@ -164,10 +169,15 @@ def _noted_only(conn: Session, beside: Session, raw: Any, action: DocumentTransf
         for bite in bites:
             side.refuse_waiting(conn)
             gone = list(documents(action.as_noted, bite))
-            made = list(documents(action, side.rows_of(conn, action, [one.key for one in gone])))
-            there = {one.key for one in made if not one.rejected and not one.failed}
-            later.documents += len(stored(raw, [one.identity for one in gone if one.key not in there]))
-            still = {key_text(one.key) for one in made if one.rejected and not one.failed}
+            there: set[Key] = set()
+            still: set[str] = set()
+            # However large they are, none is held.
+            for one in documents(action, side.rows_of(conn, action, [one.key for one in gone])):
+                if one.rejected and not one.failed:
+                    still.add(key_text(one.key))
+                elif not one.failed:
+                    there.add(one.key)
+            later.documents += count_of(raw, [one.identity for one in gone if one.key not in there])
             texts = [text for one in gone if (text := key_text(one.key)) not in still]
             later.notes += len(side.rejected(conn, action, texts)) if texts else 0
     return later

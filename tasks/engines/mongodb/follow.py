@@ -252,6 +252,11 @@ def stored(into: Documents[Any], identities: list[Any]) -> set[bytes]:
     return {bytes(one.raw) for one in found}
 
 
+def count_of(into: Documents[Any], identities: list[Any]) -> int:
+    """Return how many documents have one of these `_id`."""
+    return into.count_documents({"_id": {"$in": identities}}) if identities else 0
+
+
 def _another(into: Documents[Any]) -> StepError:
     return StepError(
         "a document is not what was written",

@@ -1,6 +1,6 @@
 """What is asked of a database whose rows become documents, in its own SQL: of PostgreSQL, or of MariaDB."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -39,8 +39,8 @@ class Side(Protocol):
     ) -> AbstractContextManager[Iterator[Row]]:
         """Read them as they are asked for. Nothing else is done on the session meanwhile, unless it is PostgreSQL's."""
 
-    def rows_of(self, conn: Any, action: DocumentTransfer, keys: Sequence[Key]) -> list[Row]:
-        """Return the rows with these keys that are to be copied, of one snapshot."""
+    def rows_of(self, conn: Any, action: DocumentTransfer, keys: Sequence[Key]) -> Iterable[Row]:
+        """Give the rows with these keys that are to be copied. Nothing else is done on the session meanwhile."""
 
     def snapshot(self, conn: Any, search_path: str) -> AbstractContextManager[None]:
         """Let everything that is read be of one moment."""

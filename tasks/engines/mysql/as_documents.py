@@ -30,6 +30,8 @@ __all__ = [
     "rows_written", "snapshot", "unidentified", "unread",
 ]  # fmt: skip
 """The whole of a `Side`, also what stands elsewhere; and what is read of some notes."""
+_STATEMENT: Final = 200_000
+"""Bytes of keys in a statement, which may be twice as many in it: the least that servers take is a megabyte."""
 _BYTES: Final = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 _TEXTS: Final = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json", "enum", "set")
 
@@ -59,12 +61,11 @@ def between(
         yield found
 
 
-def rows_of(conn: MariaSession, action: DocumentTransfer, keys: Sequence[Key]) -> list[tuple[Any, ...]]:
-    """Return the rows with these keys that are to be copied, of one snapshot."""
-    if not keys:
-        return []
-    with _read(conn, action, _of_table(action, one_of(action, keys))) as found:
-        return list(found)
+def rows_of(conn: MariaSession, action: DocumentTransfer, keys: Sequence[Key]) -> Iterator[tuple[Any, ...]]:
+    """Read the rows with these keys that are to be copied, as they come. Nothing else is done meanwhile."""
+    for some in _in_parts(keys):
+        with _read(conn, action, _of_table(action, one_of(action, some))) as found:
+            yield from found
 
 
 def rows_noted(conn: MariaSession, action: DocumentTransfer, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
@@ -110,10 +111,11 @@ def noted(conn: MariaSession, action: DocumentTransfer, most: int) -> Generator[
 
 def pending(conn: MariaSession, action: DocumentTransfer, keys: Sequence[Key]) -> set[Key]:
     """Return those of these keys that are noted. A note has the very text of a key: an UPDATE notes both."""
-    if not keys:
-        return set()
-    found = conn.execute(f"select {', '.join(_keys(action))} from {action.notes} where {one_of(action, keys)}")
-    return set(keys) & {tuple(map(str, row)) for row in found.fetchall()}
+    noted_: set[Key] = set()
+    for some in _in_parts(keys):
+        found = conn.execute(f"select {', '.join(_keys(action))} from {action.notes} where {one_of(action, some)}")
+        noted_.update(tuple(map(str, row)) for row in found.fetchall())
+    return set(keys) & noted_
 
 
 def emptied(conn: MariaSession, action: DocumentTransfer) -> bool:  # noqa: ARG001
@@ -216,6 +218,20 @@ def _identities(
     apart = ", ".join(f"cast({quote(column)} as binary)" for column in action.key)
     tail = f"from {action.notes} as {quote(action.alias)} where {which} group by {apart}"
     return _read(conn, action.as_noted, tail)
+
+
+def _in_parts(keys: Sequence[Key]) -> Iterator[list[Key]]:
+    """Yield so many keys together as a statement holds, however long they are."""
+    some: list[Key] = []
+    size = 0
+    for key in keys:
+        some.append(key)
+        size += sum(len(text.encode()) for text in key)
+        if size >= _STATEMENT:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _keys(action: DocumentTransfer) -> list[str]:

@@ -26,6 +26,9 @@ PATIENT: Final = (
 lasts, whole tables are read by one statement, a transaction may wait beside DDL. MySQL knows only the first."""
 _WARNED: Final = "max_error_count = 64, sql_notes = 0"
 """The server keeps warnings to ask for, and none that are but notes, which would take their room."""
+_LOOKED_UP: Final = "/*M!100600 , in_predicate_conversion_threshold = 0 */"
+"""However many values are listed, each is looked up by the index: of a thousand the server would make a subquery, for
+which it reads the whole table where its settings keep it from a join."""
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds, and times: whatever stands between forgets connections that say nothing within minutes."""
 
@@ -167,7 +170,7 @@ def connect(url: str, *, lock_timeout_ms: int = 1000, read_only: bool = False) -
     seconds = max(1, -(-lock_timeout_ms // 1000))
     settings = (
         f"set session sql_mode = '{SQL_MODE}', time_zone = '+00:00', lock_wait_timeout = {seconds},"
-        f" innodb_lock_wait_timeout = {seconds}, group_concat_max_len = 1048576, {_WARNED}, {PATIENT}"
+        f" innodb_lock_wait_timeout = {seconds}, group_concat_max_len = 1048576, {_WARNED}, {PATIENT}{_LOOKED_UP}"
     )
     try:
         raw = opening(
