@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from json import loads
 from typing import Any
 
+import bson
 import pytest
 from bson import Int64
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -164,10 +166,18 @@ def test_what_is_no_array_is_counted_and_what_elements_are_is_chosen(documents: 
         ])  # fmt: skip
         told = {check.name: check.message for check in examine_documents(found, plan).failed}
         assert told["values of position fit"] == (
-            "3 × no array, where the elements of one become rows; choose documents by"
+            "3 × no array, or a field that is there twice, where elements become rows; choose documents by"
             " `where: {cart.items: {$type: array}}`"
         )
         assert told["the field cart.items has a column"].startswith("3 × a field that has no column")
+        # A field twice, of which the server looks at the empty one: nothing would be read of the other.
+        source.t.delete_many({"_id": {"$ne": 13}})
+        twice = [bson.encode({"items": items})[4:-1] for items in ([], [item("x")])]
+        body = b"".join(twice)
+        cart = RawBSONDocument((len(body) + 5).to_bytes(4, "little") + body + b"\0")
+        source.t.insert_one(RawBSONDocument(bson.encode({"_id": 14, "cart": cart})))
+        told = {check.name: check.message for check in examine_documents(found, plan).failed}
+        assert told["values of position fit"].startswith("1 × no array, or a field that is there twice")
     source.t.delete_many({"_id": {"$ne": 13}})
     (_, place, one) = copied(drawn(documents, unnest="cart.items", position="p")).columns
     assert (place.name, one.name, one.type) == ("p", "cart_items", "jsonb")

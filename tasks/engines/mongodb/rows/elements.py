@@ -24,8 +24,8 @@ Path = tuple[str, ...]
 def apart(path: Path) -> list[dict[str, Any]]:
     """Return the stages that make a document of each element of the array at a path.
 
-    None of one that is empty, null or missing. Of what is no array, or is within one, comes a document whose place is
-    null, and which has no element: nobody could say which row that would be.
+    None of one that is empty, null or missing. Of what is no array, is within one, or is there twice, comes a document
+    whose place is null, and which has no element: nobody could say which row that would be.
     """
     return [
         {"$set": {_ELEMENT: _elements(path)}},
@@ -63,16 +63,19 @@ def usual(into: Collection[Any], path: Path, session: ClientSession | None) -> f
 def _elements(path: Path) -> dict[str, Any]:
     whole = f"${'.'.join(path)}"
     way = [f"${'.'.join(path[:length])}" for length in range(1, len(path))]
-    nothing = [{"$in": [{"$type": whole}, ["missing", "null"]]}, *({"$not": [{"$isArray": [one]}]} for one in way)]
-    return {
-        "$switch": {
-            "branches": [
-                {
-                    "case": {"$and": [{"$isArray": [whole]}, *({"$eq": [{"$type": one}, "object"]} for one in way)]},
-                    "then": whole,
-                },
-                {"case": {"$and": nothing}, "then": []},
-            ],
-            "default": True,
-        }
-    }
+    filled = [{"$isArray": [whole]}, {"$ne": [whole, []]}, *({"$eq": [{"$type": one}, "object"]} for one in way)]
+    nothing = [
+        {"$or": [{"$in": [{"$type": whole}, ["missing", "null"]]}, {"$eq": [whole, []]}]},
+        *({"$not": [{"$isArray": [one]}]} for one in way),
+        # Where there are elements, whoever reads the document finds that a field is there twice; else nobody would.
+        *(_once(within, name) for within, name in zip(["$$ROOT", *way], path, strict=True)),
+    ]
+    branches = [{"case": {"$and": filled}, "then": whole}, {"case": {"$and": nothing}, "then": []}]
+    return {"$switch": {"branches": branches, "default": True}}
+
+
+def _once(within: str, name: str) -> dict[str, Any]:
+    """Tell whether a document has no two fields of a name; true of what is no document."""
+    fields = {"$objectToArray": {"$cond": [{"$eq": [{"$type": within}, "object"]}, within, {"$literal": {}}]}}
+    named = {"$filter": {"input": fields, "cond": {"$eq": ["$$this.k", name]}}}
+    return {"$lte": [{"$size": named}, 1]}

@@ -184,7 +184,7 @@ class Shape:
     def _nothing(self, column: TransferColumn, value: Any) -> str | None:
         """Return what stands for a null, or for a field that is not there."""
         if column.expression == POSITION:
-            raise UnfitError("no array, where the elements of one become rows")
+            raise UnfitError("no array, or a field that is there twice, where elements become rows")
         if column.name in self._key:
             raise UnfitError("a null, or nothing, in the key")
         if value is None and column.type in self._types.json:
