@@ -21,7 +21,7 @@ from tasks.engines.mongodb.documents.lease import leased
 from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import copy
-from tasks.engines.mongodb.shadow.fence import NotNowError
+from tasks.engines.mongodb.shadow.fence import NotNowError, name_behind
 from tasks.engines.mongodb.shadow.follow import follow
 from tasks.engines.mongodb.shadow.swap import check, swap
 from tasks.model.document_steps import Rebuild
@@ -190,11 +190,17 @@ def test_what_the_page_says_that_applications_notice(target: Database[Any], docu
         assert kinds == ["rename", "invalidate"]
 
 
-def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(target: Database[Any]) -> None:
+def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(
+    target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All documents are compared, and what differs is carried; of another collection nothing is."""
+    monkeypatch.setattr("tasks.engines.mongodb.shadow.compare.SIZE", 10)
+    monkeypatch.setattr("tasks.engines.mongodb.shadow.follow.SOON", 0.0)
     target.goods.insert_many([{"_id": one, "u": one} for one in range(30)])
     action = rebuild(target)
-    target.goods.delete_many({"_id": {"$lt": 5}})
+    # Values that change places, far from one another, and an `_id` of another type.
+    target.goods.delete_many({"_id": {"$in": [*range(5), 20, 21]}})
+    target.goods.insert_many([{"_id": 4, "u": 20}, {"_id": 20, "u": 4}, {"_id": 21.0, "u": 21}])
     target.goods.update_many({"_id": {"$gt": 25}}, {"$set": {"n": 1}})
     target.goods.insert_one({"_id": "new", "u": "new"})
     said: list[str] = []
@@ -204,8 +210,20 @@ def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(target: Data
     assert len(said) == 1
     for side in place.look(target, action).sides(action):
         assert list(target[side.name].find().sort("_id", 1)) == list(target.goods.find().sort("_id", 1))
-    swap(target, action, Limits(), _nothing, print)
+    target.goods.delete_one({"_id": 22})
+    target.goods.insert_one({"_id": 22.0, "u": 22})
+
+    def forgetting(*asked: Any) -> str:
+        name = name_behind(*asked)
+        target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=forgets)
+        return name
+
+    monkeypatch.setattr("tasks.engines.mongodb.shadow.swap.name_behind", forgetting)
+    swap(target, action, Limits(), _nothing, said.append)
+    assert len(said) == 2
     kept = place.look(target, action).kept
+    assert [type(one["_id"]) for one in target[kept].find({"_id": {"$in": [21, 22]}})] == [float, float]
+    assert [one["_id"] for one in target.goods.find({"u": {"$in": [4, 20, 21, 22]}}).sort("_id", 1)] == [4, 20, 21, 22]
     # Somebody puts another collection in its place: nothing is carried from that one, and nothing dropped.
     target.goods.drop()
     target.goods.insert_one({"_id": "another"})
@@ -216,7 +234,7 @@ def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(target: Data
         step = action.model_copy(update={"does": does})
         with pytest.raises(StepError, match="was dropped, renamed or replaced"):
             work.inverse(target, step, JOURNAL, Limits(), _nothing)
-    assert target[kept].count_documents({}) == 26
+    assert target[kept].count_documents({}) == 27
 
 
 def test_what_was_written_when_the_server_did_not_wait_is_told(

@@ -53,15 +53,16 @@ def bring(database: Documents, name: str, side: Side, identities: Sequence[Any],
     Those would be duplicates of a document that is not in step yet, for a unique index: they are left out until then.
     """
     source, into = database[name], database[side.name]
+    found = {key_of(one["_id"]) for one in source.find({"_id": {"$in": list(identities)}}, {"_id": 1})}
+    gone = [one for one in identities if key_of(one) not in found]
+    if gone:
+        # Before the others: a filter takes 1 and 1.0 for the same, and one may be there in the place of the other.
+        into.delete_many({"_id": {"$in": gone}, "$expr": lease.condition})
+    # One that has come again since is among them; one that goes right now is told of by the stream.
     left = _all_or_each(source, into, side, identities, lease)
     if left:
         # Those that were in one another's way are in nobody's any more, unless another document is.
         left = _all_or_each(source, into, side, left, lease)
-    found = {key_of(one["_id"]) for one in source.find({"_id": {"$in": list(identities)}}, {"_id": 1})}
-    gone = [one for one in identities if key_of(one) not in found]
-    if gone:
-        # One that comes again right now is told of by the stream.
-        into.delete_many({"_id": {"$in": gone}, "$expr": lease.condition})
     lease.require()
     return left
 

@@ -1,19 +1,21 @@
 """Follow a collection while another one is made of it, and the other way around once that one has its place."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import pymongo
 from bson import Timestamp
+from pymongo.change_stream import ChangeStream
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.expressions import to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
-from tasks.engines.mongodb.documents.stream import IDLE, ForgottenError, moment
+from tasks.engines.mongodb.documents.stream import IDLE, ForgottenError, moment, token_of
 from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import alone, bring
+from tasks.engines.mongodb.shadow.changes import Seen
 from tasks.engines.mongodb.shadow.compare import differing
 from tasks.engines.mongodb.shadow.place import Place, Side, look, require
 from tasks.model.document_steps import Rebuild
@@ -21,6 +23,8 @@ from tasks.model.errors import DataChanged, StepError
 
 Fenced = Callable[[], AbstractContextManager[Any]]
 PART: Final = 1000
+SOON: Final = 1.0
+"""Seconds after which, beside a comparison, it is looked what was written."""
 PATIENCE: Final = 20.0
 """Seconds for which a document may wait for another one that is not in step yet."""
 
@@ -38,11 +42,11 @@ def follow(
     `reached` is told up to which moment all is carried. Where the server has forgotten the position, all documents are
     compared instead. Raises StepError where the collection, or one of ours, was dropped or replaced.
     """
-    try:
-        _follow(database, action, fenced, goes_on, reached)
-    except ForgottenError:
-        mend(database, action, fenced, say)
-        _follow(database, action, fenced, goes_on, reached)
+    while True:
+        try:
+            return _follow(database, action, fenced, goes_on, reached)
+        except ForgottenError:
+            mend(database, action, fenced, say)
 
 
 def _follow(
@@ -64,17 +68,25 @@ def _follow(
                 reached(seen.moment or before)
                 continue
             kept = time.monotonic()
-            with alone(action.marker), leased(database) as lease, fenced():
-                place = require(look(database, action), action, "before", "swapped")
-                waiting = {} if seen.taken else left
-                left = carried(database, action, place, waiting | seen.identities, lease)
-                if not left:
-                    changes.keep(database, action, to_text(stream.resume_token), lease)
+            left = _carry(database, action, fenced, left, seen, keep=to_text(stream.resume_token))
             since = since if left else time.monotonic()
             if time.monotonic() - since > PATIENCE:
                 raise duplicates(action, len(left))
             if not left:
                 reached(seen.moment or before)
+
+
+def _carry(
+    database: Documents, action: Rebuild, fenced: Fenced, left: dict[str, Any], seen: Seen, *, keep: str | None
+) -> dict[str, Any]:
+    """Bring into step what was seen, and what is left, and keep the position; return what has to wait."""
+    with alone(action.marker), leased(database) as lease, fenced():
+        place = require(look(database, action), action, "before", "swapped")
+        waiting = {} if seen.taken else left
+        left = carried(database, action, place, waiting | seen.identities, lease)
+        if keep is not None and not left:
+            changes.keep(database, action, keep, lease)
+    return left
 
 
 def carried(
@@ -86,7 +98,12 @@ def carried(
     waits = list[Any]()
     for side in place.sides(action):
         waits += bring(database, action.collection, side, list(identities.values()), lease)
-    return {to_text({"_id": one}): one for one in waits}
+    return by_text(waits)
+
+
+def by_text(identities: list[Any]) -> dict[str, Any]:
+    """Return identities by what they are in extended JSON."""
+    return {to_text({"_id": one}): one for one in identities}
 
 
 def duplicates(action: Rebuild, count: int) -> StepError:
@@ -99,21 +116,66 @@ def duplicates(action: Rebuild, count: int) -> StepError:
     )
 
 
+@contextmanager
+def remembered(action: Rebuild) -> Iterator[None]:
+    """Raise StepError where the server has forgotten even what was written a moment ago."""
+    try:
+        yield
+    except ForgottenError:
+        raise StepError(
+            f"the server forgets what is written to {action.collection} before it can be carried",
+            where=action.table,
+            hint="Enlarge the oplog (replSetResizeOplog), then run again.",
+            changed=DataChanged.PARTIALLY,
+        ) from None
+
+
 def mend(database: Documents, action: Rebuild, fenced: Fenced, say: Callable[[str], None]) -> None:
-    """Compare all documents, and bring into step what is not; the position is that of its beginning."""
+    """Compare all documents, and bring into step what is not.
+
+    What is written meanwhile is followed beside it: it may take longer than the server remembers. Raises StepError.
+    """
     say(f"the server has forgotten some changes of {action.collection}: all documents are compared")
-    token = changes.here(database, action)
-    with pymongo.timeout(0):
+    with remembered(action), pymongo.timeout(0), changes.opened(database, action, wait_ms=5) as stream:
+        mending = _Mending(database, action, fenced, stream)
         for side in require(look(database, action), action, "before", "swapped").sides(action):
-            _mend_side(database, action, side, fenced)
-    with leased(database) as lease, fenced():
-        changes.keep(database, action, token, lease)
+            mending.bring(side)
+        since = time.monotonic()
+        while mending.left:
+            mending.go_on()
+            if time.monotonic() - since > PATIENCE:
+                raise duplicates(action, len(mending.left))
+        with leased(database) as lease, fenced():
+            changes.keep(database, action, mending.token, lease)
 
 
-def _mend_side(database: Documents, action: Rebuild, side: Side, fenced: Fenced) -> None:
-    source = Side(name=action.collection, stages=side.stages)
-    for found in differing(database, source, Side(name=side.name, stages=())):
-        wanted = [identity for identity, _ in found.values()]
-        for start in range(0, len(wanted), PART):
-            with alone(action.marker), leased(database) as lease, fenced():
-                bring(database, action.collection, side, wanted[start : start + PART], lease)
+class _Mending:
+    """What a comparison has come to, and the stream beside it."""
+
+    def __init__(self, database: Documents, action: Rebuild, fenced: Fenced, stream: ChangeStream[Any]) -> None:
+        self.database, self.action, self.fenced, self.stream = database, action, fenced, stream
+        self.left: dict[str, Any] = {}
+        """What has to wait for a document that is not in step yet."""
+        self.token = to_text(token_of(stream))
+        """Up to there all is carried, but for what is still to be compared."""
+        self.at = time.monotonic()
+
+    def bring(self, side: Side) -> None:
+        """Bring into step what differs."""
+        source = Side(name=self.action.collection, stages=side.stages)
+        for found in differing(self.database, source, Side(name=side.name, stages=())):
+            wanted = [identity for identity, _ in found.values()]
+            for start in range(0, len(wanted), PART):
+                with alone(self.action.marker), leased(self.database) as lease, self.fenced():
+                    part = wanted[start : start + PART]
+                    self.left |= by_text(bring(self.database, self.action.collection, side, part, lease))
+            if time.monotonic() - self.at > SOON:
+                self.go_on()
+
+    def go_on(self) -> None:
+        """Carry what was written meanwhile."""
+        seen = changes.gathered(self.stream, self.action)
+        self.left = _carry(self.database, self.action, self.fenced, self.left, seen, keep=None)
+        if not self.left:
+            self.token = to_text(self.stream.resume_token)
+        self.at = time.monotonic()

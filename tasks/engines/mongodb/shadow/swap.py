@@ -21,7 +21,7 @@ from tasks.engines.mongodb.errors import code_of
 from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
 from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
-from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend
+from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered
 from tasks.engines.mongodb.shadow.place import Place, look, raw, rename, require
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError
@@ -83,7 +83,8 @@ def swap(
             _until_swapped(database, action, name, limits, fenced, say)
         except ForgottenError:
             mend(database, action, fenced, say)
-            _until_swapped(database, action, name, limits, fenced, say)
+            with remembered(action):
+                _until_swapped(database, action, name, limits, fenced, say)
         _refuse_what_was_missed(database, action)
 
 
