@@ -13,7 +13,8 @@ from tasks.engines.mysql.receiving.place import create_rejected
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.receiving.plan import helpers_of
-from tasks.engines.transfer_findings import FIELD_POLICIES, not_captured, noted
+from tasks.engines.transfer_documents import accounted, misfits, steps
+from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import Finding, Plan, Requirement
@@ -200,7 +201,6 @@ def _source(conn: MariaSession, table: Table, rule: FieldRule, at: str, probe: s
 
 def _steps(table: Table, action: DocumentTransfer, helpers: str, capture: Capture | None) -> Iterator[Step]:
     full, into = table.full_name, action.into
-    there = f"{into.name} in {into.database}"
     gone = tuple(f"drop table if exists {one}" for one in (action.account, action.rejected, into.place))
     yield Step(
         key=f"expand/{full}/tables",
@@ -224,29 +224,10 @@ def _steps(table: Table, action: DocumentTransfer, helpers: str, capture: Captur
     )
     if capture is not None:
         yield capture.make()
-    yield Step(
-        key=f"expand/{full}/collection",
-        phase=Phase.EXPAND,
-        title=f"make the collection that becomes {there}",
-        undo="drop it",
-        action=into,
-    )
-    yield from capture.begin() if capture else ()
-    yield Step(
-        key=f"backfill/{full}/copy",
-        phase=Phase.BACKFILL,
-        title=f"copy the rows of {full}",
-        undo="nothing: the copy goes with its collection",
-        action=action,
-    )
-    yield Step(
-        key="swap/all",
-        phase=Phase.SWAP,
-        title=f"give the collection its name: {there}" + (", with the last writes in it" if capture else ""),
-        undo="take the name away again",
-        action=into.model_copy(update={"does": "put"}),
-    )
-    yield from capture.end() if capture else ()
+    if capture is None:
+        yield from steps(full, action)
+    else:
+        yield from steps(full, action, captured=capture.begin(), released=capture.end())
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,
@@ -262,16 +243,7 @@ def _steps(table: Table, action: DocumentTransfer, helpers: str, capture: Captur
 def _requirements(table: Table, action: DocumentTransfer, capture: Capture | None) -> Iterator[Requirement]:
     if capture is not None:
         yield from capture.requirements()
-    for gate in ("before_swap", "after_swap"):
-        yield Requirement.model_validate(
-            {
-                "name": "rows read = rows written + rows rejected",
-                "table": table.full_name,
-                "kind": "parity",
-                "gate": gate,
-                "violations": f"select shard from {action.account} where `read` <> written + rejected",
-            }
-        )
+    yield from accounted(table.full_name, f"select shard from {action.account} where `read` <> written + rejected")
 
 
 def _findings(table: Table, action: DocumentTransfer) -> Iterator[Finding]:
@@ -281,11 +253,4 @@ def _findings(table: Table, action: DocumentTransfer) -> Iterator[Finding]:
         yield truncated(full)
     else:
         yield not_captured(full, "rows", instead=", or give `capture: triggers`")
-    for field in action.fields:
-        if field.unfit != "fail":
-            yield Finding(
-                rule="XDB-02",
-                severity="note",
-                message=f"{'.'.join(field.path)}: a value that does not fit: {FIELD_POLICIES[field.unfit]}",
-                where=full,
-            )
+    yield from misfits(full, ((".".join(field.path), field) for field in action.fields))

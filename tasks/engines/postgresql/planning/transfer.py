@@ -24,7 +24,8 @@ from tasks.engines.postgresql.planning.other_tables import Tables, read_tables
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.planning.transfer_fields import Types
-from tasks.engines.transfer_findings import FIELD_POLICIES, not_captured, noted
+from tasks.engines.transfer_documents import accounted, misfits, steps
+from tasks.engines.transfer_findings import not_captured, noted
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, Plan, Requirement
@@ -85,9 +86,9 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     )
     captures = _captures(conn, tables, table, action, helpers, search_path) if action.notes else ()
     sizes = estimates(conn, tables.catalogue.tables)
-    steps = tuple(_steps(table, action, helpers, captures))
+    planned = tuple(_steps(table, action, helpers, captures))
     findings = tuple(_findings(tables.catalogue, table, action))
-    level, reasons = risk(spec, steps, sizes, findings)
+    level, reasons = risk(spec, planned, sizes, findings)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -96,7 +97,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         spec_digest=spec.spec_digest,
         catalogue=tables.catalogue,
         search_path=search_path,
-        steps=steps,
+        steps=planned,
         requirements=tuple(_requirements(table, action, captures)),
         estimates=sizes,
         risk=level,
@@ -161,8 +162,7 @@ def _captures(
 
 
 def _steps(table: Table, action: DocumentTransfer, helpers: _Helpers, captures: tuple[Capture, ...]) -> Iterator[Step]:
-    full, into = table.full_name, action.into
-    there = f"{into.name} in {into.database}"
+    full = table.full_name
     drop = tuple(f"drop table if exists {helpers.at(name)}" for name in ("place", "rejected", "account"))
     noted = tuple(statement for one in reversed(captures) for statement in one.drop_notes())
     gone = (*noted, *drop, f"drop schema if exists {quote(helpers.schema)}")
@@ -188,28 +188,7 @@ def _steps(table: Table, action: DocumentTransfer, helpers: _Helpers, captures: 
             inverse=gone,
         ),
     )
-    yield Step(
-        key=f"expand/{full}/collection",
-        phase=Phase.EXPAND,
-        title=f"make the collection that becomes {there}",
-        undo="drop it",
-        action=into,
-    )
-    yield from (one.step() for one in captures)
-    yield Step(
-        key=f"backfill/{full}/copy",
-        phase=Phase.BACKFILL,
-        title=f"copy the rows of {full}",
-        undo="nothing: the copy goes with its collection",
-        action=action,
-    )
-    yield Step(
-        key="swap/all",
-        phase=Phase.SWAP,
-        title=f"give the collection its name: {there}" + (", with the last writes in it" if captures else ""),
-        undo="take the name away again",
-        action=into.model_copy(update={"does": "put"}),
-    )
+    yield from steps(full, action, captured=(one.step() for one in captures))
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,
@@ -226,16 +205,7 @@ def _steps(table: Table, action: DocumentTransfer, helpers: _Helpers, captures: 
 def _requirements(table: Table, action: DocumentTransfer, captures: tuple[Capture, ...]) -> Iterator[Requirement]:
     for one in captures:
         yield from one.requirements()
-    for gate in ("before_swap", "after_swap"):
-        yield Requirement.model_validate(
-            {
-                "name": "rows read = rows written + rows rejected",
-                "table": table.full_name,
-                "kind": "parity",
-                "gate": gate,
-                "violations": f"select shard from {action.account} where read <> written + rejected",
-            }
-        )
+    yield from accounted(table.full_name, f"select shard from {action.account} where read <> written + rejected")
 
 
 def _findings(catalogue: Catalogue, table: Table, action: DocumentTransfer) -> Iterator[Finding]:
@@ -253,15 +223,7 @@ def _findings(catalogue: Catalogue, table: Table, action: DocumentTransfer) -> I
             where=table.full_name,
         )
     yield from published(table, action.account)
-    for name, field in _named(action.fields):
-        if field.unfit != "fail":
-            what = "a document that becomes too large" if field.rows is not None else "a value that does not fit"
-            yield Finding(
-                rule="XDB-02",
-                severity="note",
-                message=f"{name}: {what}: {FIELD_POLICIES[field.unfit]}",
-                where=table.full_name,
-            )
+    yield from misfits(table.full_name, _named(action.fields))
 
 
 def _named(fields: tuple[TransferField, ...], within: str = "") -> Iterator[tuple[str, TransferField]]:
