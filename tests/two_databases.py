@@ -1,11 +1,18 @@
 """The profile of two databases, for tests of what moves data from one to the other."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tasks.engines.mysql.session import connect
+from tests.servers.remains import soon
+
+WAITS = "select 1 from information_schema.processlist where state like 'Waiting for table %' and time_ms > 400"
 
 
 def write_profile(
@@ -57,3 +64,29 @@ def acts_in_order(monkeypatch: pytest.MonkeyPatch, **acts: tuple[object, str]) -
     for name, (where, called) in acts.items():
         monkeypatch.setattr(where, called, spied(name, getattr(where, called)))
     return begun
+
+
+@contextmanager
+def begun_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, where: object, called: str, url: str, statement: str
+) -> Iterator[None]:
+    """Have somebody begin a statement on MariaDB when an act is first called, and wait until it has waited."""
+    act, begun = getattr(where, called), list[threading.Thread]()
+
+    def execute() -> None:
+        with connect(url, lock_timeout_ms=10_000) as conn:
+            conn.execute(statement)
+
+    def act_then(*given: Any) -> Any:
+        if not begun:
+            begun.append(threading.Thread(target=execute))
+            begun[0].start()
+            with connect(url) as conn:
+                assert soon(lambda: conn.execute(WAITS).fetchone() is not None)
+        return act(*given)
+
+    monkeypatch.setattr(where, called, act_then)
+    yield
+    monkeypatch.setattr(where, called, act)
+    begun[0].join(20)
+    assert not begun[0].is_alive()

@@ -17,6 +17,7 @@ from pymongo.database import Database
 from profiles.model import Database as Settings
 from profiles.model import Limits
 from tasks.engines.journal import Journal
+from tasks.engines.mongodb import compare as comparing
 from tasks.engines.mongodb import of_mariadb, scan
 from tasks.engines.mongodb.compare import Differences, compare
 from tasks.engines.mongodb.document import Made, documents
@@ -28,14 +29,14 @@ from tasks.engines.mysql.engine import MariaEngine
 from tasks.engines.mysql.planning.transfer_documents import plan_documents
 from tasks.engines.mysql.session import MariaSession, connect
 from tasks.engines.mysql.transfer_rows import MariaRows, Reading
-from tasks.model.errors import PreflightError, SpecError
+from tasks.model.errors import PreflightError, SpecError, StateError
 from tasks.model.spec import MigrationSpec
 from tasks.model.status import GateResult
 from tasks.model.steps import Phase, SelfCommitting
 from tasks.model.transfer_steps import DocumentTransfer
 from tests.acceptance.test_cross_database_rows import EDGES, VALUES
 from tests.integration.test_transfer_follow import LATE
-from tests.two_databases import between
+from tests.two_databases import begun_meanwhile, between
 from validations.transfer import transferred
 
 MORE = """
@@ -325,6 +326,20 @@ def test_what_is_noted_is_carried_and_until_then_it_is_unsettled(
     after = copy.compare()
     assert (after.rows, after.rejected, after.differing, after.superfluous, after.not_noted) == (19, 1, 2, 1, 1)
     assert set(after.examples) == {'("k","9")', '("K","8")'}
+
+    # Whoever waits to change the table has everybody wait; who waits for another one is left alone.
+    with (
+        begun_meanwhile(monkeypatch, comparing, "_piece", maria_database, "/* app */ alter table t comment 'x'"),
+        pytest.raises(StateError, match="waits for t, to empty or to change it, until all rows are compared"),
+    ):
+        copy.compare()
+    conn.execute("create table t2 (a int)")
+    with connect(maria_database) as other:
+        other.execute("start transaction")
+        other.execute("select * from t2")
+        with begun_meanwhile(monkeypatch, comparing, "_piece", maria_database, "alter table t2 comment 'x'"):
+            assert copy.compare().differing == 2
+            other.close()
 
     # No trigger is fired: the gate asks which table it is.
     gate = transferred("before_swap", copy.plan, between(tmp_path, monkeypatch, documents=documents))

@@ -15,6 +15,7 @@ import pytest
 from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.postgresql.connect import connect
+from tasks.engines.postgresql.receiving import compare as comparing
 from tasks.engines.postgresql.receiving.compare import compare
 from tasks.engines.postgresql.receiving.cutover import cut_over
 from tasks.engines.postgresql.receiving.follow import follow, prepare
@@ -28,6 +29,7 @@ from tasks.model.errors import (
     LockTimeoutError,
     PreflightError,
     SpecError,
+    StateError,
     StepError,
 )
 from tasks.model.plan import Plan
@@ -36,6 +38,7 @@ from tasks.model.transfer_steps import RowTransfer
 from tests.integration.test_receiving import engine_of, plan_of
 from tests.legs import EVERY_LEG
 from tests.servers.mariadb import connected
+from tests.two_databases import begun_meanwhile
 
 TABLE = """
 create table t (a varchar(10) character set utf8mb4 collate utf8mb4_general_ci, b int, v longtext, born date,
@@ -163,6 +166,16 @@ def test_what_is_written_arrives(copy: Copy, source: pymysql.cursors.Cursor) -> 
         )
         wanted = [(a.decode(), *rest) for a, *rest in source.fetchall()]
         assert sorted(copy.rows("a, b, v, shouted"), key=str) == sorted(wanted, key=str), what
+
+
+def test_ddl_is_not_kept_waiting(copy: Copy, maria_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody else would wait behind it, for as long as all rows are compared."""
+    monkeypatch.setattr(comparing, "ROWS", 5)
+    with (
+        begun_meanwhile(monkeypatch, comparing, "_range", maria_database, "alter table `t` comment 'x'"),
+        pytest.raises(StateError, match="waits for t, to empty or to change it, until all rows are compared"),
+    ):
+        copy.compare()
 
 
 def test_keys_are_noted_as_they_are(source: pymysql.cursors.Cursor, maria_database: str, database: str) -> None:

@@ -71,7 +71,7 @@ def compare(
 ) -> Differences:
     """Compare all rows with all documents. Holds a snapshot of the source meanwhile; locks: none that writers wait for.
 
-    On PostgreSQL raises StateError where somebody waits for a table longer than the lock budget and a range of rows.
+    Raises StateError where somebody waits for a table longer than the lock budget and a range of rows.
     `beside`: a session to look up notes with while rows are read, of a server that answers one question at a time. It
     may see younger notes: a row that differs and has one is carried later, whatever the snapshot knew.
 
@@ -138,7 +138,7 @@ def _rows(conn: Session, beside: Session, raw: Any, action: DocumentTransfer) ->
     found, side = _Found(), side_of(conn)
     with closing(pieces(conn, action)) as read:
         for made in read:
-            side.refuse_waiting(conn)
+            side.refuse_waiting(conn, beside, action)
             _piece(beside, raw, action, made, found)
     return found
 
@@ -167,7 +167,7 @@ def _noted_only(conn: Session, beside: Session, raw: Any, action: DocumentTransf
     later, side = _Later(), side_of(conn)
     with closing(side.noted(beside, action, ROWS)) as bites:
         for bite in bites:
-            side.refuse_waiting(conn)
+            side.refuse_waiting(conn, conn, action)
             gone = list(documents(action.as_noted, bite))
             there: set[Key] = set()
             still: set[str] = set()

@@ -45,8 +45,8 @@ class Side(Protocol):
     def snapshot(self, conn: Any, search_path: str) -> AbstractContextManager[None]:
         """Let everything that is read be of one moment."""
 
-    def refuse_waiting(self, conn: Any) -> None:
-        """Raise StateError where somebody waits for what this session holds."""
+    def refuse_waiting(self, conn: Any, free: Any, action: DocumentTransfer) -> None:
+        """Raise StateError where somebody waits for what this session holds; `free`: one on which nothing is read."""
 
     def noted(self, conn: Any, action: DocumentTransfer, most: int) -> Generator[list[Row]]:
         """Yield key and `_id` of what notes tell of, each once, so many at a time."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pymysql
 
+from tasks.engines.mysql import blockers
 from tasks.engines.mysql import transfer_rows as reading
 from tasks.engines.mysql.key_ranges import condition, end_of_batch, key_text, last_key, one_of
 from tasks.engines.mysql.names import quote
@@ -92,8 +93,9 @@ def snapshot(conn: MariaSession, search_path: str) -> Iterator[None]:
         yield
 
 
-def refuse_waiting(conn: MariaSession) -> None:
-    """Refuse nothing: the server does not say in time who waits for the metadata of a table."""
+def refuse_waiting(conn: MariaSession, free: MariaSession, action: DocumentTransfer) -> None:  # noqa: ARG001
+    """Raise StateError where somebody waits to change the table; the session that reads it may be amid an answer."""
+    blockers.refuse_waiting(free, action.table)
 
 
 def noted(conn: MariaSession, action: DocumentTransfer, most: int) -> Generator[list[tuple[Any, ...]]]:

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import pymysql
 
+from profiles.model import Limits
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.transient import code_of
+from tasks.model.errors import StateError
 
 NO_PRIVILEGE: Final = 1227
 _NO_XA_PRIVILEGE: Final = 1401
@@ -21,6 +23,11 @@ _OPEN = """
       left join information_schema.processlist p on p.id = t.trx_mysql_thread_id
      where t.trx_mysql_thread_id not in (0, connection_id())
 """
+_CHANGES: Final = (
+    r"(?si)^\s*(/\*.*?\*/\s*|set\s+statement\s.*?\sfor\s+)*"
+    r"(alter|create|drop|optimize|rename|repair|truncate|lock\s+tables?\b.*\bwrite)\b"
+)
+"""Statements that nobody else may read the table beside. LOCK TABLES ... READ waits for those who write."""
 _LOOK_EVERY: Final = 0.01
 _TWICE = "interval 1 hour"
 """When clocks are put back, a time of day comes twice: rather wait for somebody in vain."""
@@ -81,6 +88,30 @@ def outlasted(conn: MariaSession, until: float) -> set[str]:
         time.sleep(_LOOK_EVERY)
         left &= prepared(conn)
     return left
+
+
+def refuse_waiting(conn: MariaSession, table: str) -> None:
+    """Refuse to keep a snapshot while somebody waits to change a table that it has read, longer than the lock budget.
+
+    Everybody who comes later waits behind that one, readers too. `conn`: a session that is free, whether or not the
+    snapshot is its own; `table`: quoted. For which table somebody waits the server does not tell: the statement has to
+    name it, or drop a trigger. Raises StateError.
+    """
+    name = table[1:-1].replace("\\E", r"\E\\E\Q")
+    since = "time_ms" if conn.dialect.maria else "time * 1000"
+    row = conn.execute(
+        "select id from information_schema.processlist where state = 'Waiting for table metadata lock'"
+        f" and {since} > %s and (db = database() or locate(database(), info) > 0)"
+        " and info regexp %s and info regexp %s limit 1",
+        (Limits().lock_budget, _CHANGES, rf"(?<![\w$])(\Q{name}\E|drop\s+trigger)(?![\w$])"),
+    ).fetchone()
+    if row is not None:
+        raise StateError(
+            f"connection {row[0]} waits for {table[1:-1]}, to empty or to change it, until all rows are compared:"
+            " given up",
+            where=conn.place,
+            hint="Do that before, or after, and begin again: nothing is lost.",
+        )
 
 
 def old_views(conn: MariaSession, filled: str) -> dict[tuple[int, object], tuple[Any, ...]]:

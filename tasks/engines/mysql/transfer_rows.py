@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from tasks.engines.mysql.blockers import refuse_waiting
 from tasks.engines.mysql.key_ranges import condition, end_of_batch, key_text
 from tasks.engines.mysql.names import quote, quoted
 from tasks.engines.mysql.session import MariaSession
@@ -155,6 +156,7 @@ class Reading:
 
     def __init__(self, conn: MariaSession) -> None:
         self.conn = conn
+        self._steady = False
 
     def __enter__(self) -> "Reading":
         return self
@@ -164,6 +166,8 @@ class Reading:
 
     def end_of_batch(self, action: Transfer, low: Key | None, high: Key | None, rows: int) -> Key | None:
         """Return the key of the row `rows` further on; None when fewer are left before `high`."""
+        if self._steady:
+            refuse_waiting(self.conn, action.table)
         return end_of_batch(self.conn, action, low, high, rows)
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
@@ -199,12 +203,17 @@ class Reading:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let everything that is read be of one moment. Holds the metadata of the table: its DDL waits."""
+        """Let everything that is read be of one moment. Holds the metadata of the table: its DDL waits.
+
+        Where it has waited for longer than the lock budget, the next range raises StateError.
+        """
         self.conn.execute("set session transaction isolation level repeatable read")
         self.conn.execute("start transaction with consistent snapshot, read only")
+        self._steady = True
         try:
             yield
         finally:
+            self._steady = False
             if not self.conn.closed:
                 self.conn.execute("rollback")
                 self.conn.execute("set session transaction isolation level read committed")

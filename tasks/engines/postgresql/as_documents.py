@@ -6,8 +6,8 @@ from typing import Any
 
 import psycopg
 
-from tasks.engines.postgresql import rejections, transfer_rows
-from tasks.engines.postgresql.blockers import Connection, refuse_waiting
+from tasks.engines.postgresql import blockers, rejections, transfer_rows
+from tasks.engines.postgresql.blockers import Connection
 from tasks.engines.postgresql.key_ranges import condition, end_of_batch, last_key
 from tasks.engines.postgresql.transfer_rows import ALL, LOOKUP, pending, rows, rows_of
 from tasks.engines.postgresql.transient import is_transient
@@ -52,6 +52,11 @@ def snapshot(conn: Connection, search_path: str) -> Iterator[None]:
         conn.execute("set transaction isolation level repeatable read, read only")
         conn.execute("select set_config('search_path', %s, true)", (search_path,))
         yield
+
+
+def refuse_waiting(conn: Connection, free: Connection, action: DocumentTransfer) -> None:  # noqa: ARG001
+    """Raise StateError where somebody waits for what this session holds."""
+    blockers.refuse_waiting(conn)
 
 
 def noted(conn: Connection, action: DocumentTransfer, most: int) -> Generator[list[tuple[Any, ...]]]:
