@@ -17,6 +17,7 @@ from profiles.model import Limits
 from tasks.engines.journal import Journal
 from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.inspect import indexes_of, inspect
 from tasks.engines.mongodb.documents.lease import leased
 from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
@@ -25,7 +26,7 @@ from tasks.engines.mongodb.shadow.fence import NotNowError, name_behind
 from tasks.engines.mongodb.shadow.follow import follow
 from tasks.engines.mongodb.shadow.swap import check, swap
 from tasks.model.document_steps import Rebuild
-from tasks.model.errors import LockTimeoutError, StepError
+from tasks.model.errors import DriftError, LockTimeoutError, StepError
 from tests.faults.test_documents import Stubborn
 from tests.legs import EVERY_LEG, SEED, kills
 from tests.servers.mongodb import replica_set
@@ -48,10 +49,11 @@ def _nothing() -> Any:
 def rebuild(target: Database[Any], name: str = "goods") -> Rebuild:
     """Make both collections, copy, and build indexes, as a run does."""
     unique = to_text({"indexes": [{"name": "u", "key": {"u": 1}, "unique": True}]})
+    kept = to_text({"indexes": indexes_of(inspect(target, [name]).tables[0])})
     same = to_text({"stages": []})
     action = Rebuild(
         table=f"{target.name}.{name}", collection=name, uuid=place.uuid_of(target, name), marker="_changeover_t",
-        options="{}", kept_options="{}", indexes=unique, kept_indexes=unique, does="swap", up=same, down=same,
+        options="{}", kept_options="{}", indexes=unique, kept_indexes=kept, does="swap", up=same, down=same,
     )  # fmt: skip
     for does in ("create", "follow"):
         work.forward(target, action.model_copy(update={"does": does}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
@@ -167,6 +169,24 @@ def test_a_transaction_of_others_is_waited_for(target: Database[Any], documents:
         session.commit_transaction()
     swap(target, action, limits, _nothing, print)
     assert target.goods.find_one({"_id": 1}) == {"_id": 1, "u": 1, "n": 1}
+
+
+def test_what_others_give_the_collection_is_not_dropped_with_it(target: Database[Any]) -> None:
+    """An index or a validator that came after the plan, or after the swap: refused in the moment of the swap."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
+    target.goods.create_index("u", name="u", unique=True)
+    action = rebuild(target)
+    for back in (False, True):
+        target.goods.create_index("n", name="by_n", sparse=back)
+        with pytest.raises(DriftError, match="has not got that: index by_n"):
+            swap(target, action, Limits(), _nothing, print, back=back)
+        target.goods.drop_index("by_n")
+        target.command("collMod", "goods", validator={"u": {"$ne": 7}})
+        with pytest.raises(DriftError, match="has not got that: validationAction, validationLevel, validator"):
+            swap(target, action, Limits(), _nothing, print, back=back)
+        target.command("collMod", "goods", validator={})
+        swap(target, action, Limits(), _nothing, print, back=back)
+    assert place.look(target, action).state == "back"
 
 
 def test_what_the_page_says_that_applications_notice(target: Database[Any], documents: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.model.catalogue import Catalogue, Index, Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import TableEstimate
@@ -67,6 +67,16 @@ def _index(one: Mapping[str, Any]) -> Index:
         primary=one["name"] == "_id_",
         partial="partialFilterExpression" in one,
     )
+
+
+def options_of(table: Table) -> dict[str, Any]:
+    """Return the options of a collection, as the server takes them."""
+    return {key: from_text(text) for key, _, text in (one.partition("=") for one in table.options)}
+
+
+def indexes_of(table: Table) -> list[dict[str, Any]]:
+    """Return the indexes of a collection but for that of `_id`, as the server takes them."""
+    return [from_text(one.definition) for one in table.indexes if not one.primary]
 
 
 def estimate(database: Documents, name: str) -> TableEstimate:

@@ -9,10 +9,11 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import EXACT, from_text
+from tasks.engines.mongodb.documents.expressions import EXACT, from_text, to_text
+from tasks.engines.mongodb.documents.inspect import indexes_of, inspect, options_of
 from tasks.engines.mongodb.documents.walk import Fenced
 from tasks.model.document_steps import Rebuild
-from tasks.model.errors import DataChanged, StepError
+from tasks.model.errors import DataChanged, DriftError, StepError
 
 MADE: Final = "made"
 RAW: Final = EXACT.with_options(document_class=RawBSONDocument)
@@ -100,6 +101,30 @@ def require_original(database: Documents, action: Rebuild) -> None:
     """Refuse unless the collection is the one that the plan was made for."""
     if uuid_of(database, action.collection) != action.uuid:
         raise replaced(action)
+
+
+def refuse_drift(database: Documents, action: Rebuild, state: str) -> None:
+    """Raise DriftError where the collection that is going to be dropped has what the other one has not got.
+
+    Before the swap it has to be what the plan was made for. After it, others may not have given it anything: how the
+    server tells of an index that a plan describes is not asked.
+    """
+    (table,) = inspect(database, [action.collection]).tables
+    now, options = {one["name"]: to_text(one) for one in indexes_of(table)}, options_of(table)
+    before = state == "before"
+    asked = from_text(action.kept_indexes if before else action.indexes)["indexes"]
+    known = {one["name"]: to_text(one) if before else now.get(one["name"]) for one in asked}
+    wanted = from_text(action.kept_options if before else action.options)
+    what = [f"index {name}" for name in sorted(now.keys() | known.keys()) if now.get(name) != known.get(name)]
+    what += [key for key in sorted(options.keys() | wanted.keys()) if options.get(key) != wanted.get(key)]
+    if what:
+        raise DriftError(
+            f"others have changed {action.collection} since {'the plan was made' if before else 'the swap'}, and the"
+            f" collection that takes its place has not got that: {', '.join(what)}",
+            where=action.table,
+            hint=f"Undo that change, {'or roll back and plan again' if before else 'and make it after the rollback'}.",
+            changed=DataChanged.PARTIALLY,
+        )
 
 
 def make(database: Documents, action: Rebuild, fenced: Fenced) -> None:

@@ -8,7 +8,7 @@ from pymongo.errors import OperationFailure
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.checks import EXISTS
 from tasks.engines.mongodb.documents.expressions import NOBODY, from_text, plain, to_text
-from tasks.engines.mongodb.documents.inspect import estimate, inspect
+from tasks.engines.mongodb.documents.inspect import estimate, indexes_of, inspect, options_of
 from tasks.engines.mongodb.documents.planner import definition_of, refuse_index_names
 from tasks.engines.mongodb.errors import code_of, is_transient
 from tasks.engines.mongodb.shadow.place import uuid_of
@@ -61,7 +61,7 @@ def plan_rebuild(database: Documents, spec: MigrationSpec) -> Plan:
 def _action(
     database: Documents, migration: str, asked: DocumentsSpec, wish: RebuildCollection, table: Table
 ) -> Rebuild:
-    before = {key: from_text(text) for key, _, text in (one.partition("=") for one in table.options)}
+    before = options_of(table)
     refused = sorted(before.keys() - _CARRIED)
     if refused:
         raise SpecError(
@@ -69,7 +69,7 @@ def _action(
             where="documents.collection",
             hint="Take that away by collMod, and give it to the new collection afterwards: it is not carried over.",
         )
-    old = [from_text(one.definition) for one in table.indexes if not one.primary]
+    old = indexes_of(table)
     dropped = {one.asked.name for one in asked.operations if isinstance(one.asked, DropCollectionIndex)}
     made = [definition_of(one.asked) for one in asked.operations if isinstance(one.asked, CreateCollectionIndex)]
     return Rebuild(

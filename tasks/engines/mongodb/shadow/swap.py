@@ -22,7 +22,7 @@ from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
 from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
 from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered
-from tasks.engines.mongodb.shadow.place import Place, look, raw, rename, require
+from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError
 
@@ -210,6 +210,8 @@ class _Act:
         """Carry what was written until nobody could write any more; nothing else comes now."""
         # It waits until a majority has what came before.
         self.database[self.action.notes].update_one({"_id": _SWAP}, {"$inc": {"tries": 1}})
+        # Nobody can build an index any more, or give it a validator.
+        refuse_drift(self.database, self.action, self.place.state)
         wanted = moment(self.database)
         found = self._all_until(wanted, until)
         self.left |= found
