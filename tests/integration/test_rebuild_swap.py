@@ -22,6 +22,7 @@ from tasks.engines.mongodb.documents.lease import leased
 from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import copy
+from tasks.engines.mongodb.shadow.examine import examined
 from tasks.engines.mongodb.shadow.fence import NotNowError, name_behind
 from tasks.engines.mongodb.shadow.follow import follow
 from tasks.engines.mongodb.shadow.swap import check, swap
@@ -46,14 +47,14 @@ def _nothing() -> Any:
     return nullcontext()
 
 
-def rebuild(target: Database[Any], name: str = "goods") -> Rebuild:
+def rebuild(target: Database[Any], name: str = "goods", up: Any = (), down: Any = ()) -> Rebuild:
     """Make both collections, copy, and build indexes, as a run does."""
     unique = to_text({"indexes": [{"name": "u", "key": {"u": 1}, "unique": True}]})
     kept = to_text({"indexes": indexes_of(inspect(target, [name]).tables[0])})
-    same = to_text({"stages": []})
     action = Rebuild(
         table=f"{target.name}.{name}", collection=name, uuid=place.uuid_of(target, name), marker="_changeover_t",
-        options="{}", kept_options="{}", indexes=unique, kept_indexes=kept, does="swap", up=same, down=same,
+        options="{}", kept_options="{}", indexes=unique, kept_indexes=kept, does="swap",
+        up=to_text({"stages": [*up]}), down=to_text({"stages": [*down]}),
     )  # fmt: skip
     for does in ("create", "follow"):
         work.forward(target, action.model_copy(update={"does": does}), JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
@@ -187,6 +188,23 @@ def test_what_others_give_the_collection_is_not_dropped_with_it(target: Database
         target.command("collMod", "goods", validator={})
         swap(target, action, Limits(), _nothing, print, back=back)
     assert place.look(target, action).state == "back"
+
+
+def test_what_would_be_lost_is_looked_for_until_the_swap(target: Database[Any]) -> None:
+    """What `up` overwrites or `down` leaves out, in what was written after every document was asked."""
+    target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
+    action = rebuild(target, up=[{"$set": {"v": 2}}], down=[{"$unset": "v"}])
+    for back in (False, True):
+        target.goods.insert_one({"_id": "late", "u": "late", "v": 3})
+        with pytest.raises(StepError, match="1 documents of goods that were written last hold what would be lost"):
+            swap(target, action, Limits(), _nothing, print, back=back)
+        asked = {"collection": "goods", "rebuilt": action.model_dump_json(), "side": "back" if back else "forth"}
+        assert examined(target, to_text(asked)).documents == 1
+        target.goods.delete_one({"_id": "late"})
+        swap(target, action, Limits(), _nothing, print, back=back)
+        target.goods.insert_one({"_id": "new", "u": "new", "v": 2} if not back else {"_id": "old", "u": "old"})
+    found = [{"_id": one, "u": one} for one in [*range(5), "new", "old"]]
+    assert list(target.goods.find().sort("_id", 1)) == found
 
 
 def test_what_the_page_says_that_applications_notice(target: Database[Any], documents: str) -> None:

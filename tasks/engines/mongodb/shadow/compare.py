@@ -27,7 +27,7 @@ Pair = tuple[bytes | None, bytes | None]
 def differing(database: Documents, source: Side, side: Side) -> Iterator[dict[bytes, tuple[Any, Pair]]]:
     """Yield what differs of each range of `_id`, by the bytes of the identity: the identity, and both documents."""
     left, right = raw(database, source.name), raw(database, side.name)
-    size = max(1, min(SIZE, BYTES // max(1, _largest(database, source.name, side.name))))
+    size = at_a_time(database, source.name, side.name)
     low: Key | None = None
     while True:
         end, rows = end_of_batch(left, low, None, size)
@@ -41,9 +41,10 @@ def differing(database: Documents, source: Side, side: Side) -> Iterator[dict[by
         low = end
 
 
-def _largest(database: Documents, *names: str) -> int:
-    """Return the bytes of a document of the collection that has the larger ones, on average."""
-    return max(int(database.command("collStats", name).get("avgObjSize", 0)) for name in names)
+def at_a_time(database: Documents, *names: str) -> int:
+    """Return how many documents are read at a time, of the collection that has the larger ones, on average."""
+    largest = max(int(database.command("collStats", name).get("avgObjSize", 0)) for name in names)
+    return max(1, min(SIZE, BYTES // max(1, largest)))
 
 
 def compared(database: Documents, source: Side, side: Side, patience: float = PATIENCE) -> Broken:
@@ -62,18 +63,30 @@ def compared(database: Documents, source: Side, side: Side, patience: float = PA
 
 def lossy(database: Documents, name: str, down: Sequence[dict[str, Any]], up: Sequence[dict[str, Any]]) -> Broken:
     """Return how many documents hold what `down` leaves out: not what it gives, nor what `up` makes of that."""
-    whole, there, back = (Side(name=name, stages=tuple(stages)) for stages in ((), (*down, *up), down))
-    wrong: dict[bytes, Any] = {}
+    ways = (tuple(down), (*down, *up))
+    whole, there = (Side(name=name, stages=stages) for stages in ((), ways[1]))
+    wrong = list[Any]()
     for found in differing(database, whole, there):
-        left = {key: identity for key, (identity, _) in found.items()}
-        # Again, as one may have been written between two reads.
-        for side in (back, there, back):
-            left = {key: identity for key, identity in left.items() if key in _of(database, whole, side, left)}
-        wrong |= left
+        wrong += lost(database, name, ways, [identity for identity, _ in found.values()], SIZE)
         if len(wrong) > MOST:
             break
-    examples = tuple(to_text({"_id": identity}) for identity in list(wrong.values())[:10])
-    return Broken(documents=len(wrong), examples=examples)
+    return Broken(documents=len(wrong), examples=tuple(to_text({"_id": identity}) for identity in wrong[:10]))
+
+
+def lost(
+    database: Documents, name: str, ways: Sequence[Sequence[dict[str, Any]]], identities: Sequence[Any], size: int
+) -> list[Any]:
+    """Return which of these documents are not what any of the pipelines gives."""
+    whole, wrong = Side(name=name, stages=()), list[Any]()
+    for start in range(0, len(identities), size):
+        left = {bson.encode({"_id": one}): one for one in identities[start : start + size]}
+        # Again, as one may have been written between two reads.
+        for stages in (*ways, *ways):
+            if left:
+                found = _of(database, whole, Side(name=name, stages=tuple(stages)), left)
+                left = {key: identity for key, identity in left.items() if key in found}
+        wrong += left.values()
+    return wrong
 
 
 def _of(database: Documents, source: Side, side: Side, those: Mapping[bytes, Any]) -> Mapping[bytes, Any]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from pymongo.errors import OperationFailure
 
@@ -16,6 +17,8 @@ from tasks.model.document_steps import Rebuild
 from tasks.model.plan import Plan
 from tasks.model.status import CheckResult, GateResult
 from tasks.model.steps import Phase
+
+COMES_BACK: Final = "down gives every document as it was"
 
 
 def examine_rebuild(database: Documents, plan: Plan) -> GateResult:
@@ -36,6 +39,8 @@ def examined(database: Documents, query: str) -> Broken:
     action = Rebuild.model_validate_json(asked["rebuilt"])
     if asked["side"] == "back":
         return lossy(database, action.collection, stages_of(action.down), stages_of(action.up))
+    if asked["side"] == "forth":
+        return _changed(database, action)
     place = require(look(database, action), action, "before", "swapped")
     name = place.new if asked["side"] == "new" else place.kept
     side = next(one for one in place.sides(action) if one.name == name)
@@ -43,18 +48,11 @@ def examined(database: Documents, query: str) -> Broken:
 
 
 def _comes_back(database: Documents, action: Rebuild) -> Iterator[CheckResult]:
-    up, down = stages_of(action.up), stages_of(action.down)
-    if not up:
+    if not stages_of(action.up):
         return
-    name = "down gives every document as it was"
+    name = COMES_BACK
     try:
-        found = compared(
-            database,
-            Side(name=action.collection, stages=()),
-            Side(name=action.collection, stages=(*up, *down)),
-            # Nobody follows: a document has only to be read once more, if it was written between the two.
-            patience=1.0,
-        )
+        found = _changed(database, action)
     except OperationFailure as error:
         if is_transient(error):
             raise
@@ -66,6 +64,13 @@ def _comes_back(database: Documents, action: Rebuild) -> Iterator[CheckResult]:
         name=name, passed=not found.documents, evaluated=True, unexpected=found.documents,
         message=told if found.documents else "all documents",
     )  # fmt: skip
+
+
+def _changed(database: Documents, action: Rebuild) -> Broken:
+    whole = Side(name=action.collection, stages=())
+    there_and_back = Side(name=action.collection, stages=(*stages_of(action.up), *stages_of(action.down)))
+    # Nobody follows: a document has only to be read once more, if it was written between the two.
+    return compared(database, whole, there_and_back, patience=1.0)
 
 
 def _duplicates(database: Documents, action: Rebuild) -> Iterator[CheckResult]:

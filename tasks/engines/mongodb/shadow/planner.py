@@ -11,6 +11,7 @@ from tasks.engines.mongodb.documents.expressions import NOBODY, from_text, plain
 from tasks.engines.mongodb.documents.inspect import estimate, indexes_of, inspect, options_of
 from tasks.engines.mongodb.documents.planner import definition_of, refuse_index_names
 from tasks.engines.mongodb.errors import code_of, is_transient
+from tasks.engines.mongodb.shadow.examine import COMES_BACK
 from tasks.engines.mongodb.shadow.place import uuid_of
 from tasks.model.catalogue import Table
 from tasks.model.collection_documents import (
@@ -149,6 +150,10 @@ def _requirements(action: Rebuild) -> Iterator[Requirement]:
         gate="after_swap", violations=kept,
     )  # fmt: skip
     if from_text(action.up)["stages"]:
+        yield Requirement(
+            name=COMES_BACK, table=action.table, kind="check", gate="before_swap",
+            violations=to_text({"collection": action.collection, "rebuilt": whole, "side": "forth"}),
+        )  # fmt: skip
         yield Requirement(
             name="down leaves nothing out of what was written", table=action.table, kind="check",
             gate="before_rollback",

@@ -20,9 +20,10 @@ from tasks.engines.mongodb.documents.stream import ForgottenError, moment
 from tasks.engines.mongodb.errors import code_of
 from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
+from tasks.engines.mongodb.shadow.compare import at_a_time, lost
 from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
 from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered
-from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require
+from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require, stages_of
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError
 
@@ -82,10 +83,21 @@ def swap(
         try:
             _until_swapped(database, action, name, limits, fenced, say)
         except ForgottenError:
+            if back and stages_of(action.down):
+                raise _not_asked(action) from None
             mend(database, action, fenced, say)
             with remembered(action):
                 _until_swapped(database, action, name, limits, fenced, say)
         _refuse_what_was_missed(database, action)
+
+
+def _not_asked(action: Rebuild) -> StepError:
+    return StepError(
+        f"the server has forgotten what was written to {action.collection} since it was asked what `down` leaves out",
+        where=action.table,
+        hint="Enlarge the oplog (replSetResizeOplog), then roll back again: every document is asked again.",
+        changed=DataChanged.PARTIALLY,
+    )
 
 
 def check(database: Documents, action: Rebuild) -> None:
@@ -180,6 +192,10 @@ class _Act:
         self.since: dict[str, Any] = {}
         """What was carried after the position that is kept."""
         self.lease: Lease
+        up, down = stages_of(action.up), stages_of(action.down)
+        self.ways = () if not up else ((*up, *down),) if place.state == "before" else (down, (*down, *up))
+        """What gives a document as it is, where it is not lost."""
+        self.size = at_a_time(database, action.collection)
 
     def catch_up(self, fenced: Fenced) -> None:
         """Carry all but the last of what was written, while writers go on."""
@@ -187,9 +203,10 @@ class _Act:
             wanted = moment(self.database)
             seen = changes.gathered(self.stream, self.action)
             few = seen.moment is None or seen.moment >= wanted
+            found = ({} if seen.taken else self.left) | seen.identities
+            self._refuse_lost(found)
             with leased(self.database) as lease, fenced():
                 require(look(self.database, self.action), self.action, self.place.state)
-                found = ({} if seen.taken else self.left) | seen.identities
                 self.since = {} if seen.taken else self.since
                 self.left = carried(self.database, self.action, self.place, found, lease)
                 self.since |= found
@@ -216,6 +233,7 @@ class _Act:
         found = self._all_until(wanted, until)
         self.left |= found
         identities = list(self.left.values())
+        self._refuse_lost(self.left)
         if identities:
             for side in self.others:
                 if bring(self.database, self.action.collection, side, identities, self.lease):
@@ -223,6 +241,19 @@ class _Act:
             self._write(identities, session)
             carried_now = {"$set": {"identities": [*self.since.keys(), *self.left.keys()]}}
             self.database[self.action.notes].update_one({"_id": _SWAP}, carried_now)
+
+    def _refuse_lost(self, identities: dict[str, Any]) -> None:
+        """Ask of what was written since what the gate has asked of every document."""
+        if not self.ways or not identities:
+            return
+        found = lost(self.database, self.action.collection, self.ways, [*identities.values()], self.size)
+        if found:
+            raise StepError(
+                f"{len(found)} documents of {self.action.collection} that were written last hold what would be lost",
+                where=self.action.table,
+                hint="Change them so that `up` and `down` give what is there, then run the command again.",
+                changed=DataChanged.PARTIALLY,
+            )
 
     def _all_until(self, wanted: Timestamp, until: float) -> dict[str, Any]:
         found = dict[str, Any]()
