@@ -43,9 +43,12 @@ class _Idle:
 
     def give(self, purpose: str, conn: Connection) -> bool:
         """Keep one for the next, unless the run is over, or there are enough; return whether it is kept."""
+        # Before the lock: it may have been held in the moment of the fork, and stays so in the child.
+        if os.getpid() != self._process:
+            return False
         with self._lock:
             free = self._free.setdefault(purpose, [])
-            kept = not self._over and len(free) < _MOST and os.getpid() == self._process
+            kept = not self._over and len(free) < _MOST
             if kept:
                 free.append(conn)
         return kept

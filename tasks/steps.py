@@ -10,7 +10,7 @@ from tasks.engines.session import Session
 from tasks.ledger.fencing import fence
 from tasks.ledger.steps import begin_step, finish_step, keep_so_far, so_far, step_records
 from tasks.model.status import StepRecord, StepState
-from tasks.model.steps import CopyAgain, Phase, Step, only_for_rollback
+from tasks.model.steps import CopyAgain, Phase, Reconcile, Step, only_for_rollback
 from tasks.run import Run, say
 from tasks.throttle import between_batches
 
@@ -70,12 +70,12 @@ def repeat_step(run: Run, step: Step) -> None:
             fence(conn, run.migration, run.epoch)
             begin_step(conn, run.migration, run.epoch, step.key)
 
-        if isinstance(step.action, CopyAgain):
+        if isinstance(step.action, CopyAgain | Reconcile):
             journal = replace(journal, between=_pace(boundary, step.action))
         run.engine.apply(step, replace(journal, begin=begin))
 
 
-def _pace(boundary: Boundary, action: CopyAgain) -> Callable[[], None]:
+def _pace(boundary: Boundary, action: CopyAgain | Reconcile) -> Callable[[], None]:
     between = between_batches(boundary, action.copy_of, lambda _: None)
 
     def pace() -> None:

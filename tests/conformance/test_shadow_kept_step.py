@@ -1,11 +1,15 @@
 """After the swap: what differs between the new table and the old one is found, and nothing else is."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from tasks.engines.postgresql.planning.shadow import kept_step
-from tasks.model.errors import ChangeoverError
+from tasks.model.errors import ChangeoverError, Paused
 from tasks.model.steps import Phase
+from tasks.run import Run
+from tasks.steps import repeat_step
 from tests.conformance.drive import Connection, Migration
 from tests.conformance.test_shadow_partitions import BROUGHT, DIVIDED, FEW, SMALL, attached_again, ids, ready
 from tests.conformance.test_shadow_writers import finish, rebuilt, rows
@@ -197,6 +201,26 @@ def test_an_error_of_the_server_is_not_taken_for_a_partition_that_went(conn: Con
     [(old,)] = rows(conn, "select nspname from pg_namespace where nspname like '\\_changeover\\_old%'")
     conn.execute(f'insert into "{old}".t values (71, 1)'.encode())
     assert migration.failures("after_swap") == ["the old table has kept step with public.t: 1"]
+
+
+def test_the_comparison_holds_back_as_the_copy_does(conn: Connection, url: str, tmp_path: Path) -> None:
+    """Before its first range it asks how far a standby is behind, which nobody can tell of one that is not there."""
+    migration = Migration(url, OPERATIONS, strategy="shadow_table")
+    conn.execute(SCHEMA)
+    migration.begin()
+    migration.run(Phase.EXPAND, Phase.DUAL_WRITE, Phase.BACKFILL)
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        'name = "p"\nthrottle.replica_lag_bytes = 1\nthrottle.patience = 0.1\n'
+        '[databases.main]\nurl_env = "SHADOW"\nreplicas = ["away"]\n'
+    )
+    this = Run(migration="m", profile=str(profile), database="main", run_id="t", actor="ana", epoch=migration.epoch)
+    assert migration.plan is not None
+    (step,) = migration.plan.phase(Phase.RECONCILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHADOW", url)
+        with pytest.raises(Paused, match="standby"):
+            repeat_step(this, step)
 
 
 def test_what_an_earlier_attempt_has_noted_does_not_spare_a_row(conn: Connection, url: str) -> None:
