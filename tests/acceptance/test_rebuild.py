@@ -88,6 +88,7 @@ documents:
   operations:
     - rebuild_collection: {up: [{$set: {n: 1}}], down: [{$unset: n}]}
     - create_index: {name: by_k, keys: {k: 1}, unique: true}
+    - create_index: {name: by_s, keys: {s: 1}, unique: true, sparse: true}
 """
 
 
@@ -95,11 +96,15 @@ def test_what_would_lose_something_is_refused(target: Database[Any], profile: st
     """By every document before the run, and where the server would delete by itself; nothing is left behind."""
     spec = tmp_path / "refused.yaml"
     spec.write_text(REFUSED)
-    target.goods.insert_many([{"_id": 1, "k": 1}, {"_id": 2, "k": 1, "n": 5}])
+    target.goods.insert_many([{"_id": 1, "k": 1, "a": [1], "c": "x"}, {"_id": 2, "k": 1, "a": [2], "c": "X", "n": 5}])
+    target.goods.create_index("a.0", name="by_first", unique=True)
+    target.goods.create_index("c", name="by_c", unique=True, collation={"locale": "en", "strength": 3})
     with pytest.raises(PreflightError) as refused:
         shadow_table(str(spec), profile)
     assert "down gives every document as it was: 1 documents" in refused.value.what
     assert "index by_k is unique: 1 values are there more than once" in refused.value.what
+    # What the indexes do not take for the same is no reason.
+    assert refused.value.what.count("more than once") == 1
     target.goods.create_index("at", name="by_at", expireAfterSeconds=5)
     spec.write_text(REFUSED.replace("refused", "refused_as_well"))
     with pytest.raises(PreflightError, match="by_at deletes documents by itself"):

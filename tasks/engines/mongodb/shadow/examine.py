@@ -1,8 +1,8 @@
 """Ask the documents, before anything is done, whether they can be made anew and come back as they were."""
 
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
@@ -73,19 +73,30 @@ def _changed(database: Documents, action: Rebuild) -> Broken:
     return compared(database, whole, there_and_back, patience=1.0)
 
 
+def _can_be_asked(index: Mapping[str, Any]) -> bool:
+    """Tell whether values that are equal are those that the index takes for equal: else its build tells."""
+    return not any(part.isdecimal() for key in index["key"] for part in key.split("."))
+
+
 def _duplicates(database: Documents, action: Rebuild) -> Iterator[CheckResult]:
     """Ask whether the unique indexes of the new collection can be built."""
     known = from_text(action.kept_indexes)["indexes"]
     for index in from_text(action.indexes)["indexes"]:
         if not index.get("unique") or (index in known and not stages_of(action.up)):
             continue
+        if not _can_be_asked(index):
+            continue
         keys = {f"k{number}": {"$ifNull": [f"${key}", None]} for number, key in enumerate(index["key"])}
         wanted = index.get("partialFilterExpression", {})
+        if index.get("sparse"):
+            # A document that has none of the fields is not in it.
+            wanted = {"$and": [wanted, {"$or": [{key: {"$exists": True}} for key in index["key"]]}]}
         groups = [
             *stages_of(action.up), {"$match": wanted}, {"$group": {"_id": keys, "n": {"$sum": 1}}},
             {"$match": {"n": {"$gt": 1}}}, {"$count": "n"},
         ]  # fmt: skip
-        row = next(database[action.collection].aggregate(groups, allowDiskUse=True), {"n": 0})
+        compared_by = {"collation": index["collation"]} if "collation" in index else {}
+        row = next(database[action.collection].aggregate(groups, allowDiskUse=True, **compared_by), {"n": 0})
         yield CheckResult(
             name=f"index {index['name']} is unique", passed=not row["n"], evaluated=True, unexpected=row["n"],
             message=f"{row['n']:,} values are there more than once" if row["n"] else "no duplicates",
