@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from profiles.model import Limits
 from tasks.engines.journal import Journal
@@ -21,7 +21,7 @@ from tasks.engines.mongodb.documents.inspect import indexes_of, inspect
 from tasks.engines.mongodb.documents.lease import leased
 from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
-from tasks.engines.mongodb.shadow.carry import copy
+from tasks.engines.mongodb.shadow.carry import bring, copy
 from tasks.engines.mongodb.shadow.examine import examined
 from tasks.engines.mongodb.shadow.fence import NotNowError, name_behind
 from tasks.engines.mongodb.shadow.follow import follow
@@ -205,6 +205,25 @@ def test_what_would_be_lost_is_looked_for_until_the_swap(target: Database[Any]) 
         target.goods.insert_one({"_id": "new", "u": "new", "v": 2} if not back else {"_id": "old", "u": "old"})
     found = [{"_id": one, "u": one} for one in [*range(5), "new", "old"]]
     assert list(target.goods.find().sort("_id", 1)) == found
+
+
+def test_what_was_not_answered_has_ended_before_another_is_carried(
+    target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is lost: the server may go on until its time is over, and what it has read is old by then."""
+    target.goods.insert_one({"_id": 1, "u": 1})
+    action = rebuild(target)
+    monkeypatch.setattr("tasks.engines.mongodb.documents.lease.SECONDS", 0.4)
+    closed = {"failCommands": ["aggregate"], "closeConnection": True, "appName": "changeover test"}
+    for carry in (
+        lambda side, lease: copy(target.goods, side, None, None, lease),
+        lambda side, lease: bring(target, "goods", side, [1], lease),
+    ):
+        target.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=closed)
+        began = time.monotonic()
+        with pytest.raises(AutoReconnect), leased(target) as lease:
+            carry(place.look(target, action).sides(action)[0], lease)
+        assert time.monotonic() - began > 0.8
 
 
 def test_what_the_page_says_that_applications_notice(target: Database[Any], documents: str) -> None:

@@ -40,6 +40,10 @@ class Lease:
         if time.monotonic() - self.began >= SECONDS:
             raise ExecutionTimeout("a write took longer than it may", code=50)
 
+    def outlast(self) -> None:
+        """Wait until nothing that was sent within this time is carried out any more, whether it was answered or not."""
+        time.sleep(max(0.0, self.began + 2 * SECONDS - time.monotonic()))
+
 
 @contextmanager
 def leased(database: Documents) -> Iterator[Lease]:

@@ -6,12 +6,12 @@ stream comes back to each document that was written meanwhile.
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Literal
 
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from tasks.engines.mongodb.connect import Documents
 from tasks.engines.mongodb.documents.lease import Lease
@@ -33,17 +33,32 @@ def alone(marker: str) -> AbstractContextManager[Any]:
     return _ALONE[marker]
 
 
+@contextmanager
+def _ended(lease: Lease) -> Iterator[None]:
+    """Let nothing go on at the server when the context ends, be it that a connection was lost before it has answered.
+
+    It would write later what it has read before: over what somebody has carried meanwhile.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        if not isinstance(error, OperationFailure) and (error.timeout or isinstance(error, ConnectionFailure)):
+            lease.outlast()
+        raise
+
+
 def copy(source: Collection[Any], side: Side, low: Key | None, high: Key | None, lease: Lease) -> None:
     """Copy a range of `_id`; documents that are there already are put in again, from what they are now.
 
     Not by keepExisting, which would sort the fields of documents by their names.
     """
-    try:
-        _merge(source, side, condition(low, high), lease, "fail")
-    except OperationFailure as error:
-        if code_of(error) != DUPLICATE:
-            raise
-        _merge(source, side, condition(low, high), lease, "replace")
+    with _ended(lease):
+        try:
+            _merge(source, side, condition(low, high), lease, "fail")
+        except OperationFailure as error:
+            if code_of(error) != DUPLICATE:
+                raise
+            _merge(source, side, condition(low, high), lease, "replace")
     lease.require()
 
 
@@ -52,7 +67,15 @@ def bring(database: Documents, name: str, side: Side, identities: Sequence[Any],
 
     Those would be duplicates of a document that is not in step yet, for a unique index: they are left out until then.
     """
-    source, into = database[name], database[side.name]
+    with _ended(lease):
+        left = _brought(database[name], database[side.name], side, identities, lease)
+    lease.require()
+    return left
+
+
+def _brought(
+    source: Collection[Any], into: Collection[Any], side: Side, identities: Sequence[Any], lease: Lease
+) -> list[Any]:
     found = {key_of(one["_id"]) for one in source.find({"_id": {"$in": list(identities)}}, {"_id": 1})}
     gone = [one for one in identities if key_of(one) not in found]
     if gone:
@@ -63,7 +86,6 @@ def bring(database: Documents, name: str, side: Side, identities: Sequence[Any],
     if left:
         # Those that were in one another's way are in nobody's any more, unless another document is.
         left = _all_or_each(source, into, side, left, lease)
-    lease.require()
     return left
 
 
