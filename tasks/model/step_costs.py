@@ -42,7 +42,7 @@ def held_of(step: Step) -> Held:
         case Backfill() | Copy() | Reconcile() | CopyAgain() | DocumentTransfer() | RowTransfer() | Reshape():
             return Held.BATCH
         case Rebuild():
-            # What it locks of applications, it locks at the swap alone.
+            # What it locks of applications, it locks at the swap, and for a glimpse where a name is looked for.
             return Held.MOMENT
         case Validation() | ConcurrentIndex():
             return Held.SCAN
@@ -81,7 +81,7 @@ def locks_of(step: Step) -> tuple[Lock, ...]:
         case DocumentTransfer() | RowTransfer() as action:
             tables = action.tables if isinstance(action, DocumentTransfer) else (action.table,)
             locks = tuple(Lock(table=table, mode=LockMode.ACCESS_SHARE) for table in tables)
-        case CollectionCommand() | Rebuild(does="swap") as action:
+        case CollectionCommand() | Rebuild(does="create" | "swap") as action:
             # While an index is built it lets everybody write; it begins and ends with the lock.
             locks = (Lock(table=action.table, mode=LockMode.ACCESS_EXCLUSIVE),)
         case Collection() | Relation() | Reshape() | Rebuild():
