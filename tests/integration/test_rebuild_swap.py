@@ -190,8 +190,11 @@ def test_what_others_give_the_collection_is_not_dropped_with_it(target: Database
     assert place.look(target, action).state == "back"
 
 
-def test_what_would_be_lost_is_looked_for_until_the_swap(target: Database[Any]) -> None:
+def test_what_would_be_lost_is_looked_for_until_the_swap(
+    target: Database[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What `up` overwrites or `down` leaves out, in what was written after every document was asked."""
+    monkeypatch.setattr("tasks.engines.mongodb.shadow.follow.PATIENCE", 0.3)
     target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
     action = rebuild(target, up=[{"$set": {"v": 2}}], down=[{"$unset": "v"}])
     for back in (False, True):
@@ -200,6 +203,11 @@ def test_what_would_be_lost_is_looked_for_until_the_swap(target: Database[Any]) 
             swap(target, action, Limits(), _nothing, print, back=back)
         asked = {"collection": "goods", "rebuilt": action.model_dump_json(), "side": "back" if back else "forth"}
         assert examined(target, to_text(asked)).documents == 1
+        if back:
+            follow(target, action, _nothing, lambda: False, lambda _: None, print)
+        else:
+            with pytest.raises(StepError, match="1 documents of goods that were written last hold what would be lost"):
+                follow(target, action, _nothing, lambda: True, lambda _: None, print)
         target.goods.delete_one({"_id": "late"})
         swap(target, action, Limits(), _nothing, print, back=back)
         target.goods.insert_one({"_id": "new", "u": "new", "v": 2} if not back else {"_id": "old", "u": "old"})

@@ -16,8 +16,8 @@ from tasks.engines.mongodb.documents.stream import IDLE, ForgottenError, moment,
 from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import alone, bring
 from tasks.engines.mongodb.shadow.changes import Seen
-from tasks.engines.mongodb.shadow.compare import differing
-from tasks.engines.mongodb.shadow.place import Place, Side, look, require
+from tasks.engines.mongodb.shadow.compare import at_a_time, differing, lost
+from tasks.engines.mongodb.shadow.place import Place, Side, look, require, stages_of
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, StepError
 
@@ -68,16 +68,37 @@ def _follow(
                 reached(seen.moment or before)
                 continue
             kept = time.monotonic()
-            left = _carry(database, action, fenced, left, seen, keep=to_text(stream.resume_token))
-            since = since if left else time.monotonic()
+            wrong = _lost(database, action, left | seen.identities)
+            left = _carry(database, action, fenced, left, seen, None if wrong else to_text(stream.resume_token))
+            since = since if left or wrong else time.monotonic()
             if time.monotonic() - since > PATIENCE:
-                raise duplicates(action, len(left))
+                raise would_be_lost(action, len(wrong)) if wrong else duplicates(action, len(left))
+            left |= wrong
             if not left:
                 reached(seen.moment or before)
 
 
+def _lost(database: Documents, action: Rebuild, identities: dict[str, Any]) -> dict[str, Any]:
+    """Return which of the documents that were written would not come back as they are from the new collection."""
+    if not (identities and stages_of(action.up)) or look(database, action).state != "before":
+        return {}
+    ways = ((*stages_of(action.up), *stages_of(action.down)),)
+    size = at_a_time(database, action.collection)
+    return by_text(lost(database, action.collection, ways, [*identities.values()], size))
+
+
+def would_be_lost(action: Rebuild, count: int) -> StepError:
+    """Return what to raise where documents were written that would not come back as they are."""
+    return StepError(
+        f"{count} documents of {action.collection} that were written last hold what would be lost",
+        where=action.table,
+        hint="Change them so that `up` and `down` give what is there, then run the command again.",
+        changed=DataChanged.PARTIALLY,
+    )
+
+
 def _carry(
-    database: Documents, action: Rebuild, fenced: Fenced, left: dict[str, Any], seen: Seen, *, keep: str | None
+    database: Documents, action: Rebuild, fenced: Fenced, left: dict[str, Any], seen: Seen, keep: str | None
 ) -> dict[str, Any]:
     """Bring into step what was seen, and what is left, and keep the position; return what has to wait."""
     with alone(action.marker), leased(database) as lease, fenced():
@@ -175,7 +196,7 @@ class _Mending:
     def go_on(self) -> None:
         """Carry what was written meanwhile."""
         seen = changes.gathered(self.stream, self.action)
-        self.left = _carry(self.database, self.action, self.fenced, self.left, seen, keep=None)
+        self.left = _carry(self.database, self.action, self.fenced, self.left, seen, None)
         if not self.left:
             self.token = to_text(self.stream.resume_token)
         self.at = time.monotonic()

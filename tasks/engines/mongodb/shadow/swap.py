@@ -22,7 +22,7 @@ from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
 from tasks.engines.mongodb.shadow.compare import at_a_time, lost
 from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
-from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered
+from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered, would_be_lost
 from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require, stages_of
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DataChanged, LockTimeoutError, StepError
@@ -248,12 +248,7 @@ class _Act:
             return
         found = lost(self.database, self.action.collection, self.ways, [*identities.values()], self.size)
         if found:
-            raise StepError(
-                f"{len(found)} documents of {self.action.collection} that were written last hold what would be lost",
-                where=self.action.table,
-                hint="Change them so that `up` and `down` give what is there, then run the command again.",
-                changed=DataChanged.PARTIALLY,
-            )
+            raise would_be_lost(self.action, len(found))
 
     def _all_until(self, wanted: Timestamp, until: float) -> dict[str, Any]:
         found = dict[str, Any]()
