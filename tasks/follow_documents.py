@@ -65,9 +65,10 @@ def following(run: Run, *, contracting: bool = False) -> "Iterator[Follower | No
     if action is None or (contracting and isinstance(action, Rebuild)):
         yield Nothing()
         return
-    if isinstance(action, Rebuild):
-        _engine(run).retrying()(_engine(run).prepare, action)
     follower = Follower(run, action)
+    if isinstance(action, Rebuild):
+        with in_our_words(action.table):
+            _engine(run).retrying()(follower.prepare, action)
     follower.start()
     try:
         yield follower
@@ -91,6 +92,11 @@ class Follower(threading.Thread):
         self._reached: Timestamp | None = None
         self._place = ""
         self._goes_well = False
+
+    def prepare(self, action: Rebuild) -> None:
+        """End what a run before this one has left behind of a swap."""
+        with self.held.ledger("follow") as conn:
+            _engine(self.held).prepare(action, lambda: self._fenced(conn))
 
     def catch_up(self) -> None:
         """Wait until all that has been written so far is in step; raises Paused at a boundary, and what has stopped it.

@@ -23,7 +23,7 @@ from tasks.engines.mongodb.errors import is_transient
 from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import bring, copy
 from tasks.engines.mongodb.shadow.examine import examined
-from tasks.engines.mongodb.shadow.fence import NotNowError, name_behind
+from tasks.engines.mongodb.shadow.fence import name_behind
 from tasks.engines.mongodb.shadow.follow import follow
 from tasks.engines.mongodb.shadow.swap import check, swap
 from tasks.model.document_steps import Rebuild
@@ -299,31 +299,8 @@ def test_a_position_that_nobody_knows_and_a_collection_that_is_gone(
         step = action.model_copy(update={"does": does})
         with pytest.raises(StepError, match="was dropped, renamed or replaced"):
             work.inverse(target, step, JOURNAL, Limits(), _nothing)
+    kept = place.look(target, action).kept
     assert target[kept].count_documents({}) == 27
-
-
-def test_what_was_written_when_the_server_did_not_wait_is_told(
-    target: Database[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where something ends our transactions in the moment of the swap; told once, also when the run has died."""
-    target.goods.insert_many([{"_id": one, "u": one} for one in range(5)])
-    action = rebuild(target)
-
-    def at_once(database: Database[Any], name: str, collection: str, _: int, begun: Any, __: Any) -> None:
-        begun([])
-        database[collection].insert_one({"_id": "missed"})
-        names = {"renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{collection}"}
-        database.client.admin.command(names | {"dropTarget": True})
-        raise NotNowError
-
-    monkeypatch.setattr("tasks.engines.mongodb.shadow.swap.exchange", at_once)
-    with pytest.raises(StepError, match="1 documents of goods were written to after"):
-        swap(target, action, Limits(), _nothing, print)
-    assert place.look(target, action).state == "swapped"
-    work.forward(target, action, JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
-    target[action.notes].update_one({"_id": "swap"}, {"$set": {"checked": False}})
-    with pytest.raises(StepError, match="1 documents of goods were written to after"):
-        work.forward(target, action, JOURNAL, None, Limits(), _nothing)  # type: ignore[arg-type]
 
 
 @pytest.mark.every_leg

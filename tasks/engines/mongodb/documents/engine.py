@@ -265,10 +265,10 @@ class MongoEngine:
         with self._connected() as database:
             stream.follow(database, action, start, begun, goes_on, reached, say)
 
-    def prepare(self, action: Rebuild) -> None:
-        """End what a run before this one has left behind of a swap."""
-        with in_our_words(self.url), self._connected() as database:
-            work.prepare(database, action)
+    def prepare(self, action: Rebuild, fenced: Fenced) -> None:
+        """End what a run before this one has left behind of a swap. Errors are those of the drivers, and StepError."""
+        with self._connected() as database:
+            work.prepare(database, action, fenced)
 
     def follow_rebuilt(
         self,

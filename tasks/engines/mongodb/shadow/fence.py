@@ -6,16 +6,18 @@ is read, and carried by a second transaction that used ours before. Then the fir
 has a time limit, and what holds it up outlasts it: whoever dies in between has changed nothing.
 """
 
+import contextvars
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import pymongo
+from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from tasks.engines.mongodb.connect import Documents
@@ -26,10 +28,13 @@ TRIES: Final = 400
 _GLIMPSE_MS: Final = 50
 """How long a name that is tried may wait for locks."""
 _SECOND: Final = 2
-_TIME_IS_OVER: Final = 50
 _LATE: Final = 0.5
 """Seconds that a command may have been on its way."""
-_MOST_MS: Final = 1000
+_ANSWER: Final = 10.0
+"""Seconds beyond its time limit within which the server has to answer, or somebody to say what has become of it."""
+_ASKED: Final = 3.0
+"""Seconds for a question about it, however little is left of those that a batch has."""
+_MOST_MS: Final = 800
 """Of the lock budget: a transaction may end by itself after a second, where somebody has set that."""
 
 
@@ -38,45 +43,115 @@ class NotNowError(Exception):
 
 
 class Rename(threading.Thread):
-    """A renameCollection under way."""
+    """A renameCollection under way: of a collection with a UUID, which replaces the other one; without, of none."""
 
-    def __init__(self, database: Documents, name: str, to: str, limit_ms: int, *, drop: bool) -> None:
+    def __init__(self, database: Documents, name: str, to: str, uuid: str = "") -> None:
         super().__init__(name=f"rename {name}", daemon=True)
         self.database, self.tag = database, secrets.token_hex(8)
-        self.until = time.monotonic() + limit_ms / 1000
+        self.until = 0.0
         self.error: PyMongoError | None = None
-        self._command = {
-            "renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{to}", "dropTarget": drop,
-            "maxTimeMS": limit_ms, "comment": self.tag, "writeConcern": {"w": 1},
+        self._command: dict[str, Any] = {
+            "renameCollection": f"{database.name}.{name}", "to": f"{database.name}.{to}", "dropTarget": bool(uuid),
+            "comment": self.tag, "writeConcern": {"w": 1},
         }  # fmt: skip
+        if uuid:
+            self._command["collectionUUID"] = Binary(bytes.fromhex(uuid), UUID_SUBTYPE)
+
+    def begin(self, until: float) -> None:
+        """Give the command, which has until then."""
+        self.until = until
+        self.start()
 
     def run(self) -> None:
         """Give the command, and keep what came of it."""
         try:
+            left = int((self.until - time.monotonic()) * 1000)
+            if left < 1:
+                # It may be that nothing holds it up any more.
+                raise ExecutionTimeout("no time is left", code=50)
             # A timeout of the driver's would take the place of the server's.
             with pymongo.timeout(0):
-                self.database.client.admin.command(self._command)
+                self.database.client.admin.command(self._command | {"maxTimeMS": left})
         except PyMongoError as error:
             self.error = error
 
+    @property
+    def known(self) -> bool:
+        """Whether the server has said what came of it, or was never asked."""
+        answered = self.error is None or isinstance(self.error, OperationFailure)
+        return self.ident is None or (not self.is_alive() and answered)
+
+    @property
+    def over(self) -> bool:
+        """Whether its time was over before it was done; not that a majority has not got it in time."""
+        return isinstance(self.error, ExecutionTimeout)
+
     def locks(self) -> int:
         """Return how many collections it has asked for, the last of which it waits for; 0: it does not wait."""
-        for one in self._operations():
+        for one in _operations(self.database, [self.tag]):
             if one.get("waitingForLock"):
                 return int(one.get("lockStats", {}).get("Collection", {}).get("acquireCount", {}).get("W", 0))
         return 0
 
-    def give_up(self) -> None:
-        """Have the server end it, so that nobody waits for as long as it may; in any case, wait until it has ended."""
-        with suppress(PyMongoError):
-            for one in self._operations():
-                self.database.client.admin.command({"killOp": 1, "op": one["opid"]})
-        self.join()
+    def answer(self) -> None:
+        """Wait for the server's answer. Raises AutoReconnect when there is none, as where packets are dropped."""
+        self.join(max(0.0, self.until - time.monotonic()) + _ANSWER)
+        if self.is_alive():
+            raise AutoReconnect("the server does not answer")
 
-    def _operations(self) -> list[dict[str, Any]]:
-        admin = self.database.client.get_database("admin", read_concern=ReadConcern("local"))
-        stages: list[dict[str, Any]] = [{"$currentOp": {"allUsers": False}}, {"$match": {"command.comment": self.tag}}]
-        return list(admin.aggregate(stages))
+    def give_up(self) -> None:
+        """Have the server end it, so that nobody waits for as long as it may, and return when it has ended there.
+
+        Raises AutoReconnect when nobody can say that.
+        """
+        while not self.known:
+            there = True
+            with suppress(PyMongoError):
+                there = _kill(self.database, [self.tag])
+            late = time.monotonic() - self.until
+            if not there and late > _LATE:
+                return
+            if late > _ANSWER:
+                raise AutoReconnect("nobody can say what has become of a command")
+            self.join(0.01)
+            time.sleep(0 if self.is_alive() else 0.01)
+
+
+def end_renames(database: Documents, tags: Collection[str]) -> None:
+    """Have the server end what others have sent, and return when nothing of it is there. Raises AutoReconnect."""
+    deadline = time.monotonic() + _ANSWER
+    while tags and _kill(database, tags):
+        if time.monotonic() > deadline:
+            raise AutoReconnect("a command does not end")
+        time.sleep(0.01)
+
+
+def _kill(database: Documents, tags: Collection[str]) -> bool:
+    """Tell whether any of the commands is there, and have the server end it."""
+
+    def kill() -> bool:
+        found = _operations(database, tags)
+        for one in found:
+            database.client.admin.command({"killOp": 1, "op": one["opid"]})
+        return bool(found)
+
+    return bool(_in_time(kill))
+
+
+def _operations(database: Documents, tags: Collection[str]) -> list[dict[str, Any]]:
+    admin = database.client.get_database("admin", read_concern=ReadConcern("local"))
+    wanted = {"$match": {"command.comment": {"$in": [*tags]}}}
+    return list(admin.aggregate([{"$currentOp": {"allUsers": False}}, wanted]))
+
+
+def _in_time(act: Callable[[], Any]) -> Any:
+    """Do something within a time of its own: that of the batch may be over."""
+
+    def bounded() -> Any:
+        with pymongo.timeout(_ASKED):
+            return act()
+
+    return contextvars.Context().run(bounded)
 
 
 def name_behind(database: Documents, collection: str, begins: str) -> str:
@@ -87,12 +162,12 @@ def name_behind(database: Documents, collection: str, begins: str) -> str:
     """
     for _ in range(TRIES):
         name = f"{begins}_{secrets.token_hex(6)}"
-        rename = Rename(database, name, collection, _GLIMPSE_MS, drop=False)
+        rename = Rename(database, name, collection)
         behind = _is_behind(database, name, rename)
-        rename.join()
+        rename.answer()
         if behind:
             return name
-        if _over(rename):
+        if rename.over:
             # A transaction uses the collection: whoever waited behind us goes on.
             time.sleep(_GLIMPSE_MS / 1000)
     raise StepError(
@@ -107,19 +182,15 @@ def name_behind(database: Documents, collection: str, begins: str) -> str:
 def _is_behind(database: Documents, name: str, rename: Rename) -> bool:
     """Tell whether a rename asks for ours second; it may still be under way."""
     with _used(database, name):
-        rename.start()
+        rename.begin(time.monotonic() + _GLIMPSE_MS / 1000)
         asked = 0
-        while rename.is_alive() and not asked:
+        while rename.is_alive() and not asked and time.monotonic() < rename.until + _ANSWER:
             asked = rename.locks()
     if asked != 1:
         return asked == _SECOND
     # Ours is free by now: where it still waits for the first, a transaction of others uses that one.
     time.sleep(_GLIMPSE_MS / 5000)
     return rename.is_alive() and rename.locks() == 1
-
-
-def _over(rename: Rename) -> bool:
-    return isinstance(rename.error, OperationFailure) and rename.error.code == _TIME_IS_OVER
 
 
 @contextmanager
@@ -138,36 +209,40 @@ def _touch(database: Documents, name: str, session: ClientSession) -> None:
 def exchange(
     database: Documents,
     name: str,
+    uuid: str,
     collection: str,
     budget_ms: int,
-    begun: Callable[[list[Any]], None],
+    begun: Callable[[list[Any], str], None],
     late: Callable[[ClientSession, float], None],
 ) -> None:
-    """Have `name` take the place of `collection`, which is dropped, or change nothing.
+    """Have `name`, with its UUID, take the place of `collection`, which is dropped, or change nothing.
 
     `late` is called when nobody writes to the collection any more, with the session of a transaction that has used
     `name`, and the moment by which it has to be done: it writes there what was written until then. `begun` is told the
-    sessions, which a run after this one ends. Raises NotNowError, and the errors of the driver.
+    sessions, and by what the command is known, which a run after this one ends. Raises NotNowError: nothing is under
+    way any more. After errors of the driver something may be: the caller looks what there is.
     """
-    rename = Rename(database, name, collection, min(budget_ms, _MOST_MS), drop=True)
-    with ExitStack() as ending:
-        hold, write = (ending.enter_context(database.client.start_session()) for _ in range(2))
-        begun([hold.session_id, write.session_id])
+    rename = Rename(database, name, collection, uuid)
+    hold, write = (database.client.start_session() for _ in range(2))
+    try:
+        begun([hold.session_id, write.session_id], rename.tag)
+        # The life of the transactions begins.
+        born = time.monotonic()
         for session in (hold, write):
             session.start_transaction()
             _touch(database, name, session)
-        # The last to end: as long as the rename is under way, its end would let it happen.
-        ending.callback(_ended, rename, hold, write)
-        rename.until = time.monotonic() + min(budget_ms, _MOST_MS) / 1000
-        rename.start()
+        until = min(time.monotonic() + budget_ms / 1000, born + _MOST_MS / 1000)
+        rename.begin(until)
         _await_fence(rename)
-        late(write, rename.until)
+        late(write, until)
         write.commit_transaction()
-        if time.monotonic() > rename.until:
+        if time.monotonic() > until:
             raise NotNowError
         hold.abort_transaction()
-        rename.join()
-    if _over(rename):
+        rename.answer()
+    finally:
+        _end(rename, hold, write)
+    if rename.over:
         raise NotNowError
     if rename.error is not None:
         raise rename.error
@@ -178,19 +253,23 @@ def _await_fence(rename: Rename) -> None:
     while rename.is_alive():
         if rename.locks() >= _SECOND:
             return
+        if time.monotonic() > rename.until + _LATE:
+            raise NotNowError
         time.sleep(0.002)
-    raise NotNowError if _over(rename) or rename.error is None else rename.error
+    raise NotNowError if rename.over or rename.error is None else rename.error
 
 
-def _ended(rename: Rename, hold: ClientSession, write: ClientSession) -> None:
-    """Let what is left of a try end: the rename first, which has a time limit.
+def _end(rename: Rename, hold: ClientSession, write: ClientSession) -> None:
+    """End what is left of a try: the rename first, since the end of what holds it up would let it happen.
 
-    Where the connection was lost before the server has answered, it may go on there until then.
+    Where that is interrupted, or nobody can say that it is over, the rest is left to the server: its time limits come
+    in the same order.
     """
-    if rename.is_alive():
+    if hold.in_transaction:
         rename.give_up()
-    if rename.error is not None and not isinstance(rename.error, OperationFailure):
-        time.sleep(max(0.0, rename.until + _LATE - time.monotonic()))
+
     for session in (write, hold):
-        if session.in_transaction:
-            session.abort_transaction()
+        _in_time(session.end_session)
+    if not rename.known:
+        # It may still be on its way: it has to find no name that it knows.
+        raise AutoReconnect("nobody can say what has become of a command")

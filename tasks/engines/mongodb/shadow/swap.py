@@ -14,48 +14,62 @@ from pymongo.errors import BulkWriteError, ExecutionTimeout
 
 from profiles.model import Limits
 from tasks.engines.mongodb.connect import Documents
-from tasks.engines.mongodb.documents.expressions import to_text
+from tasks.engines.mongodb.documents.expressions import from_text, to_text
 from tasks.engines.mongodb.documents.lease import Lease, leased
-from tasks.engines.mongodb.documents.stream import ForgottenError, moment
+from tasks.engines.mongodb.documents.stream import ForgottenError, moment, token_of
 from tasks.engines.mongodb.errors import code_of
 from tasks.engines.mongodb.shadow import changes
 from tasks.engines.mongodb.shadow.carry import DUPLICATE, alone, bring
 from tasks.engines.mongodb.shadow.compare import at_a_time, lost
-from tasks.engines.mongodb.shadow.fence import NotNowError, exchange, name_behind
+from tasks.engines.mongodb.shadow.fence import NotNowError, end_renames, exchange, name_behind
 from tasks.engines.mongodb.shadow.follow import Fenced, carried, duplicates, mend, remembered, would_be_lost
-from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require, stages_of
+from tasks.engines.mongodb.shadow.place import Place, look, raw, refuse_drift, rename, require, stages_of, uuid_of
 from tasks.model.document_steps import Rebuild
-from tasks.model.errors import DataChanged, LockTimeoutError, StepError
+from tasks.model.errors import ChangeoverError, DataChanged, LockTimeoutError, StepError
 
 _FEW: Final = 500
 """As many documents are carried while writers wait."""
 _SESSIONS: Final = "sessions"
 _SWAP: Final = "swap"
+_SHOWN: Final = 10_000
+"""As many identities of what was missed are kept."""
 _TOLD: Final = 20.0
 """Seconds within which the stream tells of what was done."""
 
 
-def end_tries(database: Documents, action: Rebuild) -> None:
+def end_tries(database: Documents, action: Rebuild, fenced: Fenced) -> None:
     """End what a run before this one has left behind in the moment of a swap.
 
-    Its transactions are ended; and our collections get names that it does not know, so that a command which it sends
-    when it wakes up is about none that is there.
+    Its command is ended, and then its transactions; and our collections get names that it does not know, so that a
+    command which it sends when it wakes up is about none that is there.
     """
-    if not _end_sessions(database, action):
+    if not _end_sessions(database, action, fenced):
         return
     place = look(database, action)
     for name, begins in ((place.new, action.new), (place.kept, action.kept)):
         if name:
             rename(database, name, f"{begins}_{secrets.token_hex(6)}")
-    database[action.notes].delete_one({"_id": _SESSIONS})
+    database[action.notes].delete_one({"_id": _SESSIONS, "tries": []})
 
 
-def _end_sessions(database: Documents, action: Rebuild) -> bool:
-    """End the transactions of a try, unless there was none; their rename has ended before."""
-    found = database[action.notes].find_one({"_id": _SESSIONS})
-    if found is not None:
-        database.client.admin.command({"killSessions": found["ids"]})
-    return found is not None
+def _end_sessions(database: Documents, action: Rebuild, fenced: Fenced) -> bool:
+    """End what is left of tries, and tell whether there was any.
+
+    A command first: what ends the transactions that hold it up lets it happen.
+    """
+    notes = database[action.notes]
+    with leased(database) as lease, fenced():
+        found = notes.find_one({"_id": _SESSIONS})
+        # Nothing of a newer run: one that takes over begins later than this.
+        lease.require()
+    if found is None:
+        return False
+    tags = [one["tag"] for one in found["tries"]]
+    end_renames(database, tags)
+    if ids := [one for each in found["tries"] for one in each["ids"]]:
+        database.client.admin.command({"killSessions": ids})
+    notes.update_one({"_id": _SESSIONS}, {"$pull": {"tries": {"tag": {"$in": tags}}}})
+    return True
 
 
 def swap(
@@ -72,7 +86,9 @@ def swap(
     Locks: the collection, exclusively, within the lock budget; reads do not wait. Raises LockTimeoutError.
     """
     with alone(action.marker), pymongo.timeout(0):
-        end_tries(database, action)
+        end_tries(database, action, fenced)
+        if _refuse_what_was_missed(database, action) == ("back" if back else "swapped"):
+            return
         place = require(look(database, action), action, "swapped" if back else "before")
         begins, ours, other = (action.kept, place.kept, "") if back else (action.new, place.new, place.kept)
         if other:
@@ -88,7 +104,7 @@ def swap(
             mend(database, action, fenced, say)
             with remembered(action):
                 _until_swapped(database, action, name, limits, fenced, say)
-        _refuse_what_was_missed(database, action)
+        check(database, action, "back" if back else "swapped")
 
 
 def _not_asked(action: Rebuild) -> StepError:
@@ -100,42 +116,59 @@ def _not_asked(action: Rebuild) -> StepError:
     )
 
 
-def check(database: Documents, action: Rebuild) -> None:
-    """Look whether a swap that has been found done has missed nothing. Raises StepError, once for each such swap."""
-    with alone(action.marker):
-        _refuse_what_was_missed(database, action)
+def check(database: Documents, action: Rebuild, wanted: str = "") -> None:
+    """Look whether a swap that has been found done has missed nothing. Raises StepError, once for each such swap.
+
+    Where a state is wanted, raises what passes by itself unless a majority has it.
+    """
+    with alone(action.marker), pymongo.timeout(0):
+        state = _refuse_what_was_missed(database, action)
+    if wanted not in ("", state):
+        raise ExecutionTimeout("an election took the rename back", code=50)
 
 
-def _refuse_what_was_missed(database: Documents, action: Rebuild) -> None:
-    """Compare what the stream tells of until the rename with what was carried.
+def _refuse_what_was_missed(database: Documents, action: Rebuild) -> str:
+    """Compare what the stream tells of until the rename with what was carried, and return which collection is there.
 
     Where something has ended our transactions while the rename waited for them, as an election may in the same moment,
-    the server has gone on at once.
+    or it came when their time was over, the server has renamed at once.
     """
+    state = look(database, action).state
     noted = database[action.notes].find_one({"_id": _SWAP, "checked": False})
-    if noted is None:
-        return
-    missed, taken = dict[str, Any](), ""
+    if noted is None or noted["to"] != state:
+        return state
+    try:
+        missed = _missed(database, action, noted)
+    except ForgottenError:
+        missed = None
+    seen = {"checked": True, "missed": [] if missed is None else list(missed.values())[:_SHOWN]}
+    database[action.notes].update_one({"_id": _SWAP}, {"$set": seen})
+    if missed is None or missed:
+        count = "nobody knows how many" if missed is None else str(len(missed))
+        raise StepError(
+            f"{count} documents of {action.collection} were written to after they were carried: something ended the"
+            " transaction of this run while the server was renaming",
+            where=action.table,
+            hint=f"Run again, or roll back; then write them again: {action.notes} has their identities, as `missed`.",
+            changed=DataChanged.PARTIALLY,
+        )
+    return state
+
+
+def _missed(database: Documents, action: Rebuild, noted: dict[str, Any]) -> dict[str, Any]:
+    """Return what was written and not carried until a rename that a majority has, by what it is in extended JSON."""
+    missed = {one: from_text(one)["_id"] for one in noted["waiting"]}
+    taken = ""
     deadline = time.monotonic() + _TOLD
-    with changes.opened(database, action, changes.position(database, action), wait_ms=50) as stream:
+    with changes.opened(database, action, from_text(noted["token"]), wait_ms=50) as stream:
         while taken != noted["name"]:
             if time.monotonic() > deadline:
                 # An election took the rename back, or a majority does not have it yet.
                 raise ExecutionTimeout("the stream does not tell of the rename", code=50)
             seen = changes.gathered(stream, action, most=1)
             taken = seen.taken
-            # It may begin before the swap that this one takes back.
-            missed = {} if taken and taken != noted["name"] else missed | seen.identities
-    database[action.notes].update_one({"_id": _SWAP}, {"$set": {"checked": True}})
-    lost = missed.keys() - set(noted["identities"])
-    if lost:
-        raise StepError(
-            f"{len(lost)} documents of {action.collection} were written to after they were carried: something ended the"
-            " transaction of this run while the server was renaming",
-            where=action.table,
-            hint="Run again, or roll back; then write them again.",
-            changed=DataChanged.PARTIALLY,
-        )
+            missed |= seen.identities
+    return missed
 
 
 def _until_swapped(
@@ -146,7 +179,7 @@ def _until_swapped(
     fenced: Fenced,
     say: Callable[[str], None],
 ) -> None:
-    place = look(database, action)
+    place, uuid = look(database, action), uuid_of(database, name)
     began = told = time.monotonic()
     with changes.opened(database, action, changes.position(database, action), wait_ms=5) as stream:
         act = _Act(database, action, place, name, stream)
@@ -155,10 +188,10 @@ def _until_swapped(
             try:
                 # The lease first: it bounds what is carried while writers wait.
                 with leased(database) as act.lease, fenced():
-                    exchange(database, name, action.collection, limits.lock_budget, act.begun, act.late)
+                    exchange(database, name, uuid, action.collection, limits.lock_budget, act.begun, act.late)
                 break
             except NotNowError:
-                _end_sessions(database, action)
+                _end_sessions(database, action, fenced)
                 if look(database, action).state != place.state:
                     # Something else than we has ended our transactions: what that has cost is asked next.
                     break
@@ -189,8 +222,6 @@ class _Act:
         self.side = next(side for side in sides if side.name == name)
         self.others = [side for side in sides if side.name != name]
         self.left: dict[str, Any] = {}
-        self.since: dict[str, Any] = {}
-        """What was carried after the position that is kept."""
         self.lease: Lease
         up, down = stages_of(action.up), stages_of(action.down)
         self.ways = () if not up else ((*up, *down),) if place.state == "before" else (down, (*down, *up))
@@ -207,26 +238,37 @@ class _Act:
             self._refuse_lost(found)
             with leased(self.database) as lease, fenced():
                 require(look(self.database, self.action), self.action, self.place.state)
-                self.since = {} if seen.taken else self.since
                 self.left = carried(self.database, self.action, self.place, found, lease)
-                self.since |= found
                 if not self.left:
                     changes.keep(self.database, self.action, to_text(self.stream.resume_token), lease)
-                    self.since = {}
             if few:
                 return
 
-    def begun(self, ids: list[Any]) -> None:
-        """Note the sessions of a try, and what has been carried before it."""
+    def begun(self, ids: list[Any], tag: str) -> None:
+        """Note what a try consists of, and from where on nothing has been carried before it."""
         notes = self.database[self.action.notes]
-        notes.update_one({"_id": _SESSIONS}, {"$set": {"ids": ids}}, upsert=True)
-        known = {"name": self.side.name, "identities": [*self.since.keys()], "checked": False}
-        notes.update_one({"_id": _SWAP}, {"$set": known}, upsert=True)
+        # One before may still be there, where the server was not heard.
+        notes.update_one({"_id": _SESSIONS}, {"$push": {"tries": {"ids": ids, "tag": tag}}}, upsert=True)
+        to = "swapped" if self.place.state == "before" else "back"
+        known = {"name": self.side.name, "to": to, "checked": False} | self._carried(*self.left)
+        notes.update_one({"_id": _SWAP}, {"$set": known, "$unset": {"missed": ""}}, upsert=True)
+
+    def _carried(self, *waiting: str) -> dict[str, Any]:
+        return {"token": to_text(token_of(self.stream)), "waiting": [*waiting]}
 
     def late(self, session: ClientSession, until: float) -> None:
         """Carry what was written until nobody could write any more; nothing else comes now."""
         # It waits until a majority has what came before.
-        self.database[self.action.notes].update_one({"_id": _SWAP}, {"$inc": {"tries": 1}})
+        self.database[self.action.notes].update_one({"_id": _SESSIONS}, {"$inc": {"fences": 1}})
+        try:
+            self._carry_late(session, until)
+        except ChangeoverError:
+            if look(self.database, self.action).state == self.place.state:
+                raise
+            # Something has ended our transactions: what was looked at was the other collection already.
+            raise NotNowError from None
+
+    def _carry_late(self, session: ClientSession, until: float) -> None:
         # Nobody can build an index any more, or give it a validator.
         refuse_drift(self.database, self.action, self.place.state)
         wanted = moment(self.database)
@@ -239,8 +281,8 @@ class _Act:
                 if bring(self.database, self.action.collection, side, identities, self.lease):
                     raise NotNowError
             self._write(identities, session)
-            carried_now = {"$set": {"identities": [*self.since.keys(), *self.left.keys()]}}
-            self.database[self.action.notes].update_one({"_id": _SWAP}, carried_now)
+            # As one with what is carried: whoever asks later what was not, knows.
+            self.database[self.action.notes].update_one({"_id": _SWAP}, {"$set": self._carried()}, session=session)
 
     def _refuse_lost(self, identities: dict[str, Any]) -> None:
         """Ask of what was written since what the gate has asked of every document."""

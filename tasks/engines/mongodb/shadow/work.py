@@ -43,7 +43,7 @@ def forward(
     elif action.does == "index":
         _index(database, action, fenced)
     elif action.does == "swap" and place.look(database, action).state == "swapped":
-        check(database, action)
+        check(database, action, "swapped")
     elif action.does == "swap":
         with conn.transaction():
             journal.fence(conn)
@@ -58,31 +58,35 @@ def forward(
 
 def inverse(database: Documents, action: Rebuild, journal: Journal, limits: Limits, fenced: Fenced) -> None:
     """Take a step back."""
+    if action.does == "swap":
+        prepare(database, action, fenced)
     found = place.look(database, action)
     if action.does in ("swap", "create") and found.state == "gone" and found.ours:
         # It may be the only one that has those documents.
         raise place.replaced(action)
     if action.does == "swap" and found.state == "swapped":
         swap(database, action, limits, fenced, journal.waiting, back=True)
-    elif action.does == "swap" and found.state == "back":
-        check(database, action)
     elif action.does == "create":
         assert found.state != "swapped", "the swap is taken back before"
         with alone(action.marker):
             place.drop(database, action, fenced, *found.ours)
 
 
-def prepare(database: Documents, action: Rebuild) -> None:
-    """End what a run before this one has left behind; before anything of ours is used."""
+def prepare(database: Documents, action: Rebuild, fenced: Fenced) -> None:
+    """End what a run before this one has left behind; before anything of ours is used.
+
+    Raises StepError, once, where a swap of it has missed something.
+    """
     with alone(action.marker):
-        end_tries(database, action)
+        end_tries(database, action, fenced)
+    check(database, action)
 
 
 def settle(database: Documents, action: Rebuild, fenced: Callable[[], AbstractContextManager[Any]]) -> None:
     """Carry to the old shape what was written since a run has followed."""
     wanted = moment(database)
     seen: list[Timestamp] = []
-    prepare(database, action)
+    prepare(database, action, fenced)
     follow(
         database, action, fenced, lambda: not seen or seen[-1] < wanted, seen.append, lambda _: None,
     )  # fmt: skip
