@@ -3,13 +3,14 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
+
+from tests.acceptance.busy import busy
 
 IDENTITIES: list[Any] = [*range(400), *(f"k{i}" for i in range(100)), None, b"\x00", 1.5, {"a": 1, "b": "x"}]
 
@@ -75,18 +76,9 @@ class Writer(threading.Thread):
                 into.replace_one(wanted, found)
 
 
-@contextmanager
-def writing(url: str) -> Iterator[list[Writer]]:
-    writers = [Writer(url, seed) for seed in range(2)]
-    for one in writers:
-        one.start()
-    try:
-        yield writers
-    finally:
-        for one in writers:
-            one.ended.set()
-        for one in writers:
-            one.join(30)
+def writing(url: str) -> AbstractContextManager[list[Writer]]:
+    """Keep two writers busy."""
+    return busy(lambda seed: Writer(url, seed))
 
 
 def everything(target: Database[Any], name: str) -> list[Any]:

@@ -3,8 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from tests.acceptance.busy import busy
 from tests.acceptance.streamed import There, identity
 
 SPEC = (Path(__file__).parents[2] / "examples" / "order_lines_to_postgresql.yaml").read_text()
@@ -87,19 +87,9 @@ class Writer(threading.Thread):
                 orders.replace_one(key, _order(key["_id"], number + dice.randrange(9)), upsert=True)
 
 
-@contextmanager
-def writing(url: str, *, pause: float = 0.003) -> Iterator[list[Writer]]:
+def writing(url: str, *, pause: float = 0.003) -> AbstractContextManager[list[Writer]]:
     """Keep two writers busy."""
-    writers = [Writer(url, seed, pause) for seed in range(2)]
-    for one in writers:
-        one.start()
-    try:
-        yield writers
-    finally:
-        for one in writers:
-            one.ended.set()
-        for one in writers:
-            one.join(60)
+    return busy(lambda seed: Writer(url, seed, pause))
 
 
 def differences(there: There, source: Database[Any], late: set[str]) -> list[Any]:

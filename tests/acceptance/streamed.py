@@ -4,8 +4,7 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 from pymysql.constants.ER import NO_SUCH_TABLE
+
+from tests.acceptance.busy import busy
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEC = (_EXAMPLES / "people_to_postgresql.yaml").read_text()
@@ -102,19 +103,9 @@ class Writer(threading.Thread):
                 people.update_many(some, {"$set": {"note": "many", "active": True}}, session=session)
 
 
-@contextmanager
-def writing(url: str, *, pause: float = 0.003) -> Iterator[list[Writer]]:
+def writing(url: str, *, pause: float = 0.003) -> AbstractContextManager[list[Writer]]:
     """Keep two writers busy."""
-    writers = [Writer(url, seed, pause) for seed in range(2)]
-    for one in writers:
-        one.start()
-    try:
-        yield writers
-    finally:
-        for one in writers:
-            one.ended.set()
-        for one in writers:
-            one.join(60)
+    return busy(lambda seed: Writer(url, seed, pause))
 
 
 def twin(source: Database[Any]) -> tuple[dict[str, Any], set[str]]:
