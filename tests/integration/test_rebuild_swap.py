@@ -24,7 +24,7 @@ from tasks.engines.mongodb.shadow import place, work
 from tasks.engines.mongodb.shadow.carry import bring, copy
 from tasks.engines.mongodb.shadow.examine import examined
 from tasks.engines.mongodb.shadow.fence import name_behind
-from tasks.engines.mongodb.shadow.follow import follow
+from tasks.engines.mongodb.shadow.follow import follow, mend
 from tasks.engines.mongodb.shadow.swap import check, swap
 from tasks.model.document_steps import Rebuild
 from tasks.model.errors import DriftError, LockTimeoutError, StepError
@@ -208,6 +208,8 @@ def test_what_would_be_lost_is_looked_for_until_the_swap(
         else:
             with pytest.raises(StepError, match="1 documents of goods that were written last hold what would be lost"):
                 follow(target, action, _nothing, lambda: True, lambda _: None, print)
+            with pytest.raises(StepError, match="1 documents of goods that were written last hold what would be lost"):
+                mend(target, action, _nothing, print)
         target.goods.delete_one({"_id": "late"})
         swap(target, action, Limits(), _nothing, print, back=back)
         target.goods.insert_one({"_id": "new", "u": "new", "v": 2} if not back else {"_id": "old", "u": "old"})

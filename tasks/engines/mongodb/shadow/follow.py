@@ -68,12 +68,10 @@ def _follow(
                 reached(seen.moment or before)
                 continue
             kept = time.monotonic()
-            wrong = _lost(database, action, left | seen.identities)
-            left = _carry(database, action, fenced, left, seen, None if wrong else to_text(stream.resume_token))
-            since = since if left or wrong else time.monotonic()
+            left, wrong = _carry(database, action, fenced, left, seen, to_text(stream.resume_token))
+            since = since if left else time.monotonic()
             if time.monotonic() - since > PATIENCE:
                 raise would_be_lost(action, len(wrong)) if wrong else duplicates(action, len(left))
-            left |= wrong
             if not left:
                 reached(seen.moment or before)
 
@@ -99,15 +97,20 @@ def would_be_lost(action: Rebuild, count: int) -> StepError:
 
 def _carry(
     database: Documents, action: Rebuild, fenced: Fenced, left: dict[str, Any], seen: Seen, keep: str | None
-) -> dict[str, Any]:
-    """Bring into step what was seen, and what is left, and keep the position; return what has to wait."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Bring into step what was seen, and what is left, and keep the position; return what has to wait.
+
+    Also what of that would be lost: it is not carried, so that whoever compares meets it, too.
+    """
+    wrong = _lost(database, action, left | seen.identities)
     with alone(action.marker), leased(database) as lease, fenced():
         place = require(look(database, action), action, "before", "swapped")
-        waiting = {} if seen.taken else left
-        left = carried(database, action, place, waiting | seen.identities, lease)
+        wanted = ({} if seen.taken else left) | seen.identities
+        fit = {key: identity for key, identity in wanted.items() if key not in wrong}
+        left = carried(database, action, place, fit, lease) | wrong
         if keep is not None and not left:
             changes.keep(database, action, keep, lease)
-    return left
+    return left, wrong
 
 
 def carried(
@@ -165,7 +168,7 @@ def mend(database: Documents, action: Rebuild, fenced: Fenced, say: Callable[[st
         while mending.left:
             mending.go_on()
             if time.monotonic() - since > PATIENCE:
-                raise duplicates(action, len(mending.left))
+                raise mending.stuck()
         with leased(database) as lease, fenced():
             changes.keep(database, action, mending.token, lease)
 
@@ -180,6 +183,14 @@ class _Mending:
         self.token = to_text(token_of(stream))
         """Up to there all is carried, but for what is still to be compared."""
         self.at = time.monotonic()
+        self.wrong: dict[str, Any] = {}
+        """What of that would not come back as it is."""
+
+    def stuck(self) -> StepError:
+        """Return what to raise for what still has to wait."""
+        if self.wrong:
+            return would_be_lost(self.action, len(self.wrong))
+        return duplicates(self.action, len(self.left))
 
     def bring(self, side: Side) -> None:
         """Bring into step what differs."""
@@ -187,16 +198,18 @@ class _Mending:
         for found in differing(self.database, source, Side(name=side.name, stages=())):
             wanted = [identity for identity, _ in found.values()]
             for start in range(0, len(wanted), PART):
+                part = wanted[start : start + PART]
+                wrong = _lost(self.database, self.action, by_text(part))
                 with alone(self.action.marker), leased(self.database) as lease, self.fenced():
-                    part = wanted[start : start + PART]
-                    self.left |= by_text(bring(self.database, self.action.collection, side, part, lease))
+                    fit = [identity for key, identity in by_text(part).items() if key not in wrong]
+                    self.left |= by_text(bring(self.database, self.action.collection, side, fit, lease)) | wrong
             if time.monotonic() - self.at > SOON:
                 self.go_on()
 
     def go_on(self) -> None:
         """Carry what was written meanwhile."""
         seen = changes.gathered(self.stream, self.action)
-        self.left = _carry(self.database, self.action, self.fenced, self.left, seen, None)
+        self.left, self.wrong = _carry(self.database, self.action, self.fenced, self.left, seen, None)
         if not self.left:
             self.token = to_text(self.stream.resume_token)
         self.at = time.monotonic()
