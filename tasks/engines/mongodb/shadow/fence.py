@@ -154,42 +154,44 @@ def _in_time(act: Callable[[], Any]) -> Any:
     return contextvars.Context().run(bounded)
 
 
-def name_behind(database: Documents, collection: str, begins: str) -> str:
+def name_behind(database: Documents, collection: str, begins: str, budget_ms: int) -> str:
     """Return a name for a collection of ours that the server locks after the other one.
 
     Tried with names of collections that are not there, so that nothing can be renamed; the other one is locked for a
-    few milliseconds at most. Raises StepError when there is none.
+    few milliseconds at most, or, where a transaction of others uses it, for 50 or the lock budget. Raises StepError
+    when there is none.
     """
+    glimpse = min(budget_ms, _GLIMPSE_MS) / 1000
     for _ in range(TRIES):
         name = f"{begins}_{secrets.token_hex(6)}"
         rename = Rename(database, name, collection)
-        behind = _is_behind(database, name, rename)
+        behind = _is_behind(database, name, rename, glimpse)
         rename.answer()
         if behind:
             return name
         if rename.over:
             # A transaction uses the collection: whoever waited behind us goes on.
-            time.sleep(_GLIMPSE_MS / 1000)
+            time.sleep(glimpse)
     raise StepError(
         f"no name was found that the server locks after {collection}",
         where=f"{database.name}.{collection}",
-        hint="End long transactions on the collection, and run again; a server that locks in another way cannot be"
-        " used.",
+        hint="One collection in hundreds comes last by its name, and a server that locks in another way cannot be used:"
+        " give the collection another name, or leave it as it is. Where other work delays the server, run again.",
         changed=DataChanged.PARTIALLY,
     )
 
 
-def _is_behind(database: Documents, name: str, rename: Rename) -> bool:
+def _is_behind(database: Documents, name: str, rename: Rename, glimpse: float) -> bool:
     """Tell whether a rename asks for ours second; it may still be under way."""
     with _used(database, name):
-        rename.begin(time.monotonic() + _GLIMPSE_MS / 1000)
+        rename.begin(time.monotonic() + glimpse)
         asked = 0
         while rename.is_alive() and not asked and time.monotonic() < rename.until + _ANSWER:
             asked = rename.locks()
     if asked != 1:
         return asked == _SECOND
     # Ours is free by now: where it still waits for the first, a transaction of others uses that one.
-    time.sleep(_GLIMPSE_MS / 5000)
+    time.sleep(glimpse / 5)
     return rename.is_alive() and rename.locks() == 1
 
 

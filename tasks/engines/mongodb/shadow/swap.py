@@ -94,7 +94,7 @@ def swap(
         if other:
             # A name that no run before this one knows: what one of them still sends is about others.
             rename(database, other, f"{action.kept}_{secrets.token_hex(6)}")
-        name = name_behind(database, action.collection, begins)
+        name = name_behind(database, action.collection, begins, limits.lock_budget)
         rename(database, ours, name)
         try:
             _until_swapped(database, action, name, limits, fenced, say)

@@ -35,7 +35,7 @@ def forward(
     if action.does == "create":
         place.require_original(database, action)
         # Before anything is made: where it cannot be swapped there is nothing to make.
-        name_behind(database, action.collection, action.new)
+        name_behind(database, action.collection, action.new, limits.lock_budget)
         place.make(database, action, fenced)
     elif action.does == "follow":
         with fenced():
