@@ -181,3 +181,27 @@ def test_what_is_no_array_is_counted_and_what_elements_are_is_chosen(documents: 
     source.t.delete_many({"_id": {"$ne": 13}})
     (_, place, one) = copied(drawn(documents, unnest="cart.items", position="p")).columns
     assert (place.name, one.name, one.type) == ("p", "cart_items", "jsonb")
+
+
+def test_what_is_no_document_beside_elements_is_not_as_if_nothing_were_there(
+    documents: str, source: Database[Any]
+) -> None:
+    """Where the path of a column goes on; a null is where NULL says so. Fields that no column names are not read."""
+    columns = {
+        "_id": {"type": "numeric"}, "sku": {"column": "cart.items.sku", "type": "jsonb", "nulls": "both"},
+        "first": {"column": "who.name.first", "type": "text", "nulls": "missing"},
+        "of": {"column": "cart.of.n", "type": "integer", "nulls": "both"},
+    }  # fmt: skip
+    source.t.delete_many({"_id": {"$ne": 0}})
+    plan = drawn(documents, unnest="cart.items", columns=columns, omit=["cart.items.n"])
+
+    def told(**change: Any) -> dict[str, str]:
+        source.t.update_one({"_id": 0}, {"$set": change} if change else {"$unset": {"who": 1}})
+        with connected(documents, name="test") as found:
+            return {check.name: check.message for check in examine_documents(found, plan).failed}
+
+    assert told() == told(who={"name": {"first": "Ada"}, "x": 1}) == {}
+    for who, at in (("Ada", "who"), (None, "who"), ({"name": "Ada", "x": 1}, "who.name"), (["Ada"], "who")):
+        assert told(who=who)[f"the field {at} has a column"].startswith("3 × a field that has no column")
+    assert told() == told(**{"cart.of": None}) == {}
+    assert list(told(**{"cart.of": 5})) == ["the field cart.of has a column"]

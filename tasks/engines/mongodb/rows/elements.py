@@ -16,6 +16,7 @@ from tasks.model.transfer import ID
 from tasks.model.transfer_steps import POSITION
 
 _ELEMENT: Final = f"{OWN_PREFIX}element"
+_WHOLE: Final = f"{OWN_PREFIX}whole"
 _SAMPLE: Final = 100
 """Documents."""
 Path = tuple[str, ...]
@@ -39,11 +40,24 @@ def apart(path: Path) -> list[dict[str, Any]]:
 
 
 def alone(path: Path, others: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the stage that leaves of such a document what is its own, and other paths."""
+    """Return the stages that leave of such a document what is its own, and other paths.
+
+    What is no document where a path goes on is left as it is: whoever makes rows then says what becomes of it.
+    """
     kept = {(ID,), path, (POSITION,), *others}
     # One within another would be refused.
-    outer = [one for one in kept if not any(one[:length] in kept for length in range(1, len(one)))]
-    return [{"$project": {".".join(one): 1 for one in sorted(outer)}}]
+    outer = sorted(one for one in kept if not any(one[:length] in kept for length in range(1, len(one))))
+    # A path into something else leaves nothing of that, as if it were missing.
+    names = sorted({one[0] for one in outer if len(one) > 1 and one != path})
+    whole = {
+        f"{_WHOLE}{number}": _unlike([one for one in outer if one[0] == name]) for number, name in enumerate(names)
+    }
+    back = {
+        name: {"$cond": [{"$eq": [{"$type": f"${held}"}, "missing"]}, f"${name}", f"${held}"]}
+        for name, held in zip(names, whole, strict=True)
+    }
+    stages: list[dict[str, Any]] = [{"$project": {**{".".join(one): 1 for one in outer}, **whole}}]
+    return [*stages, {"$set": back}, {"$unset": list(whole)}] if whole else stages
 
 
 def counted(path: Path) -> dict[str, Any]:
@@ -58,6 +72,22 @@ def usual(into: Collection[Any], path: Path, session: ClientSession | None) -> f
     with pymongo.timeout(0):
         found = list(into.aggregate([{"$sample": {"size": _SAMPLE}}, average], session=session))
     return max([1.0, *(float(one["n"]) for one in found)])
+
+
+def _unlike(paths: list[Path]) -> dict[str, Any]:
+    """Return the expression of what a field holds, of these paths, where on their way is what is no document."""
+    way = sorted({one[:length] for one in paths for length in range(1, len(one))})
+    usual = [{"$in": [{"$type": f"${'.'.join(one)}"}, ["object", "missing"]]} for one in way]
+    return {"$cond": [{"$and": usual}, "$$REMOVE", _held(way[0], paths)]}
+
+
+def _held(at: Path, paths: list[Path]) -> Any:
+    value = f"${'.'.join(at)}"
+    if at in paths:
+        return value
+    names = sorted({one[len(at)] for one in paths if one[: len(at)] == at})
+    inner = {name: _held((*at, name), paths) for name in names}
+    return {"$cond": [{"$eq": [{"$type": value}, "object"]}, inner, value]}
 
 
 def _elements(path: Path) -> dict[str, Any]:
