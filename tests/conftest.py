@@ -20,6 +20,7 @@ from tests.servers import prefect
 from tests.servers.forking import fork_server
 from tests.servers.pgbouncer import running_pgbouncer
 from tests.servers.postgres import OWN_SERVER, PostgresServer, fresh_database, server
+from validations.context import context
 
 _PREFECT = {
     "DO_NOT_TRACK": "1",
@@ -141,6 +142,9 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, prefect_made: Path) ->
 @pytest.fixture(scope="session")
 def prefect_server(prefect_api: prefect.PrefectApi) -> Iterator[str]:
     """URL of the Prefect server, against which the flows of this process run (1 s a flow)."""
+    # By this thread: what it warns of while it is imported by another one is an error of whichever test runs.
+    with context():
+        pass
     prefect.await_api(prefect_api)
     with prefect.used(prefect_api):
         yield prefect_api.url
