@@ -11,11 +11,13 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from profiles.model import Limits
 from tasks.engines.mongodb.connect import connected
 from tasks.engines.mongodb.rows import following
 from tasks.engines.mongodb.rows.planner import plan_rows
 from tasks.engines.mongodb.rows.reading import Reading
 from tasks.engines.mongodb.rows.scan import examine_documents
+from tasks.engines.receiving.follow import Carried, follow
 from tasks.model.plan import Plan
 from tasks.model.spec import MigrationSpec
 from tasks.model.transfer_steps import RowTransfer
@@ -122,6 +124,8 @@ def test_rows_are_the_elements_and_stay_so(
     assert rejected == [('{"_id": {"$numberDouble": "7.5"}}', f"sku at {place}") for place in (1, 3)]
     assert len(rows()) == 8
     assert (copy.compare().equal, rows()) == (True, wanted(source))
+    # Each note by itself, also of a document of more elements than are taken together.
+    monkeypatch.setattr(following, "_BYTES", 1)
     for change in WRITES:
         source.t.update_many({"_id": {"$in": [1, 2, 7.5]}}, change)
         assert copy.follow(2) > 0
@@ -134,7 +138,6 @@ def test_rows_are_the_elements_and_stay_so(
     source.t.delete_one({"_id": 0})
     found = copy.compare()
     assert (found.equal, found.unsettled, found.rejected) == (True, 6, 1)
-    monkeypatch.setattr(following, "_BYTES", 1)
     assert copy.follow(1000) == 4
     found = copy.compare()
     assert (found.equal, found.unsettled, found.rejected, rows()) == (True, 0, 1, wanted(source))
@@ -205,3 +208,27 @@ def test_what_is_no_document_beside_elements_is_not_as_if_nothing_were_there(
         assert told(who=who)[f"the field {at} has a column"].startswith("3 × a field that has no column")
     assert told() == told(**{"cart.of": None}) == {}
     assert list(told(**{"cart.of": 5})) == ["the field cart.of has a column"]
+
+
+def test_as_many_notes_are_carried_at_once_as_their_elements_allow(
+    documents: str, database: str, source: Database[Any]
+) -> None:
+    """By what documents that are copied have of them, however few of all these are; then by what came of the last."""
+    source.t.delete_many({})
+    source.t.insert_many([{"_id": one, "cart": {"items": [item("a", n) for n in range(10)]}} for one in range(4)])
+    source.t.insert_many([{"_id": one} for one in range(4, 60)])
+    copy = Copy(documents, database, **GIVEN, where={"cart.items": {"$type": "array"}})
+    copy.load()
+    source.t.update_one({"_id": 1}, {"$set": {"seen": True}})
+    sizes: list[int] = []
+
+    def bite(size: int) -> Carried:
+        return Carried(notes=size, rows=1000 * size, more=len(sizes) < 2)
+
+    # The server may find no documents at random.
+    failing = {"failCommands": ["aggregate"], "errorCode": 28799}
+    with copy.reading() as (_, reading):
+        source.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=failing)
+        assert reading.end_of_batch(copy.action, None, None, 20) == ('{"_id": {"$numberInt": "1"}}',)
+        follow(reading, copy.action, Limits(), sizes.append, bite, own=True)
+    assert sizes == [100, 20]

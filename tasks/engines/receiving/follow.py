@@ -6,13 +6,13 @@ from typing import Final
 
 from profiles.model import Limits
 from tasks.engines.batches import copied, next_size
-from tasks.engines.receiving.source import NotedReading
+from tasks.engines.receiving.source import ManifoldReading, NotedReading
 from tasks.engines.records import FIRST_ROWS
 from tasks.model.base import Record
 from tasks.model.transfer_steps import Transfer
 
 MOST: Final = 20_000
-"""Notes at a time."""
+"""Notes at a time, or about as many rows, where a note tells of several."""
 CARRIED: Final = -1
 """The shard under which the account has what was carried."""
 
@@ -21,6 +21,8 @@ class Carried(Record):
     """What came of one bite."""
 
     notes: int
+    rows: int = 0
+    """What they have become."""
     upto: int = 0
     """The number of the last of these notes."""
     more: bool = False
@@ -43,14 +45,19 @@ def follow(
     in transactions of its own. `own`: nobody else has the table yet; else applications may wait for a row of it.
     """
     reading.catch_up(action)
-    last, size, total = reading.last_note(action), FIRST_ROWS, 0
+    last, total = reading.last_note(action), 0
+    each = reading.rows_of_note(action) if last and isinstance(reading, ManifoldReading) else 1.0
+    size, most = (max(1, int(rows / each)) for rows in (FIRST_ROWS, MOST))
     while last:
-        size = min(between(size) or size, MOST)
+        size = min(between(size) or size, most)
         started = time.monotonic()
         carried = bite(size)
         total += carried.notes
         if not carried.more or carried.upto >= last:
             break
         took = time.monotonic() - started
-        size = copied(size, took, limits, MOST) if own else min(next_size(size, took * 1000, limits), MOST)
+        size = copied(size, took, limits, most) if own else min(next_size(size, took * 1000, limits), most)
+        if carried.rows > MOST:
+            # Time alone tells of this only when it has been taken.
+            size = max(1, min(size, carried.notes * MOST // carried.rows))
     return total

@@ -92,6 +92,14 @@ class NotedReading(Reading, Protocol):
 
 
 @runtime_checkable
+class ManifoldReading(NotedReading, Protocol):
+    """One of whose notes each may tell of many rows."""
+
+    def rows_of_note(self, action: Any) -> float:
+        """Return about how many rows a note tells of, at least 1."""
+
+
+@runtime_checkable
 class EmptiedReading(NotedReading, Protocol):
     """One of whose notes some say that the whole table was emptied: what is noted before does not matter any more."""
 

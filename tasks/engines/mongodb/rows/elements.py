@@ -4,19 +4,23 @@ Such a document has the `_id` of the one that it is of, the element where that h
 other fields only those that columns name. So whatever makes rows of documents makes rows of elements.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
+from tasks.engines.mongodb.errors import code_of
 from tasks.model.names import OWN_PREFIX
 from tasks.model.transfer import ID
 from tasks.model.transfer_steps import POSITION
 
 _ELEMENT: Final = f"{OWN_PREFIX}element"
 _WHOLE: Final = f"{OWN_PREFIX}whole"
+_NOT_RANDOM: Final = 28799
+"""The server has met the same documents again and again: after many were deleted."""
 _SAMPLE: Final = 100
 """Documents."""
 Path = tuple[str, ...]
@@ -66,12 +70,23 @@ def counted(path: Path) -> dict[str, Any]:
     return {"$cond": [{"$isArray": [whole]}, {"$size": whole}, 0]}
 
 
-def usual(into: Collection[Any], path: Path, session: ClientSession | None) -> float:
-    """Return how many elements some documents have on average; 1 where that is less."""
-    average = {"$group": {ID: None, "n": {"$avg": counted(path)}}}
+def usual(
+    into: Collection[Any], path: Path, session: ClientSession | None = None, where: Mapping[str, Any] | None = None
+) -> float:
+    """Return how many elements some documents have on average, of those that meet a condition; 1 where there are none.
+
+    What has to be counted in documents is so counted in elements, more or less.
+    """
+    # After the sample: before it, the server would read all documents.
+    average = [{"$match": dict(where or {})}, {"$group": {ID: None, "n": {"$avg": counted(path)}}}]
     with pymongo.timeout(0):
-        found = list(into.aggregate([{"$sample": {"size": _SAMPLE}}, average], session=session))
-    return max([1.0, *(float(one["n"]) for one in found)])
+        try:
+            found = list(into.aggregate([{"$sample": {"size": _SAMPLE}}, *average], session=session))
+        except OperationFailure as error:
+            if code_of(error) != _NOT_RANDOM:
+                raise
+            found = list(into.aggregate([{"$sort": {ID: 1}}, {"$limit": _SAMPLE}, *average], session=session))
+    return float(found[0]["n"]) if found else 1.0
 
 
 def _unlike(paths: list[Path]) -> dict[str, Any]:

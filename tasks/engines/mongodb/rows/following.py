@@ -60,6 +60,10 @@ class Following(Reading):
         """Return the number of the last note; 0 where there is none."""
         return self._notes.last()
 
+    def rows_of_note(self, action: RowTransfer) -> float:
+        """Return about how many rows a note tells of, at least 1."""
+        return self.rows_of_document(action)
+
     def notes(self, action: RowTransfer, most: int) -> list[int]:  # noqa: ARG002
         """Return the numbers of up to `most` notes, the oldest first."""
         self._keys = dict(self._notes.oldest(most))

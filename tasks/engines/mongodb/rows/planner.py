@@ -114,7 +114,7 @@ def _estimate(database: Documents, action: RowTransfer) -> TableEstimate:
     found = estimate(database, action.alias)
     if not action.unnest:
         return found
-    return found.model_copy(update={"rows": int(found.rows * usual(database[action.alias], action.unnest, None))})
+    return found.model_copy(update={"rows": int(found.rows * usual(database[action.alias], action.unnest))})
 
 
 def _captured(full: str, action: RowTransfer) -> Iterator[Step]:

@@ -97,8 +97,7 @@ class Reading:
         require_same(self.database, action)
         into = self.database.get_collection(action.alias, codec_options=EXACT)
         if action.unnest:
-            self._usual = self._usual or usual(into, action.unnest, self._reads)
-            rows = max(1, int(rows / self._usual))
+            rows = max(1, int(rows / self.rows_of_document(action)))
         if not action.where:
             found = self._further(into, low, high, rows)
             return None if found is None else key_of(found[ID])
@@ -108,6 +107,13 @@ class Reading:
                 bound = key_of(last[ID])
             found = self._skipping(into, asked_by(action).within(condition(low, bound or high)), rows)
         return bound if found is None else key_of(found[ID])
+
+    def rows_of_document(self, action: RowTransfer) -> float:
+        """Return about how many rows a document becomes, at least 1."""
+        if action.unnest and not self._usual:
+            where = asked_by(action).where
+            self._usual = max(1.0, usual(self.database[action.alias], action.unnest, self._reads, where))
+        return self._usual or 1.0
 
     def lines(self, action: RowTransfer, low: Sequence[str] | None, high: Sequence[str] | None) -> Iterator[Line]:
         """Give the rows of a range as they come: few documents are held."""

@@ -5,6 +5,7 @@ are deleted: here it commits first. Killed in between, the notes are still there
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from profiles.model import Limits
@@ -86,20 +87,31 @@ def follow(
 
     def bite(size: int) -> Carried:
         begin(taking.conn)
-        # The inner one commits first.
-        with ledger.transaction(), taking.transaction():
-            fence(ledger)
+        # The inner one commits first. The ledger's begins when the rows are there: it would be ended for its idleness.
+        with ExitStack() as outer, taking.transaction():
             hold(taking.conn, action.into, epoch)
-            return carry(taking, ledger, reading, size)
+
+            def opened() -> None:
+                outer.enter_context(ledger.transaction())
+                fence(ledger)
+
+            return carry(taking, ledger, reading, size, opened)
 
     own = taking.into == action.into.staged
     return receiving.follow(reading, action, limits, between, bite, own=own)
 
 
-def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> Carried:
+def carry(
+    taking: Taking,
+    ledger: Session,
+    reading: NotedReading,
+    most: int,
+    opened: Callable[[], None] = lambda: None,
+) -> Carried:
     """Deal with up to `most` notes, the oldest first, within two transactions, the one of the ledger fenced.
 
-    Before them the session was given empty tables by `begin`.
+    Before them the session was given empty tables by `begin`. That of the ledger is begun by `opened`, where it is
+    given, when the rows are there.
     One with a lower number may commit later than these: it is dealt with later.
     """
     conn, action = taking.conn, taking.action
@@ -107,6 +119,7 @@ def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> 
     if not numbers:
         return Carried(notes=0)
     if isinstance(reading, EmptiedReading) and (emptied := reading.emptied(action, numbers)):
+        opened()
         return _empty(taking, ledger, reading, [one for one in numbers if one <= emptied])
     texts: set[str] = set()
 
@@ -122,8 +135,9 @@ def carry(taking: Taking, ledger: Session, reading: NotedReading, most: int) -> 
     written = write(replace(taking, into=_WRITTEN), reading.written(action, numbers))
     _put(conn, action, taking.into, written)
     _account(conn, action, written)
+    opened()
     reading.forget(action, numbers, ledger)
-    return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
+    return Carried(notes=len(numbers), rows=written.read, upto=numbers[-1], more=len(numbers) == most)
 
 
 def _empty(taking: Taking, ledger: Session, reading: NotedReading, numbers: Sequence[int]) -> Carried:

@@ -5,6 +5,7 @@ are deleted: here it commits first. Killed in between, the notes are still there
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from profiles.model import Limits
 from tasks.engines.postgresql.blockers import Connection
@@ -34,6 +35,7 @@ def prepare(conn: Connection, action: RowTransfer, table: str) -> None:
         conn.execute(
             f"create temporary table {bare} on commit delete rows as select {listed} from {table} with no data".encode()
         )
+    conn.execute(f"create index on {_WRITTEN} ({', '.join(map(quote, action.target_key))})".encode())
 
 
 def follow(
@@ -54,20 +56,31 @@ def follow(
     """
 
     def bite(size: int) -> Carried:
-        # The inner one commits first.
-        with ledger.transaction(), conn.transaction():
-            fence(ledger)
+        # The inner one commits first. The ledger's begins when the rows are there: it would be ended for its idleness.
+        with ExitStack() as outer, conn.transaction():
             hold(conn, action.into, epoch)
-            return carry(conn, ledger, reading, action, table, size)
+
+            def begin() -> None:
+                outer.enter_context(ledger.transaction())
+                fence(ledger)
+
+            return carry(conn, ledger, reading, action, table, size, begin)
 
     return receiving.follow(reading, action, limits, between, bite, own=table == action.into.staged)
 
 
 def carry(
-    conn: Connection, ledger: Session, reading: NotedReading, action: RowTransfer, table: str, most: int
+    conn: Connection,
+    ledger: Session,
+    reading: NotedReading,
+    action: RowTransfer,
+    table: str,
+    most: int,
+    begin: Callable[[], None] = lambda: None,
 ) -> Carried:
     """Deal with up to `most` notes, the oldest first, within two transactions, the one of the ledger fenced.
 
+    That one is begun by `begin`, where it is given, when the rows are there.
     One with a lower number may commit later than these: it is dealt with later.
     """
     numbers = reading.notes(action, most)
@@ -88,8 +101,9 @@ def carry(
     written = write(conn, action, _WRITTEN, reading.written(action, numbers))
     _put(conn, action, table, written)
     _account(conn, action, written)
+    begin()
     reading.forget(action, numbers, ledger)
-    return Carried(notes=len(numbers), upto=numbers[-1], more=len(numbers) == most)
+    return Carried(notes=len(numbers), rows=written.read, upto=numbers[-1], more=len(numbers) == most)
 
 
 def _put(conn: Connection, action: RowTransfer, table: str, written: Written) -> None:
@@ -104,10 +118,11 @@ def _put(conn: Connection, action: RowTransfer, table: str, written: Written) ->
     ).rowcount
     refuse_lost(action.table, written.read, put, written.rejected)
     # Of a document whose elements are rows, a note tells of all of them.
-    same = " and ".join(f"t.{name} = n.{name}" for name in (quote(one.name) for one in noted_columns(action)))
+    told = " and ".join(f"t.{name} = n.{name}" for name in (quote(one.name) for one in noted_columns(action)))
+    same = " and ".join(f"w.{name} = t.{name}" for name in key)
     conn.execute(
-        f"delete from {table} as t using {_NOTED} as n where {same}"
-        f" and ({', '.join(f't.{name}' for name in key)}) not in (select {found} from {_WRITTEN})".encode()
+        f"delete from {table} as t using {_NOTED} as n where {told}"
+        f" and not exists (select from {_WRITTEN} as w where {same})".encode()
     )
 
 
