@@ -131,6 +131,13 @@ def test_rows_are_the_elements_and_stay_so(
         assert copy.follow(2) > 0
         assert rows() == wanted(source)
     assert copy.asked("select {key} from {rejected}") == []
+    # More of them than are noted by one statement.
+    source.t.insert_one({"_id": 9, "cart": {"items": [item(5)] * 201}})
+    assert copy.follow(2) == 1
+    assert copy.asked("select count(*) from {rejected}") == [(201,)]
+    source.t.delete_one({"_id": 9})
+    assert copy.follow(2) == 1
+    assert copy.asked("select {key} from {rejected}") == []
     source.t.insert_one({"_id": 8, "cart": {"items": [item("z"), item(5)]}})
     # The same identity in another type: one document, of two notes.
     source.t.delete_one({"_id": 6})
@@ -158,6 +165,7 @@ def test_what_is_no_array_is_counted_and_what_elements_are_is_chosen(documents: 
     ]  # fmt: skip
     assert action.target_key == ("_id", "position")
     assert plan.estimates[0].rows == 10
+    assert drawn(documents, **GIVEN).findings[1].message.endswith("its element is left out, and noted with the reason")
     with connected(documents, name="test") as found:
         assert examine_documents(found, plan).passed
         assert Reading(found).count(action) == 10

@@ -152,7 +152,7 @@ def _refuse_twice(columns: tuple[TransferColumn, ...]) -> None:
 
 
 _DONE = {
-    "reject": "its document is left out, and noted with the reason",
+    "reject": "its {row} is left out, and noted with the reason",
     "null": "becomes NULL",
     "string": "becomes its text",
     "tag": "becomes extended JSON",
@@ -187,10 +187,11 @@ def _findings(table: Table, action: RowTransfer, seen: Seen) -> Iterator[Finding
         )
     for one in action.columns:
         if one.unfit != "fail":
+            done = _DONE[one.unfit].format(row="element" if action.unnest else "document")
             yield Finding(
                 rule="XDB-02",
                 severity="note",
-                message=f"{one.name}: a value that does not fit: {_DONE[one.unfit]}",
+                message=f"{one.name}: a value that does not fit: {done}",
                 where=full,
             )
     if action.unnest:

@@ -32,6 +32,8 @@ _EACH: Final = 1024
 """Bytes of a statement beside what is long: in all, and for each column, whose name stands there up to three times."""
 _HELD: Final = 1 << 18
 """Bytes that are sent together."""
+_NOTES: Final = 100
+"""Of rows that are left out, in one statement: with the longest keys it fits into every packet."""
 _DUPLICATE: Final = 1062
 _ESCAPES: Final = re.compile(rb"\\(.)", re.DOTALL)
 _STRANGE: Final = {b"f": b"\f", b"v": b"\v"}
@@ -102,15 +104,19 @@ class Taking:
 
 def note_rejected(conn: MariaSession, into: str, rows: Sequence[tuple[Key, Sequence[Touched]]]) -> None:
     """Write down which rows were left out, and why, one note for each of their fields that is to blame."""
-    for key, touched in rows:
-        text = key_text(key)
-        for one in touched:
-            if one.policy == "reject":
-                conn.execute(
-                    f"insert into {into} (key_hash, field, `key`, reason) values (%s, %s, %s, %s)"
-                    " on duplicate key update reason = values(reason)",
-                    (digest(text), one.field, text, one.reason),
-                )
+    notes = [
+        (digest(text), one.field, text, one.reason)
+        for text, touched in ((key_text(key), touched) for key, touched in rows)
+        for one in touched
+        if one.policy == "reject"
+    ]
+    for first in range(0, len(notes), _NOTES):
+        some = notes[first : first + _NOTES]
+        conn.execute(
+            f"insert into {into} (key_hash, field, `key`, reason) values {', '.join(['(%s, %s, %s, %s)'] * len(some))}"
+            " on duplicate key update reason = values(reason)",
+            [value for note in some for value in note],
+        )
 
 
 def digest(key: str) -> bytes:
