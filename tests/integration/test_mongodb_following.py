@@ -319,7 +319,7 @@ def test_a_place_is_taken_while_others_write(copy: Copy, source: Database[Any], 
 def test_who_comes_after_a_killed_swap_keeps_nobody_waiting(copy: Copy, source: Database[Any]) -> None:
     """Only until the table is in its place is it locked while MongoDB is asked; late notes are carried, too."""
     copy.load()
-    action, locked = copy.action, list[bool]()
+    action, locked, waits = copy.action, list[bool](), list[str]()
 
     def put(place: Place, reading: Reading) -> None:
         modes = "select count(*) from pg_locks where relation = %s::regclass and mode = 'AccessExclusiveLock'"
@@ -327,11 +327,23 @@ def test_who_comes_after_a_killed_swap_keeps_nobody_waiting(copy: Copy, source: 
         if not place.is_put(action.into):
             move(conn, place, action.into.schema_name, action.into)
 
-    quiet = Journal(begin=lambda _: None, finish=lambda _: None)
+    def late(_: Any) -> None:
+        if not locked:
+            source.t.update_one({"_id": 2}, {"$set": {"v": "late"}})
+
+    # What is carried last may take as long as it takes, where nobody has the table.
+    slow = (
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.5); return new; end';"
+        " create trigger slow before update on {t} for each row when (new.v = 'late') execute function slow()"
+    )
+    with copy.open() as conn:
+        conn.execute(slow.format(t=action.into.staged).encode())
+    quiet = Journal(begin=lambda _: None, finish=lambda _: None, guard=late, waiting=waits.append)
     for value in ("first", "again"):
         source.t.update_one({"_id": 1}, {"$set": {"v": value}})
         with copy.open() as conn, copy.open() as ledger:
             cut_over(conn, ledger, copy.rows, action, 1, Limits(lock_patience=5.0), quiet, put)
         assert copy.asked("select v from public.t where _id = 1") == [(value,)]
-    assert locked == [True, False]
+    assert (locked, waits) == ([True, False], [])
+    assert copy.asked("select v from public.t where _id = 2") == [("late",)]
     assert copy.asked("select from {notes}") == []

@@ -1,6 +1,7 @@
 """The swap beside writers, where PostgreSQL takes rows: see `tasks.engines.receiving.cutover`."""
 
 from collections.abc import Callable
+from typing import Final
 
 import psycopg
 
@@ -15,6 +16,9 @@ from tasks.engines.receiving.cutover import NotYet, TooLong
 from tasks.engines.receiving.source import NotedReading, NotedRows, Reading, Standstill
 from tasks.engines.session import Session
 from tasks.model.transfer_steps import RowTransfer
+
+_ALONE: Final = 20_000
+"""Milliseconds of a statement that nobody waits for: the session of the ledger is ended when it is idle for long."""
 
 
 def cut_over(
@@ -44,7 +48,7 @@ def cut_over(
         except psycopg.errors.LockNotAvailable:
             raise NotYet(f"no lock on the new table within {limits.lock_budget} ms") from None
         except psycopg.errors.QueryCanceled:
-            raise TooLong(f"a statement under the lock took more than {limits.lock_budget} ms") from None
+            raise TooLong("a statement under the lock took too long") from None
 
     receiving.cut_over(StreamNotes(conn, action), source, action, limits, journal, followed, within)
 
@@ -70,9 +74,10 @@ def _within(
         if not place.is_put(action.into):
             # Nobody else has it.
             conn.execute("set local lock_timeout = '60s'")
+        waited_for = standstill.holds or place.is_put(action.into)
         if standstill.holds or not place.is_put(action.into):
             conn.execute(f"lock table {place.table} in access exclusive mode")
-        conn.execute(f"set local statement_timeout = {limits.lock_budget}")
+        conn.execute(f"set local statement_timeout = {limits.lock_budget if waited_for else _ALONE}")
         # What is refused anyway is refused while the source is still written.
         journal.guard(ledger)
         if reason := standstill.begin():
