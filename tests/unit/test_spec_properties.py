@@ -215,6 +215,9 @@ def operations(table: str, names: list[str]) -> st.SearchStrategy[dict[str, Any]
         "merge_tables": mapping({"table": just, "from": st.just(other)}, columns=st.just({names[0]: names[1]})),
         "sql": mapping({"up": TEXTS}, on_complete=BOOLEANS) | mapping({"up": TEXTS, "down": TEXTS}),
     }
+    if len(f"{table.rpartition('.')[2]}_r_fkey".encode()) > MAX_BYTES:
+        # The foreign key to the lookup would have no name.
+        del bodies["extract_lookup"]
     return st.one_of(*(st.fixed_dictionaries({kind: body}) for kind, body in bodies.items()))
 
 
