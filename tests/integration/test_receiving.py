@@ -275,7 +275,6 @@ def test_a_key_that_no_note_holds_is_not_left_out(
         ({"columns": {"xmin": "v"}}, "transfer.columns.xmin"),
         ({"omit": ["nothing"]}, "transfer.omit[0]"),
         ({"where": "nothing"}, "transfer.where"),
-        ({"to": {"database": "main", "collection": "t"}, "fields": {"v": "v"}}, "transfer.to"),
     ],
     ids=str,
 )
