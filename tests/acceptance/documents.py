@@ -4,8 +4,10 @@ import random
 import threading
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -27,6 +29,19 @@ def fill(target: Database[Any], *names: str) -> None:
         made.append(one)
     for name in names:
         target[name].insert_many(made)
+
+
+def beside_their_ledger(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write a profile of documents whose ledger lies in PostgreSQL, and give its path."""
+    monkeypatch.setenv("LEDGER_URL", database)
+    monkeypatch.setenv("DOCUMENTS_URL", documents)
+    path = tmp_path / "two.toml"
+    path.write_text(
+        f'name = "two"\nevidence = "{tmp_path}/evidence"\non_failure = "keep"\n'
+        '[databases.ledger]\nurl_env = "LEDGER_URL"\n'
+        '[databases.documents]\nurl_env = "DOCUMENTS_URL"\nledger = "ledger"\n'
+    )
+    return str(path)
 
 
 class Writer(threading.Thread):

@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from prefect import flow
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from flows.contract import contract
@@ -45,12 +44,6 @@ from generate_series(1, 5000) as i;
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return between(tmp_path, monkeypatch, main=database, documents=documents)
-
-
-@pytest.fixture
-def target(documents: str) -> Iterator[Database[Any]]:
-    with MongoClient(documents, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pymysql
 import pytest
 from bson import Decimal128
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from flows.contract import contract
@@ -26,12 +25,6 @@ S = MigrationState
 @pytest.fixture
 def profile(maria_database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return between(tmp_path, monkeypatch, main=maria_database, documents=documents)
-
-
-@pytest.fixture
-def target(documents: str) -> Iterator[Database[Any]]:
-    with MongoClient(documents, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import pymysql
 import pytest
 from bson import Decimal128
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from flows.contract import contract
@@ -57,12 +56,6 @@ def profile(maria_database: str, documents: str, tmp_path: Path, monkeypatch: py
 @pytest.fixture
 def spec(profile: str, tmp_path: Path) -> str:
     return str(tmp_path / "odd.yaml")
-
-
-@pytest.fixture
-def target(documents: str) -> Iterator[Database[Any]]:
-    with MongoClient(documents, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tasks.follow_documents import following
 from tasks.migration import open_migration
 from tasks.model.errors import PreflightError, SpecError, StateError, StepError
 from tasks.model.status import MigrationState
-from tests.acceptance.documents import as_new, everything, fill, writing
+from tests.acceptance.documents import as_new, beside_their_ledger, everything, fill, writing
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 S = MigrationState
@@ -43,15 +43,7 @@ documents:
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("LEDGER_URL", database)
-    monkeypatch.setenv("DOCUMENTS_URL", documents)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\non_failure = "keep"\n'
-        '[databases.ledger]\nurl_env = "LEDGER_URL"\n'
-        '[databases.documents]\nurl_env = "DOCUMENTS_URL"\nledger = "ledger"\n'
-    )
-    return str(path)
+    return beside_their_ledger(database, documents, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -59,12 +51,6 @@ def spec(tmp_path: Path) -> str:
     path = tmp_path / "rename.yaml"
     path.write_text(RENAME)
     return str(path)
-
-
-@pytest.fixture
-def target(documents: str) -> Iterator[Database[Any]]:
-    with MongoClient(documents, tz_aware=True) as client:
-        yield client.get_default_database()
 
 
 def test_rename_there_back_and_for_good(target: Database[Any], profile: str, spec: str, documents: str) -> None:

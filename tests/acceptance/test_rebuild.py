@@ -1,11 +1,9 @@
 """A collection of MongoDB made anew beside the old one, through a real Prefect: there, back, and for good."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from flows.contract import contract
@@ -13,7 +11,7 @@ from flows.rollback import rollback
 from flows.shadow_table import shadow_table
 from tasks.model.errors import PreflightError, StateError
 from tasks.model.status import MigrationState
-from tests.acceptance.documents import everything, fill, writing
+from tests.acceptance.documents import beside_their_ledger, everything, fill, writing
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 S = MigrationState
@@ -22,21 +20,7 @@ SPEC = str(Path(__file__).parents[2] / "examples" / "users_anew.yaml")
 
 @pytest.fixture
 def profile(database: str, documents: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("LEDGER_URL", database)
-    monkeypatch.setenv("DOCUMENTS_URL", documents)
-    path = tmp_path / "two.toml"
-    path.write_text(
-        f'name = "two"\nevidence = "{tmp_path}/evidence"\non_failure = "keep"\n'
-        '[databases.ledger]\nurl_env = "LEDGER_URL"\n'
-        '[databases.documents]\nurl_env = "DOCUMENTS_URL"\nledger = "ledger"\n'
-    )
-    return str(path)
-
-
-@pytest.fixture
-def target(documents: str) -> Iterator[Database[Any]]:
-    with MongoClient(documents, tz_aware=True) as client:
-        yield client.get_default_database()
+    return beside_their_ledger(database, documents, tmp_path, monkeypatch)
 
 
 def as_old(target: Database[Any]) -> list[Any]:

@@ -13,9 +13,8 @@ from pymongo.database import Database
 
 from tests.acceptance.documents import everything, fill, writing
 from tests.faults.runs import Run, Runs
-from tests.faults.test_documents import Migration, Stubborn
+from tests.faults.test_documents import Migration, through_an_election
 from tests.legs import SEED, kills
-from tests.servers.mongodb import replica_set
 from tests.servers.remains import soon
 
 SPEC = """
@@ -139,7 +138,8 @@ def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Rebuild, target
                     other = migration.start("run")
                     time.sleep(dice.uniform(8, 14))
                     old.signal(signal.SIGCONT)
-                    assert other.wait(240).state == "complete"
+                    outcome = other.wait(240)
+                    assert outcome.state == "complete", str(outcome)
                 soon(lambda run=old: run.ended, seconds=120)
             assert as_old(target) == everything(target, "twin")
             roll_back(migration, target)
@@ -153,26 +153,10 @@ def test_a_run_that_wakes_up_changes_nothing_any_more(migration: Rebuild, target
 
 def test_the_primary_is_killed(runs: Runs, database: str, tmp_path: Path) -> None:
     """In the moment of the swap: another member is elected, the run goes on, and what was acknowledged is there."""
-    with replica_set(3) as (server, processes):
-        url = server.url_of("shop")
-        migration = Rebuild(runs, database, url, tmp_path)
-        with MongoClient(url, w="majority") as client:
-            users = client.get_default_database().users
-            users.insert_many([{"_id": number, "address": {"town": 0}} for number in range(500)])
-            writer = Stubborn(url)
-            writer.start()
-            try:
-                run = migration.start("run")
-                assert soon(lambda: run.ended or bool(migration.asked(SWAPPING)), seconds=180), run.log
-                time.sleep(0.1)
-                assert client.primary is not None
-                processes[client.primary[1]].kill()
-                outcome = run.wait(300)
-            finally:
-                writer.ended.set()
-                writer.join(60)
-            assert outcome.state == "complete", str(outcome)
-            migration.complete("rollback", "rolled back")
-            found = {one["_id"]: one["address"]["town"] for one in users.find()}
-            assert found == dict.fromkeys(range(500), 0) | writer.said
-            assert len(writer.said) > 100
+    through_an_election(
+        lambda url: Rebuild(runs, database, url, tmp_path),
+        SWAPPING,
+        ("rollback", "rolled back"),
+        lambda one: one["address"]["town"],
+        after=0.1,
+    )

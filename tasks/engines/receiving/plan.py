@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 
+from tasks.engines import transfer_plan
+from tasks.engines.transfer_plan import Taken
 from tasks.model.names import OWN_PREFIX
 from tasks.model.spec import MigrationSpec
 from tasks.model.steps import Phase, Step
@@ -29,31 +31,14 @@ def steps(
     A capture has steps of its own: `made` before anything else, `captured` before the copy, `released` after the swap.
     """
     into = action.into
-    there = f"{into.full_name} in {into.database}"
-    yield from made
-    yield Step(
-        key=f"expand/{full}/table",
-        phase=Phase.EXPAND,
-        title=f"make the table that becomes {there}",
-        undo="drop it",
-        action=into,
-    )
-    yield from captured
-    yield Step(
-        key=f"backfill/{full}/copy",
-        phase=Phase.BACKFILL,
-        title=f"copy the {what} of {full}",
-        undo="nothing: the copy goes with its table",
-        action=action,
-    )
-    yield Step(
-        key="swap/all",
-        phase=Phase.SWAP,
-        title=f"put the table in its place: {there}" + (", with the last writes in it" if action.notes else ""),
+    taken = Taken(
+        kind="table",
+        there=f"{into.full_name} in {into.database}",
+        put="put the table in its place",
         undo="take it away again",
-        action=into.model_copy(update={"does": "put"}),
     )
-    yield from released
+    yield from made
+    yield from transfer_plan.steps(full, action, what, taken, captured=captured, released=released)
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,

@@ -13,8 +13,8 @@ from tasks.engines.mysql.receiving.place import create_rejected
 from tasks.engines.mysql.session import MariaSession
 from tasks.engines.mysql.sessions import tag
 from tasks.engines.receiving.plan import helpers_of
-from tasks.engines.transfer_documents import accounted, misfits, steps
 from tasks.engines.transfer_findings import not_captured, noted
+from tasks.engines.transfer_plan import accounted, into_collection, misfits
 from tasks.model.catalogue import Column, Table
 from tasks.model.errors import SpecError
 from tasks.model.plan import Finding, Plan, Requirement
@@ -225,9 +225,9 @@ def _steps(table: Table, action: DocumentTransfer, helpers: str, capture: Captur
     if capture is not None:
         yield capture.make()
     if capture is None:
-        yield from steps(full, action)
+        yield from into_collection(full, action)
     else:
-        yield from steps(full, action, captured=capture.begin(), released=capture.end())
+        yield from into_collection(full, action, captured=capture.begin(), released=capture.end())
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,

@@ -24,8 +24,8 @@ from tasks.engines.postgresql.planning.other_tables import Tables, read_tables
 from tasks.engines.postgresql.planning.risk import risk
 from tasks.engines.postgresql.planning.shadow.obstacles import choose_key
 from tasks.engines.postgresql.planning.transfer_fields import Types
-from tasks.engines.transfer_documents import accounted, misfits, steps
 from tasks.engines.transfer_findings import not_captured, noted
+from tasks.engines.transfer_plan import accounted, into_collection, misfits
 from tasks.model.catalogue import Catalogue, Table
 from tasks.model.names import OWN_PREFIX, quote
 from tasks.model.plan import Finding, Plan, Requirement
@@ -86,9 +86,9 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
     )
     captures = _captures(conn, tables, table, action, helpers, search_path) if action.notes else ()
     sizes = estimates(conn, tables.catalogue.tables)
-    planned = tuple(_steps(table, action, helpers, captures))
+    steps = tuple(_steps(table, action, helpers, captures))
     findings = tuple(_findings(tables.catalogue, table, action))
-    level, reasons = risk(spec, planned, sizes, findings)
+    level, reasons = risk(spec, steps, sizes, findings)
     return Plan(
         migration=spec.migration,
         database=spec.database,
@@ -97,7 +97,7 @@ def plan_transfer(conn: Connection, spec: MigrationSpec, search_path: str) -> Pl
         spec_digest=spec.spec_digest,
         catalogue=tables.catalogue,
         search_path=search_path,
-        steps=planned,
+        steps=steps,
         requirements=tuple(_requirements(table, action, captures)),
         estimates=sizes,
         risk=level,
@@ -188,7 +188,7 @@ def _steps(table: Table, action: DocumentTransfer, helpers: _Helpers, captures: 
             inverse=gone,
         ),
     )
-    yield from steps(full, action, captured=(one.step() for one in captures))
+    yield from into_collection(full, action, captured=(one.step() for one in captures))
     yield Step(
         key=f"contract/{full}/tables",
         phase=Phase.CONTRACT,
